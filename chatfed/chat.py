@@ -1,0 +1,244 @@
+"""A chat with a model folder: replies, streams, next words as a keyboard shows them, and how likely each word was.
+
+Knows how to ask a causal language model; knows neither how it was trained nor who shows the answers.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
+
+from chatfed.model.tokenizer import (
+    encode_dialogue,
+    encode_open_turn,
+    encode_prompt,
+    turn_end_ids,
+    word_spans,
+)
+from chatfed.model.transformer import check_model_folder, load_model
+from chatfed.types import ChatfedError, Turn, WordScore
+
+_BEAM = 12  # words whose spelling `suggest` follows at once
+_LONGEST_WORD = 5  # tokens of a suggested word
+_PUNCTUATION = tuple(".,!?;:)\"'")
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How to draw a reply."""
+
+    max_new_tokens: int = 80
+    temperature: float = 0.7  # 0 takes the likeliest token each time
+    top_p: float = 0.9  # smallest set of tokens with this much probability (Holtzman et al. 2020, section 3.1)
+    repetition_penalty: float = 1.1  # logits of tokens in the reply so far are divided by it (Keskar et al. 2019, 4.1)
+    stop: tuple[str, ...] = ()  # the reply ends before any of these
+    seed: int | None = None  # same seed, same reply; None draws a fresh one
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise ChatfedError(f"max_new_tokens is {self.max_new_tokens}; give 1 or more.")
+        if not self.temperature >= 0:
+            raise ChatfedError(f"temperature is {self.temperature}; give 0 (greedy) or more.")
+        if not 0 < self.top_p <= 1:
+            raise ChatfedError(f"top_p is {self.top_p}; give a number above 0, up to 1.")
+        if not self.repetition_penalty > 0:
+            raise ChatfedError(f"repetition_penalty is {self.repetition_penalty}; give a number above 0 (1: none).")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A next word and the probability that the model gives it."""
+
+    word: str
+    probability: float
+
+
+class Chat:
+    """A causal language model as a chat. Safe to use from several threads."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> None:
+        self.model = model.eval()
+        self.tokenizer = tokenizer
+        self.path = path
+        self.context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
+        self._ends = turn_end_ids(tokenizer)
+
+    def reply(self, history: Sequence[Turn], settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
+        """The assistant's whole next message after `history` (which ends with the user's). Raises ChatfedError if empty."""
+        return "".join(self.stream(history, settings))
+
+    def stream(self, history: Sequence[Turn], settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
+        """The reply in pieces of text as they are drawn; closing the iterator stops the model at once."""
+        prompt = self._prompt(history, settings.max_new_tokens)
+        text, shown = "", 0
+        hold = max((len(stop) - 1 for stop in settings.stop), default=0)
+        drawn: list[int] = []
+        for token in self._draw(prompt, settings):
+            drawn.append(token)
+            text = str(self.tokenizer.decode(drawn, skip_special_tokens=True)).lstrip()
+            cut = min((at for at in (text.find(stop) for stop in settings.stop if stop) if at >= 0), default=None)
+            if cut is not None:
+                text = text[:cut]
+                break
+            safe = len(text) - hold
+            if safe > shown and not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
+                yield text[shown:safe]
+                shown = safe
+        if len(text) > shown:
+            yield text[shown:]
+
+    def suggest(self, text: str, k: int = 3, history: Sequence[Turn] = ()) -> list[Suggestion]:
+        """The k likeliest next words after the user's `text`, or completions of the half word that it ends in.
+
+        A word's probability is that of its spelling and of ending there, given all before it, among all continuations;
+        for a half word, given that the word starts so.
+        """
+        half = "" if not text or text[-1].isspace() else text.split()[-1]
+        before = text[: len(text) - len(half)]
+        ids = [int(i) for i in encode_open_turn(self.tokenizer, history, Turn("user", before)).ids]
+        words = self._next_words(ids[-self.context + _LONGEST_WORD :], half)
+        total = sum(words.values()) if half else 1.0
+        best = sorted(words.items(), key=lambda item: -item[1])[:k]
+        return [Suggestion(word, probability / total) for word, probability in best]
+
+    def word_log_probs(self, text: str, role: str = "user") -> list[WordScore]:
+        """How likely the model found each word of `text`, said by `role` as one message: bits, rank and tokens per word.
+
+        Bits are summed over a word's tokens, so words of several tokens score lower; compare models, not words.
+        """
+        spans = word_spans(text)
+        if not spans:
+            return []
+        encoded = encode_dialogue(self.tokenizer, [Turn(role, text)])
+        bits, ranks = self._score(encoded.ids)
+        scores = []
+        for index, span in enumerate(spans):
+            at = np.flatnonzero(encoded.words == index)
+            if len(at):
+                scores.append(
+                    WordScore(
+                        text[span.start : span.end], span, float(bits[at].sum()), int(ranks[at[0]]), len(at)
+                    )
+                )
+        return scores
+
+    def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
+        """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
+        if not history:
+            raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
+        room = min(room, self.context // 2)
+        turns = list(history)
+        ids = encode_prompt(self.tokenizer, turns)
+        while len(ids) > self.context - room and len(turns) > 1:
+            turns.pop(0)
+            ids = encode_prompt(self.tokenizer, turns)
+        return ids[-(self.context - room) :]
+
+    def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
+        """Tokens of a reply, one by one, up to a token that ends a message."""
+        generator = torch.Generator().manual_seed(secrets.randbits(63) if settings.seed is None else settings.seed)
+        cache = DynamicCache(config=self.model.config)
+        ids = torch.tensor([prompt])
+        drawn: list[int] = []
+        for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):
+            with torch.inference_mode():
+                logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0, -1].float()
+                token = _sample(logits, drawn, settings, generator)
+            if token in self._ends:
+                return
+            drawn.append(token)
+            yield token
+            ids = torch.tensor([[token]])
+
+    @torch.inference_mode()
+    def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """For each token: bits of log-probability, and rank, given those before it. The first, given nothing, has 0 and 1."""
+        bits = np.zeros(len(ids))
+        ranks = np.ones(len(ids), np.int64)
+        step = max(1, self.context // 2)
+        for start in range(0, max(1, len(ids) - step), step):  # windows overlap by half: every token sees half a context
+            window = torch.from_numpy(ids[start : start + self.context].astype(np.int64))
+            scores = torch.log_softmax(self.model(input_ids=window[None]).logits[0, :-1].float(), dim=-1)
+            chosen = scores.gather(1, window[1:, None])
+            new = slice(start + (step if start else 1), start + len(window))
+            keep = new.start - start - 1
+            bits[new] = (chosen[keep:, 0] / math.log(2)).numpy()
+            ranks[new] = ((scores[keep:] > chosen[keep:]).sum(1) + 1).numpy()
+        return bits, ranks
+
+    @torch.inference_mode()
+    def _next_words(self, ids: list[int], half: str) -> dict[str, float]:
+        """Words that may follow `ids` and start with `half`, with their probabilities (a beam over spellings)."""
+        opens, goes_on, ends_word, texts = self._spelling
+        found: dict[str, float] = {}
+        beam: list[tuple[float, str, list[int]]] = [(1.0, "", [])]
+        for length in range(_LONGEST_WORD + 1):
+            rows = torch.tensor([ids + tokens for _, _, tokens in beam])
+            probabilities = torch.softmax(self.model(input_ids=rows).logits[:, -1].float(), dim=-1)
+            grown: list[tuple[float, str, list[int]]] = []
+            for (likely, word, tokens), row in zip(beam, probabilities, strict=True):
+                if word.startswith(half) and word:
+                    found[word] = found.get(word, 0.0) + likely * float(row[ends_word].sum())
+                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(4 * _BEAM if not half else 256)
+                for value, index in zip(values.tolist(), indices.tolist(), strict=True):
+                    spelt = word + texts[index]
+                    if value > 0 and (spelt.startswith(half) or half.startswith(spelt)):
+                        grown.append((likely * value, spelt, [*tokens, index]))
+            beam = sorted(grown, key=lambda item: -item[0])[:_BEAM]
+            if not beam:
+                break
+        return {word: p for word, p in found.items() if p > 0}
+
+    @cached_property
+    def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
+        """Per token: does it open a word, go on with one, or end one (a space, a mark or a message's end); and its letters."""
+        special = set(self.tokenizer.all_special_ids) | self._ends
+        size = int(self.model.config.vocab_size)
+        texts, opens, goes_on, ends = [], [], [], []
+        for index, token in enumerate(self.tokenizer.convert_ids_to_tokens(list(range(min(size, len(self.tokenizer)))))):
+            leads = token.startswith(("Ġ", "▁"))
+            text = str(self.tokenizer.convert_tokens_to_string([token])).removeprefix(" ")
+            spells = index not in special and bool(text) and all(c.isalnum() or c in "'-" for c in text)
+            texts.append(text)
+            opens.append(leads and spells)
+            goes_on.append(not leads and spells)
+            ends.append(leads or index in special or text.startswith(_PUNCTUATION))
+        pad = [False] * (size - len(texts))
+        flags = [torch.tensor(flag + pad) for flag in (opens, goes_on, ends)]
+        return flags[0], flags[1], flags[2], texts
+
+
+def load_chat(path: str | Path) -> Chat:
+    """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast tokenizer).
+
+    Raises ChatfedError when the folder is missing or holds no such model.
+    """
+    check_model_folder(Path(path))
+    model, tokenizer = load_model(path)
+    return Chat(model, tokenizer, Path(path))
+
+
+def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, generator: torch.Generator) -> int:
+    """One token from logits float32[vocabulary]: repetition penalty, then temperature, then top-p."""
+    if drawn and settings.repetition_penalty != 1:
+        seen = torch.tensor(sorted(set(drawn)))
+        chosen = logits[seen]
+        penalty = settings.repetition_penalty
+        logits = logits.index_copy(0, seen, torch.where(chosen > 0, chosen / penalty, chosen * penalty))
+    if settings.temperature == 0:
+        return int(logits.argmax())
+    probabilities, order = torch.softmax(logits / settings.temperature, dim=-1).sort(descending=True)
+    before = probabilities.cumsum(0) - probabilities
+    probabilities = torch.where(before < settings.top_p, probabilities, 0.0)
+    place: Any = torch.multinomial(probabilities, 1, generator=generator)
+    return int(order[place])

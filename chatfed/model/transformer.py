@@ -1,0 +1,95 @@
+"""The language model: a small Llama built from a configuration, or any causal model from a transformers folder.
+
+RMSNorm and rotary positions keep per-example gradients exact (DESIGN §4). Knows no training and no data.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatfed.types import ChatfedError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Sizes of the small Llama."""
+
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 6
+    intermediate: int = 512
+    context: int = 256  # tokens in one window, in training and in the chat
+
+
+def build_llama(sizes: Architecture, tokenizer: PreTrainedTokenizerFast, seed: int) -> PreTrainedModel:
+    """A Llama with tied input and output embeddings and random weights drawn from `seed`."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=sizes.hidden,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        intermediate_size=sizes.intermediate,
+        max_position_embeddings=sizes.context,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):  # initial weights carry no secret: a seed keeps runs comparable
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(config)
+
+
+def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The causal model and its tokenizer from a folder, or from the hub when `name` is no folder.
+
+    Raises ChatfedError when there is no such model or it has no fast tokenizer.
+    """
+    path = Path(name)
+    if path.exists() or path.is_absolute() or str(name).startswith((".", "~")):
+        check_model_folder(path)
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    quiet()
+    local = path.exists()
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(str(name), local_files_only=local)
+        model = AutoModelForCausalLM.from_pretrained(str(name), local_files_only=local, dtype=torch.float32)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ChatfedError(f"No causal language model could be loaded from {name}: {reason}") from None
+    if not tokenizer.is_fast:
+        raise ChatfedError(f"{name} has no fast tokenizer (tokenizer.json), which word positions need; give another base.")
+    return model.eval(), tokenizer
+
+
+def check_model_folder(path: Path) -> None:
+    """Raises ChatfedError when `path` is not a folder with a transformers model in it."""
+    if not path.is_dir():
+        raise ChatfedError(f"There is no model folder {path}. Train one with: make train-federated")
+    if not (path / "config.json").is_file():
+        raise ChatfedError(f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run.")
+
+
+def quiet() -> None:
+    """No progress bars and no advice from transformers: our programs show their own."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+
+
+def stay_offline() -> None:
+    """Keeps hub, datasets and telemetry from reaching out; the caller skips it when a person names something on the hub."""
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+        os.environ.setdefault(name, "1")
