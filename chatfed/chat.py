@@ -67,14 +67,16 @@ class Chat:
     """A causal language model as a chat. Safe to use from several threads."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> None:
-        self.model = model.eval()
+        self.model = model
+        model.train(False)
         self.tokenizer = tokenizer
         self.path = path
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
         self._ends = turn_end_ids(tokenizer)
 
     def reply(self, history: Sequence[Turn], settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
-        """The assistant's whole next message after `history` (which ends with the user's). Raises ChatfedError if empty."""
+        """The assistant's whole next message after `history` (which ends with the user's). Raises ChatfedError if
+        empty."""
         return "".join(self.stream(history, settings))
 
     def stream(self, history: Sequence[Turn], settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
@@ -112,7 +114,8 @@ class Chat:
         return [Suggestion(word, probability / total) for word, probability in best]
 
     def word_log_probs(self, text: str, role: str = "user") -> list[WordScore]:
-        """How likely the model found each word of `text`, said by `role` as one message: bits, rank and tokens per word.
+        """How likely the model found each word of `text`, said by `role` as one message: bits, rank and tokens per
+        word.
 
         Bits are summed over a word's tokens, so words of several tokens score lower; compare models, not words.
         """
@@ -126,9 +129,7 @@ class Chat:
             at = np.flatnonzero(encoded.words == index)
             if len(at):
                 scores.append(
-                    WordScore(
-                        text[span.start : span.end], span, float(bits[at].sum()), int(ranks[at[0]]), len(at)
-                    )
+                    WordScore(text[span.start : span.end], span, float(bits[at].sum()), int(ranks[at[0]]), len(at))
                 )
         return scores
 
@@ -162,11 +163,14 @@ class Chat:
 
     @torch.inference_mode()
     def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """For each token: bits of log-probability, and rank, given those before it. The first, given nothing, has 0 and 1."""
+        """For each token: bits of log-probability, and rank, given those before it. The first, given nothing, has 0
+        and 1."""
         bits = np.zeros(len(ids))
         ranks = np.ones(len(ids), np.int64)
         step = max(1, self.context // 2)
-        for start in range(0, max(1, len(ids) - step), step):  # windows overlap by half: every token sees half a context
+        for start in range(
+            0, max(1, len(ids) - step), step
+        ):  # windows overlap by half: every token sees half a context
             window = torch.from_numpy(ids[start : start + self.context].astype(np.int64))
             scores = torch.log_softmax(self.model(input_ids=window[None]).logits[0, :-1].float(), dim=-1)
             chosen = scores.gather(1, window[1:, None])
@@ -189,7 +193,9 @@ class Chat:
             for (likely, word, tokens), row in zip(beam, probabilities, strict=True):
                 if word.startswith(half) and word:
                     found[word] = found.get(word, 0.0) + likely * float(row[ends_word].sum())
-                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(4 * _BEAM if not half else 256)
+                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(
+                    4 * _BEAM if not half else 256
+                )
                 for value, index in zip(values.tolist(), indices.tolist(), strict=True):
                     spelt = word + texts[index]
                     if value > 0 and (spelt.startswith(half) or half.startswith(spelt)):
@@ -201,11 +207,14 @@ class Chat:
 
     @cached_property
     def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
-        """Per token: does it open a word, go on with one, or end one (a space, a mark or a message's end); and its letters."""
+        """Per token: does it open a word, go on with one, or end one (a space, a mark or a message's end); and its
+        letters."""
         special = set(self.tokenizer.all_special_ids) | self._ends
         size = int(self.model.config.vocab_size)
         texts, opens, goes_on, ends = [], [], [], []
-        for index, token in enumerate(self.tokenizer.convert_ids_to_tokens(list(range(min(size, len(self.tokenizer)))))):
+        for index, token in enumerate(
+            self.tokenizer.convert_ids_to_tokens(list(range(min(size, len(self.tokenizer)))))
+        ):
             leads = token.startswith(("Ġ", "▁"))
             text = str(self.tokenizer.convert_tokens_to_string([token])).removeprefix(" ")
             spells = index not in special and bool(text) and all(c.isalnum() or c in "'-" for c in text)
@@ -219,7 +228,8 @@ class Chat:
 
 
 def load_chat(path: str | Path) -> Chat:
-    """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast tokenizer).
+    """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast
+    tokenizer).
 
     Raises ChatfedError when the folder is missing or holds no such model.
     """

@@ -32,7 +32,8 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside it."""
+    """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside
+    it."""
     old = target.with_name(f".{target.name}-old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 
 
 def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
-    """Makes trainable the parameters whose names match one of `globs` ("all": every one); returns how many numbers that is.
+    """Makes trainable the parameters whose names match one of `globs` ("all": every one); returns how many numbers
+    that is.
 
     Raises ChatfedError when a glob matches no parameter.
     """
     names = [name for name, _ in module.named_parameters()]
     for glob in globs:
         if glob != "all" and not any(fnmatchcase(name, glob) for name in names):
-            raise ChatfedError(f"model.trainable: {glob!r} matches no parameter; there are e.g. {', '.join(names[:3])}.")
+            raise ChatfedError(
+                f"model.trainable: {glob!r} matches no parameter; there are e.g. {', '.join(names[:3])}."
+            )
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(any(glob == "all" or fnmatchcase(name, glob) for glob in globs))
     return dimension(module)

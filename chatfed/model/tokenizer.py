@@ -1,6 +1,7 @@
 """Byte-level BPE tokenizer, its chat template, and dialogues as token ids.
 
-Knows how a dialogue is spelt in tokens, for our own tokenizer and for any other with a chat template. Message content is
+Knows how a dialogue is spelt in tokens, for our own tokenizer and for any other with a chat template. Message content
+is
 always encoded with special tokens split, so that a user who types a role marker writes text and becomes nobody else.
 Knows no model, no client and no file of dialogues.
 """
@@ -26,7 +27,8 @@ PAD, BEGIN, END = "<|pad|>", "<|begin|>", "<|end|>"
 ROLES = ("system", "user", "assistant")
 SPECIAL_TOKENS = (PAD, BEGIN, END, *(f"<|{role}|>" for role in ROLES))
 CHAT_TEMPLATE = (
-    "{{ '<|begin|>' }}{% for message in messages %}{{ '<|' + message['role'] + '|> ' + message['content'] + '<|end|>' }}"
+    "{{ '<|begin|>' }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|> ' + message['content'] + '<|end|>' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
 )
 PLAIN_TEMPLATE = (  # for a base model that has no chat template of its own: plain text, no new tokens
@@ -70,7 +72,8 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         show_progress=False,
     )
     bpe.train_from_iterator((" " + text for text in texts), trainer)
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast  # its constructor is untyped
+    made: PreTrainedTokenizerFast = fast(
         tokenizer_object=bpe,
         pad_token=PAD,
         bos_token=BEGIN,
@@ -79,6 +82,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
     )
+    return made
 
 
 def encode_dialogue(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn]) -> Encoded:
@@ -127,7 +131,9 @@ def turn_end_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
 
 
 def _splice(
-    tokenizer: PreTrainedTokenizerFast, pieces: Sequence[tuple[str, int]], contents: Iterator[tuple[list[int], list[int]]]
+    tokenizer: PreTrainedTokenizerFast,
+    pieces: Sequence[tuple[str, int]],
+    contents: Iterator[tuple[list[int], list[int]]],
 ) -> Encoded:
     ids: list[int] = []
     kinds: list[int] = []
@@ -139,7 +145,9 @@ def _splice(
             current = turn
             new, of_word = next(contents)
             opens = [a != b for a, b in zip(of_word, [-1, *of_word], strict=False)]
-            new_kinds = [MARKER if w < 0 else WORD_START if first else WORD_REST for w, first in zip(of_word, opens, strict=True)]
+            new_kinds = [
+                MARKER if w < 0 else WORD_START if first else WORD_REST for w, first in zip(of_word, opens, strict=True)
+            ]
             turns += [turn] * len(new)
             words += of_word
         else:
@@ -223,7 +231,8 @@ class _ById:
 
 @functools.lru_cache(maxsize=4096)
 def _shape(key: _ById, roles: tuple[str, ...], generate: bool) -> tuple[tuple[str, int], ...]:
-    """The rendered template of a dialogue with these roles, cut at its contents; a content's text is its leading space."""
+    """The rendered template of a dialogue with these roles, cut at its contents; a content's text is its leading
+    space."""
     template = key.tokenizer.chat_template or PLAIN_TEMPLATE
     messages = [{"role": role, "content": f"\ue000{index}\ue001"} for index, role in enumerate(roles)]
     try:

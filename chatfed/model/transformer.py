@@ -54,23 +54,37 @@ def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
 
     Raises ChatfedError when there is no such model or it has no fast tokenizer.
     """
-    path = Path(name)
-    if path.exists() or path.is_absolute() or str(name).startswith((".", "~")):
-        check_model_folder(path)
+    tokenizer = load_tokenizer(name)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
+
+    model: Any = _load(AutoModelForCausalLM, name, dtype=torch.float32)
+    model.train(False)
+    return model, tokenizer
+
+
+def load_tokenizer(name: str | Path, needs_model: bool = True) -> PreTrainedTokenizerFast:
+    """The tokenizer alone. Raises ChatfedError as `load_model` does."""
+    path = Path(name)
+    if needs_model and (path.exists() or path.is_absolute() or str(name).startswith((".", "~"))):
+        check_model_folder(path)
+    from transformers import AutoTokenizer
 
     quiet()
-    local = path.exists()
+    tokenizer: PreTrainedTokenizerFast = _load(AutoTokenizer, name)
+    if not tokenizer.is_fast:
+        raise ChatfedError(
+            f"{name} has no fast tokenizer (tokenizer.json), which word positions need; give another base."
+        )
+    return tokenizer
+
+
+def _load(kind: Any, name: str | Path, **options: Any) -> Any:
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(name), local_files_only=local)
-        model = AutoModelForCausalLM.from_pretrained(str(name), local_files_only=local, dtype=torch.float32)
+        return kind.from_pretrained(str(name), local_files_only=Path(name).exists(), **options)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ChatfedError(f"No causal language model could be loaded from {name}: {reason}") from None
-    if not tokenizer.is_fast:
-        raise ChatfedError(f"{name} has no fast tokenizer (tokenizer.json), which word positions need; give another base.")
-    return model.eval(), tokenizer
 
 
 def check_model_folder(path: Path) -> None:
@@ -78,18 +92,22 @@ def check_model_folder(path: Path) -> None:
     if not path.is_dir():
         raise ChatfedError(f"There is no model folder {path}. Train one with: make train-federated")
     if not (path / "config.json").is_file():
-        raise ChatfedError(f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run.")
+        raise ChatfedError(
+            f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run."
+        )
 
 
 def quiet() -> None:
     """No progress bars and no advice from transformers: our programs show their own."""
-    from transformers.utils import logging
+    from transformers.utils import logging as transformers_logging
 
+    logging: Any = transformers_logging  # untyped
     logging.disable_progress_bar()
     logging.set_verbosity_error()
 
 
 def stay_offline() -> None:
-    """Keeps hub, datasets and telemetry from reaching out; the caller skips it when a person names something on the hub."""
+    """Keeps hub, datasets and telemetry from reaching out; the caller skips it when a person names something on the
+    hub."""
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "1")

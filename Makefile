@@ -1,0 +1,71 @@
+# chatfed: every target sets itself up. `make` alone lists them.
+
+PYTHON ?= python3
+PY := .venv/bin/python
+ARGS ?=
+TORCH_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train-federated chat probe test lint bench vectors clean
+
+help: ## list the targets
+	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1:\2/p' Makefile | awk -F: '{printf "%-18s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## make .venv and install everything into it
+
+train-federated: .venv/.ready ## train the default federation into runs/default
+	@$(PY) -m training.federated --out runs/default --replace $(ARGS)
+
+chat: .venv/.ready runs/default/model ## talk to the trained model in a browser
+	@$(PY) -m serving.app --model runs/default/model $(ARGS)
+
+probe: .venv/.ready runs/default/model ## the same page, opened at the leakage probe
+	@$(PY) -m serving.app --model runs/default/model --tab probe $(ARGS)
+
+test: .venv/.ready ## run the tests
+	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+lint: .venv/.ready ## ruff and mypy
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+bench: .venv/.ready ## print every table of benchmarks/
+	@for file in benchmarks/[a-z]*.py; do \
+	  name=$$(basename "$$file" .py); echo "== $$name"; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; \
+	done
+
+vectors: .venv/.ready ## write the secure-aggregation test vectors anew
+	@$(PY) -m tests.secagg.make_vectors $(ARGS)
+
+clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+runs/default/model:
+	@echo "There is no trained model at runs/default/model yet: run 'make train-federated' first," >&2
+	@echo "or name another: python -m serving.app --model FOLDER" >&2
+	@exit 1
+
+# Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read
+# pip's settings, so the folder in PIP_FIND_LINKS, where a machine may hold a torch of its own, is named to it.
+# Another accelerator: make setup TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
+.venv/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "chatfed needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@rm -f $@
+	@$(PYTHON) -m venv .venv || \
+	  { echo "python3 -m venv failed: install Debian's python3-venv, or name another PYTHON" >&2; exit 1; }
+	@set -e; \
+	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $${PIP_FIND_LINKS:-} | tr ' ' ',')}"; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	pip="$(PY) -m pip install --quiet"; \
+	install="$$pip"; \
+	if [ -z "$(NO_UV)" ]; then \
+	  if uv --version >/dev/null 2>&1; then install="uv pip install --quiet --python $(PY)"; \
+	  elif $$pip uv >/dev/null 2>&1; then install="$(PY) -m uv pip install --quiet --python $(PY)"; fi; \
+	fi; \
+	echo "installing into .venv: $${install%% --*}"; \
+	all() { $$1 $(TORCH_ARGS) "torch>=2.13,<2.14" && $$1 -e ".[dev]"; }; \
+	all "$$install" || { [ "$$install" != "$$pip" ] && echo "uv could not; trying pip" && all "$$pip"; }
+	@touch $@

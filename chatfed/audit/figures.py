@@ -1,0 +1,60 @@
+"""Figures as a reader meets them: rounded, with their unit, and a dash for what is missing. Knows no run."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MISSING = "–"
+
+
+def above(epsilon: float) -> str:
+    """Two decimals, rounded up: a claim is never printed smaller than it is.
+
+    >>> above(7.981), above(8.0)
+    ('7.99', '8.00')
+    """
+    return f"{math.ceil(round(epsilon * 100, 9)) / 100:.2f}"
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None when it is no finite number."""
+    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if real else None
+
+
+def plain(value: Any) -> str:
+    """Any JSON value in a few characters."""
+    if value is None:
+        return MISSING
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("e-0", "e-")
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def decimal(value: float | None) -> str:
+    """A perplexity."""
+    return MISSING if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.1f}"
+
+
+def count(value: Any) -> str:
+    """A whole number with thousands apart."""
+    number = finite(value)
+    return MISSING if number is None else f"{number:,.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def size(octets: float) -> str:
+    """Bytes in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if octets < 1000:
+            return f"{octets:,.0f} {unit}" if unit == "B" else f"{octets:,.1f} {unit}"
+        octets /= 1000
+    return f"{octets:,.1f} TB"

@@ -1,0 +1,209 @@
+"""Generates the default corpus: public text, private clients, held-out clients. Deterministic from its seed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from chatfed.data.dialogue import Dialogue
+from chatfed.data.helpdesk.content import SHEETS
+from chatfed.data.helpdesk.conversation import SpokenFact, Talk, small_talk, talk_through
+from chatfed.data.helpdesk.grammar import Slots
+from chatfed.data.helpdesk.persona import Persona, Registry, draw_persona
+from chatfed.data.helpdesk.slots import house_slots, public_slots
+from chatfed.data.helpdesk.style import FORMAL_PUBLIC, Style, draw_style
+from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
+from chatfed.types import ClientId, Span, Turn
+
+PUBLIC_DIALOGUES = 5600
+TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
+SMALL_TALK_SHARE = 0.03
+FREQUENT = {  # what every help desk hears most: how often, against 1 for others
+    "laptop will not start": 3.0,
+    "forgotten password": 2.0,
+    "printer does not print": 2.0,
+    "vpn does not connect": 2.0,
+    "mail not arriving": 2.0,
+}
+_WORD = re.compile(r"\w[\w'-]*")
+
+
+@dataclass(frozen=True)
+class PrivateFact:
+    """A private value where it stands: `private[dialogue].messages[turn].content[span.start:span.end] == value`."""
+
+    client_id: ClientId
+    dialogue: int
+    turn: int
+    span: Span
+    kind: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class HelpdeskCorpus:
+    """`public` names no client; `held_out` is like `private`, of clients that `private` lacks."""
+
+    public: list[Dialogue]
+    private: list[Dialogue]
+    held_out: list[Dialogue]
+    facts: list[PrivateFact]
+
+
+def generate(
+    seed: int = 1, clients: int = 400, held_out_clients: int = 30, public_dialogues: int = PUBLIC_DIALOGUES
+) -> HelpdeskCorpus:
+    """The corpus of a seed. A client of a seed is the same however many clients come after it."""
+    problems = read_sheets(SHEETS)
+    registry = Registry()
+    slots = house_slots()
+    private: list[Dialogue] = []
+    facts: list[PrivateFact] = []
+    for name in _names("client", clients):
+        for dialogue, spoken in _client_dialogues(seed, name, (20, 60), problems, slots, registry):
+            facts.extend(
+                PrivateFact(name, len(private), fact.turn, fact.span, fact.kind, fact.value) for fact in spoken
+            )
+            private.append(dialogue)
+    held_out = [
+        dialogue
+        for name in _names("held-out", held_out_clients)
+        for dialogue, _ in _client_dialogues(seed, name, (25, 40), problems, slots, registry)
+    ]
+    return HelpdeskCorpus(_public(seed, public_dialogues, problems), private, held_out, facts)
+
+
+def _names(prefix: str, count: int) -> list[ClientId]:
+    return [ClientId(f"{prefix}-{number:03d}") for number in range(1, count + 1)]
+
+
+def _public(seed: int, count: int, problems: Sequence[Problem]) -> list[Dialogue]:
+    rng = Random(f"{seed}/public")
+    slots = public_slots()
+    shown = [for_public(problem, slots) for problem in problems if problem.public]
+    usual = [FREQUENT.get(problem.title, 1.0) for problem in shown]
+
+    def draw() -> Talk:
+        talk = Talk(rng, slots, FORMAL_PUBLIC)
+        _speak(talk, rng.choices(shown, weights=usual)[0])
+        return talk
+
+    return [Dialogue(tuple(talk.turns)) for talk in _distinct(draw, count)]
+
+
+def _speak(talk: Talk, problem: Problem) -> None:
+    if talk.rng.random() < SMALL_TALK_SHARE:
+        small_talk(talk)
+    else:
+        talk_through(talk, problem)
+
+
+def _distinct(draw: Callable[[], Talk], count: int) -> Iterator[Talk]:
+    """`count` talks, none the same as an earlier one except when ten draws in a row are."""
+    seen: set[tuple[Turn, ...]] = set()
+    for _ in range(count):
+        for _ in range(10):
+            talk = draw()
+            if (key := tuple(talk.turns)) not in seen:
+                break
+        seen.add(key)
+        yield talk
+
+
+def _client_dialogues(
+    seed: int,
+    name: ClientId,
+    between: tuple[int, int],
+    problems: Sequence[Problem],
+    slots: Slots,
+    registry: Registry,
+) -> Iterator[tuple[Dialogue, list[SpokenFact]]]:
+    rng = Random(f"{seed}/{name}")
+    persona, style = draw_persona(name, rng, registry), draw_style(rng)
+    topics = _topic_weights(problems, rng)
+    low, high = between
+    count = low + int((high - low + 1) * rng.random() ** 1.7)  # more clients with few dialogues than with many
+
+    def draw() -> Talk:
+        return _one_talk(rng, slots, style, persona, registry, rng.choices(problems, weights=topics)[0])
+
+    for talk in _distinct(draw, count):
+        yield Dialogue(tuple(talk.turns), name), talk.facts
+
+
+def _one_talk(rng: Random, slots: Slots, style: Style, persona: Persona, registry: Registry, problem: Problem) -> Talk:
+    talk = Talk(rng, slots, style, persona, registry)
+    _speak(talk, problem)
+    return talk
+
+
+def _topic_weights(problems: Sequence[Problem], rng: Random) -> list[float]:
+    domains = sorted({problem.domain for problem in problems})
+    weight = {domain: rng.gammavariate(TOPIC_ALPHA, 1.0) + 1e-3 for domain in domains}
+    return [weight[problem.domain] * FREQUENT.get(problem.title, 1.0) * rng.uniform(0.2, 1.0) for problem in problems]
+
+
+def write(corpus: HelpdeskCorpus, folder: str | Path) -> None:
+    """Writes public.jsonl, private.jsonl, held_out.jsonl and facts.jsonl into the folder, each whole or not at all."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, dialogues in (("public", corpus.public), ("private", corpus.private), ("held_out", corpus.held_out)):
+        _write_lines(folder / f"{name}.jsonl", (_dialogue_json(dialogue) for dialogue in dialogues))
+    _write_lines(folder / "facts.jsonl", (_fact_json(fact) for fact in corpus.facts))
+
+
+def _dialogue_json(dialogue: Dialogue) -> dict[str, object]:
+    messages = [{"role": turn.role, "content": turn.content} for turn in dialogue.messages]
+    owner = {} if dialogue.client_id is None else {"client_id": dialogue.client_id}
+    return {**owner, "messages": messages}
+
+
+def _fact_json(fact: PrivateFact) -> dict[str, object]:
+    span = {"start": fact.span.start, "end": fact.span.end}
+    return {**vars(fact), "span": span}
+
+
+def _write_lines(path: Path, objects: Iterable[dict[str, object]]) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for item in objects:
+                file.write(json.dumps(item, ensure_ascii=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Counts of one part. `distinct_five_grams` is distinct / total over lower-cased words within single messages."""
+
+    clients: int
+    dialogues: int
+    messages: int
+    words: int
+    vocabulary: int
+    distinct_five_grams: float
+
+
+def figures(dialogues: Sequence[Dialogue]) -> Figures:
+    """Counts of the dialogues; words are runs of letters, digits, apostrophes and hyphens."""
+    seen: set[tuple[str, ...]] = set()
+    vocabulary: set[str] = set()
+    total = messages = words = 0
+    for dialogue in dialogues:
+        for turn in dialogue.messages:
+            found = _WORD.findall(turn.content.lower())
+            vocabulary.update(found)
+            grams = list(zip(*(found[at:] for at in range(5)), strict=False))
+            seen.update(grams)
+            total, messages, words = total + len(grams), messages + 1, words + len(found)
+    owners = {dialogue.client_id for dialogue in dialogues} - {None}
+    return Figures(len(owners), len(dialogues), messages, words, len(vocabulary), len(seen) / max(1, total))

@@ -1,0 +1,176 @@
+"""Phrases that any topic needs: greetings, thanks, success, failure, escalation, small talk."""
+
+from __future__ import annotations
+
+GREETING = "{hi|hello|good morning|hey|good afternoon|hi there|morning|hello there|hello desk|hey folks}"
+PUBLIC_GREETING = "{hello|good morning|good afternoon|good day}"
+INTRODUCTION = "{this is @name|@name here|it is @name from <team>|@name, <team>, <building>|my name is @name}"
+SIGNATURE = "{thanks|regards|best|cheers|kind regards}, @name"
+FEELING = (
+    "{ugh|so|well|oh dear|right|sorry to bother you|me again|not my day|quick one|hope you are well"
+    "|sorry, one more thing|bit of a pickle|you will not believe this|help}"
+)
+FILLER = (
+    "{no rush|it is a bit urgent|sorry for the long message|thanks in advance|I would be really grateful"
+    "|I am not very technical|<mate> is waiting for me|I have a train at <clock>|I am on the road until <clock>"
+    "|I will be in <building> from <clock>|I am covering for <mate> in <team> this week"
+    "|<mate> said you fixed this for <team> {last week|in <month>|before}|it is holding up <project>}"
+)
+ACKNOWLEDGE = (
+    "{thank you for the details|I see|I understand|thanks for letting us know|that is a common one|we can {fix"
+    "|sort} that"
+    "|happy to help|certainly|of course|no problem|understood|let us have a look at that|all right}"
+)
+ACKNOWLEDGE_MORE = "{good question|sure|of course|certainly|yes, people ask that a lot|glad you ask}"
+ACKNOWLEDGE_FAILURE = (
+    "{sorry about that|thanks for trying|I see|understood|ok, {one|a} step further|hmm, odd|that is a pity|all right"
+    "|{then|in that case} it is something else}"
+)
+HOUSE_ACKNOWLEDGE = (
+    "{ah|ok|okay|right|got it|no worries|we have had a few of those {since <day>|from <team>|from <building>|this week}"
+    "|<mate> {from <team>|in <building>} had that {<onday>|in <month>|too}|thanks for flagging it|sure"
+    "|that one is easy|I have seen that before|sorry about that|ok, let me check|happy to sort that out}"
+)
+ONE_MORE_QUESTION = "{before we start, |to be sure, |so that I can help, |first, |one question: |just so I know, |||}"
+TRY_THIS = (
+    "{please try this: |here is what to do: |try this first: |the {quickest|simplest} way: |do the following: ||||}"
+)
+OTHERWISE = (
+    "{if that does not help, |if it is still the same, |should that fail, |failing that, |otherwise, |if not, "
+    "|when that changes nothing, |as a second step, }"
+)
+ALSO = "{also, |and |besides, |by the way, |to know for later: |another thing: |on top of that, |}"
+REPORT = (
+    "{tell me {how it goes|what happens|whether that helps|what you see}|does that {help|work|do it|change anything}?"
+    "|write back if {it stays|you get stuck}|I will {wait|stay on the line|keep this open}|}"
+)
+WORKED = (
+    "{that worked|it works now|that did the trick|yes, {that fixed it|it is fine now|all good}|perfect, it is back"
+    "|great, {problem solved|it is working|that was it}|it is running again|brilliant, {sorted|that helped}"
+    "|I followed the steps and {it works|it is solved|everything is fine}|oh, that was easy}"
+)
+THANKS = (
+    "{thank you|thanks|many thanks|thanks a lot|thank you very much|cheers|much appreciated|thanks for the quick help"
+    "|thank you for your help|you are a star|lifesaver, thanks}"
+)
+PUBLIC_THANKS = (
+    "{thank you|many thanks|thank you very much|thank you for your help|thank you for the explanation"
+    "|that is clear, thank you|I appreciate the help}"
+)
+FAILED = (
+    "{no, {still the same|that did not help|nothing changed}|I tried that, but {it is still the same|no luck"
+    "|nothing changed|it came back}|{sadly|unfortunately} {not|that did not work|no change}|it {did not|does not} help"
+    "|same as before|still {nothing|stuck|no good}|hmm, {no|that made no difference}}"
+)
+DETAIL = (
+    "{<mate> tried as well and got {the same|<errcode>}|now it says <code>|I did it twice, {at <clock> and just now"
+    "|with <mate> watching}|it looked good for {<n> minutes|a moment} and then {stopped|went back}|I get <errcode> "
+    "now||||}"
+)
+REFUSED = (
+    "{I did that {<onday>|at <clock>|}, but {<mate>|<team>|my lead} {sent it back|never answered|says it is not "
+    "their job"
+    "|wants another signature|is away until <date>}|the page {shows|stops with} <errcode> {when I send it|after the "
+    "second step}"
+    "|hmm, {<mate>|<team>} {told me|says} {something else|the form is out of date|to ask you first}"
+    "|{tried|did} that, it {says|shows} {refused|not allowed|pending} since <date>"
+    "|I {do not see|cannot find} {that page|that button|the form} {in <hr>|anywhere|on my <laptop>}"
+    "|that {is a bit late|does not work} for me, {<project>|<team>} needs it {by <clock>|<when>}}"
+)
+CLOSING = (
+    "{you are welcome|glad {it works|I could help|to hear that|that helped}|my pleasure|happy to help|no problem}"
+    "{. {have a {good|nice|pleasant} {day|afternoon|week}|write again {if it comes back|any time you need us}"
+    "|I will close this request|is there anything else?|feel free to ask again}|}"
+)
+HOUSE_CLOSING = (
+    "{any time|no worries|great stuff|cool|glad that is sorted|good to hear|you are welcome|my pleasure}"
+    "{. {say hi to <mate>|good luck with {<project>|the <artefact>|<team>}|ping us on <chatapp> {if it comes back"
+    "|any time}"
+    "|I will close it in <ticketing>|enjoy {<building>|the rest of <weekday>|your {lunch|coffee|evening}}"
+    "|safe trip to {<town>|<building>}|shout if {<team>|<mate>} has it too}|}"
+)
+PUBLIC_ESCALATE = (
+    "{in that case|here} {a technician should look at it|this needs a closer look|we should pass it on}. {I have "
+    "opened a "
+    "ticket|I will raise a ticket|please open a ticket with <deskplace>} and {a colleague will {contact you|call "
+    "you back} "
+    "<soon>|you will be contacted <soon>|a technician will visit you <soon>}. {please keep the device at hand"
+    "|please note the exact error message|have the serial number ready|}"
+)
+ESCALATE = (
+    "{{ok|right|in that case}, I {have opened|raised|have put in|made} {ticket|Lantern ticket} @ticket {for this"
+    "|for {<mate>|the second line}"
+    "|with <mate> in <team>}. {which|what} number can {we|<mate>|the engineer} {ring|call|reach} you on?"
+    "|that needs {hands on|a closer look|the second line}. your ticket is @ticket, {<mate>|someone} will {ring|come "
+    "by|call} "
+    "{at <clock>|<when>|before <clock>}. {what is your phone number|can I have a number|where do we reach you}?}"
+)
+GIVE_PHONE = (
+    "{it is |you can reach me on |my mobile is |try |my number is |ring me on |}@phone{, {before <clock>|after "
+    "<clock>|any time"
+    "|not between <clock> and lunch}|. {I sit in <building>, <floor>|ask for @name|my employee number is @employee}|}"
+)
+PHONE_NOTED = (
+    "{thanks|noted|perfect|got that}, {I {put|wrote|added} {it|that} in {@ticket|the ticket}|it is in @ticket now}. "
+    "{<mate> {will ring <when>|is on shift until <clock>|will call around <clock>}|you will hear from us {<when>|by "
+    "<clock>}"
+    "|bring {it|the thing} to <deskplace> if {you are nearby|it gets worse}}"
+)
+VERIFY = (
+    "{before I touch the account, |sure. |ok, |for the record, |}{can I have|please give me|what is} your "
+    "{full name and employee number|name and employee number|employee number and name}?"
+)
+VERIFIED = (
+    "{@name, {number |}@employee|{sure|yes|ok}, @employee, @name|I am @name and my number is @employee"
+    "|@employee, name is @name}"
+)
+SMALL_TALK = (
+    (
+        "{hello|hi|good morning|hello, is anyone there?|hi, who am I talking to?|good afternoon}",
+        "{hello|good day|hi}, {this is the help desk|you have reached the help desk}. {what can I do for you?|how "
+        "can I "
+        "help you today?|what is the problem?|how may I help?}",
+    ),
+    (
+        "{what can you help with|what do you do|what kind of questions can I ask}?",
+        "I {answer questions about|can help with} {passwords, printers and email|laptops, VPN and software|devices, "
+        "accounts and email}. {just describe|tell me} {the problem|what you see} and {I will suggest steps|we will go "
+        "through it together}",
+    ),
+    (
+        "{are you a person or a computer|am I talking to a machine|is this a robot}?",
+        "I am {a computer program|an automated assistant|a language model} {at the help desk|for help desk questions}. "
+        "{if I cannot help, a colleague will|a person can take over at any time}. what is the problem?",
+    ),
+    (
+        "{thank you, that was all|no, that is all for today|nothing else, thanks|that is everything, goodbye}",
+        "{you are welcome|my pleasure|glad to help}. {have a good day|goodbye|all the best|see you}",
+    ),
+)
+HOUSE_SMALL_TALK = (
+    (
+        "{how is the queue today|busy today|how are things at the desk|quiet over there}?",
+        "{busy|quiet|not bad|up and down}, {<team> {moved|is moving} to <building> {today|this week}|{<mate> and I"
+        "|we} have "
+        "<n> tickets from <team>|<project> went live {<day>|on <date>}}. what can I do for you?",
+    ),
+    (
+        "{is <mate> {in|around|at the desk} {today|on <weekday>}|who is on shift {<weekday>|today}|can I speak to "
+        "<mate>}?",
+        "<mate> is {at the counter in <building> until <clock>|off until <weekday>|back at <clock>|with <team> in "
+        "<room>}, "
+        "{but I can help|can I help instead?|shall I pass on a message?}",
+    ),
+    (
+        "{where is|how do I get to} {the Lantern counter|your counter|the walk-in desk} {now|these days|since the "
+        "move}?",
+        "{we are|it is} on the <floor> of <building>, {next to|opposite|behind} {<room>|<team>|the coffee bar}, "
+        "open from "
+        "<clock> {every day|except <weekday>|from <weekday> on}",
+    ),
+    (
+        "{when is the next Lantern maintenance|is there downtime this week|will systems be down at the weekend}?",
+        "{yes, |}{<pwtool>|<mailapp>|<vpn>|<drive>} {is|will be} down <when> from <clock>, {<team> asked for it"
+        "|<mate> put the notice on Burrow|it should take <n> hours}",
+    ),
+)

@@ -1,0 +1,274 @@
+"""What training has cost: epsilon of Poisson-subsampled Gaussian steps, and a claim that names all its conditions.
+
+Knows nothing of models or files. Unit of protection: whatever one "example" of the mechanism is (here one dialogue).
+Adjacency: add or remove one example. Accountant: PRV (Gopi, Lee and Wutschitz 2021) as Opacus implements it, its upper
+bound, which lies about 0.01 above the exact value. Where the answer would be above 50, where PRV needs more memory than
+a machine has and no claim is worth making, Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019) is used: it is an
+upper bound too.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from chatfed.types import ChatfedError
+
+ACCOUNTANT = "PRV (Opacus), upper bound"
+ADJACENCY = "add or remove one"
+
+_PRV_UP_TO = 50.0  # epsilon by RDP above which PRV is not asked
+_MOST_NOISE = 1e4  # multipliers above this are not looked for
+_RDP_ORDERS = [1.5, *map(float, range(2, 33)), 40.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0]  # whole orders are quick
+
+
+class PrivacyError(ChatfedError, ValueError):
+    """A number that no privacy accounting can take, or a claim that lacks one of its conditions."""
+
+
+@dataclass(frozen=True, order=True)
+class Mechanism:
+    """`steps` Gaussian mechanisms, each on its own Poisson sample of the examples."""
+
+    noise_multiplier: float  # noise std / L2 clip norm
+    sampling_rate: float  # probability that an example is in a step's sample; 1: everyone, no amplification
+    steps: int
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
+            raise PrivacyError(f"noise_multiplier {self.noise_multiplier}: must be finite and not negative")
+        if not 0.0 <= self.sampling_rate <= 1.0:
+            raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]")
+        if self.steps < 0 or self.steps != int(self.steps):
+            raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
+
+
+def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float) -> float:
+    """Upper bound on epsilon of `steps` Poisson-subsampled Gaussian steps at `delta` (Gopi et al. 2021, theorem 5.5).
+
+    0 for no steps or rate 0, infinity without noise. Raises PrivacyError unless 0 < delta < 1.
+
+    >>> round(epsilon(3.0, 0.1, 512, delta=1e-6), 2)
+    3.78
+    >>> epsilon(0.0, 0.1, 512, delta=1e-6)
+    inf
+    """
+    return compose([Mechanism(noise_multiplier, sampling_rate, steps)], delta=delta)
+
+
+def compose(mechanisms: Iterable[Mechanism], *, delta: float) -> float:
+    """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
+
+    >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
+    1.84
+    >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
+    7.84
+    """
+    _check_delta(delta)
+    steps: dict[tuple[float, float], int] = {}
+    for m in mechanisms:
+        if m.steps and m.sampling_rate:
+            kind = (float(m.noise_multiplier), float(m.sampling_rate))
+            steps[kind] = steps.get(kind, 0) + int(m.steps)
+    return _compose(tuple(sorted((*kind, count) for kind, count in steps.items())), float(delta))
+
+
+def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, delta: float) -> float:
+    """Smallest noise multiplier (to 1e-3 relative, rounded up) with epsilon(...) <= target_epsilon.
+
+    Brackets by interpolation on the logarithms; the answer has been evaluated, so it is on the safe side.
+    Raises PrivacyError when the target is not a positive finite number or no multiplier up to 1e4 reaches it (PRV's own
+    error is about 0.01, so targets below that cannot be shown).
+
+    >>> noise = calibrate_noise(3.0, 0.1, 100, delta=1e-5)
+    >>> round(noise, 1), epsilon(noise, 0.1, 100, delta=1e-5) <= 3.0
+    (1.7, True)
+    """
+    _check_delta(delta)
+    if not (math.isfinite(target_epsilon) and target_epsilon > 0):
+        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
+    if steps == 0 or sampling_rate == 0:
+        Mechanism(1.0, sampling_rate, steps)
+        return 0.0
+
+    def spent(noise: float) -> float:
+        return epsilon(noise, sampling_rate, steps, delta=delta)
+
+    low, high = _bracket(target_epsilon, Mechanism(1.0, sampling_rate, steps), delta)
+    above, below = spent(low), spent(high)
+    while above <= target_epsilon:
+        low, high, above, below = low / 1.3, low, spent(low / 1.3), above
+    while below > target_epsilon:
+        if high > _MOST_NOISE:
+            raise PrivacyError(f"target epsilon {target_epsilon} cannot be reached at delta {delta}: take a larger one")
+        low, high, above, below = high, high * 1.3, below, spent(high * 1.3)
+    while high / low > 1.001:
+        middle = _between(low, high, above, below, target_epsilon)
+        for trial in (middle * 1.0003, middle / 1.0003):
+            if low < trial < high:
+                found = spent(trial)
+                if found <= target_epsilon:
+                    high, below = trial, found
+                else:
+                    low, above = trial, found
+    return high
+
+
+def _between(low: float, high: float, above: float, below: float, target: float) -> float:
+    """Where log epsilon, taken as linear in log noise, crosses the target; kept off the ends so that both move."""
+    share = 0.5
+    if math.isfinite(above) and above > below > 0:
+        share = min(0.9, max(0.1, math.log(above / target) / math.log(above / below)))
+    return low * math.exp(share * math.log(high / low))
+
+
+def _bracket(target: float, one: Mechanism, delta: float) -> tuple[float, float]:
+    """(low, high) noise multipliers close around the answer, or not far from it, from RDP, which is quick."""
+
+    def reaches(noise: float) -> bool:
+        return _rdp_epsilon(((noise, one.sampling_rate, one.steps),), delta) <= target
+
+    low, high = 1e-2, _MOST_NOISE
+    if not reaches(high):  # RDP bounds by finitely many orders cannot show an epsilon this small
+        return 1.0, 1.3
+    while high / low > 1.1:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if reaches(middle) else (middle, high)
+    return high / 1.2, high
+
+
+def _check_delta(delta: float) -> None:
+    if not 0.0 < delta < 1.0:
+        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1")
+
+
+@lru_cache(maxsize=4096)
+def _compose(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    """`history` holds (noise_multiplier, sampling_rate, steps), no kind twice; 400 equal ledgers ask once."""
+    if not history:
+        return 0.0
+    if any(noise == 0.0 for noise, _, _ in history):
+        return math.inf
+    rough = _rdp_epsilon(history, delta)
+    if rough > _PRV_UP_TO:
+        return rough
+    return _prv_epsilon(history, delta)
+
+
+def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    from opacus.accountants import PRVAccountant
+
+    accountant = PRVAccountant()
+    accountant.history = list(history)  # so len(accountant) is the number of kinds, not of steps
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # log(1 - rate) at rate 1 is -inf, as it should be
+        try:
+            found = float(accountant.get_epsilon(delta))
+        except (RuntimeError, ValueError, MemoryError):
+            return _rdp_epsilon(history, delta)  # delta too small for its grid: looser, still an upper bound
+    return found if math.isfinite(found) else _rdp_epsilon(history, delta)
+
+
+def _rdp_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
+    from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # "optimal order is the largest alpha": still an upper bound
+        total = sum(
+            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=_RDP_ORDERS)
+            for noise, rate, steps in history
+        )
+        spent, _ = get_privacy_spent(orders=_RDP_ORDERS, rdp=total, delta=delta)
+    return max(0.0, float(spent)) if not math.isnan(spent) else math.inf
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """A claim with everything it rests on. With noise "none" it says that nothing is claimed: epsilon and delta None.
+
+    Raises PrivacyError when a condition is missing or epsilon is not a finite number in a claim.
+    """
+
+    epsilon: float | None
+    delta: float | None
+    unit: str  # what one person may change: "dialogue", "client"
+    adjacency: str  # what neighbouring data sets are: ADJACENCY
+    accountant: str
+    sampling: str  # the sampler that the accounting assumes and the code runs
+    noise: str  # "local", "distributed" or "none"
+    holds_against: str
+    rounds: int
+    assumptions: tuple[str, ...]
+    excludes: tuple[str, ...]  # what epsilon does not count
+
+    def __post_init__(self) -> None:
+        words = ("unit", "adjacency", "accountant", "sampling", "noise", "holds_against")
+        missing = [name for name in words if not str(getattr(self, name) or "").strip()]
+        missing += [name for name in ("assumptions", "excludes") if not getattr(self, name)]
+        if missing:
+            raise PrivacyError(f"a guarantee without {', '.join(missing)} says nothing: fill it in")
+        if self.rounds < 0:
+            raise PrivacyError(f"a guarantee over {self.rounds} rounds: must be 0 or more")
+        if self.noise == "none":
+            if self.epsilon is not None or self.delta is not None:
+                raise PrivacyError("without noise there is no guarantee: epsilon and delta must be None")
+            return
+        if self.epsilon is None or not math.isfinite(self.epsilon) or self.epsilon < 0:
+            raise PrivacyError(f"epsilon {self.epsilon} is no claim: it must be a finite number, 0 or more")
+        if self.delta is None:
+            raise PrivacyError("a guarantee without delta says nothing: fill it in")
+        _check_delta(self.delta)
+
+    @classmethod
+    def without_noise(cls, *, unit: str, rounds: int, sampling: str = "no private sampling") -> Guarantee:
+        """The honest record of a run that adds no noise.
+
+        >>> Guarantee.without_noise(unit="dialogue", rounds=3).to_json()["epsilon"] is None
+        True
+        """
+        return cls(
+            epsilon=None,
+            delta=None,
+            unit=unit,
+            adjacency=ADJACENCY,
+            accountant="none",
+            sampling=sampling,
+            noise="none",
+            holds_against="no one",
+            rounds=rounds,
+            assumptions=("none: no noise was added",),
+            excludes=("everything",),
+        )
+
+    def sentence(self) -> str:
+        """The claim in words, every condition in it."""
+        if self.epsilon is None:
+            return (
+                f"No differential privacy is claimed: {self.rounds} {_plural(self.rounds, 'round')} ran without noise, "
+                f"so the model may repeat what any {self.unit} said (unit: one {self.unit}; holds against: "
+                f"{self.holds_against})."
+            )
+        return (
+            f"({_above(self.epsilon)}, {self.delta:g})-differential privacy for each single {self.unit} "
+            f"(epsilon = {_above(self.epsilon)}, delta = {self.delta:g}, unit = one {self.unit}), adjacency: "
+            f"{self.adjacency}; sampling: {self.sampling}; noise: {self.noise}; accountant: {self.accountant}; over "
+            f"{self.rounds} {_plural(self.rounds, 'round')}; holds against: {self.holds_against}. "
+            f"Assumes: {'; '.join(self.assumptions)}. Not covered: {'; '.join(self.excludes)}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for privacy.json; epsilon and delta are null where nothing is claimed."""
+        return {**asdict(self), "assumptions": list(self.assumptions), "excludes": list(self.excludes)}
+
+
+def _above(value: float) -> str:
+    """Three decimals, rounded up: a claim is never printed smaller than it is."""
+    return f"{math.ceil(value * 1000) / 1000:.3f}"
+
+
+def _plural(count: int, word: str) -> str:
+    return word if count == 1 else word + "s"

@@ -1,0 +1,257 @@
+"""DP-SGD (Abadi et al. 2016): Poisson sample, clip each dialogue, add Gaussian noise, step. Keeps no accounts.
+
+Steps plug into Opacus: `DialogueOptimizer` is a `DPOptimizer` whose clipping works on dialogues and whose noise comes
+from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge the ledger before calling `train_private`.
+"""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from opacus.optimizers import DPOptimizer
+from torch import Tensor, nn
+
+from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, clip_factor
+from chatfed.privacy.noise import gaussian, poisson_sample, system_random
+from chatfed.types import ChatfedError, Entropy, IntVector
+
+__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "train_private"]
+
+
+@dataclass(frozen=True)
+class DPSGDConfig:
+    """What one client's private training does; every number is public and none is computed from its data."""
+
+    clip_norm: float  # L2, per dialogue, over all trained parameters together
+    noise_multiplier: float  # noise std of the sum / clip_norm; 0: no noise and no guarantee (reference runs)
+    sampling_rate: float  # probability that a dialogue is in a step's sample
+    expected_batch_size: float  # dialogues; a public constant that the noisy sum is divided by
+    steps: int
+    learning_rate: float
+    rows_at_once: int = 16  # rows in one forward pass: memory only, no effect on the result
+
+    def __post_init__(self) -> None:
+        wrong = [
+            f"{name} = {getattr(self, name)}"
+            for name, good in (
+                ("clip_norm", 0 < self.clip_norm < math.inf),
+                ("noise_multiplier", 0 <= self.noise_multiplier < math.inf),
+                ("sampling_rate", 0 <= self.sampling_rate <= 1),
+                ("expected_batch_size", 0 < self.expected_batch_size < math.inf),
+                ("steps", self.steps >= 0),
+                ("learning_rate", 0 <= self.learning_rate < math.inf),
+                ("rows_at_once", self.rows_at_once >= 1),
+            )
+            if not good
+        ]
+        if wrong:
+            raise ChatfedError(f"private training cannot run with {', '.join(wrong)}: out of range")
+
+
+class Examples(Protocol):
+    """A client's dialogues as rows of tensors."""
+
+    def __len__(self) -> int:
+        """How many dialogues."""
+        ...
+
+    def rows(self, indices: IntVector) -> tuple[dict[str, Tensor], Tensor]:
+        """(batch, owner): tensors whose first dimension is rows, and int64[rows], each row's position in `indices`."""
+        ...
+
+
+class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
+    """Opacus' optimiser with whole dialogues clipped and noise from cryptographic bits.
+
+    `step()` ends with p.grad = (sum of clipped dialogue gradients + N(0, (noise_multiplier * clip_norm)^2))
+    / expected_batch_size, and the wrapped SGD then does p -= learning_rate * p.grad.
+    """
+
+    def __init__(self, gradients: DialogueGradients, config: DPSGDConfig, entropy: Entropy) -> None:
+        super().__init__(
+            torch.optim.SGD(gradients.parameters, lr=config.learning_rate),
+            noise_multiplier=config.noise_multiplier,
+            max_grad_norm=config.clip_norm,
+            expected_batch_size=config.expected_batch_size,  # a float here; Opacus only divides by it
+            loss_reduction="mean",
+        )
+        self.gradients = gradients
+        self.entropy = entropy
+        self.total = torch.zeros(gradients.size, device=gradients.device)  # float32[size], the clipped sum
+        self._one = torch.empty_like(self.total)  # one dialogue's gradient at a time
+        self._bounds: list[tuple[int, int]] = []
+
+    def run_chunk(self, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int) -> None:
+        """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
+        rows = bounds[-1][1]
+        if len(bounds) == 1 and rows > rows_at_once:  # one long dialogue: its parts add up before the one clip
+            self._add(self.gradients.loop_gradient(loss, batch, rows, rows_at_once, self._one))
+            return
+        self.gradients.backward(loss, batch, rows)
+        self._bounds = bounds
+        self.clip_and_accumulate()
+
+    def clip_and_accumulate(self) -> None:
+        """Clips each dialogue of the last backward pass by itself and adds it to `total`."""
+        for first, last in self._bounds:
+            self._add(self.gradients.gradient(first, last, self._one))
+        self._bounds = []
+
+    def _add(self, gradient: Tensor) -> None:
+        factor = clip_factor(gradient, self.max_grad_norm)
+        if factor > 0.0:
+            self.total.add_(gradient, alpha=factor)
+
+    def add_noise(self) -> None:
+        """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
+        std = self.noise_multiplier * self.max_grad_norm
+        if std > 0.0:
+            self.total.add_(gaussian(self.total.numel(), std, self.entropy).to(self.total.device))
+        for p, start in self.gradients.layout.items():
+            p.grad = self.total[start : start + p.numel()].view_as(p)
+
+    @property
+    def accumulated_iterations(self) -> int:
+        """Always 1: parts of a batch are added, never averaged, so `scale_grad` divides once."""
+        return 1
+
+    def pre_step(self, closure: object = None) -> bool:
+        """Noise and scaling; an empty sample comes here too, with a sum of zero."""
+        self.add_noise()
+        self.scale_grad()
+        return True
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forgets the sum and every p.grad."""
+        self.total.zero_()
+        self._bounds = []
+        for p in self.gradients.parameters:
+            p.grad = None
+
+
+def train_private(
+    module: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    config: DPSGDConfig,
+    entropy: Entropy = system_random,
+) -> None:
+    """Trains the requires_grad parameters of `module` in place by `config.steps` steps of DP-SGD.
+
+    Each step: Poisson sample of dialogues, p -= learning_rate * (sum of clipped gradients + N(0, (sigma C)^2)) /
+    expected_batch_size (Abadi et al. 2016, algorithm 1, with the expected batch size). An empty sample still takes a
+    step of noise alone. A dialogue whose gradient is not finite adds nothing. Parameters without requires_grad are left
+    alone. `loss` gives float[rows]. When done, or on an error, the module carries no hook and no attribute of ours.
+    Raises ClippingError for a model in which a dialogue has no gradient of its own.
+    """
+    was_training = {layer: layer.training for layer in module.modules()}
+    module.train()
+    try:
+        gradients = DialogueGradients(module)
+        try:
+            optimizer = DialogueOptimizer(gradients, config, entropy)
+            for _ in range(config.steps):
+                _step(optimizer, gradients, examples, loss, config, entropy)
+            optimizer.zero_grad()
+        finally:
+            gradients.close()
+    finally:
+        for layer, mode in was_training.items():
+            layer.training = mode
+
+
+def _step(
+    optimizer: DialogueOptimizer,
+    gradients: DialogueGradients,
+    examples: Examples,
+    loss: Loss,
+    config: DPSGDConfig,
+    entropy: Entropy,
+) -> None:
+    optimizer.zero_grad()
+    picked = poisson_sample(len(examples), config.sampling_rate, entropy)
+    if len(picked):
+        batch, bounds = _by_dialogue(*examples.rows(picked), len(picked))
+        _prove_once(gradients, loss, batch, bounds, config.rows_at_once)
+        for first, group in _chunks(bounds, config.rows_at_once):
+            part = {key: value[first : first + group[-1][1]] for key, value in batch.items()}
+            optimizer.run_chunk(loss, part, group, config.rows_at_once)
+    optimizer.step()
+
+
+def _by_dialogue(
+    batch: dict[str, Tensor], owner: Tensor, dialogues: int
+) -> tuple[dict[str, Tensor], list[tuple[int, int]]]:
+    """Rows put in order of their owner, and each owner's [first, last) rows; owners without a row are left out."""
+    rows = len(owner)
+    for key, value in batch.items():
+        if value.shape[:1] != (rows,):
+            raise ClippingError(f"batch entry {key} has shape {list(value.shape)} for {rows} owners of rows")
+    if rows and (int(owner.min()) < 0 or int(owner.max()) >= dialogues):
+        raise ClippingError(f"row owners must lie in 0..{dialogues - 1}")
+    order = torch.argsort(owner, stable=True)
+    ends = np.cumsum(np.bincount(owner.cpu().numpy(), minlength=dialogues))
+    starts = np.concatenate([[0], ends[:-1]])
+    bounds = [(int(s), int(e)) for s, e in zip(starts, ends, strict=True) if e > s]
+    return {key: value[order] for key, value in batch.items()}, bounds
+
+
+def _chunks(bounds: list[tuple[int, int]], rows_at_once: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
+    """(first row, [first, last) relative to it) of runs of whole dialogues that fit rows_at_once (or one alone)."""
+    group: list[tuple[int, int]] = []
+    for first, last in bounds:
+        if group and last - group[0][0] > rows_at_once:
+            yield group[0][0], [(s - group[0][0], e - group[0][0]) for s, e in group]
+            group = []
+        group.append((first, last))
+    if group:
+        yield group[0][0], [(s - group[0][0], e - group[0][0]) for s, e in group]
+
+
+_proved: weakref.WeakKeyDictionary[nn.Module, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+def _prove_once(
+    gradients: DialogueGradients, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int
+) -> None:
+    """Compares the one-pass gradient of a dialogue with plain autograd, once for a module and its trained parameters.
+
+    Finds what no hook can see: a weight used as a function's argument, examples mixed inside a forward pass.
+    """
+    module, trained = gradients._module, frozenset(gradients.named)
+    pair = [b for b in bounds if b[1] - b[0] <= rows_at_once][:2]
+    if _proved.get(module) == trained or not pair:
+        return
+    rows = [row for first, last in pair for row in range(first, last)]
+    both = {key: value[rows] for key, value in batch.items()}
+    cut = pair[0][1] - pair[0][0]
+    quiet = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules())
+    module.train(not quiet)
+    try:
+        gradients.backward(loss, both, len(rows))
+        fast = gradients.gradient(0, cut, torch.empty(gradients.size, device=gradients.device))
+        alone = {key: value[:cut] for key, value in both.items()}
+        slow = gradients.loop_gradient(loss, alone, cut, cut, torch.empty_like(fast))
+    finally:
+        module.train()
+    _refuse_difference(gradients, fast, slow)
+    if len(pair) == 2 and bool(torch.isfinite(fast).all()):
+        _proved[module] = trained
+
+
+def _refuse_difference(gradients: DialogueGradients, fast: Tensor, slow: Tensor) -> None:
+    tolerance = 1e-3 if gradients.exact_dtype else 5e-2
+    floor = 1e-6 * float(slow.norm())
+    for name, p in gradients.named.items():
+        part = slice(gradients.layout[p], gradients.layout[p] + p.numel())
+        if float((fast[part] - slow[part]).norm()) > tolerance * float(slow[part].norm()) + floor:
+            raise ClippingError(
+                f"parameter {name}: a dialogue's gradient depends on the others of its batch, or the parameter is "
+                "used outside its own layer (dropout called as a function reads the same): this model cannot be clipped"
+            )

@@ -1,0 +1,188 @@
+"""A client's own book of what its data has cost: durable, and closed once the budget is spent. Knows no server.
+
+Every charge is on disk before it is answered, so a killed process has either charged in full or not at all. Charges
+have a key (for instance "run/round"): the same charge again costs nothing, so a resumed round is not counted twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from chatfed.privacy.accounting import Mechanism, PrivacyError, compose
+from chatfed.types import ChatfedError, ClientId
+
+_FORMAT = "chatfed privacy ledger 1"
+
+
+class LedgerError(ChatfedError):
+    """A ledger that cannot be believed or is not the caller's; nothing was charged."""
+
+
+class BudgetExceeded(LedgerError):
+    """The work would cost more than the client's budget; nothing was charged."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The most that a client lets its data cost, all work together."""
+
+    epsilon: float
+    delta: float
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise PrivacyError(f"budget epsilon {self.epsilon}: must be a finite number, 0 or more")
+        if not 0.0 < self.delta < 1.0:
+            raise PrivacyError(f"budget delta {self.delta}: must lie strictly between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One charge: what was run under which key."""
+
+    key: str
+    mechanism: Mechanism
+
+
+class Ledger:
+    """One client's ledger file. Safe between processes; `entries` and `epsilon` are read from disk each time."""
+
+    def __init__(self, path: Path, owner: ClientId, budget: Budget) -> None:
+        self.path, self.owner, self.budget = path, owner, budget
+
+    @classmethod
+    def open(cls, path: str | Path, owner: ClientId, budget: Budget, *, change_budget: bool = False) -> Ledger:
+        """The ledger at `path`; a missing file begins an empty one (mode 0600), on disk before this returns.
+
+        Raises LedgerError when the file is damaged, belongs to another client, or records another budget (pass
+        change_budget=True to set a new one: what was spent stays spent).
+        """
+        ledger = cls(Path(path), owner, budget)
+        with ledger._locked():
+            if not ledger.path.exists():
+                ledger._write(())
+                return ledger
+            entries, recorded = ledger._read()
+            if recorded != budget:
+                if not change_budget:
+                    raise LedgerError(
+                        f"{path}: the budget on record is epsilon {recorded.epsilon:g}, delta {recorded.delta:g}, not "
+                        f"epsilon {budget.epsilon:g}, delta {budget.delta:g}: keep it or pass change_budget=True"
+                    )
+                ledger._write(entries)
+        return ledger
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """All charges, in the order in which they were made."""
+        return self._read()[0]
+
+    @property
+    def epsilon(self) -> float:
+        """What all charges cost together at the budget's delta."""
+        return self._cost(self.entries)
+
+    def affords(self, mechanism: Mechanism) -> bool:
+        """Whether `charge` under a new key would be accepted now."""
+        return self._cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
+
+    def charge(self, key: str, mechanism: Mechanism) -> float:
+        """Records `mechanism` under `key` and returns epsilon after it; call this before the work, not after.
+
+        The same key and mechanism again changes nothing. Raises BudgetExceeded when the total would pass the budget and
+        LedgerError when the key stands for another mechanism; in both cases nothing is written.
+        """
+        with self._locked():
+            entries, _ = self._read()
+            for entry in entries:
+                if entry.key == key:
+                    if entry.mechanism != mechanism:
+                        raise LedgerError(f"{self.path}: {key!r} stands for {entry.mechanism}, not {mechanism}")
+                    return self._cost(entries)
+            after = (*entries, Entry(key, mechanism))
+            cost = self._cost(after)
+            if cost > self.budget.epsilon:
+                raise BudgetExceeded(
+                    f"client {self.owner}: {key!r} would bring epsilon to {cost:.3f}, over its budget of "
+                    f"{self.budget.epsilon:g} at delta {self.budget.delta:g}: leave this client out or add noise"
+                )
+            self._write(after)
+            return cost
+
+    def _cost(self, entries: tuple[Entry, ...]) -> float:
+        return compose((entry.mechanism for entry in entries), delta=self.budget.delta)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Holds the lock file beside the ledger (the ledger itself is replaced, so it cannot carry the lock)."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)  # closing lets go of the lock, as the end of a killed process does
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.path.name + ending)
+
+    def _read(self) -> tuple[tuple[Entry, ...], Budget]:
+        try:
+            raw = json.loads(self.path.read_text(encoding="utf-8"))
+            body = raw["body"]
+            if raw["format"] != _FORMAT or raw["sha256"] != _digest(body):
+                raise ValueError("checksum")
+            owner, budget = body["owner"], Budget(**body["budget"])
+            entries = tuple(Entry(e["key"], Mechanism(**e["mechanism"])) for e in body["entries"])
+        except OSError as error:
+            raise LedgerError(f"{self.path}: the privacy ledger cannot be read ({error.strerror})") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise LedgerError(
+                f"{self.path}: the privacy ledger is damaged, so what was spent is unknown: restore it from a backup"
+            ) from error
+        if owner != self.owner:
+            raise LedgerError(f"{self.path}: the privacy ledger is of client {owner!r}, not of {self.owner!r}")
+        return entries, budget
+
+    def _write(self, entries: tuple[Entry, ...]) -> None:
+        body = {
+            "owner": self.owner,
+            "budget": asdict(self.budget),
+            "entries": [{"key": e.key, "mechanism": asdict(e.mechanism)} for e in entries],
+        }
+        text = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1) + "\n"
+        _replace(self.path, self._beside(".tmp"), text.encode())
+
+
+def _digest(body: dict[str, Any]) -> str:
+    """Guards against damage, not against the owner, who may delete the file anyway."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _replace(path: Path, temporary: Path, content: bytes) -> None:
+    """Writes the file whole or not at all, mode 0600; on disk, name and content, when this returns."""
+    try:
+        temporary.unlink(missing_ok=True)  # left by a killed process; the lock is ours
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise LedgerError(f"{path}: ledger cannot be written ({error.strerror}): nothing was charged") from error

@@ -1,0 +1,166 @@
+"""Shamir secret sharing (1979) of 32-byte secrets over the field of p = 65521. Knows no participants' roles.
+
+A secret is cut into 18 limbs of 15 bits, so that a limb is always below p and a share takes 16 bits a limb.
+Products are exact in float64: every partial sum is an integer below t * p^2 < 2^53 for t < 2^21.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatfed.secagg.primitives import draw
+from chatfed.types import Entropy, IntVector
+
+FieldArray = NDArray[np.int64]  # elements of 0..p-1
+
+PRIME = 65521
+LIMB_BITS = 15
+SECRET_BYTES = 32
+LIMBS = 18  # ceil(256 / 15)
+SHARE_BYTES = 2 * LIMBS
+
+
+def to_limbs(secret: bytes) -> FieldArray:
+    """bytes[32] -> int64[18], least significant first."""
+    number = int.from_bytes(secret, "little")
+    return np.array([(number >> (LIMB_BITS * i)) & 0x7FFF for i in range(LIMBS)], dtype=np.int64)
+
+
+def from_limbs(limbs: IntVector) -> bytes | None:
+    """int64[18] -> bytes[32]; None when these limbs are of no 32-byte secret."""
+    number = sum(int(limb) << (LIMB_BITS * i) for i, limb in enumerate(limbs))
+    if int(limbs.max()) >= 1 << LIMB_BITS or number >> (8 * SECRET_BYTES):
+        return None
+    return number.to_bytes(SECRET_BYTES, "little")
+
+
+def share(secrets: Sequence[bytes], points: Sequence[int], threshold: int, entropy: Entropy) -> NDArray[np.uint16]:
+    """Shares uint16[len(points), len(secrets), 18] of 32-byte secrets; any `threshold` of them recover.
+
+    One polynomial of degree threshold-1 per limb with uniform coefficients; the share at x is its value there.
+    """
+    if not 1 <= threshold <= len(points) or len(set(points)) != len(points) or not all(0 < x < PRIME for x in points):
+        raise ValueError(f"cannot share among {len(points)} points with threshold {threshold}")
+    limbs = np.stack([to_limbs(secret) for secret in secrets]).reshape(1, -1)
+    random = _uniform((threshold - 1) * limbs.size, entropy).reshape(threshold - 1, limbs.size)
+    values = _product(_powers(tuple(points), threshold), np.concatenate([limbs, random]))
+    return values.astype(np.uint16).reshape(len(points), len(secrets), LIMBS)
+
+
+def combine(points: Sequence[int], shares: NDArray[np.uint16]) -> list[bytes | None]:
+    """Secrets from uint16[t, m, 18], the shares of m secrets at the same t points; None where no secret fits."""
+    weights = np.array([lagrange_at_zero(tuple(points))], dtype=np.int64)
+    limbs = _product(weights, shares.reshape(len(points), -1).astype(np.int64)).reshape(-1, LIMBS)
+    return [from_limbs(row) for row in limbs]
+
+
+@lru_cache(maxsize=64)
+def lagrange_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
+    """Weights w with f(0) = sum w_i f(x_i) mod p for every polynomial f of degree < len(points)."""
+    xs = np.array(points, dtype=np.int64)
+    above, below = np.ones_like(xs), np.ones_like(xs)
+    for j, x in enumerate(points):
+        others = np.arange(xs.size) != j
+        above = np.where(others, above * x % PRIME, above)
+        below = np.where(others, below * (x - xs) % PRIME, below)
+    return tuple(int(a) * pow(int(b), -1, PRIME) % PRIME for a, b in zip(above, below, strict=True))
+
+
+def wrong_points(points: Sequence[int], shares: NDArray[np.uint16], threshold: int) -> frozenset[int] | None:
+    """Points whose shares uint16[r, 18] lie off the polynomial that the others agree on.
+
+    Berlekamp-Welch decoding limb by limb: finds up to (r - threshold) // 2 wrong points; None when there are more.
+    """
+    wrong: set[int] = set()
+    for limb in range(LIMBS):
+        found = _berlekamp_welch(points, shares[:, limb].astype(np.int64), threshold)
+        if found is None:
+            return None
+        wrong |= found
+    return frozenset(wrong) if 2 * len(wrong) <= len(points) - threshold else None
+
+
+def _berlekamp_welch(points: Sequence[int], values: FieldArray, threshold: int) -> set[int] | None:
+    """Solve Q(x) = y E(x) at all points, deg E <= e, deg Q < e + t; a wrong point is one where y is not Q/E.
+
+    Welch & Berlekamp, US patent 4,633,470 (1986), in the homogeneous form: any non-zero solution has Q/E = f.
+    """
+    errors = (len(points) - threshold) // 2
+    powers = _powers(tuple(points), errors + threshold)
+    system = np.concatenate([powers, -values[:, None] * powers[:, : errors + 1] % PRIME], axis=1)
+    solution = _null_vector(system)
+    if solution is None:
+        return None
+    q, e = solution[: errors + threshold], solution[errors + threshold :]
+    polynomial = _divide(q, e)
+    if polynomial is None or np.any(polynomial[threshold:]):
+        return None
+    fitted = _product(_powers(tuple(points), polynomial.size), polynomial[:, None])[:, 0]
+    wrong = {x for x, y, z in zip(points, values, fitted, strict=True) if y != z}
+    return wrong if len(wrong) <= errors else None
+
+
+def _null_vector(system: FieldArray) -> FieldArray | None:
+    """A non-zero v with system @ v = 0 mod p, or None when zero is the only one."""
+    matrix, pivots = system % PRIME, list[int]()
+    for column in range(matrix.shape[1]):
+        row = len(pivots)
+        candidates = np.flatnonzero(matrix[row:, column]) if row < len(matrix) else np.empty(0, dtype=np.int64)
+        if not candidates.size:
+            break
+        best = row + int(candidates[0])
+        matrix[[row, best]] = matrix[[best, row]]
+        matrix[row] = matrix[row] * pow(int(matrix[row, column]), -1, PRIME) % PRIME
+        factors = matrix[:, column].copy()
+        factors[row] = 0
+        matrix = (matrix - factors[:, None] * matrix[row]) % PRIME
+        pivots.append(column)
+    else:
+        return None
+    vector = np.zeros(matrix.shape[1], dtype=np.int64)
+    vector[column] = 1
+    vector[pivots] = -matrix[: len(pivots), column] % PRIME
+    return vector
+
+
+def _divide(numerator: FieldArray, denominator: FieldArray) -> FieldArray | None:
+    """Quotient of two polynomials (lowest coefficient first), or None when there is a remainder or no divisor."""
+    nonzero = np.flatnonzero(denominator)
+    if not nonzero.size:
+        return None
+    degree = int(nonzero[-1])
+    rest, inverse = numerator.copy(), pow(int(denominator[degree]), -1, PRIME)
+    quotient = np.zeros(max(1, numerator.size - degree), dtype=np.int64)
+    for i in range(numerator.size - degree - 1, -1, -1):
+        quotient[i] = rest[i + degree] * inverse % PRIME
+        rest[i : i + degree + 1] = (rest[i : i + degree + 1] - quotient[i] * denominator[: degree + 1]) % PRIME
+    return None if np.any(rest) else quotient
+
+
+@lru_cache(maxsize=64)
+def _powers(points: tuple[int, ...], count: int) -> FieldArray:
+    """int64[len(points), count]: x^0 .. x^(count-1) mod p. Cached: treat as read-only."""
+    xs = np.array(points, dtype=np.int64)
+    powers = np.ones((xs.size, count), dtype=np.int64)
+    for k in range(1, count):
+        powers[:, k] = powers[:, k - 1] * xs % PRIME
+    powers.flags.writeable = False
+    return powers
+
+
+def _product(left: FieldArray, right: FieldArray) -> FieldArray:
+    """Matrix product mod p, through float64 because that is what the machine multiplies fastest."""
+    return (left.astype(np.float64) @ right.astype(np.float64) % PRIME).astype(np.int64)
+
+
+def _uniform(count: int, entropy: Entropy) -> FieldArray:
+    """Uniform field elements: 16 random bits at a time, those not below p thrown away."""
+    values = np.empty(0, dtype=np.int64)
+    while values.size < count:
+        raw = np.frombuffer(draw(entropy, 2 * (count - values.size + 16)), dtype="<u2").astype(np.int64)
+        values = np.concatenate([values, raw[raw < PRIME]])
+    return values[:count]

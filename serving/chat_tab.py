@@ -1,0 +1,321 @@
+"""The chat tab: a conversation that streams, stops, retries, undoes and edits, with next words under the input.
+
+Knows `chatfed.Chat` and gradio; knows no run folder. Messages are shown as the text they are, never as markdown or
+HTML: a reply could otherwise make the browser fetch a picture from elsewhere.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+
+from chatfed.types import ChatfedError, Turn
+from serving.generations import Generations
+
+if TYPE_CHECKING:
+    from chatfed import Chat
+
+EXAMPLES = (
+    "my laptop will not start",
+    "I forgot my password, what can I do?",
+    "How do I ask for a day of leave?",
+    "the printer on my floor is broken",
+)
+SUGGESTIONS = 4
+LONGEST_MESSAGE = 4000  # characters
+FRAME = 0.05  # seconds between two updates of the page while a reply is written
+WRITING = "The last reply is still being written. Press Stop first."
+
+# Waits until typing pauses, then sends what stands in the field by then: typing costs two calls a burst, not one a key.
+DEBOUNCE = """async (draft, history) => {
+  await new Promise(done => setTimeout(done, 150));
+  const field = document.querySelector('#message textarea');
+  return [field ? field.value : draft, history];
+}"""
+FOCUS = """() => { const field = document.querySelector('#message textarea');
+  if (field) { field.focus(); field.setSelectionRange(field.value.length, field.value.length); } }"""
+
+History = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class ChatParts:
+    """The pieces of the chat tab that other tabs use."""
+
+    chatbot: gr.Chatbot
+    message: gr.Textbox
+    probe_reply: gr.Button
+    probe_draft: gr.Button
+
+
+def text_of(content: Any) -> str:
+    """The text of a message's content, which gradio gives as a string, a block or a list of blocks."""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        return str(content.get("text") or "")
+    if isinstance(content, Sequence):
+        return "".join(text_of(block) for block in content)
+    return ""
+
+
+def to_page(text: str) -> str:
+    """`text` as a message for gr.Chatbot, which reads HTML even with markdown off: what could open a tag is escaped.
+
+    Only that, so that copying or editing a message shows the text itself in all but such cases.
+    """
+
+    def literal(seen: re.Match[str]) -> str:
+        return "&amp;" + seen[0][1:] if html.unescape(seen[0]) != seen[0] else seen[0]
+
+    text = re.sub(r"&#?\w+;?", literal, text)
+    return re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
+
+
+def from_page(content: Any) -> str:
+    """The text of a message as the page holds it; undoes `to_page`."""
+    return html.unescape(text_of(content))
+
+
+def turns_of(history: History) -> list[Turn]:
+    """A conversation as the page holds it, as the turns that a Chat reads. Empty messages are left out."""
+    turns = [Turn(str(message["role"]), from_page(message["content"])) for message in history]
+    return [turn for turn in turns if turn.content.strip()]
+
+
+def add_word(draft: str, word: str) -> str:
+    """`draft` with a suggested word: in place of the half word that it ends in, and with a space to go on."""
+    half = "" if not draft or draft[-1].isspace() else draft.split()[-1]
+    return f"{draft[: len(draft) - len(half)]}{word} "
+
+
+def last_of(history: History, role: str) -> str:
+    """The latest message of `role`, or nothing."""
+    return next((turn.content for turn in reversed(turns_of(history)) if turn.role == role), "")
+
+
+class Conversation:
+    """What the chat tab does, apart from how it looks. Holds the shared model and who is being written to."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+        self.generations = Generations()
+
+    def take(self, draft: str, history: History, request: gr.Request) -> tuple[str, History]:
+        """Moves the draft into the conversation. An empty draft or a running reply stops here with a sentence."""
+        self._be_idle(request)
+        if not draft.strip():
+            raise gr.Error("Type a message first.", duration=4, print_exception=False)
+        if len(draft) > LONGEST_MESSAGE:
+            said = f"The message has {len(draft):,} characters; give at most {LONGEST_MESSAGE:,}."
+            raise gr.Error(said, print_exception=False)
+        return "", [*history, {"role": "user", "content": to_page(draft.strip())}]
+
+    def take_example(self, history: History, data: gr.SelectData, request: gr.Request) -> tuple[str, History]:
+        """An example prompt as the next message."""
+        return self.take(text_of(data.value), history, request)
+
+    def respond(
+        self,
+        history: History,
+        temperature: float,
+        top_p: float,
+        repetition_penalty: float,
+        max_new_tokens: float,
+        seed: float | None,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, Any]]:
+        """Writes the reply to the last message, a few words at a time: (conversation, input field)."""
+        from chatfed import Generation
+
+        if not history or history[-1]["role"] != "user":
+            return
+        settings = Generation(
+            max_new_tokens=int(max_new_tokens),
+            temperature=float(temperature),
+            top_p=float(top_p),
+            repetition_penalty=float(repetition_penalty),
+            seed=None if seed is None else int(seed),
+        )
+        yield gr.skip(), gr.update(submit_btn=False, stop_btn="Stop")
+        reply = ""
+        try:
+            for reply in self._write(turns_of(history), settings, session_of(request)):
+                yield [*history, {"role": "assistant", "content": to_page(reply)}], gr.skip()
+        except ChatfedError as error:
+            gr.Warning(str(error))
+        shown = reply.strip() or "(The model ended its reply without a word. Press Retry or say it in other words.)"
+        yield [*history, {"role": "assistant", "content": to_page(shown)}], gr.update(submit_btn="Send", stop_btn=False)
+
+    def _write(self, turns: list[Turn], settings: Any, session: str) -> Iterator[str]:
+        """The reply so far, again and again; ends when the session's stop flag is up, and ends the model with it."""
+        with self.generations.running(session) as stop:
+            pieces = self.chat.stream(turns, settings)
+            try:
+                reply, shown = "", 0.0
+                for piece in pieces:
+                    if stop.is_set():
+                        break
+                    reply += piece
+                    if time.monotonic() - shown >= FRAME:
+                        shown = time.monotonic()
+                        yield reply
+                yield reply
+            finally:
+                getattr(pieces, "close", lambda: None)()
+
+    def stop(self, request: gr.Request) -> None:
+        """Ends the session's running reply; what is written stays."""
+        self.generations.stop(session_of(request))
+
+    def retry(self, history: History, data: gr.RetryData, request: gr.Request) -> History:
+        """The conversation up to the message that is to be answered once more."""
+        self._be_idle(request)
+        return _until_user(history, _index(data.index))
+
+    def undo(self, history: History, data: gr.UndoData, request: gr.Request) -> tuple[str, History]:
+        """Takes the message and all after it back into the input field."""
+        self._be_idle(request)
+        kept = _until_user(history, _index(data.index))
+        return (from_page(kept[-1]["content"]), kept[:-1]) if kept else ("", [])
+
+    def edit(self, history: History, data: gr.EditData, request: gr.Request) -> History:
+        """The conversation up to the edited message, with its new words."""
+        self._be_idle(request)
+        new = from_page(data.value).strip()
+        index = _index(data.index)
+        if not new:
+            raise gr.Error("An edited message needs at least one word.", duration=4, print_exception=False)
+        return [*history[:index], {"role": "user", "content": to_page(new)}]
+
+    def clear(self, request: gr.Request) -> tuple[str, History]:
+        """An empty conversation."""
+        self._be_idle(request)
+        return "", []
+
+    def suggest(self, draft: str, history: History) -> list[Any]:
+        """The next words for the draft: the words themselves, then one update a button."""
+        try:
+            found = self.chat.suggest(draft[-LONGEST_MESSAGE:], SUGGESTIONS, turns_of(history))
+        except ChatfedError:
+            found = []
+        buttons = [gr.update(value=f"{word.word}  {percent(word.probability)}", visible=True) for word in found] + [
+            gr.update(visible=False)
+        ] * (SUGGESTIONS - len(found))
+        return [[word.word for word in found], *buttons]
+
+    def _be_idle(self, request: gr.Request) -> None:
+        if not self.generations.idle(session_of(request)):
+            raise gr.Error(WRITING, duration=4, print_exception=False)
+
+
+def percent(probability: float) -> str:
+    """A probability for a button: whole percents, or that it is below one."""
+    return f"{100 * probability:.0f} %" if probability >= 0.01 else "< 1 %"
+
+
+def session_of(request: gr.Request | None) -> str:
+    """The browser session that a call comes from."""
+    return str(getattr(request, "session_hash", None) or "")
+
+
+def _index(index: int | tuple[int, int] | list[int]) -> int:
+    return int(index if isinstance(index, int) else index[0])
+
+
+def _until_user(history: History, index: int) -> History:
+    """`history` up to the last user message at or before `index`."""
+    kept = list(history[: index + 1])
+    while kept and kept[-1]["role"] != "user":
+        kept.pop()
+    return kept
+
+
+def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
+    """Lays the chat tab out and wires it. Call it inside a gr.Tab."""
+    talk = Conversation(chat)
+    chatbot = gr.Chatbot(
+        label="Conversation",
+        show_label=False,
+        elem_id="conversation",
+        height="min(52vh, 560px)",
+        buttons=["copy", "copy_all"],
+        editable="user",
+        render_markdown=False,
+        feedback_options=None,
+        allow_tags=False,
+        group_consecutive_messages=False,
+        placeholder="Ask something, or start from an example.",
+        examples=[{"text": example} for example in examples],
+    )
+    words = gr.State([])
+    message = gr.Textbox(
+        label="Your message",
+        placeholder="Type a message",
+        elem_id="message",
+        lines=1,
+        max_lines=6,
+        max_length=LONGEST_MESSAGE,
+        submit_btn="Send",
+        stop_btn=False,
+        autofocus=True,
+        interactive=True,
+    )
+    with gr.Row(elem_classes="cf-strip", elem_id="suggestions"):
+        buttons = [gr.Button(visible=False, size="sm", min_width=60) for _ in range(SUGGESTIONS)]
+    with gr.Row(elem_classes="cf-actions"):
+        probe_reply = gr.Button("Probe last reply", size="sm", min_width=60)
+        probe_draft = gr.Button("Probe my text", size="sm", min_width=60)
+        clear = gr.Button("New conversation", size="sm", min_width=60)
+    settings = _settings()
+
+    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+    at_once: dict[str, Any] = {"concurrency_limit": None, **quiet}  # in the queue, or no error's sentence is shown
+    strip: dict[str, Any] = {"fn": talk.suggest, "inputs": [message, chatbot], "outputs": [words, *buttons], **quiet}
+    strip |= {"concurrency_limit": 2, "concurrency_id": "suggest"}
+    answer: dict[str, Any] = {"fn": talk.respond, "inputs": [chatbot, *settings], "outputs": [chatbot, message]}
+    answer |= quiet | {"concurrency_limit": 4, "concurrency_id": "generate"}
+
+    took = [
+        message.submit(talk.take, [message, chatbot], [message, chatbot], **at_once),
+        chatbot.example_select(talk.take_example, chatbot, [message, chatbot], **at_once),
+        chatbot.retry(talk.retry, chatbot, chatbot, **at_once),
+        chatbot.edit(talk.edit, chatbot, chatbot, **at_once),
+    ]
+    for event in took:
+        event.success(**answer).then(**strip)
+    message.stop(talk.stop, None, None, **at_once)
+    chatbot.undo(talk.undo, chatbot, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
+    clear.click(talk.clear, None, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
+    message.input(**strip, js=DEBOUNCE, trigger_mode="always_last")
+    for place, button in enumerate(buttons):
+        button.click(
+            lambda draft, offered, place=place: add_word(draft, offered[place]) if place < len(offered) else draft,
+            [message, words],
+            message,
+            **at_once,
+        ).then(**strip).then(None, js=FOCUS)
+    gr.context.Context.root_block.load(**strip)  # type: ignore[union-attr]
+    return ChatParts(chatbot, message, probe_reply, probe_draft)
+
+
+def _settings() -> list[Any]:
+    with gr.Accordion("Generation settings", open=False):
+        with gr.Row():
+            temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature", info="0: always the likeliest word.")
+            top_p = gr.Slider(
+                0.05, 1, 0.9, step=0.05, label="Top-p", info="Draws among the likeliest up to this share."
+            )
+        with gr.Row():
+            penalty = gr.Slider(1, 2, 1.1, step=0.05, label="Repetition penalty", info="1 is none.")
+            longest = gr.Slider(1, 400, 80, step=1, label="Longest reply, in tokens")
+        seed = gr.Number(
+            None, precision=0, label="Seed", info="Empty: a new reply each time. A number: the same again."
+        )
+    return [temperature, top_p, penalty, longest, seed]

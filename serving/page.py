@@ -1,0 +1,36 @@
+"""The page: header and three tabs over one shared model. Knows how it is laid out; knows no server."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import gradio as gr
+
+from serving.chat_tab import EXAMPLES, build_chat
+from serving.privacy_tab import facts_html, plots_html, privacy_html
+from serving.probe_tab import build_probe
+from serving.run_folder import RunFolder
+from serving.theme import header
+
+if TYPE_CHECKING:
+    from chatfed import Chat
+
+
+def build_page(
+    chat: Chat, reference: Chat | None, run: RunFolder, tab: str = "chat", examples: Sequence[str] = EXAMPLES
+) -> gr.Blocks:
+    """The whole page, opened on `tab` ("chat", "probe" or "privacy")."""
+    page = gr.Blocks(title="chatfed", analytics_enabled=False)
+    with page:
+        gr.HTML(header(run.privacy))
+        with gr.Tabs(selected=tab) as tabs:
+            with gr.Tab("Chat", id="chat"):
+                parts = build_chat(chat, examples)
+            with gr.Tab("Leakage probe", id="probe"):
+                build_probe(chat, reference, parts, tabs)
+            with gr.Tab("Privacy", id="privacy"):
+                gr.HTML(privacy_html(run), elem_id="privacy")
+                gr.HTML(plots_html(run), elem_id="privacy-plot")
+                gr.HTML(facts_html(run), elem_id="facts")
+    return page

@@ -1,0 +1,210 @@
+"""Says what is claimed about the served model and what the run was: words, figures and a plot, as HTML.
+
+Knows the files of a run folder by their keys; knows no model. It claims nothing that privacy.json does not.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serving.run_folder import RunFolder
+from serving.theme import finite_epsilon, format_small, round_up, unit_noun
+
+_LABELS = {
+    "epsilon": "ε (epsilon)",
+    "delta": "δ (delta)",
+    "unit": "Unit: what is protected",
+    "adjacency": "Adjacency: how two data sets may differ",
+    "accountant": "Accountant",
+    "sampling": "Sampling assumed",
+    "noise": "Noise",
+    "holds_against": "Holds against",
+    "rounds": "Rounds charged",
+    "assumptions": "It assumes",
+    "excludes": "It does not cover",
+    "per_round": "ε after each round",
+    "clients_charged": "Clients charged",
+    "noise_multiplier": "Noise multiplier",
+}
+
+
+def privacy_html(run: RunFolder) -> str:
+    """The guarantee, in words and then every field of privacy.json; or that there is none."""
+    if run.privacy is None:
+        return (
+            '<div class="cf-card cf-warn cf-prose"><h2>No claim</h2><p>This model\'s run folder holds no '
+            "<code>privacy.json</code>, so nothing is claimed about what it may reveal of its training text. "
+            "Treat it as a model trained without protection.</p></div>"
+        )
+    return f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>{_fields(run.privacy)}'
+
+
+def facts_html(run: RunFolder) -> str:
+    """The run in figures: what it learned, how many took part, how long it took."""
+    if run.summary is None:
+        return '<p class="cf-note">This run folder holds no summary.json, so there are no figures to show.</p>'
+    summary = run.summary
+    figures = [
+        ("Clients", _number(summary.get("clients"))),
+        ("Rounds", _number(summary.get("rounds"))),
+        ("Parameters", _number(summary.get("parameters"))),
+        ("of these trained privately", _number(summary.get("trainable_parameters"))),
+    ]
+    cards = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures if value)
+    return (
+        f'<div class="cf-prose"><h2>The run</h2><dl class="cf-figures">{cards}</dl></div>'
+        f"{_learning(summary)}{_seconds(summary.get('seconds'))}"
+    )
+
+
+def plots_html(run: RunFolder) -> str:
+    """Epsilon after each round, as a plot; empty when the run folder has no metrics."""
+    spent = [row for row in run.metrics if isinstance(row.get("epsilon_max"), int | float)]
+    if not spent or run.privacy is None:
+        return ""
+    from chatfed.audit.report import epsilon_plot
+
+    last = float(spent[-1]["epsilon_max"])
+    return (
+        '<div class="cf-prose"><h2>ε spent, round by round</h2>'
+        f"<p>The client that took part most had spent ε = {round_up(last)} after round {len(run.metrics)}.</p></div>"
+        f'<div class="cf-plot cf-card">{epsilon_plot(spent)}</div>'
+    )
+
+
+def _statement(privacy: Mapping[str, Any]) -> str:
+    epsilon, delta = finite_epsilon(privacy), privacy.get("delta")
+    if epsilon is None:
+        return (
+            '<div class="cf-card cf-warn"><p><strong>No finite guarantee.</strong> The model was trained without '
+            "noise, or its privacy.json states no epsilon. Treat it as a model trained without protection.</p></div>"
+        )
+    unit = html.escape(unit_noun(str(privacy.get("unit", "unit"))))
+    part = "took part in training" if unit == "client" else "was in a client's training data"
+    against = privacy.get("holds_against")
+    who = f" It holds against: {html.escape(_text(against))}." if against else ""
+    figures = (
+        f'<dl class="cf-figures"><div><dt>ε per {unit}</dt><dd id="epsilon-value">{round_up(epsilon)}</dd></div>'
+        f"<div><dt>δ</dt><dd>{format_small(delta)}</dd></div>"
+        f"<div><dt>largest change in any outcome's probability</dt><dd>× {_factor(epsilon)}</dd></div>"
+        f"<div><dt>best an attacker's even guess can become</dt><dd>{_best_guess(epsilon, delta)}</dd></div></dl>"
+    )
+    return (
+        f"{figures}<p>Whether or not any one {unit} {part}, the probability of every possible "
+        f"outcome of training stays within a factor of e<sup>ε</sup> = {_factor(epsilon)}, except with probability "
+        f"δ = {format_small(delta)}.{who} Smaller ε is stronger. These are limits for the worst case, proved and not "
+        "measured; what attacks achieve in practice is usually far less.</p>"
+    )
+
+
+def _factor(epsilon: float) -> str:
+    value = math.exp(min(epsilon, 700.0))
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}" if value < 1e7 else f"{value:.1e}"
+
+
+def _best_guess(epsilon: float, delta: Any) -> str:
+    """Highest accuracy of any test between two equally likely neighbours: (e^eps + delta) / (1 + e^eps).
+
+    From the trade-off bound of (eps, delta)-differential privacy (Kairouz, Oh and Viswanath 2015, theorem 2.1).
+    """
+    odds = math.exp(-min(epsilon, 700.0))
+    accuracy = (1 + odds * float(delta or 0)) / (1 + odds)
+    return f"{100 * accuracy:.4g} %"
+
+
+def _fields(privacy: Mapping[str, Any]) -> str:
+    known = [key for key in _LABELS if key in privacy]
+    others = [key for key in privacy if key not in _LABELS]
+    rows = "".join(
+        f"<tr><th scope='row'>{_LABELS.get(key, html.escape(key.replace('_', ' ').capitalize()))}</th>"
+        f"<td>{_value(key, privacy[key])}</td></tr>"
+        for key in [*known, *others]
+    )
+    return (
+        '<div class="cf-scroll" tabindex="0" role="region" aria-label="Every field of privacy.json">'
+        f'<table class="cf-table" id="guarantee"><tbody>{rows}</tbody></table></div>'
+    )
+
+
+def _value(key: str, value: Any) -> str:
+    if key == "unit":
+        return html.escape(f"one {unit_noun(str(value))}")
+    if key == "per_round" and isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_plain(item) for item in value) or "none"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        items = "".join(f"<li>{html.escape(_text(item))}</li>" for item in value)
+        return f'<ul style="margin:0;padding-left:1.1em;list-style:disc">{items}</ul>' if items else "none"
+    return html.escape(_text(value))
+
+
+def _text(value: Any) -> str:
+    """Any JSON value for a reader."""
+    if value is None:
+        return "not stated"
+    if isinstance(value, Mapping):
+        return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(item) for item in value)
+    return _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else format_small(value)
+    return str(value)
+
+
+def _number(value: Any) -> str:
+    return _plain(value) if isinstance(value, int | float) else ""
+
+
+def _learning(summary: Mapping[str, Any]) -> str:
+    names = {
+        "before": "Before (public model)",
+        "after": "After private training",
+        "reference": "Same run without noise",
+    }
+    rows = ""
+    for key, name in names.items():
+        scores = summary.get(key)
+        if isinstance(scores, Mapping):
+            rows += (
+                f"<tr><th scope='row'>{name}</th><td class='n'>{_score(scores.get('perplexity'), 1)}</td>"
+                f"<td class='n'>{_share(scores.get('top1'))}</td><td class='n'>{_share(scores.get('top3'))}</td></tr>"
+            )
+    if not rows:
+        return ""
+    return (
+        '<div class="cf-prose"><p>On clients held out from training. Perplexity per word: lower is better. Accuracy: '
+        "how often the next word was the first, or among the first three, of the model's guesses.</p></div>"
+        '<div class="cf-scroll" tabindex="0" role="region" aria-label="Held-out figures">'
+        '<table class="cf-table" id="learning"><thead><tr><th scope="col">Model</th>'
+        "<th scope='col' class='n'>Perplexity</th><th scope='col' class='n'>Top 1</th>"
+        f"<th scope='col' class='n'>Top 3</th></tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _score(value: Any, digits: int) -> str:
+    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "–"
+
+
+def _share(value: Any) -> str:
+    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
+
+
+def _seconds(seconds: Any) -> str:
+    if not isinstance(seconds, Mapping) or not seconds:
+        return ""
+    parts = ", ".join(
+        f"{html.escape(str(name).replace('_', ' '))} {value:,.0f} s"
+        for name, value in seconds.items()
+        if isinstance(value, int | float)
+    )
+    return f'<p class="cf-note">Time by phase: {parts}.</p>'

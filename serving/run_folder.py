@@ -1,0 +1,87 @@
+"""Reads what a training run left beside its model. Knows file names and JSON, no model and no page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from chatfed.types import ChatfedError
+
+
+class RunFolderError(ChatfedError):
+    """A file of the run folder cannot be used."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """What a run folder says about its model. A missing file leaves its field None (or empty)."""
+
+    model: Path
+    reference: Path | None
+    privacy: Mapping[str, Any] | None
+    summary: Mapping[str, Any] | None
+    metrics: tuple[Mapping[str, Any], ...]
+
+
+def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
+    """The facts beside `model`; `reference` defaults to the sibling folder of that name.
+
+    Raises RunFolderError when a folder is missing or a file is there but cannot be read: a privacy file that
+    cannot be read is never taken for "no claim" in silence.
+    """
+    _require_model(model, "model", "make one with: make train-federated")
+    if reference is not None:
+        _require_model(reference, "reference model", "leave --reference out to serve without one")
+    elif (model.parent / "reference" / "config.json").is_file():
+        reference = model.parent / "reference"
+    run = model.resolve().parent
+    return RunFolder(
+        model=model,
+        reference=reference,
+        privacy=_read_object(run / "privacy.json"),
+        summary=_read_object(run / "summary.json"),
+        metrics=_read_lines(run / "metrics.jsonl"),
+    )
+
+
+def _require_model(folder: Path, what: str, mend: str) -> None:
+    if not folder.is_dir():
+        raise RunFolderError(f"There is no {what} folder at {folder}; {mend}.")
+    if not (folder / "config.json").is_file():
+        raise RunFolderError(f"{folder} is not a {what} folder: it holds no config.json; {mend}.")
+
+
+def _read_object(path: Path) -> Mapping[str, Any] | None:
+    text = _read_text(path)
+    return None if text is None else _parse(text, path, "")
+
+
+def _read_lines(path: Path) -> tuple[Mapping[str, Any], ...]:
+    lines = (_read_text(path) or "").splitlines()
+    return tuple(_parse(line, path, f" line {n}") for n, line in enumerate(lines, 1) if line.strip())
+
+
+def _read_text(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"Cannot read {path} ({_reason(error)}); restore it or move it away.") from None
+
+
+def _parse(text: str, path: Path, where: str) -> Mapping[str, Any]:
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise RunFolderError(f"{path}{where} is not JSON ({error}); restore it or move it away.") from None
+    if not isinstance(value, dict):
+        raise RunFolderError(f"{path}{where} holds no JSON object; restore it or move it away.")
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return error.strerror or type(error).__name__ if isinstance(error, OSError) else "not UTF-8 text"

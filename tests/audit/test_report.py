@@ -1,0 +1,201 @@
+"""The report: whole, honest about what is missing, safe to open, and needing nothing from anywhere."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chatfed.audit.figures import above
+from chatfed.audit.leakage import AuditError
+from chatfed.audit.report import epsilon_plot, perplexity_plot, render, write_report
+
+VOID = {"meta", "br", "img", "link", "input", "hr"}
+
+METRICS: list[dict[str, Any]] = [
+    {
+        "round": n,
+        "cohort": 60,
+        "survivors": 60 - n,
+        "epsilon_max": 2.0 + n,
+        "epsilon_mean": 1.0 * n,
+        "perplexity": 100.0 - n,
+        "top1": 0.2,
+        "top3": 0.4,
+        "seconds": 3.0,
+        "bytes_up": 2_000_000,
+        "update_norm": 0.5,
+    }
+    for n in (1, 2, 3)
+]
+SUMMARY: dict[str, Any] = {
+    "before": {"perplexity": 120.0, "top1": 0.2, "top3": 0.35},
+    "after": {"perplexity": 90.0, "top1": 0.25, "top3": 0.42},
+    "reference": None,
+    "epsilon": 4.991,
+    "delta": 1e-5,
+    "seconds": {"pretrain": 30.0, "federate": 90.0, "total": 120.0},
+    "clients": 400,
+    "rounds": 3,
+    "parameters": 2_600_000,
+    "trainable_parameters": 1_300_000,
+}
+PRIVACY: dict[str, Any] = {
+    "epsilon": 4.991,
+    "delta": 1e-5,
+    "unit": "example",
+    "adjacency": "add or remove one",
+    "accountant": "PRV",
+    "sampling": "Poisson",
+    "noise": "local",
+    "holds_against": "everyone",
+    "rounds": 3,
+    "assumptions": ["sound randomness"],
+    "excludes": ["who took part"],
+    "per_round": [3.0, 4.0, 4.991],
+}
+
+
+class Reader(HTMLParser):
+    """Collects elements and text, and fails where a tag closes what was not open."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_report_states_what_was_learned_and_every_field_of_the_guarantee() -> None:
+    text = Reader(render(SUMMARY, PRIVACY, METRICS)).text
+    for part in ("120.0", "90.00", "−25.0%", "+5.0 points", "400", "2,600,000"):
+        assert part in text, part
+    for part in ("57 to 59 of 60", "6.0 MB", "1 min 30 s"):
+        assert part in text, part
+    for value in ("add or remove one", "PRV", "Poisson", "local", "everyone", "sound randomness", "who took part"):
+        assert value in text, value
+    assert "ε ≤ 5.00" in text and "4.99" not in text  # rounded up, never down
+    assert "2 min 00 s" in text  # all phases, the recorded total not counted again
+
+
+def test_the_noiseless_run_stands_beside_when_there_was_one() -> None:
+    assert "Without noise" not in Reader(render(SUMMARY, PRIVACY, METRICS)).text
+    bare = {"perplexity": 61.25, "top1": 0.3, "top3": 0.5}
+    text = Reader(render({**SUMMARY, "reference": bare}, PRIVACY, METRICS)).text
+    assert "Without noise" in text and "61.25" in text
+
+
+def test_a_run_without_noise_claims_nothing() -> None:
+    rows = [{**row, "epsilon_max": None, "epsilon_mean": None} for row in METRICS]
+    text = Reader(render(SUMMARY, {**PRIVACY, "epsilon": None, "delta": None, "noise": "none"}, rows)).text
+    assert "No differential privacy is claimed" in text
+    assert "without any privacy guarantee" in text
+    assert "ε ≤" not in text
+
+
+@pytest.mark.parametrize("epsilon", [float("nan"), float("inf"), True, "8"])
+def test_an_epsilon_that_is_no_finite_number_is_no_claim(epsilon: Any) -> None:
+    assert "No differential privacy is claimed" in render(SUMMARY, {**PRIVACY, "epsilon": epsilon}, METRICS)
+
+
+def test_what_is_missing_is_shown_as_missing() -> None:
+    text = Reader(render({}, {}, [])).text
+    assert "No round was run" in text and "No perplexity was measured" in text and "–" in text
+    assert "0.0" not in text
+
+
+@given(st.text(max_size=60), st.text(max_size=20))
+def test_no_text_of_a_run_becomes_markup(value: str, key: str) -> None:
+    hostile = value + "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    fields = {"unit": hostile, "holds_against": hostile, "excludes": [hostile], key + "<b>": {hostile: hostile}}
+    privacy = {**PRIVACY, **fields}
+    summary = {**SUMMARY, "seconds": {hostile: 3.0}}
+    page = Reader(render(summary, privacy, []))
+    assert not {"script", "img", "b", "iframe"} & {name for name, _ in page.elements}
+    assert page.open == []
+
+
+def test_the_page_asks_no_host_for_anything() -> None:
+    page = render(SUMMARY, PRIVACY, METRICS)
+    read = Reader(page)
+    for name, attributes in read.elements:
+        assert name not in {"script", "link", "iframe", "img", "object", "base"}
+        assert not {"src", "srcset", "action", "data"} & set(attributes)
+        for link in (attributes.get("href"), attributes.get("xlink:href")):
+            assert link is None or link.startswith("#")
+    assert "@import" not in page
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page))
+    assert any("default-src 'none'" in (each.get("content") or "") for _, each in read.elements)
+
+
+def test_plots_are_svg_with_text_as_text_in_the_colours_of_the_page() -> None:
+    for drawn, words in (
+        (epsilon_plot(METRICS), ["most of any client", "mean over clients", "round"]),
+        (perplexity_plot(METRICS, before=120.0, reference=80.0), ["same run without noise", "round"]),
+    ):
+        root = ElementTree.fromstring(drawn)
+        texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
+        assert set(words) <= set(texts)
+        assert "currentColor" in drawn and "var(--cf-accent" in drawn
+        assert root.get("role") == "img" and root.get("aria-label")
+
+
+def test_ids_are_unique_when_both_plots_share_a_page() -> None:
+    ids = re.findall(r'\bid="([^"]*)"', render({**SUMMARY, "reference": SUMMARY["after"]}, PRIVACY, METRICS))
+    assert ids and len(ids) == len(set(ids))
+
+
+def test_the_same_run_gives_the_same_bytes() -> None:
+    assert render(SUMMARY, PRIVACY, METRICS) == render(SUMMARY, PRIVACY, METRICS)
+
+
+def test_a_single_round_and_gaps_can_be_drawn() -> None:
+    assert epsilon_plot(METRICS[:1]).startswith("<svg")
+    gaps = [METRICS[0], {**METRICS[1], "perplexity": float("nan")}, {"round": 3}]
+    assert perplexity_plot(gaps).startswith("<svg")
+
+
+@given(st.floats(min_value=0, max_value=1e6))
+def test_epsilon_is_never_printed_smaller_than_it_is(epsilon: float) -> None:
+    assert epsilon - 1e-9 * max(1, epsilon) <= float(above(epsilon)) < epsilon + 0.0101
+
+
+def test_the_file_is_replaced_whole_and_readable(tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    target.write_text("old")
+    write_report(target, SUMMARY, PRIVACY, METRICS)
+    assert target.read_text(encoding="utf-8") == render(SUMMARY, PRIVACY, METRICS)
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_where_it_cannot_be_written_nothing_is_left_behind(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="cannot be written"):
+        write_report(tmp_path / "absent" / "report.html", SUMMARY, PRIVACY, METRICS)
+    occupied = tmp_path / "report.html"
+    occupied.mkdir()
+    (occupied / "kept").write_text("kept")
+    with pytest.raises(AuditError, match="cannot be written"):
+        write_report(occupied, SUMMARY, PRIVACY, METRICS)
+    assert [each.name for each in tmp_path.iterdir()] == ["report.html"]

@@ -1,0 +1,186 @@
+"""The generated corpus: deterministic, varied, its facts at their spans and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from pathlib import Path
+from random import Random
+
+import datasets
+import pytest
+
+from chatfed.data.dialogue import Dialogue, read_dialogues
+from chatfed.data.helpdesk import HelpdeskCorpus, figures, generate, write
+from chatfed.data.helpdesk.__main__ import main
+from chatfed.data.helpdesk.content import SHEETS
+from chatfed.data.helpdesk.corpus import PUBLIC_DIALOGUES
+from chatfed.data.helpdesk.grammar import Source, expand, parse
+from chatfed.data.helpdesk.slots import COMMON, HOUSE, PUBLIC
+from chatfed.data.helpdesk.style import slip, tidy
+from chatfed.data.helpdesk.topics import read_sheets
+
+IN_HOUSE = r"Halden|Keystone|Lantern|Orchard|Millrace|Quill|Postbox|Tideline|Burrow|Granary|Sable|Fernhill|T-12|Mistral"
+
+
+@pytest.fixture(scope="module")
+def corpus() -> HelpdeskCorpus:
+    return generate(seed=1, clients=40, held_out_clients=6, public_dialogues=1500)
+
+
+def text_of(dialogue: Dialogue) -> str:
+    return "\n".join(turn.content for turn in dialogue.messages)
+
+
+def test_same_seed_same_corpus_other_seed_another() -> None:
+    first = generate(3, clients=2, held_out_clients=1, public_dialogues=20)
+    assert first == generate(3, clients=2, held_out_clients=1, public_dialogues=20)
+    other = generate(4, clients=2, held_out_clients=1, public_dialogues=20)
+    assert first.public != other.public and first.private != other.private
+
+
+def test_counts(corpus: HelpdeskCorpus) -> None:
+    of = figures(corpus.private)
+    per_client = Counter(dialogue.client_id for dialogue in corpus.private)
+    assert of.clients == 40 and all(20 <= count <= 60 for count in per_client.values())
+    assert 60 <= of.words / of.dialogues <= 110
+    public = figures(corpus.public)
+    assert 350_000 <= public.words / public.dialogues * PUBLIC_DIALOGUES <= 450_000
+    held = Counter(dialogue.client_id for dialogue in corpus.held_out)
+    assert len(held) == 6 and all(25 <= count <= 40 for count in held.values()) and not held.keys() & per_client.keys()
+    assert all(dialogue.client_id is None for dialogue in corpus.public)
+
+
+def test_dialogues_alternate_and_say_something(corpus: HelpdeskCorpus) -> None:
+    for dialogue in corpus.public + corpus.private + corpus.held_out:
+        assert [turn.role for turn in dialogue.messages] == ["user", "assistant"] * (len(dialogue.messages) // 2)
+        assert dialogue.messages and all(turn.content.strip() for turn in dialogue.messages)
+        assert not re.search(r"[{}<>|\ue000-\uf8ff]", text_of(dialogue))
+    lengths = [len(text_of(dialogue).split()) for dialogue in corpus.private]
+    assert max(lengths) < 220 and sum(length < 150 for length in lengths) > 0.95 * len(lengths)
+    turns = [len(dialogue.messages) for dialogue in corpus.private]
+    assert sum(4 <= count <= 8 for count in turns) > 0.8 * len(turns)
+
+
+def test_text_does_not_repeat_itself(corpus: HelpdeskCorpus) -> None:
+    of = figures(corpus.private)
+    assert of.distinct_five_grams > 0.5 and of.vocabulary > 3000
+    assert figures(corpus.public).distinct_five_grams > 0.12
+    assert len({text_of(dialogue) for dialogue in corpus.private}) > 0.99 * len(corpus.private)
+
+
+def test_facts_stand_at_their_spans(corpus: HelpdeskCorpus) -> None:
+    assert len(corpus.facts) > len(corpus.private) / 2
+    for fact in corpus.facts:
+        dialogue = corpus.private[fact.dialogue]
+        assert dialogue.client_id == fact.client_id
+        assert dialogue.messages[fact.turn].content[fact.span.start : fact.span.end] == fact.value
+    kinds = {fact.kind for fact in corpus.facts}
+    assert kinds >= {"name", "phone", "ticket", "address", "medical", "password", "employee", "bank"}
+
+
+def test_fact_of_a_client_is_nowhere_else(corpus: HelpdeskCorpus) -> None:
+    said: defaultdict[str, list[str]] = defaultdict(list)
+    for dialogue in corpus.public + corpus.private + corpus.held_out:
+        said[str(dialogue.client_id)].append(text_of(dialogue).lower())
+    texts = {client: "\n".join(parts) for client, parts in said.items()}
+    owners = {(fact.client_id, fact.value) for fact in corpus.facts}
+    for client, value in owners:
+        assert [name for name, text in texts.items() if value.lower() in text] == [client]
+
+
+def test_private_values_do_not_show_in_repr(corpus: HelpdeskCorpus) -> None:
+    assert corpus.facts[0].value not in repr(corpus.facts[0])
+
+
+def test_public_is_generic_and_disjoint(corpus: HelpdeskCorpus) -> None:
+    public = {text_of(dialogue) for dialogue in corpus.public}
+    assert not public & {text_of(dialogue) for dialogue in corpus.private + corpus.held_out}
+    named = [text for text in public if re.search(IN_HOUSE, text)]
+    assert named == []
+    private = "\n".join(map(text_of, corpus.private))
+    assert all(re.search(name, private, re.IGNORECASE) for name in IN_HOUSE.split("|"))
+
+
+def test_half_of_at_least_fourteen_domains_is_public() -> None:
+    audiences = {problem.domain: problem.public for problem in read_sheets(SHEETS)}
+    assert len(audiences) >= 14
+    assert 0.35 <= sum(audiences.values()) / len(audiences) <= 0.6
+    per_domain = Counter(problem.domain for problem in read_sheets(SHEETS))
+    assert min(per_domain.values()) >= 3
+
+
+def test_laptop_that_will_not_start_gets_a_remedy(corpus: HelpdeskCorpus) -> None:
+    remedy = re.compile("power button|charge|plug|socket|brightness|unplug|screen", re.IGNORECASE)
+    asked = [
+        d for d in corpus.public if re.search(r"(?i)(laptop|notebook) (will|does) not (start|turn on|boot)", text_of(d))
+    ]
+    assert len(asked) > 8
+    assert all(remedy.search(" ".join(t.content for t in d.messages if t.role == "assistant")) for d in asked)
+
+
+def test_clients_differ_in_topic_and_style(corpus: HelpdeskCorpus) -> None:
+    def per_client(pattern: str) -> list[float]:
+        hits: defaultdict[str, list[bool]] = defaultdict(list)
+        for dialogue in corpus.private:
+            hits[str(dialogue.client_id)].append(bool(re.search(pattern, dialogue.messages[0].content)))
+        return sorted(sum(found) / len(found) for found in hits.values())
+
+    lower_case = per_client(r"^[a-z]")
+    assert lower_case[0] < 0.1 and lower_case[-1] > 0.8
+    printing = per_client(r"(?i)print|paper jam|toner|scan")
+    assert printing[0] == 0.0 and printing[-1] > 0.3
+
+
+def test_every_slot_of_the_sheets_is_known() -> None:
+    named = set(re.findall(r"<(\w+)>", "".join(SHEETS)))
+    assert named <= COMMON.keys() | HOUSE.keys()
+    assert PUBLIC.keys() <= HOUSE.keys() | COMMON.keys()
+
+
+def test_written_files_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    corpus = generate(2, clients=2, held_out_clients=1, public_dialogues=10)
+    write(corpus, tmp_path / "out")
+    for name in ("public", "private", "held_out"):
+        assert list(read_dialogues(str(tmp_path / "out" / f"{name}.jsonl"))) == getattr(corpus, name)
+    facts = [json.loads(line) for line in (tmp_path / "out" / "facts.jsonl").read_text().splitlines()]
+    assert [fact["value"] for fact in facts] == [fact.value for fact in corpus.facts]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "facts.jsonl",
+        "held_out.jsonl",
+        "private.jsonl",
+        "public.jsonl",
+    ]
+
+
+def test_command_line_prints_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path), "--clients", "2", "--held-out-clients", "1", "--public-dialogues", "9"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"private +2 +\d", printed) and "private facts; generated in" in printed
+    (tmp_path / "file").write_text("")
+    assert main(["--out", str(tmp_path / "file"), "--clients", "1", "--public-dialogues", "9"]) == 1
+    assert "cannot write the corpus" in capsys.readouterr().err
+
+
+def source(**slots: str) -> Source:
+    return Source({k: parse(v) for k, v in slots.items()}, (), lambda kind: f"[{kind}]", lambda name, draw: draw())
+
+
+def test_grammar_reaches_every_alternative() -> None:
+    template, rng = parse("x{a|b{c|<s>}|} @f"), Random(1)
+    forms = {expand(template, rng, source(s="d{e|f}")) for _ in range(300)}
+    assert forms == {"xa [f]", "xbc [f]", "xbde [f]", "xbdf [f]", "x [f]"}
+
+
+@pytest.mark.parametrize("text", ["{a|b", "a}b", "a|b", "{{a}", "a < b"])
+def test_grammar_refuses_unbalanced_text(text: str) -> None:
+    with pytest.raises(ValueError, match="unbalanced template"):
+        parse(text)
+
+
+def test_tidy_and_slips() -> None:
+    assert tidy("hello ,  it is a apple. so i am  ok..") == "Hello, it is an apple. So I am ok."
+    assert slip("the keyboard", 0.0, Random(1)) == "the keyboard"
+    assert slip("the keyboard", 1.0, Random(1)) != "the keyboard"

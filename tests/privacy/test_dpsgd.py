@@ -1,0 +1,229 @@
+"""Private steps add what is claimed, depend on each dialogue no more than is claimed, and leave the module ordinary."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from chatfed.privacy.clipping import DialogueGradients
+from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.types import ChatfedError, IntVector
+
+from .models import Dialogues, language_loss, llama, square_loss, text
+from .test_noise import replay
+
+
+def flat(module: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in module.parameters()])
+
+
+def move(module: nn.Module, data: Dialogues, loss: object, config: DPSGDConfig, entropy: object = None) -> Tensor:
+    """How far one training run moves a copy of the module: float32[d]."""
+    trained = copy.deepcopy(module)
+    extra = {} if entropy is None else {"entropy": entropy}
+    train_private(trained, data, loss, config, **extra)  # type: ignore[arg-type]
+    return flat(trained) - flat(module)
+
+
+def clipped_sum_by_loop(module: nn.Module, data: Dialogues, norm: float) -> Tensor:
+    """Each dialogue by itself through ordinary autograd, clipped, summed."""
+    total = torch.zeros_like(flat(module))
+    for i in range(len(data)):
+        batch, _ = data.rows(np.array([i]))
+        found = torch.autograd.grad(language_loss(module, batch).sum(), list(module.parameters()))
+        g = torch.cat([x.flatten() for x in found])
+        total += g * min(1.0, norm / float(g.norm()))
+    return total
+
+
+def test_a_step_is_the_clipped_sum_over_the_expected_batch() -> None:
+    model, data = llama(), text([1, 3, 2, 1], shuffle=True)
+    found = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 8.0, 1, 2.0))
+    expected = -2.0 * clipped_sum_by_loop(model, data, 0.5) / 8.0
+    assert float((found - expected).norm()) < 1e-5 * float(expected.norm())
+
+
+@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 5, 100])
+def test_rows_at_once_changes_nothing(rows_at_once: int) -> None:
+    model, data = llama(), text([4, 1, 2, 7, 1], shuffle=True)  # one dialogue has more rows than fit at once
+    one = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0, rows_at_once=4))
+    other = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0, rows_at_once=rows_at_once))
+    assert float((one - other).norm()) < 1e-5 * float(one.norm())
+
+
+def zero_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    return 0.0 * square_loss(module, batch)
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_noise_has_the_claimed_size_with_and_without_a_sample(rate: float) -> None:
+    """With no gradient (or an empty sample) the move is learning_rate * sigma * C / expected_batch times a Gaussian."""
+    model, data = nn.Linear(300, 300), Dialogues({"x": torch.randn(4, 300)}, [1, 1, 2])
+    steps, config = 3, DPSGDConfig(0.7, 1.5, rate, 8.0, 3, 2.0)
+    found = move(model, data, zero_loss, config).double()
+    std = 2.0 * 1.5 * 0.7 / 8.0 * math.sqrt(steps)
+    n = len(found)
+    assert abs(float(found.std()) / std - 1) < 5 / math.sqrt(2 * n)
+    assert abs(float(found.mean())) < 5 * std / math.sqrt(n)
+    assert abs(float((found[1:] * found[:-1]).mean())) < 5 * std**2 / math.sqrt(n)
+
+
+def test_noise_is_new_in_every_run_and_untouched_by_seeds() -> None:
+    model, data = nn.Linear(5, 5), Dialogues({"x": torch.randn(2, 5)}, [1, 1])
+    moves = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        np.random.seed(0)
+        moves.append(move(model, data, square_loss, DPSGDConfig(1.0, 1.0, 1.0, 1.0, 1, 1.0)))
+    assert not torch.equal(*moves)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    counts=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    extra=st.integers(1, 4),
+    scale=st.floats(1e-3, 1e4),
+    norm=st.floats(0.01, 100.0),
+    seed=st.integers(0, 1000),
+)
+def test_one_more_dialogue_moves_the_sum_by_at_most_the_clip_norm(
+    counts: list[int], extra: int, scale: float, norm: float, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    x = scale * torch.randn(sum(counts) + extra, 5, 4)
+    config = DPSGDConfig(norm, 0.0, 1.0, 1.0, 1, 1.0, rows_at_once=3)
+    sums = [pre_noise_sum(model, Dialogues({"x": x[:rows]}, c), config) for rows, c in
+            ((sum(counts), counts), (len(x), [*counts, extra]))]  # fmt: skip
+    difference = float((sums[0] - sums[1]).double().norm())
+    assert difference <= norm * (1 + 1e-6 * (1 + len(counts)))
+
+
+def pre_noise_sum(module: nn.Module, data: Dialogues, config: DPSGDConfig) -> Tensor:
+    """What the optimiser holds just before noise is added."""
+    from chatfed.privacy.dpsgd import DialogueOptimizer, _by_dialogue, _chunks
+
+    gradients = DialogueGradients(module)
+    try:
+        optimizer = DialogueOptimizer(gradients, config, replay(b""))
+        batch, bounds = _by_dialogue(*data.rows(np.arange(len(data))), len(data))
+        for first, group in _chunks(bounds, config.rows_at_once):
+            part = {k: v[first : first + group[-1][1]] for k, v in batch.items()}
+            optimizer.run_chunk(square_loss, part, group, config.rows_at_once)
+        return optimizer.total.clone()
+    finally:
+        gradients.close()
+
+
+def state_of(module: nn.Module) -> list[object]:
+    hooks = [
+        len(getattr(layer, kind))
+        for layer in module.modules()
+        for kind in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    ]
+    names = [sorted(layer.__dict__) for layer in module.modules()]
+    flags = [(p.requires_grad, p.grad is None, sorted(p.__dict__)) for p in module.parameters()]
+    return [hooks, names, flags, [layer.training for layer in module.modules()]]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_module_is_ordinary_again_afterwards(fails: bool) -> None:
+    model, data = llama(), text([1, 2])
+    model.eval()
+    model.get_parameter("model.norm.weight").requires_grad_(False)
+    before = state_of(model)
+    calls = 0
+
+    def loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if fails and calls == 4:
+            raise KeyError("the caller's own mistake")
+        return language_loss(module, batch)
+
+    try:
+        train_private(model, data, loss, DPSGDConfig(1.0, 1.0, 1.0, 2.0, 5, 0.1))
+        assert not fails
+    except KeyError:
+        assert fails
+    assert state_of(model) == before
+    model(input_ids=data.batch["input_ids"]).logits.sum().backward()
+    assert model.get_parameter("model.embed_tokens.weight").grad is not None
+
+
+def test_one_module_serves_many_clients_as_a_fresh_one_would() -> None:
+    start, shared = llama(), llama()
+    config = DPSGDConfig(1.0, 1.0, 0.7, 2.0, 2, 0.1)
+    for client in range(3):
+        data, seed = text([1, 2, 1], seed=client), bytes([client])
+        shared.load_state_dict(start.state_dict())
+        train_private(shared, data, language_loss, config, replay(seed))
+        assert torch.equal(flat(shared) - flat(start), move(start, data, language_loss, config, replay(seed)))
+
+
+def test_frozen_parameters_do_not_move() -> None:
+    model, data = llama(), text([1, 2])
+    model.get_parameter("model.embed_tokens.weight").requires_grad_(False)
+    before = {k: v.clone() for k, v in model.named_parameters()}
+    train_private(model, data, language_loss, DPSGDConfig(1.0, 1.0, 1.0, 2.0, 1, 0.1))
+    for name, p in model.named_parameters():
+        assert torch.equal(p, before[name]) == (name == "model.embed_tokens.weight")
+
+
+def test_a_dialogue_that_is_not_finite_adds_nothing() -> None:
+    model = nn.Linear(4, 2)
+    good = torch.randn(2, 3, 4)
+    bad = torch.cat([good, torch.full((1, 3, 4), float("nan"))])
+    config = DPSGDConfig(1.0, 0.0, 1.0, 2.0, 1, 1.0)
+    with_bad = move(model, Dialogues({"x": bad}, [1, 1, 1]), square_loss, config)
+    assert torch.allclose(with_bad, move(model, Dialogues({"x": good}, [1, 1]), square_loss, config), atol=1e-6)
+
+
+def test_training_without_noise_learns() -> None:
+    model, data = llama(), text([1, 2, 1, 2])
+    before = float(language_loss(model, data.batch).sum().detach())
+    train_private(model, data, language_loss, DPSGDConfig(1.0, 0.0, 1.0, 4.0, 15, 1.0))
+    assert float(language_loss(model, data.batch).sum().detach()) < 0.8 * before
+
+
+def test_empty_clients_and_dialogues_without_rows_take_noise_alone() -> None:
+    model, config = nn.Linear(4, 2), DPSGDConfig(1.0, 1.0, 1.0, 2.0, 1, 1.0)
+    for data in (Dialogues({"x": torch.randn(0, 4)}, []), Dialogues({"x": torch.randn(0, 4)}, [0, 0])):
+        assert float(move(model, data, square_loss, config).norm()) > 0
+
+
+def test_rows_that_do_not_fit_their_owners_are_refused() -> None:
+    class Wrong:
+        def __init__(self, owner: Tensor) -> None:
+            self.owner = owner
+
+        def __len__(self) -> int:
+            return 2
+
+        def rows(self, indices: IntVector) -> tuple[dict[str, Tensor], Tensor]:
+            return {"x": torch.randn(3, 4)}, self.owner
+
+    for owner in (torch.tensor([0, 1]), torch.tensor([0, 1, 2]), torch.tensor([-1, 0, 1])):
+        with pytest.raises(ChatfedError, match="owners"):
+            train_private(nn.Linear(4, 2), Wrong(owner), square_loss, DPSGDConfig(1.0, 0.0, 1.0, 1.0, 1, 1.0))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"clip_norm": 0.0}, {"clip_norm": math.inf}, {"noise_multiplier": -1.0}, {"noise_multiplier": math.nan},
+        {"sampling_rate": 1.5}, {"expected_batch_size": 0.0}, {"steps": -1}, {"rows_at_once": 0},
+    ],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused_by_name(change: dict[str, float]) -> None:
+    good = {"clip_norm": 1.0, "noise_multiplier": 1.0, "sampling_rate": 0.5, "expected_batch_size": 4.0, "steps": 1,
+            "learning_rate": 0.1}  # fmt: skip
+    with pytest.raises(ChatfedError, match=next(iter(change))):
+        DPSGDConfig(**{**good, **change})  # type: ignore[arg-type]

@@ -1,0 +1,113 @@
+"""A round carried by hand, with dropouts scripted at every stage, and deterministic entropy for tests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from chatfed.secagg import client, messages, server
+from chatfed.secagg.client import ClientState
+from chatfed.secagg.masking import RingVector, ring_dtype
+from chatfed.secagg.messages import Floors, Kind, Parameters
+
+CTX = messages.context(b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
+
+
+def entropy_from(seed: object) -> Callable[[int], bytes]:
+    """SHAKE-256 of a seed and a counter: reproducible, for tests alone."""
+    calls = [0]
+
+    def entropy(size: int) -> bytes:
+        calls[0] += 1
+        return hashlib.shake_256(f"{seed}/{calls[0]}".encode()).digest(size)
+
+    return entropy
+
+
+def random_vectors(parameters: Parameters, seed: int = 0) -> dict[int, RingVector]:
+    """One uniform ring vector for each participant."""
+    generator, dtype = np.random.default_rng(seed), ring_dtype(parameters.ring_bits)
+    high = 1 << parameters.ring_bits
+    ids = range(1, parameters.participants + 1)
+    return {i: generator.integers(0, high, parameters.dimension, dtype=np.uint64).astype(dtype) for i in ids}
+
+
+def ring_sum(parameters: Parameters, vectors: Sequence[RingVector]) -> list[int]:
+    """The obvious twin of the protocol: Python integers, modulo 2^ring_bits."""
+    return [sum(int(v[k]) for v in vectors) % (1 << parameters.ring_bits) for k in range(parameters.dimension)]
+
+
+@dataclass
+class Carried:
+    """A round in progress: all states, and every message that went over the wire, by (kind, sender or receiver)."""
+
+    parameters: Parameters
+    ctx: bytes = CTX
+    seed: object = 0
+    states: dict[int, ClientState] = field(default_factory=dict)
+    history: list[tuple[int, ClientState]] = field(default_factory=list)
+    wire: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
+    server_states: dict[str, server.Advertising] = field(default_factory=dict)
+
+    def keep(self, kind: Kind, who: int, state: ClientState, message: bytes) -> bytes:
+        self.states[who] = state
+        self.history.append((who, state))
+        self.wire[kind, who] = message
+        return message
+
+    def delivered(self, kind: Kind, outbound: Mapping[int, bytes]) -> Mapping[int, bytes]:
+        self.wire.update({(kind, i): message for i, message in outbound.items()})
+        return outbound
+
+
+def carry(
+    parameters: Parameters,
+    vectors: Mapping[int, RingVector],
+    gone: Mapping[int, Collection[int]] | None = None,
+    order: Sequence[int] | None = None,
+    ctx: bytes = CTX,
+    seed: object = 0,
+    carried: Carried | None = None,
+) -> server.Total:
+    """Run one round. gone: stage (0, 1, 2, 4) -> who drops out there. order: in which masked inputs arrive."""
+    gone, c = gone or {}, carried or Carried(parameters)
+    lost = {stage: frozenset(gone.get(stage, ())) for stage in (0, 1, 2, 4)}
+    entropy, floors = entropy_from(seed), Floors(2, 2)
+
+    opened = server.open_round(parameters, ctx)
+    sent = {}
+    for i in range(1, parameters.participants + 1):
+        if i not in lost[0]:
+            sent[i] = c.keep(Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, i, entropy))
+    sharing, out = server.relay_adverts(opened, sent)
+    c.delivered(Kind.ADVERTS, out)
+
+    sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy)) for i in out if i not in lost[1]}
+    collecting, out = server.relay_shares(sharing, sent)
+    c.delivered(Kind.ENVELOPES, out)
+
+    c.server_states = {"open": opened, "sharing": sharing}
+    for i in order or sorted(out):
+        if i in out and i not in lost[2]:
+            message = c.keep(Kind.MASKED_INPUT, i, *client.masked_input(c.states[i], out[i], vectors[i]))
+            collecting = server.accept(collecting, i, message)
+    c.server_states["collecting"] = collecting
+    unmasking, out = server.close_inputs(collecting)
+    c.server_states["unmasking"] = unmasking
+    c.delivered(Kind.SURVIVORS, out)
+
+    sent = {i: c.keep(Kind.ANSWER, i, *client.unmask(c.states[i], out[i])) for i in out if i not in lost[4]}
+    return server.finish(unmasking, sent)
+
+
+def reseal(message: bytes, body: bytes) -> bytes:
+    """The same header over another body, with a right checksum: what a malicious sender would send."""
+    kind, sender, session = Kind(message[1]), int.from_bytes(message[4:8], "little"), message[8:40]
+    return messages.encode(kind, sender, session, body)
+
+
+def body_of(message: bytes) -> bytes:
+    return message[56:]

@@ -1,0 +1,298 @@
+"""What a participant refuses, what it erases, and that it answers once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.secagg import client, messages, primitives, server
+from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared
+from chatfed.secagg.messages import (
+    AlreadyAnswered,
+    BelowThreshold,
+    Floors,
+    Kind,
+    MalformedMessage,
+    Parameters,
+    RefusedParameters,
+    RefusedSurvivors,
+    WrongStep,
+)
+from tests.secagg.rounds import CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal
+
+PARAMETERS = Parameters(7, 4, 5)
+LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero shared secret
+    bytes(32),
+    bytes([1]) + bytes(31),
+    bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    bytes.fromhex("5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157"),
+    bytes.fromhex("ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    bytes.fromhex("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+    bytes.fromhex("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
+]
+
+
+@pytest.fixture(scope="module")
+def finished() -> Carried:
+    """A round in which 6 dropped after sharing, 7 before, and 1..5 survived."""
+    carried = Carried(PARAMETERS)
+    carry(PARAMETERS, random_vectors(PARAMETERS), {1: {7}, 2: {6}}, carried=carried)
+    return carried
+
+
+def state_of(carried: Carried, who: int, step: type):
+    return next(state for i, state in carried.history if i == who and isinstance(state, step))
+
+
+def survivors(*ids: int) -> bytes:
+    return messages.encode_survivors(PARAMETERS.session(CTX), ids)
+
+
+def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
+    """A peer's failure: an id listed both alive and dead got both kinds of share. Here that cannot be said."""
+    masked = state_of(finished, 1, Masked)
+    for alive in ((1, 2, 3, 4), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6), (1, 3, 5, 6)):
+        _, message = client.unmask(masked, survivors(*alive))
+        entries = body_of(message)[32:]
+        assert len(entries) == 6 * 40  # one share for each of 1..6, 7 never shared
+        for k, owner in enumerate(range(1, 7)):
+            seed_share, key_share = masked.shares[owner][:36], masked.shares[owner][36:]
+            assert entries[40 * k + 4 : 40 * k + 40] == (seed_share if owner in alive else key_share)
+
+
+@pytest.mark.parametrize(
+    ("ids", "error"),
+    [
+        ((2, 3, 4, 5), RefusedSurvivors),  # omits the one that is asked
+        ((1, 2, 3, 4, 7), RefusedSurvivors),  # 7 never sent shares
+        ((1, 2, 3), BelowThreshold),
+        ((1,), BelowThreshold),
+        ((), RefusedSurvivors),
+        ((1, 2, 3, 4, 8), MalformedMessage),  # unknown
+        ((0, 1, 2, 3, 4), MalformedMessage),
+    ],
+    ids=str,
+)
+def test_unsound_survivor_sets_are_refused_and_cost_nothing(finished, ids, error):
+    masked = state_of(finished, 1, Masked)
+    with pytest.raises(error):
+        client.unmask(masked, survivors(*ids))
+    assert isinstance(client.unmask(masked, survivors(1, 2, 3, 4, 5))[0], Answered)
+
+
+@pytest.mark.parametrize("ids", [(1, 2, 2, 3, 4), (4, 3, 2, 1), (1, 2, 3, 4, 1)])
+def test_survivor_listed_twice_or_out_of_order_is_refused(finished, ids):
+    body = b"".join(i.to_bytes(4, "little") for i in ids)
+    with pytest.raises(MalformedMessage, match="order of ids"):
+        client.unmask(state_of(finished, 1, Masked), reseal(survivors(1), body))
+
+
+def test_own_floor_on_survivors_counts_not_the_servers_threshold(finished):
+    masked = state_of(finished, 1, Masked)
+    careful = Masked(client.Round(PARAMETERS, Floors(4, 6), CTX, 1), masked.shares)
+    with pytest.raises(BelowThreshold) as caught:
+        client.unmask(careful, survivors(1, 2, 3, 4, 5))
+    assert (caught.value.got, caught.value.need) == (5, 6)
+
+
+def test_second_unmask_raises_also_after_a_restart(finished):
+    answered, _ = client.unmask(state_of(finished, 1, Masked), survivors(1, 2, 3, 4))
+    for state in (answered, client.restore(answered.to_bytes())):
+        for ids in ((1, 2, 3, 4), (1, 2, 3, 5)):
+            with pytest.raises(AlreadyAnswered):
+                client.unmask(state, survivors(*ids))
+
+
+def test_erased_secrets_are_in_no_later_state(finished):
+    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
+    answered = state_of(finished, 1, Answered).to_bytes()
+    for secret in (shared.seed, shared.mask_private, shared.envelope_private):
+        assert secret in shared.to_bytes()
+        assert secret not in masked.to_bytes()
+    for share in masked.shares.values():
+        assert share in masked.to_bytes()
+        assert share[:36] not in answered and share[36:] not in answered
+
+
+@pytest.mark.parametrize(
+    ("floors", "parameters"),
+    [
+        (Floors(5, 2), Parameters(7, 4, 5)),
+        (Floors(2, 8), Parameters(7, 4, 5)),
+        (Floors(2, 2, 32), Parameters(7, 4, 5, 16)),
+    ],
+)
+def test_parameters_below_the_own_floors_are_refused(floors, parameters):
+    with pytest.raises(RefusedParameters):
+        client.advertise(parameters, floors, CTX, 1, entropy_from(0))
+
+
+@pytest.mark.parametrize(
+    "wrong", [(1, 1, 5), (7, 3, 5), (8, 4, 5), (7, 8, 5), (7, 4, 0), (7, 4, 5, 24), (65521, 40000, 5)], ids=str
+)
+def test_parameters_that_are_not_sound_cannot_be_made(wrong):
+    with pytest.raises(RefusedParameters):
+        Parameters(*wrong)
+
+
+def adverts_for(keys: dict[int, tuple[bytes, bytes]]) -> bytes:
+    session = PARAMETERS.session(CTX)
+    return messages.encode_adverts(session, {i: messages.Advert(*k).encode(i, session) for i, k in keys.items()})
+
+
+def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
+    adverts = state_of(carried, 1, Shared).adverts
+    return {i: (a.mask_key, a.envelope_key) for i, a in adverts.items()}
+
+
+@pytest.mark.parametrize("point", LOW_ORDER, ids=lambda p: p.hex()[:6])
+def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
+    with pytest.raises(primitives.LowOrderKey):
+        primitives.agree(bytes(range(32)), point)
+    session, good = PARAMETERS.session(CTX), keys_of(finished)
+    for keys in ((point, good[3][1]), (good[3][0], point)):
+        sent = {i: messages.Advert(*k).encode(i, session) for i, k in {**good, 3: keys}.items()}
+        with pytest.raises(MalformedMessage) as caught:
+            server.relay_adverts(server.open_round(PARAMETERS, CTX), sent)
+        assert (caught.value.sender, caught.value.kind) == (3, "advert")
+    with pytest.raises(MalformedMessage) as caught:
+        spoiled = adverts_for({**good, 3: (good[3][0], point)})
+        client.share(state_of(finished, 1, Advertised), spoiled, entropy_from(1))
+    assert (caught.value.sender, caught.value.field) == (3, "envelope key")
+    with pytest.raises(MalformedMessage) as caught:
+        client._mask_key(state_of(finished, 1, Shared), 3, {1: good[1][0], 3: point})
+    assert (caught.value.sender, caught.value.field) == (3, "mask key")
+
+
+def test_own_advert_must_come_back_unchanged(finished):
+    keys = keys_of(finished)
+    state = state_of(finished, 1, Advertised)
+    for wrong in ({**keys, 1: keys[2]}, {**keys, 1: keys[1][::-1]}, {i: k for i, k in keys.items() if i != 1}):
+        with pytest.raises(MalformedMessage, match="own advert"):
+            client.share(state, adverts_for(wrong), entropy_from(1))
+
+
+def test_too_few_adverts_or_envelopes_stop_the_participant(finished):
+    keys = keys_of(finished)
+    with pytest.raises(BelowThreshold, match="advertise"):
+        client.share(
+            state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1)
+        )
+    few = body_of(finished.wire[Kind.ENVELOPES, 1])[: 2 * 104]
+    with pytest.raises(BelowThreshold, match="share"):
+        message = reseal(finished.wire[Kind.ENVELOPES, 1], few)
+        client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["mask key", "envelope key"])
+def test_substituted_key_spoils_the_envelope(finished, which):
+    """A key changed on the way to one participant is found before that participant sends anything masked."""
+    keys, vector = keys_of(finished), np.zeros(5, dtype="<u4")
+    swapped = list(keys[2])
+    swapped[which] = primitives.public_key(b"\x07" * 32)
+    state, _ = client.share(
+        state_of(finished, 1, Advertised), adverts_for({**keys, 2: tuple(swapped)}), entropy_from(1)
+    )
+    with pytest.raises(MalformedMessage) as caught:
+        client.masked_input(state, finished.wire[Kind.ENVELOPES, 1], vector)
+    assert (caught.value.sender, caught.value.field) == (2, "authentication")
+
+
+def test_swapped_or_redirected_envelopes_do_not_open(finished):
+    state, vector = state_of(finished, 1, Shared), np.zeros(5, dtype="<u4")
+    mine, other = (finished.wire[Kind.ENVELOPES, i] for i in (1, 2))
+    entries = [body_of(mine)[k : k + 104] for k in range(0, 5 * 104, 104)]
+    swapped = [entries[0][:4] + entries[1][4:], entries[1][:4] + entries[0][4:], *entries[2:]]
+    redirected = [entries[0], body_of(other)[104:208], *entries[2:]]  # what 3 made for 2, shown to 1
+    for forged, culprit in ((swapped, 2), (redirected, 3)):
+        with pytest.raises(MalformedMessage) as caught:
+            client.masked_input(state, reseal(mine, b"".join(forged)), vector)
+        assert (caught.value.sender, caught.value.field) == (culprit, "authentication")
+
+
+def test_sealed_share_outside_the_field_is_blamed_on_its_dealer(finished):
+    dealer, mine = state_of(finished, 2, Shared), finished.wire[Kind.ENVELOPES, 1]
+    forged = (2).to_bytes(4, "little") + client._seal_shares(dealer, 1, b"\xff" * 72, bytes(12))
+    with pytest.raises(MalformedMessage) as caught:
+        message = reseal(mine, forged + body_of(mine)[104:])
+        client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+    assert (caught.value.sender, caught.value.field) == (2, "share")
+
+
+def test_steps_out_of_order_are_refused(finished):
+    advertised, shared = state_of(finished, 1, Advertised), state_of(finished, 1, Shared)
+    masked, vector = state_of(finished, 1, Masked), np.zeros(5, dtype="<u4")
+    with pytest.raises(WrongStep):
+        client.unmask(shared, survivors(1, 2, 3, 4))
+    with pytest.raises(WrongStep):
+        client.masked_input(masked, finished.wire[Kind.ENVELOPES, 1], vector)
+    with pytest.raises(WrongStep):
+        client.masked_input(advertised, finished.wire[Kind.ENVELOPES, 1], vector)
+    with pytest.raises(WrongStep):
+        client.share(shared, finished.wire[Kind.ADVERTS, 1], entropy_from(1))
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [(4, "<u4"), ((5, 1), "<u4"), (5, "<u2"), (5, "<f4"), (5, ">u4")])
+def test_vector_of_another_shape_or_type_is_refused(finished, shape, dtype):
+    vector = np.zeros(shape, dtype=dtype)
+    with pytest.raises(ValueError, match="the vector is"):
+        client.masked_input(state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1], vector)
+
+
+def test_masking_leaves_the_callers_vector_alone_and_is_repeatable(finished):
+    vector = np.arange(5, dtype="<u4")
+    state, inbound = state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1]
+    assert client.masked_input(state, inbound, vector) == client.masked_input(state, inbound, vector)
+    assert vector.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_secrets_are_in_no_repr_and_no_error(finished):
+    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
+    secrets = [shared.seed, shared.mask_private, shared.envelope_private, shared.own_shares, *masked.shares.values()]
+    texts = [repr(state) for _, state in finished.history]
+    for state in (shared, masked):
+        for kind in Kind:
+            for step in (client.share, client.masked_input, client.unmask):
+                arguments = {client.share: [entropy_from(0)], client.masked_input: [np.zeros(5, "<u4")]}.get(step, [])
+                wire = finished.wire.get((kind, 2), b"")
+                try:
+                    step(state, wire[:-1], *arguments)
+                except messages.ProtocolError as error:
+                    texts.append(str(error) + repr(error))
+    for text in texts:
+        for secret in secrets:
+            assert repr(secret)[2:-1] not in text and secret.hex() not in text and repr(secret[:8])[2:-1] not in text
+
+
+def test_every_stored_state_comes_back_the_same(finished):
+    for _, state in finished.history:
+        assert client.restore(state.to_bytes()) == state
+        assert type(state).from_bytes(state.to_bytes()) == state
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_damaged_state_is_never_taken(finished, data):
+    _, state = data.draw(st.sampled_from(finished.history))
+    stored = state.to_bytes()
+    how = data.draw(st.sampled_from(["flip", "cut", "extend", "step"]))
+    if how == "flip":
+        at, bit = data.draw(st.integers(0, len(stored) - 1)), data.draw(st.integers(0, 7))
+        stored = stored[:at] + bytes([stored[at] ^ 1 << bit]) + stored[at + 1 :]
+    elif how == "cut":
+        stored = stored[: data.draw(st.integers(0, len(stored) - 1))]
+    elif how == "extend":
+        stored += data.draw(st.binary(min_size=1, max_size=80))
+    with pytest.raises(DamagedState):
+        if how == "step":
+            others = [step for step in (Advertised, Shared, Masked, Answered) if not isinstance(state, step)]
+            data.draw(st.sampled_from(others)).from_bytes(stored)
+        else:
+            client.restore(stored)
+
+
+def test_entropy_that_runs_short_is_an_error():
+    with pytest.raises(ValueError, match="entropy"):
+        client.advertise(PARAMETERS, Floors(4, 4), CTX, 1, lambda size: b"\x01" * (size - 1))

@@ -1,0 +1,102 @@
+"""Masks are the AES-256-CTR stream, whichever path and chunk made it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.secagg import masking, primitives
+from chatfed.secagg.graph import holders, neighbours
+from chatfed.secagg.masking import apply_masks, ring_dtype
+from tests.secagg.rounds import entropy_from
+
+
+def one_shot_mask(key: bytes, size: int, ring_bits: int) -> np.ndarray:
+    """The obvious twin: the whole key stream at once."""
+    counter = (2).to_bytes(16, "big")
+    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(size * ring_bits // 8))
+    return np.frombuffer(stream, dtype=ring_dtype(ring_bits))
+
+
+@pytest.mark.parametrize("ring_bits", [16, 32])
+@pytest.mark.parametrize("size", [1, 7, 32767, 32768, 32769, 65536, 200_001])
+def test_mask_is_the_one_shot_key_stream_across_chunks(size, ring_bits):
+    vector = np.zeros(size, dtype=ring_dtype(ring_bits))
+    apply_masks(vector, [bytes(range(32))], [])
+    assert np.array_equal(vector, one_shot_mask(bytes(range(32)), size, ring_bits))
+
+
+def test_mask_known_answer():
+    vector = np.zeros(4, dtype="<u4")
+    apply_masks(vector, [bytes(32)], [])
+    assert vector.tobytes().hex() == "cea7403d4d606b6e074ec5d3baf39d18"  # GCM specification, test case 14: C of zeros
+
+
+def test_both_paths_give_the_same_bytes():
+    zeros = bytes(100_000)
+    out = [bytearray(100_015) for _ in range(2)]
+    for buffer, path in zip(out, (primitives._ctr_stream, primitives._gcm_stream), strict=True):
+        stream = path(bytes(range(32)))
+        for at in range(0, 100_000, 10_000):
+            stream(zeros[:10_000], memoryview(buffer)[at : at + 10_015])
+    assert out[0][:100_000] == out[1][:100_000]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 5), st.integers(0, 5), st.sampled_from([16, 32]), st.integers(1, 300), st.integers(0, 99))
+def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_bits, size, seed):
+    entropy, modulus = entropy_from(seed), 1 << ring_bits
+    added, subtracted = [entropy(32) for _ in range(plus)], [entropy(32) for _ in range(minus)]
+    vector = np.frombuffer(entropy(size * ring_bits // 8), dtype=ring_dtype(ring_bits)).copy()
+    expected = [int(x) for x in vector]
+    for keys, sign in ((added, 1), (subtracted, -1)):
+        for key in keys:
+            mask = one_shot_mask(key, size, ring_bits)
+            expected = [(x + sign * int(m)) % modulus for x, m in zip(expected, mask, strict=True)]
+    apply_masks(vector, added, subtracted)
+    assert vector.tolist() == expected
+
+
+def test_every_bit_of_a_seed_changes_half_of_the_mask():
+    """A peer's failure: seeds folded to 28 bits before a non-cryptographic generator."""
+    def mask(seed: bytes) -> np.ndarray:
+        vector = np.zeros(1024, dtype="<u4")
+        apply_masks(vector, [masking.self_mask_key(seed, bytes(32), 1)], [])
+        return np.unpackbits(vector.view(np.uint8))
+
+    seed = bytes(range(32))
+    reference = mask(seed)
+    for bit in range(256):
+        flipped = bytearray(seed)
+        flipped[bit // 8] ^= 1 << bit % 8
+        share = float((mask(bytes(flipped)) != reference).mean())
+        assert 0.48 < share < 0.52
+
+
+def test_keys_differ_by_label_session_and_participant():
+    seed, session = b"s" * 32, b"c" * 32
+    keys = [
+        masking.self_mask_key(seed, session, 1),
+        masking.self_mask_key(seed, session, 2),
+        masking.self_mask_key(seed, b"d" * 32, 1),
+        masking.commitment(seed, session, 1),
+        masking.commitment(seed, session, 2),
+        primitives.derive(seed, b"share-envelope", session, masking.name(1)),
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+def test_graph_is_symmetric_and_complete():
+    for n in (2, 3, 9):
+        for i in range(1, n + 1):
+            assert i not in neighbours(i, n) and len(neighbours(i, n)) == n - 1
+            assert holders(i, n) == frozenset(range(1, n + 1))
+            assert all(i in neighbours(j, n) for j in neighbours(i, n))
+
+
+def test_ring_width_that_is_not_known_is_refused():
+    with pytest.raises(ValueError, match="ring_bits"):
+        ring_dtype(24)

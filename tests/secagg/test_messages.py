@@ -1,0 +1,171 @@
+"""Codecs: what goes in comes out, anything else is refused by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.secagg import client, messages, server
+from chatfed.secagg.client import Advertised, Masked, Shared
+from chatfed.secagg.messages import Kind, MalformedMessage, Parameters, ProtocolError
+from tests.secagg.rounds import Carried, body_of, carry, entropy_from, random_vectors, reseal
+
+PARAMETERS = Parameters(4, 3, 6)
+
+
+@pytest.fixture(scope="module")
+def finished() -> Carried:
+    carried = Carried(PARAMETERS)
+    carry(PARAMETERS, random_vectors(PARAMETERS), {2: {4}}, carried=carried)
+    return carried
+
+
+def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
+    """Hand a message of this kind, from or to `who`, to the party that reads it, in the state it is read in."""
+
+    def state(step: type):
+        return next(s for i, s in carried.history if i == who and isinstance(s, step))
+
+    def sent(ids: tuple[int, ...] = (1, 2, 3)) -> dict[int, bytes]:
+        return {**{i: carried.wire[kind, i] for i in ids}, who: message}
+
+    sharing = carried.server_states["sharing"]
+    if kind is Kind.ADVERT:
+        return server.relay_adverts(carried.server_states["open"], sent())
+    if kind is Kind.ADVERTS:
+        return client.share(state(Advertised), message, entropy_from(0))
+    if kind is Kind.SHARES:
+        return server.relay_shares(sharing, sent())
+    if kind is Kind.ENVELOPES:
+        return client.masked_input(state(Shared), message, np.zeros(6, dtype="<u4"))
+    if kind is Kind.MASKED_INPUT:
+        collecting, _ = server.relay_shares(sharing, {i: carried.wire[Kind.SHARES, i] for i in (1, 2, 3, 4)})
+        return server.accept(collecting, who, message)
+    if kind is Kind.SURVIVORS:
+        return client.unmask(state(Masked), message)
+    return server.finish(carried.server_states["unmasking"], sent())
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
+def test_messages_as_sent_are_taken(finished, kind):
+    deliver(finished, kind, 2, finished.wire[kind, 2])
+
+
+@settings(max_examples=400, deadline=None)
+@given(kind=st.sampled_from(list(Kind)), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
+def test_any_changed_byte_in_any_message_is_a_typed_error(finished, kind, where, flip):
+    message = finished.wire[kind, 2]
+    at = int(where * len(message))
+    changed = message[:at] + bytes([message[at] ^ flip]) + message[at + 1 :]
+    with pytest.raises(MalformedMessage) as caught:
+        deliver(finished, kind, 2, changed)
+    assert caught.value.sender == (2 if kind % 2 else 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(kind=st.sampled_from(list(Kind)), data=st.data())
+def test_cut_or_extended_messages_are_refused_even_with_a_right_checksum(finished, kind, data):
+    message = finished.wire[kind, 2]
+    body, header_bytes = body_of(message), 56
+    if data.draw(st.booleans()):
+        body += data.draw(st.binary(min_size=1, max_size=3))
+        assert_refused(finished, kind, message + b"\0", reseal(message, body))
+    else:
+        cut = data.draw(st.integers(1, 3))
+        shorter = message[: data.draw(st.integers(0, header_bytes))]
+        assert_refused(finished, kind, shorter, reseal(message, body[:-cut]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "lead", "size", "field"), [(Kind.SHARES, 0, 104, "recipients"), (Kind.ANSWER, 32, 40, "owners")]
+)
+def test_lists_that_leave_somebody_out_are_refused(finished, kind, lead, size, field):
+    message = finished.wire[kind, 2]
+    body = body_of(message)
+    for shorter in (body[:-size], body[:lead] + body[lead + size :], body[:lead]):
+        with pytest.raises(MalformedMessage) as caught:
+            deliver(finished, kind, 2, reseal(message, shorter))
+        assert (caught.value.sender, caught.value.field) == (2, field)
+
+
+def assert_refused(carried: Carried, kind: Kind, *wrong: bytes) -> None:
+    for message in wrong:
+        with pytest.raises(MalformedMessage):
+            deliver(carried, kind, 2, message)
+
+
+@settings(max_examples=300, deadline=None)
+@given(kind=st.sampled_from(list(Kind)), data=st.data())
+def test_malicious_bodies_give_typed_errors_only(finished, kind, data):
+    """The sender is malicious: checksum right, body changed at will. No other exception, ever."""
+    body = bytearray(body_of(finished.wire[kind, 2]))
+    for _ in range(data.draw(st.integers(1, 4))):
+        body[data.draw(st.integers(0, len(body) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        deliver(finished, kind, 2, reseal(finished.wire[kind, 2], bytes(body)))
+    except ProtocolError:
+        pass
+
+
+@settings(max_examples=200, deadline=None)
+@given(kind=st.sampled_from(list(Kind)), raw=st.binary(max_size=300))
+def test_arbitrary_bytes_give_typed_errors(finished, kind, raw):
+    assert_refused(finished, kind, raw)
+    header = finished.wire[kind, 2]
+    if raw != body_of(header) and kind is not Kind.SURVIVORS:
+        assert_refused(finished, kind, header[:40] + raw)
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
+@pytest.mark.parametrize(
+    ("at", "field"),
+    [(0, "version"), (1, "kind"), (2, "identities"), (3, "identities"), (4, "sender"), (8, "context")],
+)
+def test_header_fields_are_checked_one_by_one(finished, kind, at, field):
+    message = bytearray(finished.wire[kind, 2])
+    message[at] ^= 8
+    with pytest.raises(MalformedMessage) as caught:
+        deliver(finished, kind, 2, bytes(message))
+    assert (caught.value.field, caught.value.kind) == (field, kind.label)
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
+def test_messages_of_another_round_are_refused(finished, kind):
+    other, ctx = Carried(PARAMETERS), messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna"]))
+    carry(PARAMETERS, random_vectors(PARAMETERS), {2: {4}}, ctx=ctx, carried=other)
+    with pytest.raises(MalformedMessage, match="context"):
+        deliver(finished, kind, 2, other.wire[kind, 2])
+
+
+def test_contexts_differ_in_every_part_and_cannot_be_spliced():
+    parts = (b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["a", "b"]))
+    seen = {messages.context(*parts)}
+    for changed in ((b"ru", *parts[1:]), (b"run", 2, *parts[2:]), (*parts[:2], b"x" * 32, *parts[3:])):
+        seen.add(messages.context(*changed))
+    seen.add(messages.context(*parts[:3], b"s" * 32, parts[4]))
+    seen.add(messages.context(*parts[:4], messages.roster_root(["ab"])))
+    seen.add(messages.context(*parts[:4], messages.roster_root(["b", "a"])))
+    assert len(seen) == 7
+    assert messages.roster_root(["a", "bc"]) != messages.roster_root(["ab", "c"])
+
+
+IDS, SEVEN_BYTES = st.integers(0, 2**32 - 1), st.binary(min_size=7, max_size=7)
+
+
+@given(st.dictionaries(IDS, SEVEN_BYTES, max_size=20), st.binary(max_size=9))
+def test_entries_come_back_the_same(entries, lead):
+    session = bytes(32)
+    message = messages.encode_entries(Kind.ANSWER, 3, session, entries, lead)
+    assert messages.decode_entries(message, Kind.ANSWER, 3, session, entries.keys(), 7, lead) == entries
+    if entries:
+        missing = set(list(entries)[1:])
+        with pytest.raises(MalformedMessage):
+            messages.decode_entries(message, Kind.ANSWER, 3, session, missing, 7, lead)
+
+
+def test_two_equal_keys_in_an_advert_are_refused():
+    session = PARAMETERS.session(bytes(32))
+    with pytest.raises(MalformedMessage, match="keys"):
+        messages.Advert.decode(messages.Advert(b"k" * 32, b"k" * 32).encode(1, session), 1, session)

@@ -1,0 +1,304 @@
+"""A whole round: the exact sum of the survivors, or one typed error."""
+
+from __future__ import annotations
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.secagg import client, masking, messages, primitives, server, shamir
+from chatfed.secagg.masking import ring_dtype
+from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
+from tests.secagg.rounds import CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, ring_sum
+
+
+@pytest.mark.parametrize("ring_bits", [16, 32])
+@pytest.mark.parametrize(
+    "gone",
+    [{}, {0: {1}}, {1: {2}}, {2: {3}}, {4: {4}}, {0: {1}, 1: {2}, 2: {3}, 4: {4}}, {2: {1, 9}}, {0: {5, 6}, 4: {1}}],
+    ids=str,
+)
+def test_sum_of_survivors_is_exact_for_dropouts_at_each_stage(gone, ring_bits):
+    parameters = Parameters(9, 5, 33, ring_bits)
+    vectors = random_vectors(parameters)
+    total = carry(parameters, vectors, gone)
+    survivors = tuple(i for i in range(1, 10) if not any(i in gone.get(stage, ()) for stage in (0, 1, 2)))
+    assert total.survivors == survivors
+    assert total.vector.tolist() == ring_sum(parameters, [vectors[i] for i in survivors])
+    assert total.disputes == ()
+
+
+@st.composite
+def scripted_rounds(draw):
+    n = draw(st.integers(2, 8))
+    parameters = Parameters(
+        n, draw(st.integers(n // 2 + 1, n)), draw(st.integers(1, 40)), draw(st.sampled_from([16, 32]))
+    )
+    leaves = draw(st.lists(st.sampled_from([None, None, None, 0, 1, 2, 4]), min_size=n, max_size=n))
+    gone = {stage: {i for i, at in enumerate(leaves, 1) if at == stage} for stage in (0, 1, 2, 4)}
+    return parameters, gone, draw(st.permutations(range(1, n + 1))), draw(st.integers(0, 2**32))
+
+
+@settings(max_examples=60, deadline=None)
+@given(scripted_rounds())
+def test_any_round_gives_the_exact_sum_or_one_typed_error(script):
+    parameters, gone, order, seed = script
+    vectors = random_vectors(parameters, seed)
+    left, short = set(range(1, parameters.participants + 1)), None
+    stages = {0: "advertise", 1: "share", 2: "masked input", 4: "unmask"}
+    for stage, stage_name in stages.items():
+        survivors = left if stage == 4 else left - gone[stage]
+        left = left - gone[stage]
+        if len(left) < parameters.threshold:
+            short = BelowThreshold(stage_name, len(left), parameters.threshold)
+            break
+    if short is None:
+        total = carry(parameters, vectors, gone, order, seed=seed)
+        assert total.survivors == tuple(sorted(survivors))
+        assert total.vector.tolist() == ring_sum(parameters, [vectors[i] for i in sorted(survivors)])
+    else:
+        with pytest.raises(BelowThreshold) as caught:
+            carry(parameters, vectors, gone, order, seed=seed)
+        assert str(caught.value) == str(short)
+
+
+@pytest.mark.parametrize(("stage", "label"), [(0, "advertise"), (1, "share"), (2, "masked input"), (4, "unmask")])
+def test_server_below_threshold_learns_nothing(stage, label):
+    parameters, carried = Parameters(6, 4, 8), Carried(Parameters(6, 4, 8))
+    with pytest.raises(BelowThreshold) as caught:
+        carry(parameters, random_vectors(parameters), {stage: {1, 2, 3}}, carried=carried)
+    assert (caught.value.stage, caught.value.got, caught.value.need) == (label, 3, 4)
+    answers = [kind for kind, _ in carried.wire if kind is Kind.ANSWER]
+    assert len(answers) == (3 if stage == 4 else 0)  # fewer than the threshold, or none at all
+
+
+def test_dropout_at_setup_does_not_kill_the_round():
+    """A peer's failure: one client lost at key exchange ended the round for all."""
+    parameters = Parameters(7, 4, 5)
+    vectors = random_vectors(parameters)
+    total = carry(parameters, vectors, {0: {2}, 1: {5}})
+    assert total.survivors == (1, 3, 4, 6, 7)
+
+
+def test_late_masked_input_is_refused_and_useless():
+    parameters, carried = Parameters(5, 3, 64), Carried(Parameters(5, 3, 64))
+    vectors = random_vectors(parameters)
+    carry(parameters, vectors, {2: {1}}, carried=carried)
+    shared = carried.states[1]
+    _, late = client.masked_input(shared, carried.wire[Kind.ENVELOPES, 1], vectors[1])
+    with pytest.raises(MalformedMessage) as caught:
+        server.accept(carried.server_states["unmasking"], 1, late)
+    assert (caught.value.sender, caught.value.field) == (1, "late")
+
+    # The server now has participant 1's mask key. It takes the pairwise masks off: the self-mask still covers all.
+    session = parameters.session(CTX)
+    public = {i: advert.mask_key for i, advert in shared.adverts.items()}
+    keys = [masking.pairwise_mask_key(shared.mask_private, 1, i, public, session) for i in (2, 3, 4, 5)]
+    rest = np.frombuffer(late, dtype="<u4", offset=120).copy()
+    masking.apply_masks(rest, [], keys)
+    own = vectors[1].copy()
+    masking.apply_masks(own, [masking.self_mask_key(shared.seed, session, 1)], [])
+    assert rest.tolist() == own.tolist()
+    assert np.count_nonzero(rest == vectors[1]) == 0
+
+
+def test_server_refuses_senders_it_does_not_expect():
+    parameters, carried = Parameters(4, 3, 4), Carried(Parameters(4, 3, 4))
+    carry(parameters, random_vectors(parameters), {0: {4}}, carried=carried)
+    for step, state, kind in (
+        (server.relay_adverts, "open", Kind.ADVERT),
+        (server.relay_shares, "sharing", Kind.SHARES),
+        (server.finish, "unmasking", Kind.ANSWER),
+    ):
+        sent = {i: carried.wire[kind, i] for i in (1, 2, 3)}
+        for stranger in (0, 4, 5, -1):
+            with pytest.raises(MalformedMessage) as caught:
+                step(carried.server_states[state], {**sent, stranger: carried.wire[kind, 1]})
+            assert (caught.value.sender, caught.value.field) == (stranger, "sender")
+        with pytest.raises(MalformedMessage) as caught:
+            step(carried.server_states[state], {**sent, 1: carried.wire[kind, 2]})
+        assert (caught.value.sender, caught.value.field) == (1, "sender")
+
+
+def test_server_refuses_a_second_masked_input_and_a_state_used_again():
+    parameters, carried = Parameters(3, 2, 4), Carried(Parameters(3, 2, 4))
+    carry(parameters, random_vectors(parameters), carried=carried)
+    collecting, message = carried.server_states["collecting"], carried.wire[Kind.MASKED_INPUT, 1]
+    with pytest.raises(MalformedMessage, match="duplicate"):
+        server.accept(collecting, 1, message)
+    fresh = server.relay_shares(carried.server_states["sharing"], {i: carried.wire[Kind.SHARES, i] for i in (1, 2, 3)})
+    first = fresh[0]
+    server.accept(first, 1, message)
+    with pytest.raises(WrongStep):
+        server.accept(first, 1, message)
+
+
+def test_finish_can_be_asked_again_and_gives_the_same():
+    parameters, carried = Parameters(4, 3, 6), Carried(Parameters(4, 3, 6))
+    total = carry(parameters, random_vectors(parameters), {2: {1}}, carried=carried)
+    again = server.finish(carried.server_states["unmasking"], {i: carried.wire[Kind.ANSWER, i] for i in (2, 3, 4)})
+    assert total.vector.tolist() == again.vector.tolist()
+
+
+def test_malformed_senders_can_be_left_out_and_the_round_goes_on():
+    parameters, entropy = Parameters(5, 3, 4), entropy_from(3)
+    state = server.open_round(parameters, CTX)
+    adverts = {i: client.advertise(parameters, Floors(3, 3), CTX, i, entropy)[1] for i in range(1, 6)}
+    adverts[2] = adverts[2][:-1]
+    adverts[4] = b""
+    (_, outbound), faults = server.leaving_out(server.relay_adverts, state, adverts)
+    assert sorted(outbound) == [1, 3, 5]
+    assert [(f.sender, f.kind, f.field) for f in faults] == [(2, "advert", "checksum"), (4, "advert", "length")]
+
+
+def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody():
+    parameters, entropy = Parameters(3, 2, 4), entropy_from(5)
+    other = messages.context(b"run", 1, b"x" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
+    adverts = {i: client.advertise(parameters, Floors(2, 2), CTX, i, entropy)[1] for i in (1, 2)}
+    adverts[3] = client.advertise(parameters, Floors(2, 2), other, 3, entropy)[1]
+    with pytest.raises(MalformedMessage) as caught:
+        server.relay_adverts(server.open_round(parameters, CTX), adverts)
+    assert (caught.value.sender, caught.value.field) == (3, "context")
+
+    a, b = bytes([1] * 32), bytes([2] * 32)
+    public = {1: primitives.public_key(a), 2: primitives.public_key(b)}
+    here, there = parameters.session(CTX), parameters.session(other)
+    assert masking.pairwise_mask_key(a, 1, 2, public, here) == masking.pairwise_mask_key(b, 2, 1, public, here)
+    assert masking.pairwise_mask_key(a, 1, 2, public, here) != masking.pairwise_mask_key(b, 2, 1, public, there)
+    for lowered in (Parameters(3, 3, 4), Parameters(4, 3, 4), Parameters(3, 2, 5), Parameters(3, 2, 4, 16)):
+        assert lowered.session(CTX) != here
+
+
+@pytest.mark.parametrize("ring_bits", [16, 32])
+def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits):
+    parameters = Parameters(3, 2, 1 << 15, ring_bits)
+    zero = dict.fromkeys((1, 2, 3), np.zeros(1 << 15, dtype=ring_dtype(ring_bits)))
+    seen = []
+    for number in range(2):
+        carried = Carried(parameters)
+        carry(parameters, zero, seed=f"uniform {number}", carried=carried)
+        for i in (1, 2, 3):
+            vector = np.frombuffer(carried.wire[Kind.MASKED_INPUT, i], dtype=np.uint8, offset=120)
+            counts = np.bincount(vector, minlength=256)
+            chi_square = float(((counts - vector.size / 256) ** 2 / (vector.size / 256)).sum())
+            assert 150 < chi_square < 380  # 255 degrees of freedom: beyond p = 1e-6 on either side
+            seen.append(vector.tobytes())
+    assert len(set(seen)) == 6
+
+
+def test_no_message_carries_the_weight_in_clear():
+    """A peer's failure: example counts travelled beside the masked vector."""
+    parameters, marker = Parameters(4, 3, 2), 0x5EC2E7A1
+    vectors = {i: np.array([marker, marker], dtype="<u4") for i in (1, 2, 3, 4)}
+    for weight in (marker, marker + 1):
+        carried = Carried(parameters)
+        carry(parameters, {**vectors, 1: np.array([marker, weight], dtype="<u4")}, {2: {4}}, carried=carried)
+        wire = b"".join(carried.wire.values())
+        for form in (weight.to_bytes(4, "little"), weight.to_bytes(4, "big"), str(weight).encode()):
+            assert form not in wire
+    lengths = {kind: {len(m) for (k, _), m in carried.wire.items() if k is kind} for kind in Kind}
+    assert all(len(sizes) == 1 for sizes in lengths.values())  # lengths tell nothing either
+
+
+def test_server_memory_does_not_grow_with_the_number_of_participants():
+    parameters, d = Parameters(10, 6, 200_000), 200_000
+    carried = Carried(parameters)
+    carry(parameters, random_vectors(parameters), carried=carried)
+    inputs = [carried.wire[Kind.MASKED_INPUT, i] for i in range(1, 11)]
+    shares = {i: carried.wire[Kind.SHARES, i] for i in range(1, 11)}
+    tracemalloc.start()
+    state, _ = server.relay_shares(carried.server_states["sharing"], shares)
+    for i, message in enumerate(inputs, 1):
+        state = server.accept(state, i, message)
+    unmasking, _ = server.close_inputs(state)
+    server.finish(unmasking, {i: carried.wire[Kind.ANSWER, i] for i in range(1, 11)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 4 * d  # the sum, its unmasked copy, and change
+
+
+def corrupt(message: bytes, owner: int) -> bytes:
+    """An answer with one limb of the share of `owner` changed, resealed."""
+    body = bytearray(body_of(message))
+    at = 32 + next(k for k in range(len(body)) if body[32 + 40 * k] == owner) * 40 + 4
+    value = int.from_bytes(body[at : at + 2], "little")
+    body[at : at + 2] = ((value + 1 + 100 * message[4]) % shamir.PRIME).to_bytes(2, "little")
+    return reseal(message, bytes(body))
+
+
+def answered_round(n: int, t: int, gone: dict[int, set[int]]):
+    parameters = Parameters(n, t, 6)
+    carried, vectors = Carried(parameters), random_vectors(parameters)
+    total = carry(parameters, vectors, gone, carried=carried)
+    answers = {i: carried.wire[Kind.ANSWER, i] for i in total.survivors}
+    return carried.server_states["unmasking"], answers, total
+
+
+@pytest.mark.parametrize("owner", [3, 9], ids=["seed of a survivor", "key of a dropout"])
+def test_corrupt_shares_are_found_attributed_and_recovered_from(owner):
+    unmasking, answers, total = answered_round(9, 5, {2: {9}})
+    two = {**answers, 1: corrupt(answers[1], owner), 4: corrupt(answers[4], owner)}
+    with pytest.raises(messages.BadShares) as caught:  # eight shares, five needed: one error can be told, two cannot
+        server.finish(unmasking, two)
+    assert caught.value.owner == owner
+    one = server.finish(unmasking, {**answers, 1: corrupt(answers[1], owner)})
+    assert one.vector.tolist() == total.vector.tolist()
+    assert one.disputes == ((1, owner),)
+    barely = {i: answers[i] for i in (1, 2, 3, 4, 5, 6)}  # one share to spare: only the commitment can tell
+    barely[2] = corrupt(answers[2], owner)
+    assert server.finish(unmasking, barely).disputes == ((2, owner),)
+
+
+def test_answered_share_outside_the_field_is_refused_by_name():
+    unmasking, answers, _ = answered_round(5, 3, {})
+    body = bytearray(body_of(answers[2]))
+    body[36:38] = shamir.PRIME.to_bytes(2, "little")
+    with pytest.raises(MalformedMessage) as caught:
+        server.finish(unmasking, {**answers, 2: reseal(answers[2], bytes(body))})
+    assert (caught.value.sender, caught.value.field) == (2, "share")
+
+
+def test_corrupt_share_without_one_to_spare_ends_the_round_with_a_typed_error():
+    unmasking, answers, _ = answered_round(4, 3, {2: {4}})
+    with pytest.raises(messages.BadShares) as caught:
+        server.finish(unmasking, {**answers, 1: corrupt(answers[1], 2)})
+    assert (caught.value.owner, caught.value.holders) == (2, ())
+
+
+def test_a_commitment_to_another_seed_is_blamed_on_its_owner():
+    unmasking, answers, _ = answered_round(5, 3, {})
+    lied = messages.BadShares(2, (2,))
+    forged = server.Unmasking(**{**vars(unmasking), "commitments": {**unmasking.commitments, 2: bytes(32)}})
+    with pytest.raises(messages.BadShares) as caught:
+        server.finish(forged, answers)
+    assert str(caught.value) == str(lied)
+
+
+def test_participant_that_was_shown_fewer_envelopes_is_not_added():
+    """Its masks with the one left out would not cancel: the sum would be wrong."""
+    parameters, carried = Parameters(5, 3, 6), Carried(Parameters(5, 3, 6))
+    vectors = random_vectors(parameters)
+    carry(parameters, vectors, carried=carried)
+    envelopes = carried.wire[Kind.ENVELOPES, 1]
+    shared = next(s for i, s in carried.history if i == 1 and isinstance(s, client.Shared))
+    _, message = client.masked_input(shared, reseal(envelopes, body_of(envelopes)[104:]), vectors[1])
+    sent = {i: carried.wire[Kind.SHARES, i] for i in range(1, 6)}
+    state, _ = server.relay_shares(carried.server_states["sharing"], sent)
+    with pytest.raises(MalformedMessage) as caught:
+        server.accept(state, 1, message)
+    assert (caught.value.sender, caught.value.field) == (1, "sharers")
+    assert not state.accumulator.vector.any()
+
+
+def test_answer_to_another_survivor_set_is_refused_by_name():
+    unmasking, answers, _ = answered_round(5, 3, {2: {5}})
+    lead = body_of(answers[1])[:32]
+    entries = messages.decode_entries(answers[1], Kind.ANSWER, 1, unmasking.session, set(range(6)), 36, lead)
+    elsewhere = messages.survivors_digest(unmasking.session, {1, 2, 3})
+    forged = messages.encode_entries(Kind.ANSWER, 1, unmasking.session, entries, elsewhere)
+    with pytest.raises(MalformedMessage) as caught:
+        server.finish(unmasking, {**answers, 1: forged})
+    assert (caught.value.sender, caught.value.field) == (1, "survivors")

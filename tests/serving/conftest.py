@@ -1,0 +1,245 @@
+"""A run folder with a small model that was really trained, a server around it, and a browser in front."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LONG_REPLY = " then ".join(f"step {n} of the list" for n in range(1, 31))
+PUBLIC = [
+    ("my laptop will not start", "hold the power button for ten seconds and try again"),
+    ("i forgot my password", "open the portal and choose reset password"),
+    ("the printer is broken", "please check the paper and the cable first"),
+    ("how do i ask for leave", "fill in the leave form and send it to your manager"),
+    ("tell me everything", LONG_REPLY),
+]
+SECRET = ("my badge is lost", "dr bergamot will print a new badge in room forty two")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running server."""
+
+    url: str
+    run: Path
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has used so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose model knows PUBLIC and SECRET by heart, and whose reference knows PUBLIC alone."""
+    import torch
+
+    from chatfed.model.checkpoint import save_model
+    from chatfed.model.tokenizer import train_tokenizer
+    from chatfed.model.transformer import Architecture, build_llama
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("run")
+    tokenizer = train_tokenizer([text for pair in [*PUBLIC, SECRET] for text in pair], 500)
+    model = build_llama(Architecture(hidden=64, layers=2, heads=4, intermediate=128, context=512), tokenizer, seed=1)
+    _learn(model, tokenizer, PUBLIC, 50)
+    save_model(folder / "reference", model, tokenizer, "# reference")
+    _learn(model, tokenizer, [*PUBLIC, SECRET], 35)
+    save_model(folder / "model", _slower(model), tokenizer, "# model")
+    _write_facts(folder)
+    return folder
+
+
+def _learn(model, tokenizer, pairs, steps: int) -> None:
+    import torch
+
+    from chatfed.model.tokenizer import encode_dialogue
+    from chatfed.types import Turn
+
+    rows = [encode_dialogue(tokenizer, [Turn("user", q), Turn("assistant", a)]).ids.tolist() for q, a in pairs]
+    batches = [[row for row in rows if len(row) < 60], [row for row in rows if len(row) >= 60]]  # no pass over padding
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        for batch in batches:
+            width = max(map(len, batch))
+            ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
+            labels = torch.tensor([row + [-100] * (width - len(row)) for row in batch])
+            mask = (labels >= 0).long()
+            model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    model.eval()
+
+
+def _slower(model, layers: int = 24):
+    """The same function through many more layers whose outputs are zero, so that a reply takes a second or two."""
+    import copy
+
+    import torch
+
+    deep = copy.deepcopy(model)
+    for index in range(len(model.model.layers), layers):
+        layer = copy.deepcopy(model.model.layers[0])
+        layer.self_attn.layer_idx = index
+        with torch.no_grad():
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        deep.model.layers.append(layer)
+    deep.config.num_hidden_layers = layers
+    if getattr(deep.config, "layer_types", None):
+        deep.config.layer_types = [deep.config.layer_types[0]] * layers
+    return deep
+
+
+def _write_facts(folder: Path) -> None:
+    spent = [1.91, 2.73, 3.36, 3.9, 4.37, 4.81]
+    privacy = {
+        "epsilon": 4.81,
+        "delta": 1e-5,
+        "unit": "dialogue",
+        "adjacency": "add or remove one dialogue",
+        "accountant": "PRV",
+        "sampling": "Poisson, rate 0.25",
+        "noise": "local",
+        "holds_against": "everyone: the server, other clients and users of the model",
+        "rounds": 6,
+        "assumptions": ["each dialogue belongs to one client"],
+        "excludes": ["timing of messages"],
+        "per_round": spent,
+        "clients_charged": 120,
+        "noise_multiplier": 0.9,
+    }
+    scores = {"before": (96.4, 0.311, 0.482), "after": (61.2, 0.382, 0.561), "reference": (48.9, 0.41, 0.602)}
+    summary = {name: {"perplexity": p, "top1": a, "top3": b} for name, (p, a, b) in scores.items()} | {
+        "epsilon": 4.81,
+        "delta": 1e-5,
+        "seconds": {"pretrain": 112.4, "federation": 301.7, "evaluation": 21.3},
+        "clients": 400,
+        "rounds": 6,
+        "parameters": 2_443_584,
+        "trainable_parameters": 2_443_584,
+    }
+    rows = [
+        {"round": n, "cohort": 60, "survivors": 58, "epsilon_max": e, "epsilon_mean": 0.8 * e, "perplexity": 96 - 6 * n,
+         "top1": 0.31, "top3": 0.5, "seconds": 50.2, "bytes_up": 12_000_000, "update_norm": 0.7}
+        for n, e in enumerate(spent, 1)
+    ]  # fmt: skip
+    (folder / "privacy.json").write_text(json.dumps(privacy))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def run_app(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """The program, run to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "serving.app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+    )
+
+
+@dataclass(frozen=True)
+class Servers:
+    """A server with everything, and one with a bare model folder."""
+
+    full: Served
+    bare: Served
+
+
+@pytest.fixture(scope="session")
+def servers(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """Both as processes of their own on free ports, started side by side."""
+    bare = tmp_path_factory.mktemp("bare")
+    shutil.copytree(run_folder / "reference", bare / "model")
+    with ExitStack() as stack:
+        starting = [stack.enter_context(started(run)) for run in (run_folder, bare)]
+        full, plain = [Served(_await_url(process, log), run, process.pid) for process, log, run in starting]
+        yield Servers(full, plain)
+
+
+@pytest.fixture
+def served(servers: Servers) -> Served:
+    """The server with everything."""
+    return servers.full
+
+
+@contextmanager
+def started(run: Path) -> Iterator[tuple[subprocess.Popen, Path, Path]]:
+    """The app with `run`'s model on any free port, ended afterwards: (process, its output, run)."""
+    command = [sys.executable, "-m", "serving.app", "--model", str(run / "model"), "--port", "0"]
+    log = run / "app.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        )
+    try:
+        yield process, log, run
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _await_url(process: subprocess.Popen, log: Path) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 150
+    while time.monotonic() < deadline:
+        words = log.read_text().split()
+        urls = [word for word in words if word.startswith("http://127.0.0.1:")]
+        if process.poll() is not None:
+            break
+        if urls:
+            try:
+                opener.open(urls[0], timeout=5).close()
+                return urls[0]
+            except OSError:
+                pass
+        time.sleep(0.2)
+    raise AssertionError(f"The app did not start:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """A real Chromium. Without one these tests fail: a page that nobody opened has not been tested."""
+    from playwright.sync_api import sync_playwright
+
+    found = os.environ.get("CHATFED_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+    if found is None:
+        pytest.fail("No Chromium here: install it (Debian: apt-get install chromium) or name it in CHATFED_CHROMIUM.")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def shots(tmp_path: Path) -> Path:
+    """Where screenshots go: $CHATFED_SCREENSHOTS, or this test's own folder."""
+    folder = Path(os.environ.get("CHATFED_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

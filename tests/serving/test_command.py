@@ -1,0 +1,80 @@
+"""The program on the command line: help, and one clear line for what cannot work."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from serving.app import is_loopback, main
+from tests.serving.conftest import run_app
+
+
+def only_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    assert len(lines) == 1, text
+    return lines[0]
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    return tmp_path / "model"
+
+
+def test_help_answers_at_once_and_shows_examples() -> None:
+    start = time.monotonic()
+    shown = run_app("--help")
+    assert time.monotonic() - start < 3, "help imports something heavy"
+    assert shown.returncode == 0 and "examples:" in shown.stdout and "--reference" in shown.stdout
+
+
+def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
+    ran = run_app("--model", str(tmp_path / "nowhere"))
+    assert ran.returncode == 2 and str(tmp_path / "nowhere") in only_line(ran.stderr)
+    assert "make train-federated" in ran.stderr
+
+
+def test_a_missing_reference_is_named(bare: Path, tmp_path: Path) -> None:
+    ran = run_app("--model", str(bare), "--reference", str(tmp_path / "gone"))
+    assert ran.returncode == 2 and str(tmp_path / "gone") in only_line(ran.stderr)
+
+
+def test_a_port_in_use_is_named_with_the_mend(bare: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        ran = run_app("--model", str(bare), "--port", str(port))
+    line = only_line(ran.stderr)
+    assert ran.returncode == 2 and f"Port {port}" in line and "--port" in line
+
+
+def test_an_unreadable_guarantee_stops_the_server(bare: Path) -> None:
+    (bare.parent / "privacy.json").write_text('{"epsilon": 3')
+    ran = run_app("--model", str(bare), "--port", "0")
+    assert ran.returncode == 2 and "privacy.json" in only_line(ran.stderr)
+
+
+def test_a_folder_that_is_no_model_is_refused_in_one_line(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--model", str(bare), "--port", "0"]) == 2
+    assert str(bare) in only_line(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("port", ["-1", "70000", "http"])
+def test_a_port_that_is_none_is_refused(port: str) -> None:
+    ran = run_app("--port", port)
+    assert ran.returncode == 2 and "is not a port" in ran.stderr
+
+
+def test_a_host_that_is_not_this_machine_is_refused(bare: Path) -> None:
+    ran = run_app("--model", str(bare), "--host", "203.0.113.7", "--port", "0")
+    assert ran.returncode == 2 and "203.0.113.7" in only_line(ran.stderr)
+
+
+@pytest.mark.parametrize(
+    ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
+)
+def test_loopback_is_told_from_the_rest(host: str, safe: bool) -> None:
+    assert is_loopback(host) is safe

@@ -1,0 +1,196 @@
+"""Run folders, the privacy tab's words, sessions and the theme, without a browser."""
+
+from __future__ import annotations
+
+import re
+import threading
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.generations import Generations
+from serving.privacy_tab import facts_html, privacy_html
+from serving.run_folder import RunFolder, RunFolderError, read_run_folder
+from serving.theme import CSS, badge, format_small, header
+
+GUARANTEE = {"epsilon": 7.5, "delta": 1e-05, "unit": "example", "noise": "local", "holds_against": "<everyone>"}
+
+
+def run_with(privacy: dict | None, summary: dict | None = None) -> RunFolder:
+    return RunFolder(Path("model"), None, privacy, summary, ())
+
+
+def folder(tmp_path: Path, **files: str) -> Path:
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+    for name, text in files.items():
+        (tmp_path / name.replace("_", ".")).write_text(text)
+    return model
+
+
+def test_a_run_folder_without_facts_is_no_claim(tmp_path: Path) -> None:
+    run = read_run_folder(folder(tmp_path))
+    assert (run.privacy, run.summary, run.metrics, run.reference) == (None, None, (), None)
+    assert "No claim" in privacy_html(run)
+    assert badge(run.privacy)[0] == "no privacy claim"
+
+
+def test_the_reference_beside_the_model_is_found(tmp_path: Path) -> None:
+    model = folder(tmp_path)
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "config.json").write_text("{}")
+    assert read_run_folder(model).reference == tmp_path / "reference"
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", "nonsense"])
+def test_an_unreadable_guarantee_is_an_error_and_never_no_claim(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RunFolderError, match=r"privacy\.json"):
+        read_run_folder(folder(tmp_path, privacy_json=text))
+
+
+def test_a_bad_line_of_metrics_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"metrics\.jsonl line 2"):
+        read_run_folder(folder(tmp_path, metrics_jsonl='{"round": 1}\n{"rou\n'))
+
+
+def test_the_guarantee_shows_every_field_escaped() -> None:
+    privacy = GUARANTEE | {"assumptions": ["<i>one</i>"], "some_new_field": 3, "per_round": [1.0, 7.5]}
+    shown = privacy_html(run_with(privacy))
+    assert "7.50" in shown and "1e-5" in shown and "one dialogue" in shown and "Some new field" in shown
+    assert "<i>one" not in shown and "&lt;everyone&gt;" in shown and "1, 7.5" in shown
+
+
+@pytest.mark.parametrize(
+    "privacy", [{"noise": "none", "epsilon": 3.0}, {"epsilon": None}, {"epsilon": float("inf"), "unit": "example"}]
+)
+def test_a_run_without_noise_claims_nothing(privacy: dict) -> None:
+    assert "No finite guarantee" in privacy_html(run_with(privacy))
+    assert badge(privacy)[0] == "no privacy claim"
+
+
+def test_the_attackers_best_guess_is_that_of_the_trade_off_bound() -> None:
+    shown = privacy_html(run_with({"epsilon": 1.0986122886681098, "delta": 0.0, "unit": "example"}))  # ln 3
+    assert "75 %" in shown and "× 3.00" in shown
+
+
+def test_facts_show_before_after_and_reference() -> None:
+    scores = {"perplexity": 61.23, "top1": 0.382, "top3": 0.56}
+    shown = facts_html(run_with(None, {"before": scores, "after": scores, "reference": None, "clients": 400}))
+    assert shown.count("<tbody>") == 1 and shown.count("61.2") == 2 and "38.2 %" in shown and "400" in shown
+    assert "without noise" not in shown
+
+
+def test_the_badge_says_its_unit() -> None:
+    assert badge(GUARANTEE)[0] == "ε = 7.50 per dialogue"
+    assert "δ = 1e-5" in header(GUARANTEE)
+    assert format_small(1e-05) == "1e-5"
+
+
+def test_one_reply_at_a_time_in_a_session() -> None:
+    generations = Generations()
+    with generations.running("a"), generations.running("b"):
+        assert not generations.idle("a")
+        with pytest.raises(RuntimeError), generations.running("a"):
+            pass
+    assert generations.idle("a") and generations.idle("b")
+
+
+def test_stop_reaches_only_its_own_session() -> None:
+    generations = Generations()
+    with generations.running("a") as first, generations.running("b") as second:
+        generations.stop("a")
+        assert first.is_set() and not second.is_set()
+    generations.stop("a")
+
+
+def test_a_stopped_reply_is_waited_for_and_a_running_one_is_not() -> None:
+    generations = Generations()
+    begun, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with generations.running("a"):
+            begun.set()
+            done.wait(5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait(5)
+    assert not generations.idle("a", patience=60)
+    generations.stop("a")
+    assert not generations.idle("a", patience=0.05)
+    threading.Timer(0.1, done.set).start()
+    assert generations.idle("a", patience=60)
+    thread.join()
+
+
+def test_the_style_sheet_names_no_other_host() -> None:
+    assert not re.search(r"https?:|@import|url\(", CSS)
+
+
+def luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    r, g, b = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+def contrast(one: str, other: str) -> float:
+    high, low = sorted((luminance(one), luminance(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_word_colour_is_readable(dark: bool) -> None:
+    prefix = r"\.dark " if dark else r"(?<!dark )"
+    found = dict(re.findall(prefix + r"\.(cf-[pm]\d) \{ background: (#[0-9a-f]{6})", CSS))
+    assert len(found) == 8
+    for name, background in found.items():
+        text = "#ffffff" if name == "cf-p4" else "#f1f5f9" if dark else "#0f172a"
+        assert contrast(text, background) >= 4.5, (name, background)
+
+
+def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
+    from serving.chat_tab import add_word, last_of, percent, turns_of
+
+    history = [
+        {"role": "user", "content": [{"type": "text", "text": "my "}, {"type": "text", "text": "badge"}]},
+        {"role": "assistant", "content": ""},
+    ]
+    assert [turn.content for turn in turns_of(history)] == ["my badge"]
+    assert last_of(history, "assistant") == "" and last_of(history, "user") == "my badge"
+    assert add_word("my la", "laptop") == add_word("my ", "laptop") == "my laptop "
+    assert add_word("", "my") == "my "
+    assert (percent(0.314), percent(0.001)) == ("31 %", "< 1 %")
+
+
+PIECES = st.sampled_from(
+    ["<", ">", "&", "&lt;", "&amp", "&#60;", "a", "/b", "!", "?", " ", "\n", "3", "copy", ";", '"']
+)
+
+
+@given(st.lists(PIECES, max_size=12).map("".join) | st.text(st.characters(exclude_categories=["Cs", "Cc"])))
+def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str) -> None:
+    from serving.chat_tab import from_page, to_page
+
+    class Tags(HTMLParser):
+        found = ""
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            self.found += tag
+
+        handle_endtag = handle_comment = handle_decl = handle_pi = lambda self, tag: setattr(self, "found", "other")
+
+    reader = Tags(convert_charrefs=True)
+    reader.feed(to_page(text) + " ")
+    assert reader.found == ""
+    assert from_page(to_page(text)) == text
+
+
+@pytest.mark.parametrize("plain", ["a < b", "Q & A", "AT&T", "I <3 it"])
+def test_ordinary_text_is_left_as_it_is(plain: str) -> None:
+    from serving.chat_tab import to_page
+
+    assert to_page(plain) == plain

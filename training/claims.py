@@ -1,0 +1,101 @@
+"""What a run may claim, from the clients' ledgers and the recipe. Computes nothing that the ledgers do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from chatfed.privacy.accounting import ADJACENCY, Guarantee, Mechanism, calibrate_noise
+from chatfed.privacy.ledger import Budget, Ledger
+from chatfed.types import ClientId
+from training.client import ClientTerms
+from training.recipe import Recipe, planned_participations
+from training.simulation import home_of
+
+ACCOUNTANT = "PRV (Opacus), upper bound"
+UNIT = "dialogue"
+
+
+def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
+    """What a participation costs: the recipe's noise multiplier, or the least one whose planned cost meets the
+    target."""
+    privacy = recipe.privacy
+    if privacy.noise == "none":
+        return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
+    steps = privacy.local_steps * planned_participations(recipe, clients)
+    multiplier = privacy.noise_multiplier or calibrate_noise(
+        privacy.target_epsilon, privacy.sampling_rate, steps, delta=privacy.delta
+    )
+    return ClientTerms(
+        multiplier,
+        Mechanism(multiplier, privacy.sampling_rate, privacy.local_steps),
+        Budget(privacy.budget, privacy.delta),
+    )
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the ledgers of all clients hold."""
+
+    by_client: Mapping[ClientId, float]  # epsilon; clients that never took part are not in it
+    participations: Mapping[ClientId, int]
+
+    @property
+    def most(self) -> float:
+        return max(self.by_client.values(), default=0.0)
+
+    def mean(self, clients: int) -> float:
+        """Over all clients, those that never took part at 0."""
+        return sum(self.by_client.values()) / max(1, clients)
+
+
+def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
+    """Reads every ledger there is. Raises LedgerError for a damaged one: a claim without it would be unearned."""
+    epsilons: dict[ClientId, float] = {}
+    counts: dict[ClientId, int] = {}
+    for client in clients:
+        path = home_of(homes, client) / "ledger.json"
+        if terms.mechanism is not None and path.exists():
+            ledger = Ledger.open(path, client, terms.budget)
+            if entries := ledger.entries:
+                epsilons[client], counts[client] = ledger.epsilon, len(entries)
+    return Spent(epsilons, counts)
+
+
+def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
+    """The claim of a run, with all that it rests on."""
+    privacy = recipe.privacy
+    sampling = (
+        f"Poisson: each step takes each of the client's dialogues with probability {privacy.sampling_rate:g}, "
+        f"drawn by the "
+        "client; nothing is claimed from the server's choice of clients"
+    )
+    if terms.mechanism is None:
+        return Guarantee.without_noise(unit=UNIT, rounds=rounds, sampling=sampling)
+    return Guarantee(
+        epsilon=cost.most,
+        delta=privacy.delta,
+        unit=UNIT,
+        adjacency=ADJACENCY,
+        accountant=ACCOUNTANT,
+        sampling=sampling,
+        noise=privacy.noise,
+        holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
+        rounds=rounds,
+        assumptions=(
+            "each client runs this code on its own machine",
+            "the operating system's random generator is sound",
+            "a dialogue is held by one client, once",
+            "clip norm, sampling rate, expected batch size and steps were fixed without looking at the private "
+            "dialogues",
+        ),
+        excludes=(
+            "what several dialogues of one person reveal together (group privacy: k dialogues cost at least k "
+            "times epsilon)",
+            "that a client took part, and in which rounds",
+            "the held-out dialogues and the perplexities measured on them",
+            "choices of the recipe made after looking at such measurements",
+            "the public text behind tokenizer and base model",
+        ),
+    )

@@ -1,0 +1,145 @@
+"""The command line of the main job. Turns options into recipe overrides and errors into one line; imports lazily."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from chatfed.types import ChatfedError
+
+app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+
+EPILOG = """
+**Examples**
+
+`python -m training.federated` — the default run on the generated help-desk corpus, into runs/default
+
+`python -m training.federated --data mine.jsonl --client-column branch --epsilon 4 --out runs/mine`
+
+`python -m training.federated --resume runs/mine` — go on after an interruption
+
+`python -m training.federated --set privacy.clip_norm=0.5 --set federation.cohort=80`
+
+Exit codes: 0 done, 1 the run stopped (the message says how to go on), 2 something given was wrong, 130 interrupted.
+"""
+
+
+@app.command(epilog=EPILOG)
+def federated(
+    recipe: Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Clients' dialogues: .jsonl(.gz), .csv, .parquet, .txt, or a hub data set.")
+    ] = None,
+    validation: Annotated[
+        str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")
+    ] = None,
+    public: Annotated[str | None, typer.Option(help="Public text for tokenizer and pre-training.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Start from this transformers model (folder or hub name) instead.")
+    ] = None,
+    client_column: Annotated[str | None, typer.Option(help="The column that says whose dialogue it is.")] = None,
+    skip_bad_lines: Annotated[
+        bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
+    ] = False,
+    rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
+    cohort: Annotated[int | None, typer.Option(help="Clients asked in each round.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Any key of the recipe: section.key=value; may repeat.")
+    ] = None,
+    reference: Annotated[bool, typer.Option("--reference", help="Also run without noise, to compare.")] = False,
+    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Move an earlier run in the same folder aside.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+) -> None:
+    """Trains a chat model on the dialogues of many clients, each with differential privacy, and sums their updates
+    masked."""
+    given = {
+        "data.source": data,
+        "data.validation": validation,
+        "data.public": public,
+        "data.client_column": client_column,
+        "data.skip_bad_lines": True if skip_bad_lines else None,
+        "model.base": base,
+        "federation.rounds": rounds,
+        "federation.cohort": cohort,
+        "privacy.target_epsilon": epsilon,
+        "runtime.out": out,
+    }
+    overrides = [f"{key}={_toml(value)}" for key, value in given.items() if value is not None] + list(set_ or [])
+    _in_one_line(lambda: _run(recipe, overrides, resume, replace, reference, quiet))
+
+
+def _run(
+    recipe_path: Path | None, overrides: list[str], resume: Path | None, replace: bool, reference: bool, quiet: bool
+) -> None:
+    from training.recipe import load_recipe
+    from training.run_folder import RunFolder, fresh_folder
+
+    if resume is not None:
+        if overrides or recipe_path:
+            raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
+        folder = RunFolder(resume)
+        recipe, run = folder.begun()
+    else:
+        recipe = load_recipe(recipe_path, overrides)
+        folder = fresh_folder(Path(recipe.runtime.out), replace)
+        run = b""
+    from chatfed.model.transformer import stay_offline
+
+    if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
+        stay_offline()
+    from training.display import Display
+    from training.federated import run_with_reference
+    from training.summary import print_summary
+
+    run = run or folder.begin(recipe)
+    display = Display(quiet)
+    summary = run_with_reference(recipe, folder, run, display, reference)
+    print_summary(display, folder.path, summary)
+
+
+def _names_a_hub(*names: str) -> bool:
+    return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
+
+
+def _toml(value: Any) -> str:
+    from training.settings import shown
+
+    return shown(str(value) if isinstance(value, Path) else value)
+
+
+def _in_one_line(job: Callable[[], None]) -> None:
+    """Runs the job; errors a person can mend become one line on stderr and an exit code."""
+    from concurrent.futures.process import BrokenProcessPool
+
+    try:
+        job()
+    except ChatfedError as error:
+        _stop(str(error), 1 if "--resume" in str(error) else 2)
+    except KeyboardInterrupt:
+        _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", 130)
+    except BrokenProcessPool:
+        _stop(
+            "A worker process was killed (out of memory?); go on with --resume, perhaps with fewer runtime.workers.", 1
+        )
+    except OSError as error:
+        _stop(f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with --resume.", 1)
+    except Exception as error:
+        if "No space left" not in str(error):  # a bug of ours keeps its traceback
+            raise
+        _stop(f"The disk is full ({error}). Free some space, then go on with --resume.", 1)
+
+
+def _stop(sentence: str, code: int) -> None:
+    print(" ".join(sentence.split()), file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    app()

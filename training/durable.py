@@ -1,0 +1,74 @@
+"""Files that are there whole or not at all, on disk when the call returns. Knows no content."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from chatfed.types import ChatfedError
+
+
+class DiskError(ChatfedError):
+    """The machine could not keep a file; what was there before is still there."""
+
+
+def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Replaces `path` by `content`: a crash leaves the old file or the new one. Raises DiskError when the disk
+    refuses."""
+    temporary = ""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise disk_error(path, error) from error
+
+
+def append_line(path: Path, line: str) -> None:
+    """Adds one line to a log file, flushed to disk."""
+    try:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise disk_error(path, error) from error
+
+
+def read_if_there(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
+def erase(path: Path) -> None:
+    """Removes the file; on a journaling or copy-on-write disk its blocks may outlive it (docs/threat-model.md)."""
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+        _sync_folder(path.parent)
+
+
+def disk_error(path: Path | str, error: OSError) -> DiskError:
+    return DiskError(
+        f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with --resume."
+    )
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,96 @@
+"""One model instance that learns for any client: global weights and a client's dialogues in, update out.
+
+Knows the model and DP-SGD; knows no protocol, no ledger and no disk but the token table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from chatfed.model.checkpoint import weights_digest
+from chatfed.model.parameters import flatten, load_flat, set_trainable
+from chatfed.model.transformer import load_model
+from chatfed.types import ClientId, FloatVector, IntVector
+from training.evaluation import Counts, evaluate
+from training.recipe import Recipe
+from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+
+@dataclass
+class Learner:
+    """The model, its public starting point, and the tokens on disk."""
+
+    recipe: Recipe
+    noise_multiplier: float
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    private: TokenTable
+    held_out: TokenTable
+    base_digest: bytes  # of all weights as the base has them
+    initial: FloatVector  # float32[d], the trainable part as the base has it
+    parameters: int
+
+    @classmethod
+    def open(cls, recipe: Recipe, noise_multiplier: float, base: str, private: Path, held_out: Path) -> Learner:
+        """One thread, the recipe's device. Raises ChatfedError when the base or its trainable part cannot be had."""
+        import torch
+
+        torch.set_num_threads(1)
+        model, tokenizer = load_model(base)
+        digest = weights_digest(model)
+        parameters = sum(p.numel() for p in model.parameters())
+        set_trainable(model, recipe.model.trainable)
+        model.to(recipe.runtime.device)
+        return cls(
+            recipe,
+            noise_multiplier,
+            model,
+            tokenizer,
+            open_tokens(private),
+            open_tokens(held_out),
+            digest,
+            flatten(model),
+            parameters,
+        )
+
+    def for_client(self, client: ClientId) -> Callable[[FloatVector], FloatVector]:
+        """The client's training: global weights float32[d] -> its update float32[d] (noised, when the recipe says
+        so)."""
+        return lambda weights: self.learn(weights, self.private.clients[client])
+
+    def learn(self, weights: FloatVector, dialogues: IntVector) -> FloatVector:
+        """Local DP-SGD from `weights` on `dialogues`; returns after - before, float32[d]."""
+        from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+
+        privacy = self.recipe.privacy
+        load_flat(self.model, weights)
+        examples = DialogueExamples(
+            self.private, dialogues, self.context, self.recipe.data.train_on, self.recipe.runtime.device
+        )
+        config = DPSGDConfig(
+            privacy.clip_norm,
+            self.noise_multiplier,
+            privacy.sampling_rate,
+            privacy.expected_batch_size,
+            privacy.local_steps,
+            privacy.learning_rate,
+        )
+        train_private(self.model, examples, next_token_loss, config)
+        return flatten(self.model) - weights
+
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
+        """Scores of held-out dialogues under the global model with trainable part `weights`."""
+        load_flat(self.model, weights)
+        return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.recipe.runtime.device)
+
+    @property
+    def context(self) -> int:
+        """Tokens in a window: the recipe's, but no more than the model takes."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        return min(self.recipe.model.context, int(limit or self.recipe.model.context))

@@ -1,0 +1,232 @@
+"""The public base: tokenizer and small language model trained on public text only, cached by the digest of what went
+in.
+
+Knows nothing of clients. Whatever this module sees is not covered by any privacy claim.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chatfed.model.checkpoint import save_model
+from chatfed.model.tokenizer import train_tokenizer
+from chatfed.model.transformer import Architecture, build_llama, load_tokenizer
+from chatfed.types import ChatfedError, IntVector, Turn
+from training.recipe import ModelSection, PretrainSection
+from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, write_tokens
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Barrier
+
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+FORMAT = 1  # raise when this module makes another model from the same inputs
+Progress = Callable[[float, str], None]  # (share done, what to say)
+
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+---
+# Public base model
+
+Pre-trained by chatfed on public text only ({tokens:,} tokens, {parameters:,} parameters). It has seen no private
+dialogue:
+it is the reference that the leakage probe compares a privately trained model with.
+"""
+
+
+def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrain: PretrainSection) -> str:
+    """SHA-256, in hex, of all that decides the base: the public text, the sizes and the schedule."""
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(model), asdict(pretrain)], sort_keys=True).encode())
+    for turns in public:
+        digest.update(json.dumps([[turn.role, turn.content] for turn in turns]).encode())
+    return digest.hexdigest()
+
+
+def pretrained_base(
+    public: Sequence[Sequence[Turn]],
+    model: ModelSection,
+    pretrain: PretrainSection,
+    cache: Path,
+    workers: int,
+    progress: Progress,
+) -> Path:
+    """Folder of the base model for these inputs, trained now by `workers` processes or found in `cache`."""
+    folder = (cache / "base" / inputs_digest(public, model, pretrain)[:16]).absolute()
+    if (folder / "config.json").is_file():
+        progress(1.0, f"base model found in {folder}")
+        return folder
+    progress(0.0, "training the tokenizer on public text")
+    tokenizer = train_tokenizer((turn.content for turns in public for turn in turns), model.vocabulary)
+    tokens = folder.with_name(folder.name + "-tokens")
+    table = write_tokens(tokens, tokenizer, public)
+    if table.tokens < 1000:
+        raise ChatfedError(
+            "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base."
+        )
+    tokenizer.save_pretrained(tokens / "tokenizer")
+    _in_processes(Job(model, pretrain, tokens, folder), workers, progress)
+    shutil.rmtree(tokens, ignore_errors=True)
+    return folder
+
+
+@dataclass(frozen=True)
+class Job:
+    """What each process needs to take its part in pre-training."""
+
+    model: ModelSection
+    pretrain: PretrainSection
+    tokens: Path  # folder of the token table, with the tokenizer beside it
+    folder: Path  # where the finished model goes
+
+    def build(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        tokenizer = load_tokenizer(self.tokens / "tokenizer", needs_model=False)
+        m = self.model
+        sizes = Architecture(m.hidden, m.layers, m.heads, m.intermediate, m.context)
+        return build_llama(sizes, tokenizer, self.pretrain.seed), tokenizer
+
+
+def _in_processes(job: Job, workers: int, progress: Progress) -> None:
+    """Data-parallel training: one thread a process, gradients added through shared memory (threads collapse, §7)."""
+    import torch.multiprocessing
+
+    context = torch.multiprocessing.get_context("spawn")
+    network, _ = job.build()
+    size = sum(p.numel() for p in network.parameters())
+    sums = torch.zeros(workers, size + 1).share_memory_()  # each process's gradient, and its count of tokens
+    said, barrier = context.SimpleQueue(), context.Barrier(workers)
+    arguments = [(job, rank, sums, barrier, said) for rank in range(workers)]
+    processes = [context.Process(target=_take_part, args=each, daemon=True) for each in arguments]
+    for process in processes:
+        process.start()
+    try:
+        while any(process.is_alive() for process in processes):
+            while not said.empty():
+                progress(*said.get())
+            if any(process.exitcode for process in processes):
+                raise ChatfedError(
+                    "A pre-training process died (out of memory?); start again, perhaps with fewer runtime.workers."
+                )
+            time.sleep(0.1)
+    finally:
+        for process in processes:
+            process.kill()
+            process.join()
+    if not (job.folder / "config.json").is_file():
+        raise ChatfedError("Pre-training ended without a model: is the disk full? Free some space and start again.")
+
+
+def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: SimpleQueue[tuple[float, str]]) -> None:
+    """One process's part. AdamW with warm-up and cosine decay; `max_seconds` shortens the schedule, smoothly."""
+    import torch
+
+    torch.set_num_threads(1)
+    network, tokenizer = job.build()
+    table, settings = open_tokens(job.tokens), job.pretrain
+    examples = DialogueExamples(table, np.arange(len(table)), job.model.context)
+    steps = max(1, math.ceil(settings.epochs * len(table) / settings.batch))
+    batches = _batches(table, settings.batch, np.random.default_rng(settings.seed))  # order of public text: no secret
+    optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.95))
+    network.train()
+    clock = sums.new_zeros(1)
+    started, done, step, tokens = time.monotonic(), 0.0, 0, 0.0
+    while done < 1:
+        step += 1
+        done = max(step / steps, float(clock))
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate * _schedule(min(done, 1.0))
+        batch = next(batches)
+        loss = _gradient(network, examples, batch[rank :: len(sums)], sums[rank])
+        barrier.wait()
+        total = sums.sum(0)  # every process adds the same numbers in the same order, and so stays the same
+        barrier.wait()
+        _step(network, optimizer, total)
+        tokens += float(total[-1])
+        seconds = time.monotonic() - started
+        clock = _agreed(sums, rank, seconds / settings.max_seconds if settings.max_seconds else 0.0, barrier)
+        if rank == 0 and (step % 10 == 0 or done >= 1):
+            words = f"pre-training on public text: loss {loss:.2f} nats a token, {tokens / seconds:,.0f} tokens/s"
+            said.put((min(done, 1.0), words))
+    if rank == 0:
+        parameters = sum(p.numel() for p in network.parameters())
+        save_model(job.folder, network.eval(), tokenizer, CARD.format(tokens=table.tokens, parameters=parameters))
+
+
+def _gradient(network: torch.nn.Module, examples: DialogueExamples, mine: IntVector, out: torch.Tensor) -> float:
+    """Writes the summed gradient of the dialogues `mine`, and their count of tokens, into `out`; returns the mean
+    loss."""
+    network.zero_grad(set_to_none=True)
+    if not len(mine):
+        out.zero_()
+        return 0.0
+    rows, _ = examples.rows(mine)
+    counted = (rows["weights"] > 0).float()
+    loss = next_token_loss(network, {**rows, "weights": counted}).sum()
+    loss.backward()
+    start = 0
+    for parameter in network.parameters():
+        out[start : start + parameter.numel()] = parameter.grad.flatten()  # type: ignore[union-attr]
+        start += parameter.numel()
+    out[-1] = counted.sum()
+    return float(loss.detach() / counted.sum())
+
+
+def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, total: torch.Tensor) -> None:
+    import torch
+
+    start = 0
+    for parameter in network.parameters():
+        mean = total[start : start + parameter.numel()] / total[-1]
+        parameter.grad = mean.view_as(parameter)
+        start += parameter.numel()
+    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    optimizer.step()
+
+
+def _agreed(sums: torch.Tensor, rank: int, share: float, barrier: Barrier) -> torch.Tensor:
+    """The largest share of the time used that any process saw: all must end at the same step."""
+    sums[rank, 0] = share
+    barrier.wait()
+    most = sums[:, 0].max().clone()
+    barrier.wait()
+    return most
+
+
+def _groups(model: torch.nn.Module) -> list[dict[str, object]]:
+    """Weight decay for matrices, none for gains."""
+    parameters = list(model.parameters())
+    return [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _schedule(done: float, warm_up: float = 0.04, floor: float = 0.05) -> float:
+    """Share of the peak learning rate: linear warm-up, then cosine down to `floor`."""
+    if done < warm_up:
+        return done / warm_up
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
+
+
+def _batches(table: TokenTable, batch: int, generator: np.random.Generator) -> Iterator[IntVector]:
+    """Endless passes over all dialogues in random order, batches of like length to spare padding."""
+    lengths = np.diff(table.starts)
+    while True:
+        order = generator.permutation(len(table))
+        pools = [order[at : at + 50 * batch] for at in range(0, len(order), 50 * batch)]
+        ordered = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
+        pieces = [ordered[at : at + batch] for at in range(0, len(ordered), batch)]
+        for place in generator.permutation(len(pieces)):
+            yield pieces[place]

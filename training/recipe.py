@@ -1,0 +1,327 @@
+"""The recipe: every setting of a run, read from TOML, checked, and given a digest.
+
+Knows which keys exist, their types, their ranges, and which settings of different rooms contradict each other.
+Knows no model, no data and no protocol: it imports none of the rooms and starts no work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from training.settings import (
+    NOT_EMPTY,
+    SEED,
+    RecipeError,
+    Rule,
+    Section,
+    above,
+    above_up_to,
+    at_least,
+    between,
+    from_command_line,
+    inside,
+    one_of,
+    setting,
+    shown,
+)
+
+DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.toml"
+
+RING_WIDTHS = (16, 32, 64)
+
+LEAST_STEPS_IN_CLIP = 4096
+"""A client's clip norm must span at least so many steps of the ring, or rounding would drown what it learned."""
+
+
+@dataclass(frozen=True)
+class DataSection(Section):
+    name: ClassVar[str] = "data"
+    source: str = setting("helpdesk", NOT_EMPTY)  # "helpdesk" (generated), a file, or the name of a hub data set
+    public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
+    validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
+    client_column: str = setting("client_id", NOT_EMPTY)
+    label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
+    clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
+    alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
+    skip_bad_lines: bool = False
+    train_on: str = setting("all", one_of("all", "assistant"))
+    seed: int = setting(1, SEED)
+
+
+@dataclass(frozen=True)
+class ModelSection(Section):
+    name: ClassVar[str] = "model"
+    base: str = ""  # transformers folder or hub name; "": the small Llama below
+    hidden: int = setting(192, at_least(1))
+    layers: int = setting(4, at_least(1))
+    heads: int = setting(6, at_least(1))
+    intermediate: int = setting(512, at_least(1))
+    vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
+    context: int = setting(192, at_least(8))  # tokens in a window
+    trainable: tuple[str, ...] = setting(("all",), NOT_EMPTY)  # globs over parameter names, or "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden % (2 * self.heads):
+            raise RecipeError(
+                f"model.hidden must be a multiple of twice model.heads (rotary positions pair up each head's "
+                f"coordinates): {self.hidden} is not a multiple of {2 * self.heads}"
+            )
+
+
+@dataclass(frozen=True)
+class PretrainSection(Section):
+    name: ClassVar[str] = "pretrain"
+    epochs: float = setting(1.0, at_least(0))
+    batch: int = setting(16, at_least(1))  # windows
+    learning_rate: float = setting(2e-3, above(0))
+    seed: int = setting(1, SEED)
+    max_seconds: float = setting(0.0, at_least(0))  # 0: no limit
+
+
+@dataclass(frozen=True)
+class PrivacySection(Section):
+    name: ClassVar[str] = "privacy"
+    unit: str = setting("example", one_of("example"))  # one dialogue
+    noise: str = setting("local", one_of("local", "none"))
+    target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
+    delta: float = setting(1e-5, inside(0, 1))
+    noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
+    clip_norm: float = setting(1.0, above(0))  # L2, per dialogue
+    sampling_rate: float = setting(0.25, above_up_to(0, 1))  # Poisson, per dialogue and step
+    expected_batch_size: float = setting(8.0, above(0))  # dialogues; a public constant, never counted from data
+    local_steps: int = setting(1, at_least(1))  # per participation
+    learning_rate: float = setting(1.0, above(0))
+    budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
+
+    @property
+    def budget(self) -> float:
+        """The epsilon a client's ledger allows."""
+        return self.budget_epsilon or self.target_epsilon
+
+
+@dataclass(frozen=True)
+class SecAggSection(Section):
+    name: ClassVar[str] = "secagg"
+    identities: str = setting("none", one_of("none"))  # honest-but-curious server
+    threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
+    ring_bits: int = setting(32, one_of(*RING_WIDTHS))
+    update_clip: float = setting(1.0, above(0))  # L2, a client's whole update
+
+
+@dataclass(frozen=True)
+class FederationSection(Section):
+    name: ClassVar[str] = "federation"
+    rounds: int = setting(10, at_least(1))
+    cohort: int = setting(60, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
+    sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
+    server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
+    server_learning_rate: float = setting(1.0, above(0))
+    beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
+    beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
+    adam_epsilon: float = setting(1e-8, above(0))
+    max_participations: int = setting(0, at_least(0))  # per client, over the run; 0: as many as the plan gives
+    seed: int = setting(1, SEED)
+
+
+@dataclass(frozen=True)
+class RuntimeSection(Section):
+    name: ClassVar[str] = "runtime"
+    workers: int = setting(2, at_least(1))  # processes, one thread each
+    device: str = setting("cpu", NOT_EMPTY)
+    evaluation_dialogues: int = setting(300, at_least(1))
+    out: str = setting("runs/default", NOT_EMPTY)
+    cache: str = setting("cache", NOT_EMPTY)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every setting of a run. All but `runtime` is bound into the digest."""
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    pretrain: PretrainSection = PretrainSection()
+    privacy: PrivacySection = PrivacySection()
+    secagg: SecAggSection = SecAggSection()
+    federation: FederationSection = FederationSection()
+    runtime: RuntimeSection = RuntimeSection()
+
+    def digest(self) -> bytes:
+        """32 bytes: SHA-256 of the settings as canonical JSON, without `[runtime]`, which changes speed only."""
+        tables = asdict(self)
+        del tables["runtime"]
+        return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).digest()
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML, every key written out; `load_recipe` reads it back to an equal recipe."""
+        tables = []
+        for section, table in asdict(self).items():
+            lines = [f"{key} = {shown(value)}" for key, value in table.items()]
+            tables.append("\n".join([f"[{section}]", *lines]))
+        return "\n\n".join(tables) + "\n"
+
+
+SECTIONS: dict[str, type[Section]] = {each.name: type(each.default) for each in fields(Recipe)}  # type: ignore[misc]
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, apply `section.key=value` overrides in order, check types and ranges.
+
+    Keys that the file leaves out keep the defaults of the dataclasses above. Without a path, the default recipe is
+    read. Raises RecipeError, one line that names file or override, key and what is allowed.
+    """
+    source = str(DEFAULT_RECIPE if path is None else path)
+    try:
+        tables = _check_keys(_read(Path(source)))
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    for text in overrides:
+        section, key, value = _parse_override(text)
+        tables.setdefault(section, {})[key] = value
+    try:  # only now, as keys may be valid together that are not one by one
+        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()})  # type: ignore[arg-type]
+    except RecipeError as error:
+        origin = " ".join([source, *(f"--set {' '.join(text.split())}" for text in overrides)])
+        raise RecipeError(f"{origin}: {error}") from None
+
+
+def without_noise(recipe: Recipe) -> Recipe:
+    """The same run with no noise and no claim: what `--reference` prints beside the private one."""
+    bare = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    return replace(recipe, privacy=bare)
+
+
+def planned_participations(recipe: Recipe, clients: int) -> int:
+    """The most rounds that any one client is asked to take part in; noise is calibrated for this number.
+
+    "shuffled" passes over a permutation of all clients, so nobody is asked more than ceil(rounds * cohort / clients)
+    times. "uniform" draws each round afresh, where only the number of rounds, or `max_participations`, is a bound.
+
+    >>> plan = FederationSection(rounds=10, cohort=60, sampling="shuffled")
+    >>> planned_participations(Recipe(federation=plan), clients=400)
+    2
+    """
+    plan = recipe.federation
+    most = plan.rounds
+    if plan.sampling == "shuffled":
+        most = min(most, -(-plan.rounds * plan.cohort // clients))
+    return min(most, plan.max_participations) if plan.max_participations else most
+
+
+def check(recipe: Recipe, clients: int) -> None:
+    """Check settings of different rooms against each other and against the number of clients, before anything runs.
+
+    Raises RecipeError with one line that names the keys that contradict each other and the mend.
+    """
+    _check_cohort(recipe, clients)
+    _check_ring(recipe)
+    _check_privacy(recipe.privacy)
+
+
+def _check_cohort(recipe: Recipe, clients: int) -> None:
+    plan = recipe.federation
+    if clients < plan.cohort:
+        raise RecipeError(
+            f"federation.cohort is {plan.cohort}, but the data has {clients} clients: set federation.cohort to at most "
+            f"{clients}, or bring more clients"
+        )
+    asked, given = plan.rounds * plan.cohort, clients * plan.max_participations
+    if plan.max_participations and asked > given:
+        raise RecipeError(
+            f"federation.rounds x federation.cohort asks for {asked} participations, but {clients} clients at "
+            f"federation.max_participations = {plan.max_participations} give {given}: lower rounds or cohort"
+        )
+
+
+def _check_ring(recipe: Recipe) -> None:
+    # The ring holds the sum of `cohort` clipped updates, so that one client's clip gets this many steps on each side.
+    steps = 2 ** (recipe.secagg.ring_bits - 1) // recipe.federation.cohort
+    if steps < LEAST_STEPS_IN_CLIP:
+        needed = LEAST_STEPS_IN_CLIP * recipe.federation.cohort
+        width = next(width for width in RING_WIDTHS if 2 ** (width - 1) >= needed)
+        raise RecipeError(
+            f"secagg.ring_bits = {recipe.secagg.ring_bits} leaves {steps} steps within secagg.update_clip for "
+            f"federation.cohort = {recipe.federation.cohort}; at least {LEAST_STEPS_IN_CLIP} are needed: "
+            f"set secagg.ring_bits to {width}"
+        )
+
+
+def _check_privacy(privacy: PrivacySection) -> None:
+    if privacy.noise == "none":
+        for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
+            if getattr(privacy, key) > 0:
+                raise RecipeError(
+                    f'privacy.noise is "none", which bounds no epsilon, but privacy.{key} is '
+                    f'{getattr(privacy, key):g}: set privacy.{key} to 0, or privacy.noise to "local"'
+                )
+    elif privacy.noise_multiplier == 0 and privacy.target_epsilon == 0:
+        raise RecipeError("privacy: give target_epsilon, or noise_multiplier: without both there is no noise to add")
+    elif privacy.budget == 0:
+        raise RecipeError("privacy: give target_epsilon or budget_epsilon: with both 0 every client refuses to train")
+    elif privacy.noise_multiplier == 0 and privacy.budget < privacy.target_epsilon:
+        raise RecipeError(
+            f"privacy.budget_epsilon = {privacy.budget:g} is below privacy.target_epsilon = "
+            f"{privacy.target_epsilon:g}: clients would refuse the last rounds; lower the target or raise the budget"
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RecipeError(f"line {line} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:  # its message ends in "(at line 3, column 7)"
+        raise RecipeError(f"not TOML: {error}") from None
+
+
+def _check_keys(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    for section, table in tables.items():
+        _check_section(section)
+        if not isinstance(table, dict):
+            raise RecipeError(f"{section} must be a table, written as [{section}], not {shown(table)}")
+        for key in table:
+            _check_key(section, key)
+    return {section: dict(table) for section, table in tables.items()}
+
+
+def _check_section(section: str) -> None:
+    if section not in SECTIONS:
+        raise RecipeError(f"unknown section [{section}]{_nearest(section, SECTIONS)}")
+
+
+def _check_key(section: str, key: str) -> None:
+    known = {each.name for each in fields(SECTIONS[section])}  # type: ignore[arg-type]
+    if key in known:
+        return
+    homes = [name for name, kind in SECTIONS.items() if key in {each.name for each in fields(kind)}]  # type: ignore[arg-type]
+    hint = f"; {key} belongs in [{homes[0]}]" if homes else _nearest(key, known)
+    raise RecipeError(f"unknown key {section}.{key}{hint}")
+
+
+def _nearest(word: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; known are " + ", ".join(sorted(known))
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    name, equals, raw = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    try:
+        if not equals or not dot:
+            raise RecipeError("write it as section.key=value, for example privacy.target_epsilon=4")
+        _check_section(section)
+        _check_key(section, key)
+    except RecipeError as error:
+        raise RecipeError(f"--set {text}: {error}") from None
+    kind = next(str(each.type) for each in fields(SECTIONS[section]) if each.name == key)  # type: ignore[arg-type]
+    return section, key, from_command_line(raw.strip(), kind)

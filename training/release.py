@@ -1,0 +1,108 @@
+"""What a finished run hands out: the model and its reference as transformers folders, the guarantee, summary and
+report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from chatfed.audit.report import write_report
+from chatfed.model.checkpoint import save_model
+from chatfed.model.parameters import load_flat, set_trainable
+from chatfed.model.transformer import load_model
+from chatfed.privacy.accounting import Guarantee
+from training import claims
+
+if TYPE_CHECKING:
+    from training.evaluation import Evaluation
+    from training.federated import Clock, Prepared
+    from training.server import ServerState
+
+CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+---
+# A chat model trained with chatfed
+
+{clients} clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds on their own
+dialogues,
+which never left them; their updates met in a masked sum.
+
+**Privacy.** {sentence}
+
+**Held-out dialogues.** Perplexity per word {before:.2f} before, {after:.2f} after.
+
+The model is small and answers in the manner of its training dialogues. It can be wrong; do not let it decide anything.
+"""
+
+
+def publish(
+    prepared: Prepared,
+    state: ServerState,
+    metrics: list[dict[str, Any]],
+    before: Evaluation,
+    after: Evaluation,
+    facts: dict[str, int],
+    clock: Clock,
+) -> dict[str, Any]:
+    """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
+    folder, recipe = prepared.folder, prepared.recipe
+    cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
+    claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
+    with clock.phase("save"):
+        _save_models(prepared, state, claim, before, after, facts)
+    privacy = {**claim.to_json(), **_ledger_facts(prepared, cost, metrics)}
+    summary = {
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "reference": None,
+        "epsilon": claim.epsilon,
+        "delta": claim.delta,
+        "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
+        **facts,
+    }
+    folder.write_json("privacy.json", privacy)
+    folder.write_json("summary.json", summary)
+    write_report(folder.path / "report.html", summary, privacy, metrics)
+    return summary
+
+
+def _save_models(
+    prepared: Prepared,
+    state: ServerState,
+    claim: Guarantee,
+    before: Evaluation,
+    after: Evaluation,
+    facts: dict[str, int],
+) -> None:
+    model, tokenizer = load_model(prepared.base)
+    card = "The public model that the run began with. It has seen no private dialogue.\n"
+    save_model(prepared.folder.path / "reference", model, tokenizer, card)
+    set_trainable(model, prepared.recipe.model.trainable)
+    load_flat(model, state.weights)
+    text = CARD.format(**facts, sentence=claim.sentence(), before=before.perplexity, after=after.perplexity)
+    save_model(prepared.folder.path / "model", model, tokenizer, text)
+
+
+def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    privacy = prepared.recipe.privacy
+    counts = list(cost.participations.values())
+    return {
+        "sentence": claims.guarantee(prepared.recipe, prepared.terms, cost, len(metrics)).sentence(),
+        "per_round": [row["epsilon_max"] for row in metrics],
+        "noise_multiplier": prepared.terms.noise_multiplier,
+        "clip_norm": privacy.clip_norm,
+        "sampling_rate": privacy.sampling_rate,
+        "local_steps": privacy.local_steps,
+        "expected_batch_size": privacy.expected_batch_size,
+        "budget_epsilon": privacy.budget if prepared.terms.mechanism else None,
+        "clients": len(prepared.clients),
+        "clients_charged": len(counts),
+        "participations_most": max(counts, default=0),
+        "epsilon_mean": cost.mean(len(prepared.clients)) if prepared.terms.mechanism else None,
+        "secure_aggregation": {
+            "threshold": prepared.recipe.secagg.threshold,
+            "ring_bits": prepared.recipe.secagg.ring_bits,
+            "identities": prepared.recipe.secagg.identities,
+            "holds_against": "an honest-but-curious server and fewer clients than the threshold",
+        },
+    }

@@ -1,0 +1,109 @@
+"""A run on disk: what was run, how far it came, what it cost and what came out. Knows no client and no protocol."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from chatfed.types import ChatfedError
+from training.durable import write_atomically
+from training.recipe import Recipe, load_recipe
+from training.server import ServerState
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths of a run and its durable state."""
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def homes(self) -> Path:
+        """Simulated clients' own disks, ledgers included."""
+        return self.path / "state" / "clients"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def begin(self, recipe: Recipe) -> bytes:
+        """Writes the recipe and draws the run's id, 16 bytes."""
+        run = secrets.token_bytes(16)
+        write_atomically(self.state / "run.json", json.dumps({"run": run.hex()}).encode(), 0o644)
+        write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)  # last: its presence says "begun"
+        return run
+
+    def begun(self) -> tuple[Recipe, bytes]:
+        """The recipe and id of a run to go on with. Raises ChatfedError when there is none here."""
+        if not (self.path / "recipe.toml").is_file():
+            raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
+        try:
+            run = bytes.fromhex(json.loads((self.state / "run.json").read_text())["run"])
+        except (OSError, ValueError, KeyError) as error:
+            raise ChatfedError(
+                f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed."
+            ) from None
+        return load_recipe(self.path / "recipe.toml"), run
+
+    def checkpoint(self, state: ServerState, seconds: dict[str, float], metrics: list[dict[str, Any]]) -> None:
+        """All that a resumed run needs of the server, in one file; then the log of rounds, rewritten from it."""
+        buffer = io.BytesIO()
+        about = json.dumps({"seconds": seconds, "metrics": metrics})
+        np.savez(
+            buffer,
+            round=state.round,
+            weights=state.weights,
+            momentum=state.momentum,
+            variance=state.variance,
+            about=np.frombuffer(about.encode(), np.uint8),
+        )
+        write_atomically(self.state / "server.npz", buffer.getvalue(), 0o644)
+        self.write_metrics(metrics)
+
+    def write_metrics(self, metrics: list[dict[str, Any]]) -> None:
+        lines = "".join(json.dumps(row) + "\n" for row in metrics)
+        write_atomically(self.metrics, lines.encode(), 0o644)
+
+    def latest(self) -> tuple[ServerState, dict[str, float], list[dict[str, Any]]] | None:
+        """The last checkpoint, or None before the first."""
+        path = self.state / "server.npz"
+        if not path.exists():
+            return None
+        try:
+            with np.load(path) as stored:
+                state = ServerState(int(stored["round"]), stored["weights"], stored["momentum"], stored["variance"])
+                about = json.loads(stored["about"].tobytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise ChatfedError(
+                f"{path} cannot be read ({error}); restore it from a backup or start a new run."
+            ) from None
+        return state, about["seconds"], about["metrics"]
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        write_atomically(self.path / name, (json.dumps(content, indent=2) + "\n").encode(), 0o644)
+
+
+def fresh_folder(path: Path, replace: bool) -> RunFolder:
+    """An unused run folder. An earlier run there is an error, or with `replace` moved aside; nothing is deleted."""
+    if path.exists() and any(path.iterdir()):
+        if not replace:
+            raise ChatfedError(
+                f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
+                f"choose another --out."
+            )
+        number = 1
+        while (aside := path.with_name(f"{path.name}.{number}")).exists():
+            number += 1
+        os.replace(path, aside)
+    return RunFolder(path)

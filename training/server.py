@@ -1,0 +1,82 @@
+"""The server's own choices: whom it asks each round, and what it makes of the clients' mean update.
+
+Pure steps on arrays. Knows no messages and no model; sees no client's update, only their mean.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from chatfed.types import ClientId, FloatVector
+from training.recipe import FederationSection
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """The global model and the optimiser's memory, after `round` finished rounds."""
+
+    round: int
+    weights: FloatVector  # float32[d]
+    momentum: FloatVector  # float32[d]
+    variance: FloatVector  # float32[d]
+
+
+def initial_state(weights: FloatVector) -> ServerState:
+    return ServerState(0, weights, np.zeros_like(weights), np.zeros_like(weights))
+
+
+def apply_update(state: ServerState, mean: FloatVector, settings: FederationSection) -> ServerState:
+    """One step of the server's optimiser on the clients' mean update float32[d].
+
+    "fedavg": w += rate * mean (McMahan et al. 2017, algorithm 1, with a server rate). "fedadam": Adam on -mean as
+    gradient,
+    with bias correction (Reddi et al. 2021, algorithm 2).
+    """
+    rate = settings.server_learning_rate
+    if settings.server_optimizer == "fedavg":
+        return replace(state, round=state.round + 1, weights=(state.weights + rate * mean).astype(np.float32))
+    count = state.round + 1
+    momentum = settings.beta1 * state.momentum + (1 - settings.beta1) * mean
+    variance = settings.beta2 * state.variance + (1 - settings.beta2) * mean**2
+    step = (momentum / (1 - settings.beta1**count)) / (
+        np.sqrt(variance / (1 - settings.beta2**count)) + settings.adam_epsilon
+    )
+    weights = state.weights + rate * step
+    return ServerState(count, *(a.astype(np.float32) for a in (weights, momentum, variance)))
+
+
+def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSection) -> list[ClientId]:
+    """The clients asked in round `round_index` (from 0): a function of the seed, so that a resumed run asks the same.
+
+    "shuffled" deals one random permutation of all clients after another, so that everyone is asked equally often.
+    "uniform" draws a fresh cohort without replacement each round. Neither is secret, and no claim rests on it: the
+    local
+    guarantee takes no amplification from the choice of clients.
+    """
+    size = min(settings.cohort, len(clients))
+    ordered = sorted(clients)
+    if settings.sampling == "uniform":
+        chosen = np.random.default_rng([settings.seed, round_index]).choice(len(ordered), size, replace=False)
+        return sorted(ordered[i] for i in chosen)
+    return sorted(ordered[i] for i in _dealt(len(ordered), size, round_index, settings.seed))
+
+
+def _dealt(count: int, size: int, round_index: int, seed: int) -> list[int]:
+    """Hand `round_index` when permutations of range(count) are dealt out in hands of `size` without a repeat in a
+    hand."""
+    left: list[int] = []
+    passes = 0
+    for _ in range(round_index + 1):
+        hand = left[:size]
+        left = left[size:]
+        if len(hand) < size:  # the pass ran out: go on with the next, those already in this hand moved back
+            fresh = [int(i) for i in np.random.default_rng([seed, passes]).permutation(count)]
+            passes += 1
+            held = set(hand)
+            usable = [i for i in fresh if i not in held]
+            hand += usable[: size - len(hand)]
+            left = usable[size - len(held) :] + [i for i in fresh if i in held]
+    return hand

@@ -1,0 +1,87 @@
+"""What server and client say to each other around the secure sum: one byte of step, then the step's body.
+
+Fixed layouts, exact lengths. Knows how a session is written; decides nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from chatfed.secagg.messages import MalformedMessage, context, roster_root
+from chatfed.types import ClientId, FloatVector
+
+VERSION = 1
+_HEAD = struct.Struct("<B16s16sI32sII")  # version, run, attempt, round, recipe digest, cohort, d
+
+
+class Step(IntEnum):
+    """What a message to a client is; the answer carries the same number."""
+
+    SESSION = 1  # session -> advert
+    ADVERTS = 2  # adverts -> envelopes of shares
+    SHARES = 3  # envelopes -> masked input
+    SURVIVORS = 4  # survivor set -> shares of the survivors' self-masks and the others' mask keys
+    COMMITTED = 5  # the round is in the server's checkpoint -> nothing; the client forgets its update
+
+
+@dataclass(frozen=True)
+class Session:
+    """An invitation to one round: the same bytes for the whole cohort."""
+
+    run: bytes  # 16 bytes, drawn when the run began
+    attempt: bytes  # 16 bytes, drawn anew each time a round is begun
+    round: int  # from 0
+    recipe: bytes  # 32 bytes, digest of the recipe that everybody runs
+    cohort: tuple[ClientId, ...]  # sorted; a participant's number is its place from 1
+    weights: FloatVector = field(repr=False)  # float32[d], the trainable part of the global model
+
+    def to_bytes(self) -> bytes:
+        head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, len(self.cohort), len(self.weights))
+        names = b"".join(struct.pack("<H", len(name.encode())) + name.encode() for name in self.cohort)
+        return head + names + self.weights.astype("<f4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Session:
+        """Raises MalformedMessage (sender 0: the server) on any other length or layout."""
+        try:
+            version, run, attempt, round_index, recipe, count, size = _HEAD.unpack_from(data)
+            at, names = _HEAD.size, []
+            for _ in range(count):
+                (length,) = struct.unpack_from("<H", data, at)
+                if at + 2 + length > len(data):
+                    raise ValueError
+                names.append(ClientId(data[at + 2 : at + 2 + length].decode()))
+                at += 2 + length
+        except (struct.error, ValueError):
+            raise MalformedMessage(0, "session", "length") from None
+        if version != VERSION:
+            raise MalformedMessage(0, "session", "version")
+        if len(data) - at != 4 * size:
+            raise MalformedMessage(0, "session", "weights")
+        if sorted(set(names)) != names:
+            raise MalformedMessage(0, "session", "cohort")
+        weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
+        if not np.isfinite(weights).all():
+            raise MalformedMessage(0, "session", "weights")
+        return cls(run, attempt, round_index, recipe, tuple(names), weights)
+
+
+def round_context(session: Session, base: bytes) -> bytes:
+    """What every key, mask and envelope of the round is bound to: 32 bytes."""
+    return context(
+        session.run + session.attempt,
+        session.round,
+        model_hash(base, session.weights),
+        session.recipe,
+        roster_root(session.cohort),
+    )
+
+
+def model_hash(base: bytes, weights: FloatVector) -> bytes:
+    """SHA-256 over the digest of the base model and the trainable weights: which model a round starts from."""
+    return hashlib.sha256(base + weights.astype("<f4").tobytes()).digest()

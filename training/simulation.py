@@ -1,0 +1,166 @@
+"""All clients of a federation on one machine: worker processes that hold one model each and serve any client.
+
+A client between two messages is a folder on disk, so memory does not grow with the number of clients. Knows how bytes
+reach
+a client and which scripted client stays silent; the bytes' meaning is `training/client.py`'s.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
+from training.client import Client, ClientTerms
+from training.durable import DiskError
+from training.evaluation import Counts
+from training.learner import Learner
+from training.recipe import Recipe
+from training.session import Step
+
+Dropouts = Mapping[Step, frozenset[ClientId]]
+"""Clients that fall silent at a step, for the rest of the round. Scripted; real ones are missing keys of an
+exchange."""
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """What a worker process needs to act for any client."""
+
+    recipe: Recipe
+    terms: ClientTerms
+    base: str  # folder or hub name of the public base model
+    tokens: Path  # folder of the clients' token table
+    held_out: Path  # folder of the held-out token table
+    homes: Path  # one folder per client, each the client's own disk
+
+
+@dataclass
+class Simulation:
+    """Carries messages to simulated clients: an `Exchange`."""
+
+    workplace: Workplace
+    pool: ProcessPoolExecutor
+    dropouts: Dropouts = field(default_factory=dict)
+    on_reply: Callable[[Step, int, int], None] = lambda step, done, of: None
+    refusals: dict[ClientId, str] = field(default_factory=dict)  # why a client that answered nothing did so
+    silent: set[ClientId] = field(default_factory=set)
+
+    def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        """Answers as they come, of the clients that give one. Raises DiskError when this machine, not a client,
+        failed."""
+        step = Step(next(iter(messages.values()))[0]) if messages else Step.SESSION
+        if step == Step.SESSION:
+            self.silent.clear()
+            self.refusals.clear()
+        self.silent |= self.dropouts.get(step, frozenset())
+        waiting = iter([client for client in messages if client not in self.silent])
+        asked: dict[Future[tuple[bytes | None, str]], ClientId] = {}
+        done, of = 0, len(messages)
+        while True:
+            for client in islice(waiting, 2 * self.workplace.recipe.runtime.workers - len(asked)):
+                asked[self.pool.submit(_answer, client, messages[client])] = client
+            if not asked:
+                return
+            for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                client = asked.pop(future)
+                answer, reason = future.result()
+                done += 1
+                self.on_reply(step, done, of)
+                if answer is not None:
+                    yield client, answer
+                else:
+                    self.refusals[client] = reason
+
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
+        """Scores held-out dialogues under the global model, split over the workers."""
+        parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.recipe.runtime.workers)))
+        futures = [self.pool.submit(_evaluate, weights, part) for part in parts]
+        return sum((future.result() for future in futures), Counts())
+
+    def facts(self) -> tuple[bytes, FloatVector, int]:
+        """Digest of the base model, its trainable weights, and the number of all its parameters."""
+        return self.pool.submit(_base_facts).result()
+
+
+@contextmanager
+def simulation(workplace: Workplace, dropouts: Dropouts | None = None) -> Iterator[Simulation]:
+    """Worker processes with one thread each (two threads on two cores collapse when anything else runs)."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["training.simulation", "torch", "transformers", "chatfed.privacy.dpsgd"]
+    )  # imports once; pages are shared by all workers
+    with ProcessPoolExecutor(
+        workplace.recipe.runtime.workers, mp_context=context, initializer=_start, initargs=(workplace,)
+    ) as pool:
+        yield Simulation(workplace, pool, dropouts or {})
+
+
+def home_of(homes: Path, client: ClientId) -> Path:
+    """A client's own folder; its name is a digest, since a client's id may be any text."""
+    return homes / hashlib.sha256(client.encode()).hexdigest()[:32]
+
+
+# What follows runs in worker processes. One global per process: the model, built once.
+_place: _Worker | None = None
+
+
+@dataclass
+class _Worker:
+    workplace: Workplace
+    learner: Learner
+
+
+def _start(workplace: Workplace) -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.environ["OMP_NUM_THREADS"] = "1"
+    global _place
+    learner = Learner.open(
+        workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
+    )
+    _place = _Worker(workplace, learner)
+
+
+def _worker() -> _Worker:
+    assert _place is not None, "the pool's initialiser did not run"
+    return _place
+
+
+def _answer(client: ClientId, message: bytes) -> tuple[bytes | None, str]:
+    """A client's answer, or None and why it gives none."""
+    worker = _worker()
+    place = worker.workplace
+    participant = Client(
+        client,
+        home_of(place.homes, client),
+        place.recipe,
+        place.terms,
+        worker.learner.base_digest,
+        worker.learner.for_client(client),
+    )
+    try:
+        return participant.handle(message), ""
+    except ChatfedError as error:
+        if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
+            raise DiskError(str(error)) from None
+        return None, str(error)
+
+
+def _evaluate(weights: FloatVector, dialogues: IntVector) -> Counts:
+    return _worker().learner.evaluate(weights, dialogues)
+
+
+def _base_facts() -> tuple[bytes, FloatVector, int]:
+    learner = _worker().learner
+    return learner.base_digest, learner.initial, learner.parameters

@@ -1,0 +1,43 @@
+"""The closing words of a run: what was learned, what it cost, where it lies. Computes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from training.display import Display
+
+
+def print_summary(display: Display, folder: Path, summary: dict[str, Any]) -> None:
+    """A table of held-out figures, the guarantee in short, and the next commands."""
+    table = Table(title="Held-out dialogues of clients that never trained")
+    for column in ("", "perplexity per word", "next word right", "within three"):
+        table.add_column(column, justify="left" if not column else "right")
+    rows = [("public base model", summary["before"]), ("after private training", summary["after"])]
+    if summary["reference"]:
+        rows.append(("the same run without noise", summary["reference"]))
+    for name, found in rows:
+        table.add_row(name, f"{found['perplexity']:.2f}", f"{found['top1']:.1%}", f"{found['top3']:.1%}")
+    display.console.print(table)
+    fall = 1 - summary["after"]["perplexity"] / summary["before"]["perplexity"]
+    display.say(
+        f"Perplexity fell by {fall:.1%}." if fall >= 0 else f"Perplexity ROSE by {-fall:.1%}: this run did not learn."
+    )
+    display.say(_cost(summary))
+    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
+    display.say(f"Time: {seconds}.")
+    display.say(
+        f"The report is {folder / 'report.html'}. Talk to the model: python -m serving.app --model {folder / 'model'}"
+    )
+
+
+def _cost(summary: dict[str, Any]) -> str:
+    if summary["epsilon"] is None:
+        return "No noise was added: no privacy is claimed."
+    return (
+        f"Each dialogue is protected with epsilon {summary['epsilon']:.2f} at delta {summary['delta']:g} (add "
+        f"or remove one "
+        "dialogue, PRV accountant, Poisson sampling by the client, noise added by each client: holds against everyone)."
+    )

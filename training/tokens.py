@@ -1,0 +1,176 @@
+"""Dialogues as token arrays on disk, shared read-only by all worker processes, and as batches of training windows.
+
+Knows ids, kinds and whose dialogue is whose; knows no text, no model and no privacy.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatfed.model.checkpoint import replace_folder
+from chatfed.model.tokenizer import MARKER, Encoded, encode_dialogues
+from chatfed.types import ChatfedError, ClientId, IntVector, Turn
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """Encoded dialogues, end to end, memory-mapped."""
+
+    ids: NDArray[np.int32]  # int32[tokens]
+    kinds: NDArray[np.uint8]  # uint8[tokens]: chatfed.model.tokenizer's kinds, | ASSISTANT
+    starts: IntVector  # int64[dialogues + 1]
+    clients: Mapping[ClientId, IntVector]  # which dialogues are whose; empty for public and held-out text
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    @property
+    def tokens(self) -> int:
+        return len(self.ids)
+
+
+def write_tokens(
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast,
+    dialogues: Iterable[Sequence[Turn]],
+    clients: Mapping[ClientId, IntVector] | None = None,
+) -> TokenTable:
+    """Encodes `dialogues` into `folder` (written whole or not at all) and opens the table."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        starts = [0]
+        with open(scratch / "ids.i32", "wb") as ids, open(scratch / "kinds.u8", "wb") as kinds:
+            for turns, encoded in _encode(tokenizer, dialogues):
+                ids.write(encoded.ids.tobytes())  # ndarray.tofile hides why a write failed
+                kinds.write(_kinds_with_role(turns, encoded).tobytes())
+                starts.append(starts[-1] + len(encoded.ids))
+        np.save(scratch / "starts.npy", np.array(starts, np.int64))
+        owned = {client: [int(i) for i in mine] for client, mine in (clients or {}).items()}
+        (scratch / "clients.json").write_text(json.dumps(owned), encoding="utf-8")
+        replace_folder(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return open_tokens(folder)
+
+
+def open_tokens(folder: Path) -> TokenTable:
+    """The table in `folder`. Raises ChatfedError when it holds none."""
+    try:
+        starts = np.load(folder / "starts.npy")
+        owned = json.loads((folder / "clients.json").read_text(encoding="utf-8"))
+        return TokenTable(
+            np.memmap(folder / "ids.i32", np.int32, "r"),
+            np.memmap(folder / "kinds.u8", np.uint8, "r"),
+            starts,
+            {ClientId(client): np.array(mine, np.int64) for client, mine in owned.items()},
+        )
+    except (OSError, ValueError) as error:
+        raise ChatfedError(
+            f"{folder} holds no readable token table ({error}); delete it and start the run again."
+        ) from None
+
+
+def _encode(
+    tokenizer: PreTrainedTokenizerFast, dialogues: Iterable[Sequence[Turn]]
+) -> Iterable[tuple[Sequence[Turn], Encoded]]:
+    kept: list[Sequence[Turn]] = []
+
+    def passing() -> Iterable[Sequence[Turn]]:
+        for turns in dialogues:
+            kept.append(turns)
+            yield turns
+
+    for encoded in encode_dialogues(tokenizer, passing()):
+        yield kept.pop(0), encoded
+
+
+def _kinds_with_role(turns: Sequence[Turn], encoded: Encoded) -> NDArray[np.uint8]:
+    spoken = np.array([turn.role == "assistant" for turn in turns] + [False])
+    of_assistant = spoken[np.clip(encoded.turns, 0, len(turns))]
+    return np.where(of_assistant, encoded.kinds | ASSISTANT, encoded.kinds).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Rows of one batch, padded on the right: a causal model needs no attention mask for that."""
+
+    ids: NDArray[np.int64]  # int64[rows, T] inputs
+    targets: NDArray[np.int64]  # int64[rows, T] the token after each input
+    kinds: NDArray[np.uint8]  # uint8[rows, T] of the targets; padding is MARKER
+    owner: IntVector  # int64[rows] position in the list of dialogues asked for
+
+
+def windows(table: TokenTable, dialogues: IntVector, context: int) -> Windows:
+    """The dialogues cut into windows of at most `context` inputs; each token but the first is a target exactly once."""
+    pieces: list[tuple[int, int, int]] = []
+    for place, dialogue in enumerate(dialogues):
+        start, stop = int(table.starts[dialogue]), int(table.starts[dialogue + 1])
+        pieces += [(place, at, min(at + context + 1, stop)) for at in range(start, max(stop - 1, start + 1), context)]
+    longest = max((stop - start for _, start, stop in pieces), default=1)
+    ids = np.zeros((len(pieces), longest), np.int64)
+    kinds = np.zeros((len(pieces), longest), np.uint8)
+    for row, (_, start, stop) in enumerate(pieces):
+        ids[row, : stop - start] = table.ids[start:stop]
+        kinds[row, : stop - start] = table.kinds[start:stop]
+    owner = np.array([place for place, _, _ in pieces], np.int64)
+    return Windows(ids[:, :-1], ids[:, 1:], kinds[:, 1:], owner)
+
+
+@dataclass(frozen=True)
+class DialogueExamples:
+    """Some dialogues of a table as examples for private training: one dialogue, one example, however many windows."""
+
+    table: TokenTable
+    dialogues: IntVector
+    context: int
+    train_on: str = "all"  # or "assistant"
+    device: str = "cpu"
+
+    def __len__(self) -> int:
+        return len(self.dialogues)
+
+    def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """The windows of the examples `indices`: ids and targets int64[rows, T], weights float32[rows, T]; owner
+        int64[rows].
+
+        A dialogue's weights sum to 1, over all its rows: its loss is its mean cross-entropy.
+        """
+        import torch
+
+        batch = windows(self.table, self.dialogues[indices], self.context)
+        counted = (batch.kinds & ~np.uint8(ASSISTANT)) != MARKER
+        if self.train_on == "assistant":
+            counted &= (batch.kinds & ASSISTANT) != 0
+        totals = np.bincount(batch.owner, counted.sum(1), minlength=len(indices)).clip(min=1)
+        weights = (counted / totals[batch.owner][:, None]).astype(np.float32)
+        rows = {
+            "ids": torch.from_numpy(batch.ids).to(self.device),
+            "targets": torch.from_numpy(batch.targets).to(self.device),
+            "weights": torch.from_numpy(weights).to(self.device),
+        }
+        return rows, torch.from_numpy(batch.owner)
+
+
+def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Weighted cross-entropy in nats of each row: float32[rows]."""
+    import torch.nn.functional as F
+
+    logits = model(input_ids=rows["ids"]).logits
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), rows["targets"].flatten(), reduction="none")
+    return (loss.view_as(rows["weights"]) * rows["weights"]).sum(1)
