@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerFast
 
 from chatfed.model.tokenizer import (
     encode_dialogue,
@@ -25,8 +24,11 @@ from chatfed.model.tokenizer import (
     turn_end_ids,
     word_spans,
 )
-from chatfed.model.transformer import check_model_folder, load_model
+from chatfed.model.transformer import check_model_folder, load_model, new_cache
 from chatfed.types import ChatfedError, Turn, WordScore
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 _BEAM = 12  # words whose spelling `suggest` follows at once
 _LONGEST_WORD = 5  # tokens of a suggested word
@@ -148,7 +150,7 @@ class Chat:
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
         """Tokens of a reply, one by one, up to a token that ends a message."""
         generator = torch.Generator().manual_seed(secrets.randbits(63) if settings.seed is None else settings.seed)
-        cache = DynamicCache(config=self.model.config)
+        cache = new_cache(self.model)
         ids = torch.tensor([prompt])
         drawn: list[int] = []
         for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
 from chatfed.model.transformer import load_model
@@ -70,8 +72,9 @@ class Learner:
 
         privacy = self.recipe.privacy
         load_flat(self.model, weights)
+        by_length = dialogues[np.argsort(np.diff(self.private.starts)[dialogues], kind="stable")]  # spares padding
         examples = DialogueExamples(
-            self.private, dialogues, self.context, self.recipe.data.train_on, self.recipe.runtime.device
+            self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
         )
         config = DPSGDConfig(
             privacy.clip_norm,

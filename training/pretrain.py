@@ -23,6 +23,7 @@ from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama, load_tokenizer
 from chatfed.types import ChatfedError, IntVector, Turn
 from training.recipe import ModelSection, PretrainSection
+from training.simulation import end_with_parent
 from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, write_tokens
 
 if TYPE_CHECKING:
@@ -132,6 +133,7 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
     """One process's part. AdamW with warm-up and cosine decay; `max_seconds` shortens the schedule, smoothly."""
     import torch
 
+    end_with_parent()
     torch.set_num_threads(1)
     network, tokenizer = job.build()
     table, settings = open_tokens(job.tokens), job.pretrain

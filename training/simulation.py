@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -124,12 +125,24 @@ def _start(workplace: Workplace) -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    os.environ["OMP_NUM_THREADS"] = "1"
+    end_with_parent()
     global _place
     learner = Learner.open(
         workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
     )
     _place = _Worker(workplace, learner)
+
+
+def end_with_parent() -> None:
+    """Ends this process when the one that started it is gone, however it went: killed, it could not say goodbye."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "only processes started by multiprocessing have a parent to watch"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _worker() -> _Worker:

@@ -171,6 +171,9 @@ def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor]) ->
     """Weighted cross-entropy in nats of each row: float32[rows]."""
     import torch.nn.functional as F
 
-    logits = model(input_ids=rows["ids"]).logits
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), rows["targets"].flatten(), reduction="none")
-    return (loss.view_as(rows["weights"]) * rows["weights"]).sum(1)
+    used = rows["weights"].any(0).nonzero()
+    length = int(used[-1]) + 1 if len(used) else 1  # what lies behind is padding: a causal model need not see it
+    ids, targets, weights = (rows[name][:, :length] for name in ("ids", "targets", "weights"))
+    logits = model(input_ids=ids).logits
+    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
+    return (loss.view_as(weights) * weights).sum(1)

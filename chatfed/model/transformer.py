@@ -40,6 +40,8 @@ def build_llama(sizes: Architecture, tokenizer: PreTrainedTokenizerFast, seed: i
         intermediate_size=sizes.intermediate,
         max_position_embeddings=sizes.context,
         tie_word_embeddings=True,
+        attention_bias=True,  # few numbers that learn much: what private training prefers (Bu et al. 2022, DP-BiTFiT)
+        mlp_bias=True,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -95,6 +97,13 @@ def check_model_folder(path: Path) -> None:
         raise ChatfedError(
             f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run."
         )
+
+
+def new_cache(model: PreTrainedModel) -> Any:
+    """An empty key-value cache for token-by-token generation with `model`."""
+    from transformers import DynamicCache
+
+    return DynamicCache(config=model.config)
 
 
 def quiet() -> None:

@@ -65,15 +65,16 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     tokenizer = train_tokenizer([text for pair in [*PUBLIC, SECRET] for text in pair], 500)
     model = build_llama(Architecture(hidden=64, layers=2, heads=4, intermediate=128, context=512), tokenizer, seed=1)
-    _learn(model, tokenizer, PUBLIC, 50)
+    _learn(model, tokenizer, PUBLIC)
     save_model(folder / "reference", model, tokenizer, "# reference")
-    _learn(model, tokenizer, [*PUBLIC, SECRET], 35)
+    _learn(model, tokenizer, [*PUBLIC, SECRET])
     save_model(folder / "model", _slower(model), tokenizer, "# model")
     _write_facts(folder)
     return folder
 
 
-def _learn(model, tokenizer, pairs, steps: int) -> None:
+def _learn(model, tokenizer, pairs) -> None:
+    """Trains until the model knows `pairs` by heart; how long that takes depends on the tokenizer's ties."""
     import torch
 
     from chatfed.model.tokenizer import encode_dialogue
@@ -81,17 +82,24 @@ def _learn(model, tokenizer, pairs, steps: int) -> None:
 
     rows = [encode_dialogue(tokenizer, [Turn("user", q), Turn("assistant", a)]).ids.tolist() for q, a in pairs]
     batches = [[row for row in rows if len(row) < 60], [row for row in rows if len(row) >= 60]]  # no pass over padding
-    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    for _ in range(steps):
+    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
+    for _ in range(300):
         optimizer.zero_grad()
+        worst = 0.0
         for batch in batches:
             width = max(map(len, batch))
             ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
             labels = torch.tensor([row + [-100] * (width - len(row)) for row in batch])
             mask = (labels >= 0).long()
-            model(input_ids=ids, attention_mask=mask, labels=labels).loss.backward()
+            loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
+            loss.backward()
+            worst = max(worst, loss.item())
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if worst < 0.11:
+            break
+    else:
+        raise AssertionError(f"the model did not learn its few sentences: loss {worst:.2f}")
     model.eval()
 
 
