@@ -221,7 +221,7 @@ class Chat:
             text = str(self.tokenizer.convert_tokens_to_string([token])).removeprefix(" ")
             spells = index not in special and bool(text) and all(c.isalnum() or c in "'-" for c in text)
             texts.append(text)
-            opens.append(leads and spells)
+            opens.append(leads and (spells or (index not in special and not text)))  # or a space, spelt out after it
             goes_on.append(not leads and spells)
             ends.append(leads or index in special or text.startswith(_PUNCTUATION))
         pad = [False] * (size - len(texts))

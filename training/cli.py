@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from chatfed.types import ChatfedError
+
+if TYPE_CHECKING:
+    from training.recipe import Recipe
+    from training.run_folder import RunFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -79,17 +83,20 @@ def _run(
     recipe_path: Path | None, overrides: list[str], resume: Path | None, replace: bool, reference: bool, quiet: bool
 ) -> None:
     from training.recipe import load_recipe
-    from training.run_folder import RunFolder, fresh_folder
+    from training.run_folder import RunFolder, fresh_run
 
     if resume is not None:
-        if overrides or recipe_path:
+        if overrides or recipe_path or replace:
             raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
         folder = RunFolder(resume)
-        recipe, run = folder.begun()
-    else:
-        recipe = load_recipe(recipe_path, overrides)
-        folder = fresh_folder(Path(recipe.runtime.out), replace)
-        run = b""
+        _go(folder, *folder.begun(), reference, quiet)
+        return
+    recipe = load_recipe(recipe_path, overrides)
+    with fresh_run(Path(recipe.runtime.out), replace) as folder:
+        _go(folder, recipe, folder.begin(recipe), reference, quiet)
+
+
+def _go(folder: RunFolder, recipe: Recipe, run: bytes, reference: bool, quiet: bool) -> None:
     from chatfed.model.transformer import stay_offline
 
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
@@ -98,7 +105,6 @@ def _run(
     from training.federated import run_with_reference
     from training.summary import print_summary
 
-    run = run or folder.begin(recipe)
     display = Display(quiet)
     summary = run_with_reference(recipe, folder, run, display, reference)
     print_summary(display, folder.path, summary)
@@ -118,10 +124,12 @@ def _in_one_line(job: Callable[[], None]) -> None:
     """Runs the job; errors a person can mend become one line on stderr and an exit code."""
     from concurrent.futures.process import BrokenProcessPool
 
+    from training.durable import Stopped
+
     try:
         job()
     except ChatfedError as error:
-        _stop(str(error), 1 if "--resume" in str(error) else 2)
+        _stop(str(error), 1 if isinstance(error, Stopped) else 2)
     except KeyboardInterrupt:
         _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", 130)
     except BrokenProcessPool:

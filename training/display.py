@@ -19,6 +19,7 @@ DOING = {
     Step.SURVIVORS: "the sum is unmasked",
     Step.COMMITTED: "the round is closed",
 }
+SECONDS_BETWEEN_LINES = 20  # where there is no terminal to draw a bar on
 WEIGHT = {Step.SESSION: 0.9, Step.ADVERTS: 0.02, Step.SHARES: 0.05, Step.SURVIVORS: 0.02, Step.COMMITTED: 0.01}
 
 
@@ -29,16 +30,21 @@ class Display:
         self.console = Console(quiet=quiet, highlight=False)
 
     def say(self, sentence: str) -> None:
-        self.console.print(sentence, markup=False)
+        self.console.print(sentence, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, title: str) -> Iterator[Callable[[float, str], None]]:
-        """A bar for one phase: the callback takes the share done and what to say."""
+        """A bar for one phase, or now and then a line: the callback takes the share done and what to say."""
         with self._bar() as bar:
             task = bar.add_task(title, total=1.0)
+            spoke = time.monotonic()
 
             def update(done: float, text: str) -> None:
+                nonlocal spoke
                 bar.update(task, completed=done, description=text)
+                if not self.console.is_terminal and time.monotonic() - spoke > SECONDS_BETWEEN_LINES:
+                    spoke = time.monotonic()
+                    self.say(f"{done:.0%} of {title}: {text}")
 
             yield update
 

@@ -10,7 +10,11 @@ from pathlib import Path
 from chatfed.types import ChatfedError
 
 
-class DiskError(ChatfedError):
+class Stopped(ChatfedError):
+    """A run that stopped on its way and can go on with --resume."""
+
+
+class DiskError(Stopped):
     """The machine could not keep a file; what was there before is still there."""
 
 

@@ -20,11 +20,12 @@ import numpy as np
 
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, ClientId, IntVector
+from chatfed.types import ClientId, IntVector
 from training import claims
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
+from training.durable import Stopped
 from training.evaluation import Evaluation
 from training.pretrain import pretrained_base
 from training.recipe import Recipe, check, without_noise
@@ -118,7 +119,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
 
 def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display) -> Path:
     public = list(turns_of(corpus.public))
-    with display.phase("pre-training") as progress:
+    with display.phase("the public base model") as progress:
         base = pretrained_base(public, recipe.model, recipe.pretrain, cache, recipe.runtime.workers, progress)
     display.say(f"The public base model is {base}.")
     return base
@@ -181,7 +182,7 @@ def _one_round(
         return run_round(session, prepared.recipe, base_digest, clients)
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
-        raise ChatfedError(
+        raise Stopped(
             f"Round {state.round + 1} ended without a sum: {error}.{why} Go on with --resume {prepared.folder.path}"
         ) from None
 

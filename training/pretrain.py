@@ -12,7 +12,7 @@ import math
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +50,8 @@ it is the reference that the leakage probe compares a privately trained model wi
 
 def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrain: PretrainSection) -> str:
     """SHA-256, in hex, of all that decides the base: the public text, the sizes and the schedule."""
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(model), asdict(pretrain)], sort_keys=True).encode())
+    sizes = replace(model, trainable=("all",))  # the base learns with all its parameters, whatever clients train later
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(sizes), asdict(pretrain)], sort_keys=True).encode())
     for turns in public:
         digest.update(json.dumps([[turn.role, turn.content] for turn in turns]).encode())
     return digest.hexdigest()
@@ -140,7 +141,7 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
     examples = DialogueExamples(table, np.arange(len(table)), job.model.context)
     steps = max(1, math.ceil(settings.epochs * len(table) / settings.batch))
     batches = _batches(table, settings.batch, np.random.default_rng(settings.seed))  # order of public text: no secret
-    optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.95))
+    optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
     network.train()
     clock = sums.new_zeros(1)
     started, done, step, tokens = time.monotonic(), 0.0, 0, 0.0

@@ -34,7 +34,7 @@ from training.settings import (
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.toml"
 
-RING_WIDTHS = (16, 32, 64)
+RING_WIDTHS = (16, 32)
 
 LEAST_STEPS_IN_CLIP = 4096
 """A client's clip norm must span at least so many steps of the ring, or rounding would drown what it learned."""

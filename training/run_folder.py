@@ -6,6 +6,9 @@ import io
 import json
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatfed.types import ChatfedError
-from training.durable import write_atomically
+from training.durable import DiskError, write_atomically
 from training.recipe import Recipe, load_recipe
 from training.server import ServerState
 
@@ -94,16 +97,39 @@ class RunFolder:
         write_atomically(self.path / name, (json.dumps(content, indent=2) + "\n").encode(), 0o644)
 
 
-def fresh_folder(path: Path, replace: bool) -> RunFolder:
-    """An unused run folder. An earlier run there is an error, or with `replace` moved aside; nothing is deleted."""
-    if path.exists() and any(path.iterdir()):
-        if not replace:
-            raise ChatfedError(
-                f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
-                f"choose another --out."
-            )
-        number = 1
-        while (aside := path.with_name(f"{path.name}.{number}")).exists():
-            number += 1
-        os.replace(path, aside)
-    return RunFolder(path)
+@contextmanager
+def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
+    """An unused run folder. An earlier run there is an error, or with `replace` moved aside; nothing is deleted.
+
+    A run that is given up before its first checkpoint leaves no trace, and what was moved aside is back.
+    """
+    aside = _moved_aside(path, replace)
+    folder = RunFolder(path)
+    try:
+        yield folder
+    except ChatfedError as error:
+        begun = (path / "recipe.toml").exists()
+        if (isinstance(error, DiskError) and begun) or (folder.state / "server.npz").exists():
+            raise
+        shutil.rmtree(path, ignore_errors=True)
+        if aside:
+            os.replace(aside, path)
+        if isinstance(error, DiskError):
+            reason = getattr(error.__cause__, "strerror", None) or error
+            raise ChatfedError(f"{path} cannot be written ({reason}): mend that and start again.") from None
+        raise
+
+
+def _moved_aside(path: Path, replace: bool) -> Path | None:
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return None
+    if not replace:
+        raise ChatfedError(
+            f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
+            f"choose another --out."
+        )
+    number = 1
+    while (aside := path.with_name(f"{path.name}.{number}")).exists():
+        number += 1
+    os.replace(path, aside)
+    return aside

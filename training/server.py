@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from chatfed.types import ClientId, FloatVector
+from chatfed.types import ClientId, FloatVector, IntVector
 from training.recipe import FederationSection
 
 
@@ -52,16 +52,32 @@ def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSe
     """The clients asked in round `round_index` (from 0): a function of the seed, so that a resumed run asks the same.
 
     "shuffled" deals one random permutation of all clients after another, so that everyone is asked equally often.
-    "uniform" draws a fresh cohort without replacement each round. Neither is secret, and no claim rests on it: the
-    local
-    guarantee takes no amplification from the choice of clients.
+    "uniform" draws a fresh cohort without replacement each round, from those still below `max_participations`. Neither
+    is secret, and no claim rests on it: the local guarantee takes no amplification from the choice of clients.
     """
     size = min(settings.cohort, len(clients))
     ordered = sorted(clients)
     if settings.sampling == "uniform":
-        chosen = np.random.default_rng([settings.seed, round_index]).choice(len(ordered), size, replace=False)
-        return sorted(ordered[i] for i in chosen)
+        return sorted(ordered[i] for i in _drawn(len(ordered), size, round_index, settings))
     return sorted(ordered[i] for i in _dealt(len(ordered), size, round_index, settings.seed))
+
+
+def _drawn(count: int, size: int, round_index: int, settings: FederationSection) -> IntVector:
+    """Draw `round_index` of `size` out of range(count), nobody more often than `max_participations` (0: no limit)."""
+    if not settings.max_participations:
+        return np.random.default_rng([settings.seed, round_index]).choice(count, size, replace=False)
+    left = np.full(count, settings.max_participations)
+    for index in range(round_index + 1):
+        generator = np.random.default_rng([settings.seed, index])
+        chosen = generator.choice(np.flatnonzero(left), size, replace=False)
+        after = left.copy()
+        after[chosen] -= 1
+        rounds = settings.rounds - index - 1
+        if np.minimum(after, rounds).sum() < size * rounds:  # later rounds would lack clients: ask the least used now
+            order = generator.permutation(count)
+            chosen = order[np.argsort(-left[order], kind="stable")][:size]
+        left[chosen] -= 1
+    return chosen
 
 
 def _dealt(count: int, size: int, round_index: int, seed: int) -> list[int]:

@@ -112,7 +112,7 @@ def home_of(homes: Path, client: ClientId) -> Path:
 
 
 # What follows runs in worker processes. One global per process: the model, built once.
-_place: _Worker | None = None
+_place: _Worker | ChatfedError | None = None
 
 
 @dataclass
@@ -127,10 +127,13 @@ def _start(workplace: Workplace) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
     global _place
-    learner = Learner.open(
-        workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
-    )
-    _place = _Worker(workplace, learner)
+    try:
+        learner = Learner.open(
+            workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
+        )
+        _place = _Worker(workplace, learner)
+    except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
+        _place = error
 
 
 def end_with_parent() -> None:
@@ -147,6 +150,8 @@ def end_with_parent() -> None:
 
 def _worker() -> _Worker:
     assert _place is not None, "the pool's initialiser did not run"
+    if isinstance(_place, ChatfedError):
+        raise _place
     return _place
 
 

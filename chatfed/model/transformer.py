@@ -84,7 +84,7 @@ def load_tokenizer(name: str | Path, needs_model: bool = True) -> PreTrainedToke
 def _load(kind: Any, name: str | Path, **options: Any) -> Any:
     try:
         return kind.from_pretrained(str(name), local_files_only=Path(name).exists(), **options)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # safetensors and tokenizers raise types of their own, even plain Exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ChatfedError(f"No causal language model could be loaded from {name}: {reason}") from None
 

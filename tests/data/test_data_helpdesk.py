@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter, defaultdict
+from itertools import chain
 from pathlib import Path
 from random import Random
 
@@ -12,7 +13,7 @@ import datasets
 import pytest
 
 from chatfed.data.dialogue import Dialogue, read_dialogues
-from chatfed.data.helpdesk import HelpdeskCorpus, figures, generate, write
+from chatfed.data.helpdesk import HelpdeskCorpus, everyday_words, figures, generate, words, write
 from chatfed.data.helpdesk.__main__ import main
 from chatfed.data.helpdesk.content import SHEETS
 from chatfed.data.helpdesk.corpus import PUBLIC_DIALOGUES
@@ -20,13 +21,14 @@ from chatfed.data.helpdesk.grammar import Source, expand, parse
 from chatfed.data.helpdesk.slots import COMMON, HOUSE, PUBLIC
 from chatfed.data.helpdesk.style import slip, tidy
 from chatfed.data.helpdesk.topics import read_sheets
+from chatfed.model.tokenizer import train_tokenizer
 
 IN_HOUSE = r"Halden|Keystone|Lantern|Orchard|Millrace|Quill|Postbox|Tideline|Burrow|Granary|Sable|Fernhill|T-12|Mistral"
 
 
 @pytest.fixture(scope="module")
 def corpus() -> HelpdeskCorpus:
-    return generate(seed=1, clients=40, held_out_clients=6, public_dialogues=1500)
+    return generate(seed=1, clients=40, held_out_clients=6, public_dialogues=3000)
 
 
 def text_of(dialogue: Dialogue) -> str:
@@ -46,7 +48,7 @@ def test_counts(corpus: HelpdeskCorpus) -> None:
     assert of.clients == 40 and all(20 <= count <= 60 for count in per_client.values())
     assert 60 <= of.words / of.dialogues <= 110
     public = figures(corpus.public)
-    assert 350_000 <= public.words / public.dialogues * PUBLIC_DIALOGUES <= 450_000
+    assert 420_000 <= public.words / public.dialogues * PUBLIC_DIALOGUES <= 480_000
     held = Counter(dialogue.client_id for dialogue in corpus.held_out)
     assert len(held) == 6 and all(25 <= count <= 40 for count in held.values()) and not held.keys() & per_client.keys()
     assert all(dialogue.client_id is None for dialogue in corpus.public)
@@ -103,6 +105,24 @@ def test_public_is_generic_and_disjoint(corpus: HelpdeskCorpus) -> None:
     assert all(re.search(name, private, re.IGNORECASE) for name in IN_HOUSE.split("|"))
 
 
+def test_private_text_is_spelt_in_pieces_that_public_text_shows(corpus: HelpdeskCorpus) -> None:
+    def messages(dialogues: list[Dialogue]) -> list[str]:
+        return [turn.content for dialogue in dialogues for turn in dialogue.messages]
+
+    tokenizer = train_tokenizer(messages(corpus.public), 2048)
+    shown = Counter(chain.from_iterable(tokenizer(messages(corpus.public))["input_ids"]))
+    met = list(chain.from_iterable(tokenizer(messages(corpus.held_out))["input_ids"]))
+    assert len(tokenizer) == 2048
+    assert sum(shown[piece] < 20 for piece in met) < 0.03 * len(met)
+    assert sum(shown[piece] == 0 for piece in met) < 0.005 * len(met)
+
+
+def test_everyday_names_are_not_those_of_the_house() -> None:
+    assert not set(everyday_words.SURNAMES) & set(words.SURNAMES)
+    assert not set(everyday_words.PLACES) & set(words.TOWNS)
+    assert not set(everyday_words.STREETS) & set(words.STREETS)
+
+
 def test_half_of_at_least_fourteen_domains_is_public() -> None:
     audiences = {problem.domain: problem.public for problem in read_sheets(SHEETS)}
     assert len(audiences) >= 14
@@ -113,9 +133,8 @@ def test_half_of_at_least_fourteen_domains_is_public() -> None:
 
 def test_laptop_that_will_not_start_gets_a_remedy(corpus: HelpdeskCorpus) -> None:
     remedy = re.compile("power button|charge|plug|socket|brightness|unplug|screen", re.IGNORECASE)
-    asked = [
-        d for d in corpus.public if re.search(r"(?i)(laptop|notebook) (will|does) not (start|turn on|boot)", text_of(d))
-    ]
+    complaint = re.compile(r"(laptop|notebook) (will not|won't|does not|doesn't) (start|turn on|boot)", re.IGNORECASE)
+    asked = [d for d in corpus.public if complaint.search(text_of(d))]
     assert len(asked) > 8
     assert all(remedy.search(" ".join(t.content for t in d.messages if t.role == "assistant")) for d in asked)
 

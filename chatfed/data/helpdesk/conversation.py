@@ -44,6 +44,8 @@ class Talk:
     style: Style
     persona: Persona | None = None
     registry: Registry | None = None
+    answers: Style | None = None  # how the desk writes, when it is not the desk of the house or of the public
+    sticky: frozenset[str] = _STICKY
     turns: list[Turn] = field(default_factory=list)
     facts: list[SpokenFact] = field(default_factory=list)
     words: int = 0
@@ -54,7 +56,7 @@ class Talk:
     _source: Source = field(init=False)
 
     def __post_init__(self) -> None:
-        self._source = Source(self.slots, _STICKY & self.slots.keys(), self._mark, self._recall)
+        self._source = Source(self.slots, self.sticky & self.slots.keys(), self._mark, self._recall)
 
     @property
     def house(self) -> bool:
@@ -100,7 +102,10 @@ class Talk:
 
     def desk(self, *sentences: str) -> None:
         text = tidy(_joined(sentences))
-        self._add("assistant", contract(text, 0.4, self.rng) if self.house else text)
+        if self.answers is not None:
+            self._add("assistant", as_client_writes(text, self.answers, self.rng))
+        else:
+            self._add("assistant", contract(text, 0.4, self.rng))
 
     def _add(self, role: str, marked: str) -> None:
         """Appends the turn, its marks replaced by their facts."""

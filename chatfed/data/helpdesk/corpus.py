@@ -13,14 +13,16 @@ from random import Random
 from chatfed.data.dialogue import Dialogue
 from chatfed.data.helpdesk.content import SHEETS
 from chatfed.data.helpdesk.conversation import SpokenFact, Talk, small_talk, talk_through
+from chatfed.data.helpdesk.everyday import everyday_slots, everyday_talk, read_scenes
 from chatfed.data.helpdesk.grammar import Slots
 from chatfed.data.helpdesk.persona import Persona, Registry, draw_persona
 from chatfed.data.helpdesk.slots import house_slots, public_slots
-from chatfed.data.helpdesk.style import FORMAL_PUBLIC, Style, draw_style
+from chatfed.data.helpdesk.style import Style, draw_public_style, draw_style
 from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
 from chatfed.types import ClientId, Span, Turn
 
-PUBLIC_DIALOGUES = 5600
+PUBLIC_DIALOGUES = 9800
+EVERYDAY_SHARE = 0.67  # of the public dialogues; they are shorter than those with the desk: half of the words
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
 SMALL_TALK_SHARE = 0.03
 FREQUENT = {  # what every help desk hears most: how often, against 1 for others
@@ -84,12 +86,14 @@ def _names(prefix: str, count: int) -> list[ClientId]:
 
 def _public(seed: int, count: int, problems: Sequence[Problem]) -> list[Dialogue]:
     rng = Random(f"{seed}/public")
-    slots = public_slots()
+    slots, wide, scenes = public_slots(), everyday_slots(), read_scenes()
     shown = [for_public(problem, slots) for problem in problems if problem.public]
-    usual = [FREQUENT.get(problem.title, 1.0) for problem in shown]
+    usual = [FREQUENT.get(problem.title, 1.0) ** 2 for problem in shown]  # few domains: what is usual, more so
 
     def draw() -> Talk:
-        talk = Talk(rng, slots, FORMAL_PUBLIC)
+        if rng.random() < EVERYDAY_SHARE:
+            return everyday_talk(rng, wide, scenes)
+        talk = Talk(rng, slots, draw_public_style(rng))
         _speak(talk, rng.choices(shown, weights=usual)[0])
         return talk
 

@@ -54,7 +54,7 @@ SYNONYMS: Mapping[str, Sequence[str]] = {
 _WORD = re.compile(
     r"(?<![\w'-])(" + "|".join(sorted(map(re.escape, SYNONYMS), key=len, reverse=True)) + r")(?![\w'-])", re.IGNORECASE
 )
-_TOKEN = re.compile(r"[{}|]|<\w+>|@\w+|[^{}|<@]+")
+_TOKEN = re.compile(r"[{}|]|<\w+>|@\w+|[^{}|<@]+|@")
 
 Recall = Callable[[str, Callable[[], str]], str]
 Slots = Mapping[str, "Template"]
@@ -98,7 +98,7 @@ def _sequence(tokens: Sequence[str], at: int, depth: int) -> tuple[Template, int
             nodes.append(choice)
         elif token[0] == "<":
             nodes.append(_Slot(token[1:-1]))
-        elif token[0] == "@":
+        elif token[0] == "@" and len(token) > 1:
             nodes.append(_Fact(token[1:]))
         elif token in "|}":
             raise ValueError(f"unbalanced template: {''.join(tokens)!r}")

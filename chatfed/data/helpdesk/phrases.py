@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 GREETING = "{hi|hello|good morning|hey|good afternoon|hi there|morning|hello there|hello desk|hey folks}"
-PUBLIC_GREETING = "{hello|good morning|good afternoon|good day}"
+PUBLIC_GREETING = "{hello|hi|hi there|good morning|hello|good morning|good afternoon|good day}"
 INTRODUCTION = "{this is @name|@name here|it is @name from <team>|@name, <team>, <building>|my name is @name}"
 SIGNATURE = "{thanks|regards|best|cheers|kind regards}, @name"
 FEELING = (
@@ -15,6 +15,11 @@ FILLER = (
     "|I am not very technical|<mate> is waiting for me|I have a train at <clock>|I am on the road until <clock>"
     "|I will be in <building> from <clock>|I am covering for <mate> in <team> this week"
     "|<mate> said you fixed this for <team> {last week|in <month>|before}|it is holding up <project>}"
+)
+PUBLIC_FILLER = (
+    "{no rush|it is a bit urgent|sorry for the long message|thanks in advance|I would be really grateful"
+    "|I am not very technical|my {boss|colleague|customer} is waiting|I have a train at <clock>"
+    "|I must leave at <clock>}"
 )
 ACKNOWLEDGE = (
     "{thank you for the details|I see|I understand|thanks for letting us know|that is a common one|we can {fix"
@@ -54,7 +59,8 @@ THANKS = (
     "|thank you for your help|you are a star|lifesaver, thanks}"
 )
 PUBLIC_THANKS = (
-    "{thank you|many thanks|thank you very much|thank you for your help|thank you for the explanation"
+    "{thank you|thanks|thanks a lot|cheers|much appreciated|thanks for the quick help"
+    "|lovely, thanks|many thanks|thank you very much|thank you for your help|thank you for the explanation"
     "|that is clear, thank you|I appreciate the help}"
 )
 FAILED = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 
@@ -49,6 +49,18 @@ _ARTICLE = re.compile(r"\b([Aa]) (?=[aeioAEIO](?!ne\b|nce\b|u))")
 _SPACES = re.compile(r" {2,}")
 _BEFORE_STOP = re.compile(r" +([,.?!;:])")
 _LONE_I = re.compile(r"\bi\b(?!\.)")
+
+
+def plain_speech(rng: Random) -> Style:
+    """Correct writing that contracts more or less; it asks for no name and no in-house matter."""
+    return Style(0.25, 0.0, 0.45, 0.0, 0.0, rng.choice((0.0, 0.4, 0.9)), 0.0, 0.0, 0.0, 0.9)
+
+
+def draw_public_style(rng: Random) -> Style:
+    """How somebody without a name writes to a public help desk: mostly correctly, else as any client might."""
+    if rng.random() < 0.5:
+        return FORMAL_PUBLIC
+    return replace(draw_style(rng), introduces=0.0, signs=0.0)
 
 
 def draw_style(rng: Random) -> Style:

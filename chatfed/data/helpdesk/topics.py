@@ -40,7 +40,8 @@ def read_sheets(sheets: Iterable[str]) -> list[Problem]:
     return [problem for sheet in sheets for problem in _read_sheet(sheet)]
 
 
-def _items(sheet: str) -> list[str]:
+def sheet_items(sheet: str) -> list[str]:
+    """Items of a sheet, their continued lines joined."""
     items: list[str] = []
     for line in sheet.splitlines():
         if line.startswith(" ") and items:
@@ -59,7 +60,7 @@ def _read_sheet(sheet: str) -> list[Problem]:
         if title:
             problems.append(_problem(domain, title, public, collected))
 
-    for item in _items(sheet):
+    for item in sheet_items(sheet):
         mark, _, rest = item.partition(" ")
         if mark == "#":
             close()

@@ -1,0 +1,121 @@
+"""Writes the README's table of figures from a run folder: `python -m docs.figures runs/default`.
+
+Run it on the machine that ran the training: it also writes down which machine that was. Takes every number from
+summary.json, privacy.json and recipe.toml; knows no number of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from chatfed.audit.figures import above, count, decimal, duration
+from chatfed.types import ChatfedError
+from training.durable import write_atomically
+from training.recipe import load_recipe
+
+README = Path(__file__).parent.parent / "README.md"
+START, END = "<!-- figures:start -->", "<!-- figures:end -->"
+ROWS = (
+    ("before", "public base model, before any private dialogue"),
+    ("after", "after private training"),
+    ("reference", "the same run without noise (no privacy)"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrites the table in the README. Returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m docs.figures", description=__doc__)
+    parser.add_argument("run", type=Path, help="run folder, for example runs/default")
+    parser.add_argument("--readme", type=Path, default=README, help="file with the two marks (default: the README)")
+    options = parser.parse_args(arguments)
+    try:
+        text = replaced(_read(options.readme), "\n".join(table(options.run)))
+        write_atomically(options.readme, text.encode(), 0o644)
+    except ChatfedError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def table(run: Path) -> Iterator[str]:
+    """The lines between the marks, from the files of a finished run."""
+    summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
+    yield "| held-out dialogues of clients that never trained | perplexity per word | next word right | within three |"
+    yield "|---|--:|--:|--:|"
+    for key, name in ROWS:
+        if (found := summary.get(key)) is not None:
+            yield f"| {name} | {decimal(found['perplexity'])} | {found['top1']:.1%} | {found['top3']:.1%} |"
+    yield ""
+    yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
+    yield ""
+    yield f"Recipe `{recipe_digest(run)}`, on {machine()}."
+
+
+def recipe_digest(run: Path) -> str:
+    """First 16 hexadecimal digits of the digest of the run's recipe."""
+    return load_recipe(run / "recipe.toml").digest().hex()[:16]
+
+
+def machine() -> str:
+    """This machine in a few words."""
+    model = re.search(r"^model name\s*:\s*(.+)$", _read_if_there(Path("/proc/cpuinfo")), re.MULTILINE)
+    processor = " ".join((model[1] if model else platform.processor() or platform.machine()).split())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cores} cores of {processor}, {platform.system()}, Python {platform.python_version()}, "
+        f"torch {importlib.metadata.version('torch')}"
+    )
+
+
+def replaced(text: str, lines: str) -> str:
+    """`text` with what stands between the marks replaced. Raises ChatfedError when it has not both, once, in order."""
+    head, start, rest = text.partition(START)
+    _, end, tail = rest.partition(END)
+    if not start or not end or START in rest or END in tail:
+        raise ChatfedError(f"the file needs {START} and, after it, {END}, each once")
+    return f"{head}{START}\n{lines}\n{END}{tail}"
+
+
+def _cost(privacy: Mapping[str, Any]) -> str:
+    if privacy["epsilon"] is None:
+        return "No noise was added: no privacy is claimed."
+    return (
+        f"Cost: epsilon {above(privacy['epsilon'])} at delta {privacy['delta']:g} for each {privacy['unit']} "
+        f"({privacy['adjacency']}; {privacy['accountant']}; noise: {privacy['noise']}), in {privacy['rounds']} rounds."
+    )
+
+
+def _size(summary: Mapping[str, Any]) -> str:
+    return (
+        f"{count(summary['clients'])} clients; {count(summary['trainable_parameters'])} of "
+        f"{count(summary['parameters'])} parameters trained."
+    )
+
+
+def _time(seconds: Mapping[str, float]) -> str:
+    phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
+    return f"Time: {duration(seconds['total'])} ({phases})."
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ChatfedError(f"{path} cannot be read ({error.strerror}): name the folder of a finished run") from None
+
+
+def _read_if_there(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

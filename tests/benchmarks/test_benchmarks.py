@@ -1,0 +1,76 @@
+"""The benchmarks run, print their table and write JSON that holds what they promise. Nothing here looks at a time."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{name}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def figures(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+    """What a quick run prints, and its JSON."""
+    out = folder / "figures.json"
+    done = run(name, "--quick", "--json", str(out))
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout, json.loads(out.read_text(encoding="utf-8"))
+
+
+def assert_measured(table: dict[str, Any], *keys: str) -> None:
+    for key in keys:
+        assert math.isfinite(table[key]) and table[key] > 0, key
+
+
+@pytest.fixture(scope="module")
+def secagg(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
+    return figures("secagg", tmp_path_factory.mktemp("secagg"))
+
+
+def test_secagg_benchmark_prints_its_table_and_writes_its_figures(secagg: tuple[str, dict[str, Any]]) -> None:
+    printed, found = secagg
+    assert "cryptography" in printed and "OpenSSL" in printed
+    for words in ("mask, uint16", "mask, uint32", "Shamir (100, 51)", "round of 10, 1 dropped", "encode, uint32"):
+        assert words in printed
+    assert_measured(found, "mask_vs_aes_ctr", "mask_ns_u16", "mask_ns_u32", "philox_mask_x_u16", "philox_mask_x_u32")
+    assert_measured(found, "shamir_share_x", "shamir_combine_x", "encode_ns", "decode_ns")
+    assert not [key for key in found if "flower" in key]  # nothing of Flower is measured here
+
+
+def test_a_whole_round_costs_four_bytes_a_parameter_and_little_more(secagg: tuple[str, dict[str, Any]]) -> None:
+    (once,) = secagg[1]["whole_rounds"]
+    assert_measured(once, "client_s", "server_s")
+    assert (once["participants"], once["dropped"], once["dimension"], once["ring_bits"]) == (10, 1, 10_001, 32)
+    assert 4 * 10_001 < once["client_bytes_up"] < 4 * 10_001 + 5_000
+
+
+def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path: Path) -> None:
+    printed, found = figures("dp_step", tmp_path)
+    assert "private / ordinary step" in printed and "opacus hooks / ordinary step" in printed
+    assert "all" in found["settings"]
+    for setting in found["settings"].values():
+        assert_measured(setting, "time_ratio", "opacus_hooks_time_ratio", "parameters", "trained")
+        assert 0 < setting["trained"] <= setting["parameters"]
+
+
+@pytest.mark.parametrize("name", ["secagg", "dp_step"])
+def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(name: str, tmp_path: Path) -> None:
+    assert f"python -m benchmarks.{name} --quick" in run(name, "--help").stdout
+    refused = run(name, "--json", str(tmp_path / "nowhere" / "figures.json"))
+    assert refused.returncode == 2 and "nowhere" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,60 @@
+"""Tiny things that several rooms' tests share: a generated corpus, and a model of a few thousand numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus() -> HelpdeskCorpus:
+    from chatfed.data.helpdesk import generate
+
+    return generate(3, clients=8, held_out_clients=2, public_dialogues=60)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_corpus: HelpdeskCorpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with private.jsonl, public.jsonl and held_out.jsonl of the tiny corpus."""
+    from chatfed.data.helpdesk import write
+
+    folder = tmp_path_factory.mktemp("corpus")
+    write(tiny_corpus, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer(tiny_corpus: HelpdeskCorpus) -> PreTrainedTokenizerFast:
+    from chatfed.model.tokenizer import train_tokenizer
+
+    return train_tokenizer((turn.content for d in tiny_corpus.public for turn in d.messages), 400)
+
+
+def build_tiny(tokenizer: PreTrainedTokenizerFast, context: int = 64) -> PreTrainedModel:
+    import torch
+
+    from chatfed.model.transformer import Architecture, build_llama
+
+    model = build_llama(Architecture(16, 2, 2, 32, context), tokenizer, seed=5)
+    with torch.no_grad():  # far from uniform, so that ranks, choices and probabilities differ
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(12)
+    return model.train(False)
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random model with 64 tokens of context."""
+    from chatfed.model.checkpoint import save_model
+
+    folder = tmp_path_factory.mktemp("base") / "model"
+    save_model(folder, build_tiny(tiny_tokenizer), tiny_tokenizer, "A tiny random model for tests.\n")
+    return folder

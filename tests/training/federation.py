@@ -1,0 +1,126 @@
+"""A federation in one process: real clients on folders, known updates, and silences scripted at every step."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from chatfed.privacy.accounting import Mechanism
+from chatfed.privacy.ledger import Budget
+from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
+from training.client import Client, ClientTerms, codec
+from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
+from training.rounds import Outcome, run_round
+from training.session import Session, Step
+
+BASE = b"b" * 32
+DIMENSION = 7
+MECHANISM = Mechanism(2.0, 0.25, 1)
+TERMS = ClientTerms(2.0, MECHANISM, Budget(8.0, 1e-5))
+WEIGHTS = np.linspace(-1, 1, DIMENSION).astype(np.float32)
+
+
+def a_recipe(ring_bits: int = 32, threshold: float = 0.6, update_clip: float = 1.0, cohort: int = 5) -> Recipe:
+    return Recipe(
+        secagg=SecAggSection(ring_bits=ring_bits, threshold=threshold, update_clip=update_clip),
+        federation=FederationSection(cohort=cohort),
+        privacy=PrivacySection(noise_multiplier=2.0),
+    )
+
+
+def names(count: int) -> tuple[ClientId, ...]:
+    return tuple(ClientId(f"client-{i:02}") for i in range(count))
+
+
+def update_of(client: ClientId, dimension: int = DIMENSION) -> FloatVector:
+    """A known update with a norm of about 0.7: another for each client."""
+    vector = np.random.default_rng(list(client.encode())).normal(size=dimension)
+    return (0.7 * vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+@dataclass
+class Learner:
+    """Gives a known update and counts how often it was asked."""
+
+    update: FloatVector
+    calls: int = 0
+
+    def __call__(self, weights: FloatVector) -> FloatVector:
+        self.calls += 1
+        return self.update
+
+
+@dataclass
+class Federation:
+    """Clients on folders below `home`, and the exchange that reaches them. A client object lives for one message."""
+
+    home: Path
+    recipe: Recipe
+    clients: tuple[ClientId, ...]
+    terms: ClientTerms = TERMS
+    silent: Mapping[Step, Sequence[ClientId]] = field(default_factory=dict)  # from this step on, never reached
+    lost: Mapping[Step, Sequence[ClientId]] = field(default_factory=dict)  # this answer is lost
+    entropy: Callable[[ClientId], Entropy] = lambda client: os.urandom
+    learners: dict[ClientId, Learner] = field(default_factory=dict)
+    gone: set[ClientId] = field(default_factory=set)
+    wire: list[tuple[Step, ClientId, bytes]] = field(default_factory=list)  # answers that left a client
+    refusals: dict[ClientId, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for client in self.clients:
+            self.learners.setdefault(client, Learner(update_of(client)))
+
+    def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:
+        learner = self.learners[name]
+        return Client(name, self.home / name, recipe or self.recipe, terms or self.terms, BASE, learner)
+
+    def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        for name, message in messages.items():
+            step = Step(message[0])
+            if name in self.silent.get(step, ()):
+                self.gone.add(name)
+            if name in self.gone:
+                continue
+            try:
+                answer = self.client(name).handle(message, self.entropy(name))
+            except ChatfedError as error:
+                self.refusals[name] = str(error)
+                continue
+            self.wire.append((step, name, answer))
+            if name in self.lost.get(step, ()):
+                self.gone.add(name)
+                continue
+            yield name, answer
+
+    def session(self, round_index: int = 0, weights: FloatVector = WEIGHTS, attempt: bytes | None = None) -> Session:
+        attempt = attempt or os.urandom(16)
+        return Session(b"r" * 16, attempt, round_index, self.recipe.digest(), self.clients, weights)
+
+    def run(self, session: Session | None = None) -> Outcome:
+        """A round; whoever fell silent in an earlier one is back."""
+        self.gone, self.refusals, self.wire = set(), {}, []
+        return run_round(session or self.session(), self.recipe, BASE, self)
+
+    def charges(self, name: ClientId) -> int:
+        path = self.home / name / "ledger.json"
+        return len(self.client(name).ledger().entries) if path.exists() else 0
+
+
+def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
+    """The obvious twin: Python integers of the survivors' encoded updates, the weight last, modulo the ring."""
+    code = codec(federation.recipe, len(federation.clients))
+    encoded = [code.encode(federation.learners[name].update, 1.0) for name in survivors]
+    ring = 1 << federation.recipe.secagg.ring_bits
+    return [sum(int(vector[k]) for vector in encoded) % ring for k in range(len(encoded[0]))]
+
+
+def ring_sum_of(federation: Federation, outcome: Outcome) -> list[int]:
+    """The sum in the ring, read back from what the server decoded; 16-bit sums survive float32 exactly."""
+    code = codec(federation.recipe, len(federation.clients))
+    ring = 1 << federation.recipe.secagg.ring_bits
+    signed = np.rint(outcome.mean.astype(np.float64) * outcome.weight * code.scale).astype(np.int64)
+    return [int(value) % ring for value in signed] + [round(outcome.weight * code.weight_scale)]

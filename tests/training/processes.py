@@ -1,0 +1,82 @@
+"""Real processes of the training program: started, watched, killed, and what they leave behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64")
+
+
+def command(*options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "training.federated", *map(str, options)]
+
+
+def settings(**given: object) -> list[str]:
+    """`--set` options; `privacy__noise_multiplier=2.0` becomes `--set privacy.noise_multiplier=2.0`."""
+    return [part for key, value in given.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
+
+
+def start(*options: str | Path) -> subprocess.Popen[str]:
+    """The program in a session of its own, so that all its processes can be found."""
+    return subprocess.Popen(
+        command(*options),
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+        command(*options),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        **more,
+    )
+
+
+def of_session(leader: int) -> list[int]:
+    """Living processes of the session that `leader` began; zombies count as dead."""
+    alive = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                state, _, _, session = (entry / "stat").read_text().rpartition(")")[2].split()[:4]
+            except OSError:
+                continue
+            if int(session) == leader and state != "Z":
+                alive.append(int(entry.name))
+    return alive
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, every: float = 0.002) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(every)
+    return False
+
+
+def one_line(done: subprocess.CompletedProcess[str], *parts: str, code: int | None = None) -> None:
+    """The program stopped with one line on stderr that names every part."""
+    assert done.returncode != 0
+    if code is not None:
+        assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    lines: Sequence[str] = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    for part in parts:
+        assert part in lines[0], lines[0]

@@ -1,0 +1,300 @@
+"""A client keeps its own book: charged once, before anything leaves; one update a round; its own terms."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chatfed.privacy.ledger import Budget, BudgetExceeded
+from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
+from chatfed.types import ChatfedError, FloatVector
+from tests.secagg.rounds import entropy_from
+from tests.training.federation import (
+    BASE,
+    MECHANISM,
+    TERMS,
+    WEIGHTS,
+    Federation,
+    Learner,
+    a_recipe,
+    integer_sum,
+    names,
+    ring_sum_of,
+    update_of,
+)
+from training.client import Refused
+from training.rounds import commit, run_round
+from training.session import Session, Step
+
+FOUR = names(4)
+A, B, C, D = FOUR
+
+
+@pytest.fixture
+def federation(tmp_path: Path) -> Federation:
+    return Federation(tmp_path, a_recipe(ring_bits=16, cohort=4), FOUR)
+
+
+def invitation(session: Session) -> bytes:
+    return bytes([Step.SESSION]) + session.to_bytes()
+
+
+def test_charges_once_for_a_round_that_takes_several_attempts(federation):
+    for _ in range(3):
+        federation.run()
+    assert [federation.charges(name) for name in FOUR] == [1] * 4
+    assert [federation.learners[name].calls for name in FOUR] == [1] * 4
+
+
+def test_charges_each_round_and_keeps_exactly_what_was_planned(federation):
+    for round_index in range(3):
+        federation.run(federation.session(round_index))
+        commit(FOUR, federation)
+    entries = federation.client(A).ledger().entries
+    assert [entry.mechanism for entry in entries] == [MECHANISM] * 3
+    assert [entry.key.split("/")[1] for entry in entries] == ["0", "1", "2"]
+
+
+def test_another_global_model_under_the_same_round_number_is_charged_and_learned_anew(federation):
+    federation.run(federation.session(0))
+    federation.run(federation.session(0, WEIGHTS * 2))
+    assert [federation.charges(name) for name in FOUR] == [2] * 4
+    assert [federation.learners[name].calls for name in FOUR] == [2] * 4
+
+
+def test_another_run_or_round_number_is_charged_anew_for_the_same_model(federation):
+    federation.run(federation.session(0))
+    federation.run(federation.session(1))
+    federation.run(dataclasses.replace(federation.session(0), run=b"s" * 16))
+    assert [federation.charges(name) for name in FOUR] == [3] * 4
+
+
+def test_is_charged_before_its_masked_input_leaves_and_not_before(federation):
+    seen = {}
+
+    def watching(messages):
+        for name, answer in federation(messages):
+            seen[Step(answer[0]), name] = federation.charges(name)
+            yield name, answer
+
+    run_round(federation.session(), federation.recipe, BASE, watching)
+    assert {count for (step, _), count in seen.items() if step < Step.SHARES} == {0}
+    assert {count for (step, _), count in seen.items() if step >= Step.SHARES} == {1}
+
+
+def test_crash_after_storing_the_update_and_before_charging_gives_that_update_and_one_charge(federation):
+    federation.client(A).handle(invitation(federation.session()))  # and the process is gone
+    assert federation.charges(A) == 0
+    federation.learners[A] = Learner(-update_of(A))  # learning again would give other numbers, as with fresh noise
+    outcome = federation.run()
+    assert federation.learners[A].calls == 0
+    federation.learners[A] = Learner(update_of(A))
+    assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
+    assert federation.charges(A) == 1
+
+
+def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_message_and_no_second_charge(federation):
+    kept: dict[str, bytes] = {}
+    given: list[bytes] = []
+
+    def crashing(messages):
+        if A in messages and messages[A][0] == Step.SHARES:
+            kept["round"] = (federation.home / A / "round.bin").read_bytes()
+            given.append(federation.client(A).handle(messages[A]))
+            (federation.home / A / "round.bin").write_bytes(kept["round"])  # the disk as a crash after charging has it
+        yield from federation(messages)
+
+    outcome = run_round(federation.session(), federation.recipe, BASE, crashing)
+    again = [answer for step, name, answer in federation.wire if (step, name) == (Step.SHARES, A)]
+    assert again == given
+    assert federation.charges(A) == 1
+    assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
+
+
+def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(federation):
+    federation.lost = {Step.SHARES: [A, B]}
+    with pytest.raises(ChatfedError, match="only 2 participants"):
+        federation.run()
+    federation.lost = {}
+    outcome = federation.run()
+    assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
+    assert [federation.charges(name) for name in FOUR] == [1] * 4
+    assert [federation.learners[name].calls for name in FOUR] == [1] * 4
+
+
+def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(federation):
+    session = federation.session()
+    federation.run(session)
+    commit(FOUR, federation)
+    with pytest.raises(Refused, match="erased it"):
+        federation.client(A).handle(invitation(federation.session()))
+    assert federation.learners[A].calls == 1
+    assert federation.charges(A) == 1
+
+
+def test_a_step_is_not_done_twice(federation):
+    session = federation.session()
+    messages: dict[Step, bytes] = {}
+
+    def watching(asked):
+        if A in asked:
+            messages[Step(asked[A][0])] = asked[A]
+        return federation(asked)
+
+    run_round(session, federation.recipe, BASE, watching)
+    client = federation.client(A)
+    with pytest.raises(AlreadyAnswered):
+        client.handle(messages[Step.SURVIVORS])
+    for step in (Step.ADVERTS, Step.SHARES):
+        with pytest.raises(WrongStep):
+            client.handle(messages[step])
+
+
+def test_without_a_session_it_answers_nothing(federation):
+    for step in (Step.ADVERTS, Step.SHARES, Step.SURVIVORS):
+        with pytest.raises(Refused, match="in no round"):
+            federation.client(A).handle(bytes([step]) + b"anything")
+    for message in (b"", b"\x00", b"\x06", b"\xff" * 9):
+        with pytest.raises(MalformedMessage):
+            federation.client(A).handle(message)
+
+
+def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federation):
+    session = federation.session()
+    other = dataclasses.replace(session, recipe=a_recipe(cohort=3).digest())
+    with pytest.raises(Refused, match="another recipe"):
+        federation.client(A).handle(invitation(other))
+    with pytest.raises(Refused, match="other clients only"):
+        federation.client(A).handle(invitation(dataclasses.replace(session, cohort=(B, C, D))))
+    assert federation.learners[A].calls == 0
+    assert not (federation.home / A / "round.bin").exists()
+
+
+def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation):
+    recipe = federation.recipe
+    faster = dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, workers=9, cache="elsewhere"))
+    assert federation.client(A, recipe=faster).handle(invitation(federation.session()))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_refuses_weights_that_are_no_numbers(federation, bad):
+    weights = WEIGHTS.copy()
+    weights[3] = bad
+    with pytest.raises(MalformedMessage, match="weights"):
+        federation.client(A).handle(invitation(federation.session(0, weights)))
+    assert federation.learners[A].calls == 0
+
+
+def test_refuses_a_truncated_or_longer_session(federation):
+    message = invitation(federation.session())
+    for broken in (message[:-1], message[:40], message[:1], message + b"\0", message[:-4]):
+        with pytest.raises(MalformedMessage, match="the server"):
+            federation.client(A).handle(broken)
+    assert federation.learners[A].calls == 0
+
+
+def test_an_exhausted_budget_refuses_before_learning_and_the_round_goes_on_without_it(federation):
+    one = TERMS.mechanism
+    assert one is not None
+    poor = dataclasses.replace(TERMS, budget=Budget(0.1, 1e-5))
+    with pytest.raises(BudgetExceeded, match=A):
+        federation.client(A, poor).handle(invitation(federation.session()))
+    assert federation.learners[A].calls == 0
+    assert federation.client(A, poor).ledger().entries == ()
+
+
+def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federation):
+    from chatfed.privacy.accounting import epsilon
+
+    two = epsilon(MECHANISM.noise_multiplier, MECHANISM.sampling_rate, 2, delta=1e-5)
+    federation.terms = dataclasses.replace(TERMS, budget=Budget(two, 1e-5))
+    for round_index in range(2):
+        assert federation.run(federation.session(round_index)).survivors == FOUR
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run(federation.session(2))
+    assert all("budget of epsilon" in reason for reason in federation.refusals.values())
+    assert [federation.learners[name].calls for name in FOUR] == [2] * 4
+    assert federation.client(A).ledger().epsilon == pytest.approx(two)
+
+
+def test_without_noise_nothing_is_charged_and_no_ledger_is_begun(federation):
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.run()
+    assert not (federation.home / A / "ledger.json").exists()
+
+
+@pytest.mark.parametrize("size", [0.2, 1.0, 3.0, 1e6])
+def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path, size):
+    federation = Federation(tmp_path, a_recipe(update_clip=0.5, cohort=4), FOUR)
+    for name in FOUR:
+        federation.learners[name].update = (size * update_of(A) / 0.7).astype(np.float32)
+    mean = federation.run().mean
+    assert np.linalg.norm(mean) == pytest.approx(min(size, 0.5), rel=1e-4)
+    np.testing.assert_allclose(mean / np.linalg.norm(mean), update_of(A) / 0.7, atol=1e-4)
+
+
+def test_an_update_that_is_no_number_leaves_with_an_error_and_uncharged(federation):
+    federation.learners[A].update = np.full(7, np.nan, np.float32)
+    outcome = federation.run()
+    assert outcome.survivors == (B, C, D)
+    assert federation.charges(A) == 0
+    assert "not a number" in federation.refusals[A]
+
+
+def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path):
+    """The same updates, entropy and session from clients with 1 and with 1,000 dialogues: the same bytes."""
+
+    class Local(Learner):
+        def __init__(self, update: FloatVector, dialogues: int) -> None:
+            super().__init__(update)
+            self.dialogues, self.loss = dialogues, 1 / dialogues
+
+    wires = []
+    for dialogues, home in ((1, "few"), (1000, "many")):
+        federation = Federation(tmp_path / home, a_recipe(cohort=4), FOUR)
+        federation.learners = {name: Local(update_of(name), dialogues) for name in FOUR}
+        calls = itertools.count()
+        federation.entropy = lambda client, calls=calls: entropy_from(f"{client}/{next(calls)}")
+        federation.run(federation.session(attempt=b"a" * 16))
+        wires.append(federation.wire)
+    assert len(wires[0]) == 4 * 4
+    assert wires[0] == wires[1]
+
+
+def test_updates_of_other_sizes_leave_in_messages_of_the_same_length(tmp_path):
+    lengths = []
+    for scale in (0.0, 1e-3, 1.0):
+        federation = Federation(tmp_path / str(scale), a_recipe(cohort=4), FOUR)
+        for name in FOUR:
+            federation.learners[name].update = (scale * update_of(name)).astype(np.float32)
+        federation.run()
+        lengths.append([(step, name, len(answer)) for step, name, answer in federation.wire])
+    assert lengths[0] == lengths[1] == lengths[2]
+
+
+def test_neither_the_update_nor_a_private_key_is_in_any_message(federation):
+    federation.run()
+    secret_files = [(federation.home / name / "update.bin").read_bytes()[-28:] for name in FOUR]
+    sent = b"".join(answer for _, _, answer in federation.wire)
+    assert all(secret not in sent for secret in secret_files)
+
+
+def test_what_a_client_keeps_is_readable_by_its_owner_only(federation):
+    federation.run()
+    for path in (federation.home / A).iterdir():
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
+    federation.client(A).handle(invitation(federation.session()))
+    path = federation.home / A / "round.bin"
+    content = bytearray(path.read_bytes())
+    content[-40] ^= 1
+    for broken in (bytes(content), path.read_bytes()[:50], b""):
+        path.write_bytes(broken)
+        with pytest.raises(ChatfedError):
+            federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")

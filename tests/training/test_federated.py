@@ -1,0 +1,269 @@
+"""The main job as a person runs it: from a file to a run folder, and on again after SIGKILL."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatfed.privacy.accounting import epsilon
+from tests.training.processes import TINY, of_session, run, settings, start, wait_for
+from training.recipe import load_recipe
+from training.run_folder import RunFolder
+from training.server import cohort
+from training.simulation import home_of
+
+NOISE = 1.1
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A whole run with its own pre-training, and what it said."""
+    place = tmp_path_factory.mktemp("run")
+    tiny = [part for each in TINY for part in ("--set", f"model.{each}")]
+    speed = settings(runtime__cache=f'"{place / "cache"}"', runtime__workers=1, runtime__evaluation_dialogues=10)
+    given = settings(privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2)
+    done = run(
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
+        *("--public", tiny_data / "public.jsonl", "--rounds", "3", "--cohort", "4", "--out", place / "out"),
+        *(*tiny, *speed, *given),
+    )
+    assert done.returncode == 0, done.stderr
+    return place / "out", done.stdout
+
+
+def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
+    folder, _ = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html"),
+        *("model", "reference", "state"),
+    }
+    assert [path for path in folder.rglob(".*") if path.is_file()] == []
+    assert [path for path in folder.rglob("*-old")] == []
+
+
+def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished):
+    folder, _ = finished
+    privacy = json.loads((folder / "privacy.json").read_text())
+    wanted = {"epsilon", "delta", "unit", "adjacency", "accountant", "sampling", "noise", "holds_against", "rounds"}
+    assert wanted <= privacy.keys()
+    # 3 rounds of 4 among 8 clients: some were asked twice, 2 steps each time
+    assert privacy["epsilon"] == pytest.approx(epsilon(NOISE, 0.25, 4, delta=1e-5))
+    assert privacy["participations_most"] == 2
+    assert privacy["rounds"] == 3
+    assert privacy["clients_charged"] == 8
+    assert privacy["per_round"] == [row["epsilon_max"] for row in rows(folder)]
+
+
+def test_summary_json_compares_before_and_after(finished):
+    folder, _ = finished
+    summary = json.loads((folder / "summary.json").read_text())
+    for name in ("before", "after"):
+        assert {"perplexity", "top1", "top3"} <= summary[name].keys()
+        assert summary[name]["perplexity"] > 1 and 0 <= summary[name]["top1"] <= summary[name]["top3"] <= 1
+    assert summary["before"] != summary["after"]
+    assert summary["reference"] is None
+    assert summary["epsilon"] == json.loads((folder / "privacy.json").read_text())["epsilon"]
+    assert summary["delta"] == 1e-5
+    assert {"data", "pretrain", "federate", "evaluate"} <= summary["seconds"].keys()
+    assert (summary["clients"], summary["rounds"]) == (8, 3)
+    assert summary["parameters"] == summary["trainable_parameters"] > 0
+
+
+def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, tiny_corpus):
+    folder, _ = finished
+    found = rows(folder)
+    assert [row["round"] for row in found] == [1, 2, 3]
+    for row in found:
+        assert row["cohort"] == row["survivors"] == 4 and row["dropped"] == {}
+        assert row["bytes_up"] > 4 * 4 and row["update_norm"] > 0 and row["seconds"] > 0
+        assert math.isfinite(row["perplexity"])
+    spent = [row["epsilon_max"] for row in found]
+    assert spent == sorted(spent) and found[-1]["epsilon_mean"] <= spent[-1]
+    text = (folder / "metrics.jsonl").read_text() + (folder / "summary.json").read_text()
+    assert not any(str(dialogue.client_id) in text for dialogue in tiny_corpus.private)
+    assert found[-1]["perplexity"] == json.loads((folder / "summary.json").read_text())["after"]["perplexity"]
+
+
+def test_the_display_names_rounds_clients_epsilon_and_perplexity(finished):
+    _, said = finished
+    for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "perplexity", "report.html"):
+        assert line in said
+
+
+def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(finished):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    import chatfed
+    from chatfed.model.checkpoint import weights_digest
+
+    folder, _ = finished
+    models = {name: AutoModelForCausalLM.from_pretrained(folder / name) for name in ("model", "reference")}
+    assert weights_digest(models["model"]) != weights_digest(models["reference"])
+    assert AutoTokenizer.from_pretrained(folder / "model").chat_template
+    settings_ = chatfed.Generation(max_new_tokens=3, seed=1)
+    said = chatfed.load_chat(folder / "model").reply([chatfed.Turn("user", "hello")], settings_)
+    assert isinstance(said, str)
+    assert "epsilon" in (folder / "model" / "README.md").read_text()
+
+
+def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
+    from chatfed.model.parameters import flatten, set_trainable
+    from chatfed.model.transformer import load_model
+
+    folder, _ = finished
+    stored = RunFolder(folder).latest()
+    assert stored is not None
+    model, _ = load_model(folder / "model")
+    set_trainable(model, ["all"])
+    assert flatten(model).tobytes() == stored[0].weights.tobytes()
+
+
+def test_the_report_stands_alone(finished):
+    page = (finished[0] / "report.html").read_text()
+    assert "<svg" in page and "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_the_recipe_in_the_folder_is_the_one_that_ran(finished):
+    recipe = load_recipe(finished[0] / "recipe.toml")
+    assert (recipe.federation.rounds, recipe.federation.cohort, recipe.privacy.local_steps) == (3, 4, 2)
+
+
+def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
+    folder, _ = finished
+    ledgers = {path: path.read_bytes() for path in folder.rglob("ledger.json")}
+    metrics = (folder / "metrics.jsonl").read_bytes()
+    after = json.loads((folder / "summary.json").read_text())["after"]
+    done = run("--resume", folder, "--quiet")
+    assert done.returncode == 0 and done.stdout == "" and done.stderr == ""
+    assert {path: path.read_bytes() for path in folder.rglob("ledger.json")} == ledgers
+    assert (folder / "metrics.jsonl").read_bytes() == metrics
+    assert json.loads((folder / "summary.json").read_text())["after"] == after
+
+
+def charged_in(folder: Path, round_index: int) -> list[Path]:
+    """Homes of the clients whose ledger has an entry of this round."""
+    key = f"/{round_index}/".encode()
+    return [path.parent for path in (folder / "state" / "clients").glob("*/ledger.json") if key in path.read_bytes()]
+
+
+def learned_in(folder: Path, round_index: int) -> list[Path]:
+    key = f"/{round_index}/".encode()
+    return [
+        path.parent
+        for path in (folder / "state" / "clients").glob("*/update.bin")
+        if key in path.read_bytes()[2:60]
+    ]
+
+
+def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
+    leader.wait(seconds)
+    return wait_for(lambda: not of_session(leader.pid), seconds, 0.05)
+
+
+def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(tiny_data, tiny_base, tmp_path):
+    folder = tmp_path / "out"
+    # Eight clients of the file, all asked each round; learning takes a while, so that the kill lands inside it.
+    options = settings(
+        runtime__cache=f'"{tmp_path / "cache"}"',
+        runtime__workers=2,
+        runtime__evaluation_dialogues=6,
+        privacy__noise_multiplier=NOISE,
+        privacy__local_steps=3,
+        model__context=64,
+    )
+    data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
+    first = start(*data, "--rounds", "3", "--cohort", "6", "--out", folder, *options)
+    try:
+        # Killed while clients learn: round 1 is committed, some clients have their update of round 2, none has paid.
+        assert wait_for(lambda: len(rows(folder)) == 1 and bool(learned_in(folder, 1)), 120), "never came to round 2"
+        os.kill(first.pid, signal.SIGKILL)  # the program alone: its workers must notice and end
+        assert gone(first), f"orphans: {of_session(first.pid)}"
+        assert len(rows(folder)) == 1
+        assert 0 < len(learned_in(folder, 1)) < 6
+        assert charged_in(folder, 1) == []
+        learned = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
+
+        # Killed with masked inputs sent: some clients have paid for round 2, and the server has no sum of it.
+        second = start("--resume", folder)
+        try:
+            assert wait_for(lambda: bool(charged_in(folder, 1)), 120, 0.0005), "never came to the masked inputs"
+            os.killpg(second.pid, signal.SIGKILL)
+            assert gone(second)
+        finally:
+            _kill(second)
+        assert len(rows(folder)) == 1, "killed too late to tell"
+        paid = charged_in(folder, 1)
+        assert paid
+        updates = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
+        assert set(paid) <= set(updates), "a client that paid must still have its update"
+        assert all(updates[home] == update for home, update in learned.items()), "an update was learned anew"
+    finally:
+        _kill(first)
+
+    done = run("--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert "Going on after round 1." in done.stdout
+    _check_books(folder, 3)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if of_session(process.pid):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+def _check_books(folder: Path, rounds: int) -> None:
+    """Every client's ledger has one entry for each round it was asked in, and the claim is what they add up to."""
+    from chatfed.privacy.ledger import Budget, Ledger
+
+    recipe, _ = RunFolder(folder).begun()
+    clients = sorted(json.loads((folder / "state" / "private" / "clients.json").read_text()))
+    assert [row["round"] for row in rows(folder)] == list(range(1, rounds + 1))
+    asked = Counter(client for index in range(rounds) for client in cohort(clients, index, recipe.federation))
+    costs = []
+    for client in clients:
+        path = home_of(folder / "state" / "clients", client) / "ledger.json"
+        ledger = Ledger.open(path, client, Budget(recipe.privacy.budget, recipe.privacy.delta))
+        per_round = Counter(int(entry.key.split("/")[1]) for entry in ledger.entries)
+        theirs = [i for i in range(rounds) if client in cohort(clients, i, recipe.federation)]
+        assert dict(per_round) == dict.fromkeys(theirs, 1), client
+        steps = 3 * asked[client]
+        assert ledger.epsilon == pytest.approx(epsilon(NOISE, 0.25, steps, delta=1e-5))
+        costs.append(ledger.epsilon)
+    assert json.loads((folder / "privacy.json").read_text())["epsilon"] == max(costs)
+    assert json.loads((folder / "summary.json").read_text())["rounds"] == rounds
+    assert not list(folder.glob("state/clients/*/update.bin"))
+
+
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process(tiny_data, tiny_base, tmp_path):
+    folder = tmp_path / "out"
+    data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
+    process = start(
+        *(*data, "--rounds", "50", "--cohort", "6", "--out", folder),
+        *settings(runtime__cache=f'"{tmp_path / "cache"}"', privacy__noise_multiplier=20, model__context=64),
+    )
+    try:
+        assert wait_for(lambda: len(rows(folder)) >= 1, 120, 0.02)
+        os.kill(process.pid, signal.SIGINT)
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == 130
+        assert "--resume" in said and "Traceback" not in said
+        time.sleep(0.1)
+        assert gone(process)
+    finally:
+        _kill(process)
