@@ -308,12 +308,12 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
 def _settings() -> list[Any]:
     with gr.Accordion("Generation settings", open=False):
         with gr.Row():
-            temperature = gr.Slider(0, 1.5, 0.7, step=0.05, label="Temperature", info="0: always the likeliest word.")
+            temperature = gr.Slider(0, 1.5, 0.3, step=0.05, label="Temperature", info="0: always the likeliest word.")
             top_p = gr.Slider(
                 0.05, 1, 0.9, step=0.05, label="Top-p", info="Draws among the likeliest up to this share."
             )
         with gr.Row():
-            penalty = gr.Slider(1, 2, 1.1, step=0.05, label="Repetition penalty", info="1 is none.")
+            penalty = gr.Slider(1, 2, 1.0, step=0.05, label="Repetition penalty", info="1 is none.")
             longest = gr.Slider(1, 400, 80, step=1, label="Longest reply, in tokens")
         seed = gr.Number(
             None, precision=0, label="Seed", info="Empty: a new reply each time. A number: the same again."

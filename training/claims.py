@@ -6,14 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from chatfed.privacy.accounting import ADJACENCY, Guarantee, Mechanism, calibrate_noise
+from chatfed.privacy.accounting import ACCOUNTANT, ADJACENCY, Guarantee, Mechanism, calibrate_noise
 from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.types import ClientId
 from training.client import ClientTerms
 from training.recipe import Recipe, planned_participations
 from training.simulation import home_of
 
-ACCOUNTANT = "PRV (Opacus), upper bound"
 UNIT = "dialogue"
 
 
@@ -91,9 +90,10 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "dialogues",
         ),
         excludes=(
-            "what several dialogues of one person reveal together (group privacy: k dialogues cost at least k "
-            "times epsilon)",
-            "that a client took part, and in which rounds",
+            "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
+            "delta: docs/privacy.md)",
+            "other runs on the same dialogues: the simulation keeps ledgers in the run's folder, so each run counts from zero",
+            "that a client took part, in which rounds, how long it took, and whether it failed",
             "the held-out dialogues and the perplexities measured on them",
             "choices of the recipe made after looking at such measurements",
             "the public text behind tokenizer and base model",

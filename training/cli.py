@@ -36,7 +36,7 @@ Exit codes: 0 done, 1 the run stopped (the message says how to go on), 2 somethi
 def federated(
     recipe: Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Clients' dialogues: .jsonl(.gz), .csv, .parquet, .txt, or a hub data set.")
+        str | None, typer.Option(help="Clients' dialogues: .jsonl, .json, .txt (each also .gz), .csv, .parquet, or a hub data set.")
     ] = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")

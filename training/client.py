@@ -134,6 +134,8 @@ class Client:
         """This client's number in the round, from 1."""
         if session.recipe != self.recipe.digest():
             raise Refused(f"{self.name}: the server runs another recipe than this client agreed to.")
+        if len(session.cohort) != self.recipe.federation.cohort:  # the threshold follows from it: not the server's word
+            raise Refused(f"{self.name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1

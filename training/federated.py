@@ -92,7 +92,6 @@ def federate(
         "rounds": state.round,
         "parameters": parameters,
         "trainable_parameters": len(weights),
-        "words": prepared.words,
     }
     return publish(prepared, state, metrics, before, after, facts, clock)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from chatfed.model.checkpoint import save_model
 from chatfed.model.tokenizer import train_tokenizer
-from chatfed.model.transformer import Architecture, build_llama, load_tokenizer
+from chatfed.model.transformer import Architecture, build_llama, load_tokenizer, untie_output
 from chatfed.types import ChatfedError, IntVector, Turn
 from training.recipe import ModelSection, PretrainSection
 from training.simulation import end_with_parent
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-FORMAT = 1  # raise when this module makes another model from the same inputs
+FORMAT = 2  # raise when this module makes another model from the same inputs
 Progress = Callable[[float, str], None]  # (share done, what to say)
 
 CARD = """---
@@ -163,6 +163,7 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
             words = f"pre-training on public text: loss {loss:.2f} nats a token, {tokens / seconds:,.0f} tokens/s"
             said.put((min(done, 1.0), words))
     if rank == 0:
+        untie_output(network)
         parameters = sum(p.numel() for p in network.parameters())
         save_model(job.folder, network.eval(), tokenizer, CARD.format(tokens=table.tokens, parameters=parameters))
 

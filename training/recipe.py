@@ -60,12 +60,12 @@ class ModelSection(Section):
     name: ClassVar[str] = "model"
     base: str = ""  # transformers folder or hub name; "": the small Llama below
     hidden: int = setting(192, at_least(1))
-    layers: int = setting(4, at_least(1))
+    layers: int = setting(3, at_least(1))
     heads: int = setting(6, at_least(1))
     intermediate: int = setting(512, at_least(1))
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
-    context: int = setting(192, at_least(8))  # tokens in a window
-    trainable: tuple[str, ...] = setting(("all",), NOT_EMPTY)  # globs over parameter names, or "all"
+    context: int = setting(256, at_least(8))  # tokens in a window
+    trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs over parameter names, or "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,11 +79,11 @@ class ModelSection(Section):
 @dataclass(frozen=True)
 class PretrainSection(Section):
     name: ClassVar[str] = "pretrain"
-    epochs: float = setting(1.0, at_least(0))
-    batch: int = setting(16, at_least(1))  # windows
-    learning_rate: float = setting(2e-3, above(0))
+    epochs: float = setting(1.5, at_least(0))
+    batch: int = setting(8, at_least(1))  # windows
+    learning_rate: float = setting(4e-3, above(0))
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(0.0, at_least(0))  # 0: no limit
+    max_seconds: float = setting(125.0, at_least(0))  # 0: no limit
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ class PrivacySection(Section):
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
     clip_norm: float = setting(1.0, above(0))  # L2, per dialogue
-    sampling_rate: float = setting(0.25, above_up_to(0, 1))  # Poisson, per dialogue and step
-    expected_batch_size: float = setting(8.0, above(0))  # dialogues; a public constant, never counted from data
+    sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step
+    expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
     local_steps: int = setting(1, at_least(1))  # per participation
     learning_rate: float = setting(1.0, above(0))
     budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
@@ -113,17 +113,18 @@ class SecAggSection(Section):
     identities: str = setting("none", one_of("none"))  # honest-but-curious server
     threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
     ring_bits: int = setting(32, one_of(*RING_WIDTHS))
-    update_clip: float = setting(1.0, above(0))  # L2, a client's whole update
+    update_clip: float = setting(40.0, above(0))  # L2, a client's whole update
 
 
 @dataclass(frozen=True)
 class FederationSection(Section):
     name: ClassVar[str] = "federation"
     rounds: int = setting(10, at_least(1))
-    cohort: int = setting(60, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
+    cohort: int = setting(40, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
     server_learning_rate: float = setting(1.0, above(0))
+    server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls evenly, to 1/rounds at the last
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     adam_epsilon: float = setting(1e-8, above(0))

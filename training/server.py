@@ -36,6 +36,8 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
     with bias correction (Reddi et al. 2021, algorithm 2).
     """
     rate = settings.server_learning_rate
+    if settings.server_schedule == "linear":  # late noise stays in the model, early noise is learned away
+        rate *= 1 - min(state.round, settings.rounds - 1) / settings.rounds
     if settings.server_optimizer == "fedavg":
         return replace(state, round=state.round + 1, weights=(state.weights + rate * mean).astype(np.float32))
     count = state.round + 1

@@ -21,7 +21,7 @@ class Architecture:
     """Sizes of the small Llama."""
 
     hidden: int = 192
-    layers: int = 4
+    layers: int = 3
     heads: int = 6
     intermediate: int = 512
     context: int = 256  # tokens in one window, in training and in the chat
@@ -49,6 +49,19 @@ def build_llama(sizes: Architecture, tokenizer: PreTrainedTokenizerFast, seed: i
     with torch.random.fork_rng(devices=[]):  # initial weights carry no secret: a seed keeps runs comparable
         torch.manual_seed(seed)
         return LlamaForCausalLM(config)
+
+
+def untie_output(model: PreTrainedModel) -> None:
+    """Gives the output layer weights of its own, equal to the input embedding's, so that it can learn alone.
+
+    Training only what stands near the output spares the backward pass through all below.
+    """
+    from torch import nn
+
+    head = model.get_output_embeddings()
+    assert head is not None, "a causal language model has an output layer"
+    head.weight = nn.Parameter(head.weight.detach().clone())
+    model.config.tie_word_embeddings = False
 
 
 def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
