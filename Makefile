@@ -6,7 +6,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated chat probe test lint bench vectors clean
+.PHONY: help setup train-federated resume chat probe test lint bench vectors clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -17,10 +17,13 @@ setup: .venv/.ready ## make .venv and install everything into it
 train-federated: .venv/.ready ## train the default federation into runs/default
 	@$(PY) -m training.federated --out runs/default --replace $(ARGS)
 
-chat: .venv/.ready runs/default/model ## talk to the trained model in a browser
+resume: .venv/.ready ## go on with an interrupted run in runs/default
+	@$(PY) -m training.federated --resume runs/default $(ARGS)
+
+chat: .venv/.ready ## talk to the trained model in a browser
 	@$(PY) -m serving.app --model runs/default/model $(ARGS)
 
-probe: .venv/.ready runs/default/model ## the same page, opened at the leakage probe
+probe: .venv/.ready ## the same page, opened at the leakage probe
 	@$(PY) -m serving.app --model runs/default/model --tab probe $(ARGS)
 
 test: .venv/.ready ## run the tests
@@ -41,11 +44,6 @@ vectors: .venv/.ready ## write the secure-aggregation test vectors anew
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
-
-runs/default/model:
-	@echo "There is no trained model at runs/default/model yet: run 'make train-federated' first," >&2
-	@echo "or name another: python -m serving.app --model FOLDER" >&2
-	@exit 1
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read
 # pip's settings, so the folder in PIP_FIND_LINKS, where a machine may hold a torch of its own, is named to it.

@@ -23,7 +23,7 @@ def build_page(
     """The whole page, opened on `tab` ("chat", "probe" or "privacy")."""
     page = gr.Blocks(title="chatfed", analytics_enabled=False)
     with page:
-        gr.HTML(header(run.privacy))
+        gr.HTML(header(run.privacy, run.no_claim))
         with gr.Tabs(selected=tab) as tabs:
             with gr.Tab("Chat", id="chat"):
                 parts = build_chat(chat, examples)

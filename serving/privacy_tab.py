@@ -28,16 +28,20 @@ _LABELS = {
     "per_round": "ε after each round",
     "clients_charged": "Clients charged",
     "noise_multiplier": "Noise multiplier",
+    "model_sha256": "SHA-256 of model.safetensors",
 }
 
 
 def privacy_html(run: RunFolder) -> str:
     """The guarantee, in words and then every field of privacy.json; or that there is none."""
     if run.privacy is None:
+        heading, why = "No claim", "This model's run folder holds no <code>privacy.json</code>"
+        if run.no_claim:
+            heading = f"No claim: {html.escape(run.no_claim)}"
+            why = "The <code>privacy.json</code> beside this model does not hold the SHA-256 of its weights"
         return (
-            '<div class="cf-card cf-warn cf-prose"><h2>No claim</h2><p>This model\'s run folder holds no '
-            "<code>privacy.json</code>, so nothing is claimed about what it may reveal of its training text. "
-            "Treat it as a model trained without protection.</p></div>"
+            f'<div class="cf-card cf-warn cf-prose"><h2>{heading}</h2><p>{why}, so nothing is claimed about what it '
+            "may reveal of its training text. Treat it as a model trained without protection.</p></div>"
         )
     return f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>{_fields(run.privacy)}'
 
@@ -89,12 +93,12 @@ def _statement(privacy: Mapping[str, Any]) -> str:
     figures = (
         f'<dl class="cf-figures"><div><dt>ε per {unit}</dt><dd id="epsilon-value">{round_up(epsilon)}</dd></div>'
         f"<div><dt>δ</dt><dd>{format_small(delta)}</dd></div>"
-        f"<div><dt>largest change in any outcome's probability</dt><dd>× {_factor(epsilon)}</dd></div>"
+        f"<div><dt>largest change in any outcome's probability</dt><dd>× {_factor(epsilon)}, plus δ</dd></div>"
         f"<div><dt>best an attacker's even guess can become</dt><dd>{_best_guess(epsilon, delta)}</dd></div></dl>"
     )
     return (
-        f"{figures}<p>Whether or not any one {unit} {part}, the probability of every possible "
-        f"outcome of training stays within a factor of e<sup>ε</sup> = {_factor(epsilon)}, except with probability "
+        f"{figures}<p>Depending on whether any one {unit} {part}, the probability of any outcome of training "
+        f"changes at most by the factor e<sup>ε</sup> = {_factor(epsilon)}, plus "
         f"δ = {format_small(delta)}.{who} Smaller ε is stronger. These are limits for the worst case, proved and not "
         "measured; what attacks achieve in practice is usually far less.</p>"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,27 +25,52 @@ class RunFolder:
     privacy: Mapping[str, Any] | None
     summary: Mapping[str, Any] | None
     metrics: tuple[Mapping[str, Any], ...]
+    no_claim: str = ""  # why the privacy.json that is there says nothing of this model
 
 
 def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
     """The facts beside `model`; `reference` defaults to the sibling folder of that name.
 
     Raises RunFolderError when a folder is missing or a file is there but cannot be read: a privacy file that
-    cannot be read is never taken for "no claim" in silence.
+    cannot be read is never taken for "no claim" in silence. One that does not name this model's weights is not its
+    claim: `privacy` is then None and `no_claim` says why.
     """
     _require_model(model, "model", "make one with: make train-federated")
+    run = model.resolve().parent
     if reference is not None:
         _require_model(reference, "reference model", "leave --reference out to serve without one")
-    elif (model.parent / "reference" / "config.json").is_file():
-        reference = model.parent / "reference"
-    run = model.resolve().parent
+    elif (run / "reference" / "config.json").is_file():
+        reference = run / "reference"
+    privacy = _read_object(run / "privacy.json")
+    no_claim = _why_not_its_own(privacy, model)
     return RunFolder(
         model=model,
         reference=reference,
-        privacy=_read_object(run / "privacy.json"),
+        privacy=None if no_claim else privacy,
         summary=_read_object(run / "summary.json"),
         metrics=_read_lines(run / "metrics.jsonl"),
+        no_claim=no_claim,
     )
+
+
+def _why_not_its_own(privacy: Mapping[str, Any] | None, model: Path) -> str:
+    """Empty when privacy.json is missing or holds the SHA-256 of this model's weights."""
+    if privacy is None:
+        return ""
+    named = privacy.get("model_sha256")
+    if named is None:
+        return "privacy.json does not say of which model it is"
+    return "" if named == _digest(model / "model.safetensors") else "privacy.json is of another model"
+
+
+def _digest(weights: Path) -> str | None:
+    try:
+        with weights.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise RunFolderError(f"Cannot read {weights} ({_reason(error)}); restore it.") from None
 
 
 def _require_model(folder: Path, what: str, mend: str) -> None:

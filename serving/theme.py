@@ -73,10 +73,10 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def badge(privacy: Mapping[str, Any] | None) -> tuple[str, str]:
-    """The header's badge as (text, explanation): epsilon with its unit, or that nothing is claimed."""
+def badge(privacy: Mapping[str, Any] | None, no_claim: str = "") -> tuple[str, str]:
+    """The header's badge as (text, explanation): epsilon with its unit, or that nothing is claimed, and why."""
     if privacy is None:
-        return "no privacy claim", "This model's folder holds no privacy.json."
+        return "no privacy claim", f"No claim: {no_claim or 'there is no privacy.json in the run folder'}."
     epsilon = finite_epsilon(privacy)
     if epsilon is None:
         return "no privacy claim", "The model was trained without noise, or its privacy.json states no epsilon."
@@ -114,9 +114,9 @@ def format_small(value: Any) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def header(privacy: Mapping[str, Any] | None) -> str:
+def header(privacy: Mapping[str, Any] | None, no_claim: str = "") -> str:
     """The page's head: name, one line, badge. HTML."""
-    text, explanation = badge(privacy)
+    text, explanation = badge(privacy, no_claim)
     kind = "cf-badge-none" if text.startswith("no ") else "cf-badge"
     return (
         '<header class="cf-header"><div class="cf-brand">'

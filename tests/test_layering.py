@@ -23,7 +23,6 @@ HOMES = {
     "tokenizers": ("chatfed/model/",),
     "datasets": ("chatfed/data/",),
     "matplotlib": ("chatfed/audit/report.py",),
-    "flwr": ("training/flower.py",),
     "gradio": ("serving/",),
 }
 

@@ -15,12 +15,18 @@ from pathlib import Path
 
 import pytest
 
-from docs import figures
+from training import figures
 from training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
+PROGRAMS = {  # what a target of the Makefile runs
+    "train-federated": "training.federated",
+    "resume": "training.federated",
+    "chat": "serving.app",
+    "probe": "serving.app",
+}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -136,8 +142,7 @@ def check_make(words: list[str]) -> None:
             continue
         assert f"$({name})" in makefile, f"the Makefile reads no {name}"
         if name == "ARGS":
-            module = {"train-federated": "training.federated", "chat": "serving.app", "probe": "serving.app"}[words[0]]
-            check_module(module, shlex.split(value))
+            check_module(PROGRAMS[words[0]], shlex.split(value))
 
 
 def check_module(module: str, words: list[str]) -> None:
@@ -287,4 +292,4 @@ def test_the_readmes_figures_are_of_the_default_recipe() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = text.partition(figures.START)[2].partition(figures.END)[0]
     digest = load_recipe().digest().hex()[:16]
-    assert f"Recipe `{digest}`" in shown, "run make train-federated and then python -m docs.figures runs/default"
+    assert f"Recipe `{digest}`" in shown, "run make train-federated and then python -m training.figures runs/default"

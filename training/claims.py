@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from chatfed.privacy.accounting import ACCOUNTANT, ADJACENCY, Guarantee, Mechanism, calibrate_noise
-from chatfed.privacy.ledger import Budget, Ledger
+from chatfed.privacy.ledger import Budget, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
 from training.recipe import Recipe, planned_participations
@@ -41,6 +42,11 @@ class Spent:
     participations: Mapping[ClientId, int]
 
     @property
+    def charges(self) -> int:
+        """Entries in all ledgers together."""
+        return sum(self.participations.values())
+
+    @property
     def most(self) -> float:
         return max(self.by_client.values(), default=0.0)
 
@@ -60,6 +66,17 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
     return Spent(epsilons, counts)
+
+
+def check_ledgers(metrics: Sequence[Mapping[str, Any]], cost: Spent) -> None:
+    """Raises LedgerError when ledgers hold less than the run has recorded: a claim from them would be too small."""
+    recorded = metrics[-1]["charges"] if metrics else 0
+    if cost.charges < recorded:
+        raise LedgerError(
+            f"The clients' ledgers hold {cost.charges} charges, but {recorded} were made: restore the ledgers; "
+            f"without them "
+            "nothing can be claimed."
+        )
 
 
 def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
@@ -90,9 +107,9 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "dialogues",
         ),
         excludes=(
-            "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
-            "delta: docs/privacy.md)",
-            "other runs on the same dialogues: the simulation keeps ledgers in the run's folder, so each run counts from zero",
+            "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the "
+            "same delta: docs/privacy.md)",
+            "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
             "that a client took part, in which rounds, how long it took, and whether it failed",
             "the held-out dialogues and the perplexities measured on them",
             "choices of the recipe made after looking at such measurements",

@@ -36,7 +36,8 @@ Exit codes: 0 done, 1 the run stopped (the message says how to go on), 2 somethi
 def federated(
     recipe: Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Clients' dialogues: .jsonl, .json, .txt (each also .gz), .csv, .parquet, or a hub data set.")
+        str | None,
+        typer.Option(help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, or a hub data set."),
     ] = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")
@@ -102,11 +103,13 @@ def _go(folder: RunFolder, recipe: Recipe, run: bytes, reference: bool, quiet: b
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
     from training.display import Display
+    from training.durable import alone
     from training.federated import run_with_reference
     from training.summary import print_summary
 
     display = Display(quiet)
-    summary = run_with_reference(recipe, folder, run, display, reference)
+    with alone(folder.state / "lock", f"Another process is at work on {folder.path}; wait for it or stop it."):
+        summary = run_with_reference(recipe, folder, run, display, reference)
     print_summary(display, folder.path, summary)
 
 

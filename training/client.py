@@ -8,8 +8,9 @@ client.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger
 from chatfed.secagg import client as secagg
 from chatfed.secagg.encoding import FixedPoint
-from chatfed.secagg.messages import Floors, MalformedMessage, Parameters
+from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
-from training.durable import erase, read_if_there, write_atomically
+from training.durable import alone, erase, read_if_there, write_atomically
 from training.recipe import Recipe
-from training.session import Session, Step, model_hash, round_context
+from training.session import Session, Step, model_hash, round_context, round_name
 
 Learn = Callable[[FloatVector], FloatVector]
 """Global weights float32[d] -> the client's update float32[d], noise included."""
@@ -82,7 +83,8 @@ class Client:
             Step.SURVIVORS: self._unmask,
             Step.COMMITTED: self._forget,
         }
-        return bytes([step]) + answers[step](body, entropy)
+        with alone(self.home / "lock"):  # two messages at once must not learn twice for one charge
+            return bytes([step]) + answers[step](body, entropy)
 
     def _join(self, body: bytes, entropy: Entropy) -> bytes:
         session = Session.from_bytes(body)
@@ -95,6 +97,7 @@ class Client:
         least = threshold(self.recipe, len(session.cohort))
         floors = Floors(threshold=least, survivors=least, ring_bits=self.recipe.secagg.ring_bits)
         state, advert = secagg.advertise(parameters, floors, round_context(session, self.base_digest), place, entropy)
+        write_atomically(self.home / "cohort.bin", _tagged(key, json.dumps(session.cohort).encode()))
         self._save(state.to_bytes(), key)
         return advert
 
@@ -119,12 +122,32 @@ class Client:
     def _unmask(self, body: bytes, entropy: Entropy) -> bytes:
         state, key = self._load()
         answered, message = secagg.unmask(state, body)
+        self._refuse_another_set(key, decode_survivors(body, state.round.session, set(range(1, 1 + self._cohort_size))))
         self._save(answered.to_bytes(), key)  # "answered" is on disk, and the secrets are not, before the answer leaves
         return message
 
+    def _refuse_another_set(self, key: str, survivors: Iterable[int]) -> None:
+        """Of one update, one sum: a second sum with other survivors would give away by its difference who is in one
+        only."""
+        names = json.loads(_untagged(read_if_there(self.home / "cohort.bin"), key) or b"[]")
+        chosen = json.dumps(sorted(names[i - 1] for i in survivors)).encode()
+        before = _untagged(read_if_there(self.home / "answered.bin"), key)
+        if before is not None and before != chosen:
+            raise Refused(
+                f"{self.name}: answered for other survivors of this round before; it answers for no second set."
+            )
+        write_atomically(self.home / "answered.bin", _tagged(key, chosen))
+
+    @property
+    def _cohort_size(self) -> int:
+        return self.recipe.federation.cohort
+
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
-        erase(self.home / "round.bin")
-        erase(self.home / "update.bin")
+        """Erases what a finished round left; a message about any other round erases nothing."""
+        for name in ("round.bin", "update.bin", "cohort.bin", "answered.bin"):
+            stored = read_if_there(self.home / name)
+            if stored is not None and _split(stored)[0].startswith(round_name(body)):
+                erase(self.home / name)
         return b""
 
     def ledger(self) -> Ledger:
@@ -142,7 +165,7 @@ class Client:
 
     def _key(self, session: Session) -> str:
         """Names one release. Another global model is another release, whatever round the server calls it."""
-        return f"{session.run.hex()}/{session.round}/{model_hash(self.base_digest, session.weights).hex()[:16]}"
+        return f"{round_name(session.name)}{model_hash(self.base_digest, session.weights).hex()[:16]}"
 
     def _refuse_if_spent(self, key: str) -> None:
         """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""

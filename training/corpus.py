@@ -68,6 +68,7 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
     if needs_public:
         if not settings.public and not folder:
             notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
+        _refuse_same_file(settings)
         public = _read(
             settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl"), settings, notes
         )
@@ -97,6 +98,13 @@ def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable
     table = read_dialogues(source, skip_bad_lines=settings.skip_bad_lines)
     _note_skipped(table, source, notes)
     return table
+
+
+def _refuse_same_file(settings: DataSection) -> None:
+    """Private text given as public would be learned without any noise."""
+    private, public = Path(settings.source), Path(settings.public)
+    if settings.public and private.is_file() and public.is_file() and private.read_bytes() == public.read_bytes():
+        raise ChatfedError(f"{public} is the clients' own file: --public must be text that anyone may see.")
 
 
 def _check_path(source: str) -> None:

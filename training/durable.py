@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from chatfed.types import ChatfedError
@@ -39,15 +41,19 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         raise disk_error(path, error) from error
 
 
-def append_line(path: Path, line: str) -> None:
-    """Adds one line to a log file, flushed to disk."""
+@contextlib.contextmanager
+def alone(path: Path, busy: str = "") -> Iterator[None]:
+    """Holds the lock file `path`, waiting for who holds it now; with `busy`, raises ChatfedError(busy) instead of
+    waiting."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise disk_error(path, error) from error
+        fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        yield
+    except BlockingIOError:
+        raise ChatfedError(busy) from None
+    finally:
+        os.close(handle)  # closing lets go of the lock, as the end of a killed process does
 
 
 def read_if_there(path: Path) -> bytes | None:

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from chatfed.audit.report import write_report
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ClientId, IntVector
+from chatfed.types import ChatfedError, ClientId, IntVector
 from training import claims
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
@@ -64,7 +65,6 @@ class Prepared:
     clients: list[ClientId]
     terms: ClientTerms
     held_out: IntVector
-    words: int
 
 
 def federate(
@@ -72,15 +72,19 @@ def federate(
 ) -> dict[str, Any]:
     """Runs or goes on with the run in `folder` to its end and returns its summary. Raises ChatfedError."""
     stored = folder.latest()
-    clock = Clock(dict(stored[1]) if stored else {})
+    clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
     place = Workplace(
         recipe, prepared.terms, prepared.base, folder.state / "private", folder.state / "held-out", folder.homes
     )
     with simulation(place) as clients:
         base_digest, weights, parameters = clients.facts()
-        state = stored[0] if stored else initial_state(weights)
-        metrics = stored[2] if stored else []
+        if stored and stored.base != base_digest:
+            raise ChatfedError(
+                f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
+            )
+        state = stored.state if stored else initial_state(weights)
+        metrics = stored.metrics if stored else []
         with clock.phase("evaluate"):
             before = clients.evaluate(weights, prepared.held_out).result()
         display.say(_opening(prepared, before, parameters, len(weights)))
@@ -99,6 +103,13 @@ def federate(
 def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:
     """Data, base model and tokens, each made now or found from before."""
     cache = Path(recipe.runtime.cache)
+    if (
+        stored := folder.prepared()
+    ) is not None:  # a resumed run keeps its clients and its base, whatever became of the data
+        tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
+        terms = claims.client_terms(recipe, len(tables[0].clients))
+        held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
+        return Prepared(folder, recipe, run, stored, sorted(tables[0].clients), terms, held_out)
     with clock.phase("data"):
         display.say(
             "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
@@ -112,8 +123,10 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display))
     with clock.phase("data"):
         _write_tables(folder, base, corpus)
+        folder.keep_prepared(base)
+    display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
-    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, corpus.words)
+    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out)
 
 
 def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display) -> Path:
@@ -126,10 +139,8 @@ def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display) -> 
 
 def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:
     tokenizer = load_tokenizer(base)
-    if not (folder.state / "private").exists():
-        write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
-    if not (folder.state / "held-out").exists():
-        write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out))
+    write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
+    write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out))
 
 
 def _rounds(
@@ -147,38 +158,50 @@ def _rounds(
     recipe, folder, after = prepared.recipe, prepared.folder, None
     plan = recipe.federation
     if not state.round:
-        folder.checkpoint(state, clock.seconds, metrics)
+        folder.checkpoint(state, clock.seconds, metrics, base_digest)
     else:
-        folder.write_metrics(metrics)
+        claims.check_ledgers(metrics, claims.spent(folder.homes, prepared.clients, prepared.terms))
         display.say(f"Going on after round {state.round}.")
     with display.rounds(plan.rounds, state.round) as bar:
         clients.on_reply = bar.reply
-        while state.round < plan.rounds:
-            started = time.monotonic()
-            clients.dropouts = dropouts(state.round) if dropouts else {}
-            asked = tuple(cohort(prepared.clients, state.round, plan))
-            with clock.phase("federate"):
-                outcome = _one_round(prepared, clients, state, asked, base_digest)
-                state = apply_update(state, outcome.mean, plan)
+        while state.round < plan.rounds or _unmeasured(metrics):
+            if not _unmeasured(metrics):
+                clients.dropouts = dropouts(state.round) if dropouts else {}
+                with clock.phase("federate"):
+                    session, outcome, seconds = _one_round(prepared, clients, state, base_digest)
+                    state = apply_update(state, outcome.mean, plan)
+                    cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
+                    metrics.append(_row(prepared, state, outcome, cost, seconds))
+                    folder.checkpoint(state, clock.seconds, metrics, base_digest)  # at once: a round is never repeated
+                    commit(session, clients)
+                _report_faults(display, clients, outcome)
             with clock.phase("evaluate"):
                 after = clients.evaluate(state.weights, prepared.held_out).result()
-            with clock.phase("federate"):
-                cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
-                metrics.append(_row(prepared, state, asked, outcome, after, cost, time.monotonic() - started))
-                folder.checkpoint(state, clock.seconds, metrics)
-                commit(asked, clients)
+            metrics[-1] |= {"perplexity": after.perplexity, "top1": after.top1, "top3": after.top3}
+            folder.checkpoint(state, clock.seconds, metrics, base_digest)
             bar.finish()
-            _report(display, prepared, clients, outcome, metrics[-1], before)
+            privacy = recipe.privacy
+            display.round_line(
+                metrics[-1], plan.rounds, privacy.budget if privacy.noise != "none" else 0.0, before.perplexity
+            )
+    folder.write_metrics(metrics)
     return state, after
 
 
+def _unmeasured(metrics: list[dict[str, Any]]) -> bool:
+    """Whether the run was stopped between a round's end and its evaluation."""
+    return bool(metrics) and metrics[-1]["perplexity"] is None
+
+
 def _one_round(
-    prepared: Prepared, clients: Simulation, state: ServerState, asked: tuple[ClientId, ...], base_digest: bytes
-) -> Outcome:
-    attempt = secrets.token_bytes(16)
+    prepared: Prepared, clients: Simulation, state: ServerState, base_digest: bytes
+) -> tuple[Session, Outcome, float]:
+    started, attempt = time.monotonic(), secrets.token_bytes(16)
+    asked = tuple(cohort(prepared.clients, state.round, prepared.recipe.federation))
     session = Session(prepared.run, attempt, state.round, prepared.recipe.digest(), asked, state.weights)
     try:
-        return run_round(session, prepared.recipe, base_digest, clients)
+        outcome = run_round(session, prepared.recipe, base_digest, clients)
+        return session, outcome, time.monotonic() - started
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
         raise Stopped(
@@ -187,38 +210,28 @@ def _one_round(
 
 
 def _row(
-    prepared: Prepared,
-    state: ServerState,
-    asked: tuple[ClientId, ...],
-    outcome: Outcome,
-    after: Evaluation,
-    cost: claims.Spent,
-    seconds: float,
+    prepared: Prepared, state: ServerState, outcome: Outcome, cost: claims.Spent, seconds: float
 ) -> dict[str, Any]:
+    """A finished round's line of metrics.jsonl; what held-out dialogues say of it comes later."""
     private = prepared.terms.mechanism is not None
     return {
         "round": state.round,
-        "cohort": len(asked),
+        "cohort": prepared.recipe.federation.cohort,
         "survivors": len(outcome.survivors),
         "dropped": {step.name.lower(): len(who) for step, who in outcome.dropped.items()},
         "epsilon_max": cost.most if private else None,
         "epsilon_mean": cost.mean(len(prepared.clients)) if private else None,
-        "perplexity": after.perplexity,
-        "top1": after.top1,
-        "top3": after.top3,
+        "charges": cost.charges,
+        "perplexity": None,
+        "top1": None,
+        "top3": None,
         "seconds": seconds,
         "bytes_up": outcome.bytes_up,
         "update_norm": float(np.linalg.norm(outcome.mean)),
     }
 
 
-def _report(
-    display: Display, prepared: Prepared, clients: Simulation, outcome: Outcome, row: dict[str, Any], before: Evaluation
-) -> None:
-    privacy = prepared.recipe.privacy
-    display.round_line(
-        row, prepared.recipe.federation.rounds, privacy.budget if privacy.noise != "none" else 0.0, before.perplexity
-    )
+def _report_faults(display: Display, clients: Simulation, outcome: Outcome) -> None:
     for fault in outcome.faults:
         display.say(f"  left out: {fault}")
     for reason in list(clients.refusals.values())[:3]:
@@ -232,7 +245,7 @@ def _opening(prepared: Prepared, before: Evaluation, parameters: int, trainable:
         else "no noise, and so no guarantee"
     )
     return (
-        f"{len(prepared.clients)} clients with {prepared.words:,} words; {parameters:,} parameters, "
+        f"{len(prepared.clients)} clients; {parameters:,} parameters, "
         f"{trainable:,} of them "
         f"trained; {noise}. Before any private dialogue, held-out perplexity is {before.perplexity:.2f} a word."
     )
@@ -257,6 +270,7 @@ def run_with_reference(
     bare_summary = federate(bare, beside, bare_run, display)
     summary["reference"] = bare_summary["after"]
     folder.write_json("summary.json", summary)
+    write_report(folder.path / "report.html", summary, folder.read_json("privacy.json"), folder.read_metrics())
     return summary
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
 from chatfed.model.transformer import load_model
-from chatfed.types import ClientId, FloatVector, IntVector
+from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
 from training.recipe import Recipe
 from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens
@@ -71,6 +71,8 @@ class Learner:
         from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 
         privacy = self.recipe.privacy
+        if weights.shape != self.initial.shape:
+            raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
         load_flat(self.model, weights)
         by_length = dialogues[np.argsort(np.diff(self.private.starts)[dialogues], kind="stable")]  # spares padding
         examples = DialogueExamples(

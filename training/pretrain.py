@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -134,6 +135,7 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
     """One process's part. AdamW with warm-up and cosine decay; `max_seconds` shortens the schedule, smoothly."""
     import torch
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
     torch.set_num_threads(1)
     network, tokenizer = job.build()
@@ -141,7 +143,7 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
     examples = DialogueExamples(table, np.arange(len(table)), job.model.context)
     steps = max(1, math.ceil(settings.epochs * len(table) / settings.batch))
     batches = _batches(table, settings.batch, np.random.default_rng(settings.seed))  # order of public text: no secret
-    optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.95), fused=True)
+    optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
     network.train()
     clock = sums.new_zeros(1)
     started, done, step, tokens = time.monotonic(), 0.0, 0, 0.0

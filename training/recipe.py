@@ -65,7 +65,7 @@ class ModelSection(Section):
     intermediate: int = setting(512, at_least(1))
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
-    trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs over parameter names, or "all"
+    trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -124,7 +124,7 @@ class FederationSection(Section):
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
     server_learning_rate: float = setting(1.0, above(0))
-    server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls evenly, to 1/rounds at the last
+    server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     adam_epsilon: float = setting(1e-8, above(0))

@@ -3,6 +3,7 @@ report."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from chatfed.audit.report import write_report
@@ -47,10 +48,16 @@ def publish(
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
     folder, recipe = prepared.folder, prepared.recipe
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
+    claims.check_ledgers(metrics, cost)
     claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
     with clock.phase("save"):
         _save_models(prepared, state, claim, before, after, facts)
-    privacy = {**claim.to_json(), **_ledger_facts(prepared, cost, metrics)}
+    weights = (folder.path / "model" / "model.safetensors").read_bytes()
+    privacy = {
+        **claim.to_json(),
+        "model_sha256": hashlib.sha256(weights).hexdigest(),
+        **_ledger_facts(prepared, cost, metrics),
+    }
     summary = {
         "before": before.to_json(),
         "after": after.to_json(),
@@ -103,6 +110,7 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
             "threshold": prepared.recipe.secagg.threshold,
             "ring_bits": prepared.recipe.secagg.ring_bits,
             "identities": prepared.recipe.secagg.identities,
-            "holds_against": "an honest-but-curious server and fewer clients than the threshold",
+            "holds_against": "an honest-but-curious server: with those who collude it learns the sum of the "
+            "honest survivors' updates, which are at least the survivors minus the colluders",
         },
     }

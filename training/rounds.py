@@ -65,9 +65,9 @@ def run_round(session: Session, recipe: Recipe, base_digest: bytes, exchange: Ex
     )
 
 
-def commit(cohort: Iterable[ClientId], exchange: Exchange) -> None:
+def commit(session: Session, exchange: Exchange) -> None:
     """Tells the cohort that the round is in the server's checkpoint, so that nobody will ask for its update again."""
-    for _ in exchange(dict.fromkeys(cohort, bytes([Step.COMMITTED]))):
+    for _ in exchange(dict.fromkeys(session.cohort, bytes([Step.COMMITTED]) + session.name)):
         pass
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +17,19 @@ from typing import Any
 import numpy as np
 
 from chatfed.types import ChatfedError
-from training.durable import DiskError, write_atomically
+from training.durable import DiskError, read_if_there, write_atomically
 from training.recipe import Recipe, load_recipe
 from training.server import ServerState
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The server after a finished round."""
+
+    state: ServerState
+    seconds: dict[str, float]
+    metrics: list[dict[str, Any]]
+    base: bytes  # digest of the base model that the weights belong to
 
 
 @dataclass(frozen=True)
@@ -53,16 +64,18 @@ class RunFolder:
             raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
         try:
             run = bytes.fromhex(json.loads((self.state / "run.json").read_text())["run"])
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ChatfedError(
                 f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed."
             ) from None
         return load_recipe(self.path / "recipe.toml"), run
 
-    def checkpoint(self, state: ServerState, seconds: dict[str, float], metrics: list[dict[str, Any]]) -> None:
+    def checkpoint(
+        self, state: ServerState, seconds: dict[str, float], metrics: list[dict[str, Any]], base: bytes
+    ) -> None:
         """All that a resumed run needs of the server, in one file; then the log of rounds, rewritten from it."""
         buffer = io.BytesIO()
-        about = json.dumps({"seconds": seconds, "metrics": metrics})
+        about = json.dumps({"seconds": seconds, "metrics": metrics, "base": base.hex()})
         np.savez(
             buffer,
             round=state.round,
@@ -78,7 +91,7 @@ class RunFolder:
         lines = "".join(json.dumps(row) + "\n" for row in metrics)
         write_atomically(self.metrics, lines.encode(), 0o644)
 
-    def latest(self) -> tuple[ServerState, dict[str, float], list[dict[str, Any]]] | None:
+    def latest(self) -> Checkpoint | None:
         """The last checkpoint, or None before the first."""
         path = self.state / "server.npz"
         if not path.exists():
@@ -87,11 +100,27 @@ class RunFolder:
             with np.load(path) as stored:
                 state = ServerState(int(stored["round"]), stored["weights"], stored["momentum"], stored["variance"])
                 about = json.loads(stored["about"].tobytes())
-        except (OSError, ValueError, KeyError) as error:
+            return Checkpoint(state, about["seconds"], about["metrics"], bytes.fromhex(about["base"]))
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ChatfedError(
                 f"{path} cannot be read ({error}); restore it from a backup or start a new run."
             ) from None
-        return state, about["seconds"], about["metrics"]
+
+    def keep_prepared(self, base: str) -> None:
+        """Says that data and base are ready on disk: a resumed run takes them from here."""
+        write_atomically(self.state / "prepared.json", json.dumps({"base": base}).encode(), 0o644)
+
+    def prepared(self) -> str | None:
+        """The base model of a run whose data is ready, or None."""
+        raw = read_if_there(self.state / "prepared.json")
+        return None if raw is None else str(json.loads(raw)["base"])
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        return content
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         write_atomically(self.path / name, (json.dumps(content, indent=2) + "\n").encode(), 0o644)

@@ -40,6 +40,11 @@ class Session:
     cohort: tuple[ClientId, ...]  # sorted; a participant's number is its place from 1
     weights: FloatVector = field(repr=False)  # float32[d], the trainable part of the global model
 
+    @property
+    def name(self) -> bytes:
+        """Run and round, whatever the attempt: 20 bytes."""
+        return self.run + struct.pack("<I", self.round)
+
     def to_bytes(self) -> bytes:
         head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, len(self.cohort), len(self.weights))
         names = b"".join(struct.pack("<H", len(name.encode())) + name.encode() for name in self.cohort)
@@ -69,6 +74,13 @@ class Session:
         if not np.isfinite(weights).all():
             raise MalformedMessage(0, "session", "weights")
         return cls(run, attempt, round_index, recipe, tuple(names), weights)
+
+
+def round_name(name: bytes) -> str:
+    """Run and round as text, with which a client's keys of releases begin. Raises MalformedMessage."""
+    if len(name) != 20:
+        raise MalformedMessage(0, "committed", "length")
+    return f"{name[:16].hex()}/{int.from_bytes(name[16:], 'little')}/"
 
 
 def round_context(session: Session, base: bytes) -> bytes:

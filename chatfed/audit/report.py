@@ -39,15 +39,16 @@ LABELS = {
     "budget_epsilon": "ε that a client's ledger allows",
     "excludes": "Not covered",
     "sentence": "In one sentence",
+    "model_sha256": "SHA-256 of model.safetensors",
 }
 
 SHOWS = (
     "Perplexity per word says between how many equally likely words the model hesitates: lower is better. It is "
     "measured on held-out dialogues that neither training nor pre-training saw. Top-1 and top-3 are the shares "
     "of words that were the model's first guess, or among its first three.",
-    "ε bounds what the model can give away about one unit: whatever an attacker concludes from the model, taking that "
-    "unit out of the training data changes the odds of the conclusion by a factor of at most e^ε, but for a "
-    "probability of δ. Smaller is stronger.",
+    "ε bounds what the model can give away about one unit: with that unit in the training data or without it, the "
+    "probability of any outcome, such as an attacker's conclusion from the model, changes at most by the factor e^ε, "
+    "plus δ. Smaller is stronger.",
     "The figure for ε is an upper bound from an accountant, for the client that spent most; no other client spent "
     "more.",
 )
@@ -234,9 +235,9 @@ def _guarantee(privacy: Mapping[str, Any]) -> Markup:
         return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy), css="warn")
     unit = _unit(privacy)
     words = (
-        f"Whatever anybody concludes from the model, leaving out one {unit} would have changed the odds of it by a "
-        f"factor of at most e^{above(epsilon)} ≈ {_factor(epsilon)}, but for a probability of "
-        f"{plain(privacy.get('delta'))}. Holds against: {plain(privacy.get('holds_against'))}."
+        f"With any one {unit} or without it, the probability of any outcome of training changes at most by the factor "
+        f"e^{above(epsilon)} ≈ {_factor(epsilon)}, plus {plain(privacy.get('delta'))}. "
+        f"Holds against: {plain(privacy.get('holds_against'))}."
     )
     return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy))
 

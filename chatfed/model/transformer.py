@@ -39,6 +39,7 @@ def build_llama(sizes: Architecture, tokenizer: PreTrainedTokenizerFast, seed: i
         num_attention_heads=sizes.heads,
         intermediate_size=sizes.intermediate,
         max_position_embeddings=sizes.context,
+        initializer_range=0.06,  # near 1 / sqrt(width): with 0.02 narrow attention takes long to wake
         tie_word_embeddings=True,
         attention_bias=True,  # few numbers that learn much: what private training prefers (Bu et al. 2022, DP-BiTFiT)
         mlp_bias=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -140,6 +141,7 @@ def _write_facts(folder: Path) -> None:
         "per_round": spent,
         "clients_charged": 120,
         "noise_multiplier": 0.9,
+        "model_sha256": hashlib.sha256((folder / "model" / "model.safetensors").read_bytes()).hexdigest(),
     }
     scores = {"before": (96.4, 0.311, 0.482), "after": (61.2, 0.382, 0.561), "reference": (48.9, 0.41, 0.602)}
     summary = {name: {"perplexity": p, "top1": a, "top3": b} for name, (p, a, b) in scores.items()} | {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 from html.parser import HTMLParser
@@ -46,6 +48,50 @@ def test_the_reference_beside_the_model_is_found(tmp_path: Path) -> None:
     assert read_run_folder(model).reference == tmp_path / "reference"
 
 
+def claimed(tmp_path: Path, digest: object) -> RunFolder:
+    """Read back: a model of the weights b"ours" and a guarantee that names `digest`."""
+    model = folder(tmp_path, privacy_json=json.dumps(GUARANTEE | ({} if digest is None else {"model_sha256": digest})))
+    (model / "model.safetensors").write_bytes(b"ours")
+    return read_run_folder(model)
+
+
+def test_a_guarantee_that_names_the_served_weights_is_shown(tmp_path: Path) -> None:
+    run = claimed(tmp_path, hashlib.sha256(b"ours").hexdigest())
+    assert run.no_claim == "" and badge(run.privacy, run.no_claim)[0] == "ε = 7.50 per dialogue"
+    assert "The guarantee" in privacy_html(run)
+
+
+@pytest.mark.parametrize(
+    ("digest", "why"),
+    [
+        (hashlib.sha256(b"theirs").hexdigest(), "privacy.json is of another model"),
+        ("", "privacy.json is of another model"),
+        (7, "privacy.json is of another model"),
+        (None, "privacy.json does not say of which model it is"),
+    ],
+)
+def test_a_guarantee_of_another_model_is_no_claim(tmp_path: Path, digest: object, why: str) -> None:
+    run = claimed(tmp_path, digest)
+    assert run.privacy is None and f"<h2>No claim: {why}</h2>" in privacy_html(run)
+    shown = header(run.privacy, run.no_claim)
+    assert "no privacy claim" in shown and f"No claim: {why}." in shown and "7.50" not in shown + privacy_html(run)
+
+
+def test_a_model_without_its_weights_file_takes_no_guarantee(tmp_path: Path) -> None:
+    run = read_run_folder(folder(tmp_path, privacy_json=json.dumps(GUARANTEE | {"model_sha256": "ab"})))
+    assert run.privacy is None and run.no_claim == "privacy.json is of another model"
+
+
+def test_all_that_lies_beside_a_linked_model_is_taken_from_one_folder(tmp_path: Path) -> None:
+    for name in ("one", "other"):
+        (tmp_path / name / "reference").mkdir(parents=True)
+        (tmp_path / name / "reference" / "config.json").write_text("{}")
+    model = folder(tmp_path / "one", summary_json='{"rounds": 3}')
+    (tmp_path / "other" / "model").symlink_to(model)
+    run = read_run_folder(tmp_path / "other" / "model")
+    assert run.summary == {"rounds": 3} and run.reference == tmp_path / "one" / "reference"
+
+
 @pytest.mark.parametrize("text", ["{", "[1]", "nonsense"])
 def test_an_unreadable_guarantee_is_an_error_and_never_no_claim(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunFolderError, match=r"privacy\.json"):
@@ -75,6 +121,11 @@ def test_a_run_without_noise_claims_nothing(privacy: dict) -> None:
 def test_the_attackers_best_guess_is_that_of_the_trade_off_bound() -> None:
     shown = privacy_html(run_with({"epsilon": 1.0986122886681098, "delta": 0.0, "unit": "example"}))  # ln 3
     assert "75 %" in shown and "× 3.00" in shown
+
+
+def test_the_guarantee_in_words_is_a_factor_plus_delta() -> None:
+    shown = privacy_html(run_with(GUARANTEE))
+    assert "changes at most by the factor e<sup>ε</sup> = 1,808, plus δ = 1e-5" in shown and "except" not in shown
 
 
 def test_facts_show_before_after_and_reference() -> None:

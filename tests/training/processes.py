@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64")
+TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
 
 def command(*options: str | Path) -> list[str]:

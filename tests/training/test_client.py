@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -52,8 +53,9 @@ def test_charges_once_for_a_round_that_takes_several_attempts(federation):
 
 def test_charges_each_round_and_keeps_exactly_what_was_planned(federation):
     for round_index in range(3):
-        federation.run(federation.session(round_index))
-        commit(FOUR, federation)
+        session = federation.session(round_index)
+        federation.run(session)
+        commit(session, federation)
     entries = federation.client(A).ledger().entries
     assert [entry.mechanism for entry in entries] == [MECHANISM] * 3
     assert [entry.key.split("/")[1] for entry in entries] == ["0", "1", "2"]
@@ -129,7 +131,7 @@ def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(
 def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(federation):
     session = federation.session()
     federation.run(session)
-    commit(FOUR, federation)
+    commit(session, federation)
     with pytest.raises(Refused, match="erased it"):
         federation.client(A).handle(invitation(federation.session()))
     assert federation.learners[A].calls == 1
@@ -168,8 +170,11 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
     other = dataclasses.replace(session, recipe=a_recipe(cohort=3).digest())
     with pytest.raises(Refused, match="another recipe"):
         federation.client(A).handle(invitation(other))
+    with pytest.raises(Refused, match="recipe.s cohort"):
+        federation.client(A).handle(invitation(dataclasses.replace(session, cohort=(A, B, C))))
     with pytest.raises(Refused, match="other clients only"):
-        federation.client(A).handle(invitation(dataclasses.replace(session, cohort=(B, C, D))))
+        strangers = tuple(sorted((B, C, D, ClientId("stranger"))))
+        federation.client(A).handle(invitation(dataclasses.replace(session, cohort=strangers)))
     assert federation.learners[A].calls == 0
     assert not (federation.home / A / "round.bin").exists()
 
@@ -298,3 +303,31 @@ def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
         path.write_bytes(broken)
         with pytest.raises(ChatfedError):
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
+
+
+def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(federation):
+    federation.run()  # the server has the sum of all four, and is killed before its checkpoint
+    federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's update by its difference
+    with pytest.raises(ChatfedError, match="unmask"):
+        federation.run()
+    assert all("second set" in federation.refusals[name] for name in (A, B, C))
+
+
+def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation):
+    federation.silent = {Step.SHARES: [D]}
+    first = federation.run()
+    assert federation.run().mean.tolist() == first.mean.tolist()
+
+
+def test_committing_another_round_erases_nothing(federation):
+    federation.run(federation.session(1))
+    commit(federation.session(0), federation)
+    assert (federation.home / A / "update.bin").exists()
+
+
+def test_a_client_does_one_thing_at_a_time(federation):
+    """Two invitations at once must not learn twice: the second finds what the first has stored."""
+    invited = invitation(federation.session())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: federation.client(A).handle(invited), range(4)))
+    assert federation.learners[A].calls == 1

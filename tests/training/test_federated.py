@@ -35,7 +35,9 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     place = tmp_path_factory.mktemp("run")
     tiny = [part for each in TINY for part in ("--set", f"model.{each}")]
     speed = settings(runtime__cache=f'"{place / "cache"}"', runtime__workers=1, runtime__evaluation_dialogues=10)
-    given = settings(privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2)
+    given = settings(
+        privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2, privacy__sampling_rate=0.25
+    )
     done = run(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
         *("--public", tiny_data / "public.jsonl", "--rounds", "3", "--cohort", "4", "--out", place / "out"),
@@ -130,7 +132,7 @@ def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
     assert stored is not None
     model, _ = load_model(folder / "model")
     set_trainable(model, ["all"])
-    assert flatten(model).tobytes() == stored[0].weights.tobytes()
+    assert flatten(model).tobytes() == stored.state.weights.tobytes()
 
 
 def test_the_report_stands_alone(finished):
@@ -164,9 +166,7 @@ def charged_in(folder: Path, round_index: int) -> list[Path]:
 def learned_in(folder: Path, round_index: int) -> list[Path]:
     key = f"/{round_index}/".encode()
     return [
-        path.parent
-        for path in (folder / "state" / "clients").glob("*/update.bin")
-        if key in path.read_bytes()[2:60]
+        path.parent for path in (folder / "state" / "clients").glob("*/update.bin") if key in path.read_bytes()[2:60]
     ]
 
 

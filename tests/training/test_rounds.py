@@ -168,11 +168,12 @@ def test_a_stranger_s_answer_and_a_second_answer_change_nothing(tmp_path):
 
 def test_committing_erases_every_update_and_round_state(tmp_path):
     federation = Federation(tmp_path, a_recipe(), FIVE)
-    federation.run()
+    session = federation.session()
+    federation.run(session)
     assert (tmp_path / A / "update.bin").exists()
     federation.gone = set()
-    commit(FIVE, federation)
-    assert sorted(path.name for path in tmp_path.glob("*/*") if not path.name.startswith("ledger")) == []
+    commit(session, federation)
+    assert sorted(path.name for path in tmp_path.glob("*/*") if not path.name.startswith(("ledger", "lock"))) == []
     assert [federation.charges(name) for name in FIVE] == [1] * 5
 
 

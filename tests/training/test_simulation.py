@@ -82,9 +82,7 @@ def test_facts_are_those_of_the_base_model(workers, learner):
     [{}, {Step.SESSION: [A]}, {Step.ADVERTS: [B]}, {Step.SHARES: [ONE]}, {Step.SURVIVORS: [D]}],
     ids=["nobody", "session", "adverts", "shares", "survivors"],
 )
-def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
-    place, workers, learner, tmp_path, silent
-):
+def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(place, workers, learner, tmp_path, silent):
     digest, weights, _ = workers.facts()
     invitation = session(place, weights, len(str(silent)))
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}

@@ -21,8 +21,8 @@ from chatfed.data.helpdesk.style import Style, draw_public_style, draw_style
 from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
 from chatfed.types import ClientId, Span, Turn
 
-PUBLIC_DIALOGUES = 9000
-EVERYDAY_SHARE = 0.55  # of the public dialogues; they are shorter than those with the desk: over a third of the words
+PUBLIC_DIALOGUES = 7600
+EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those with the desk: a fifth of the words
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
 SMALL_TALK_SHARE = 0.03
 FREQUENT = {  # what every help desk hears most: how often, against 1 for others

@@ -1,4 +1,4 @@
-"""Writes the README's table of figures from a run folder: `python -m docs.figures runs/default`.
+"""Writes the README's table of figures from a run folder: `python -m training.figures runs/default`.
 
 Run it on the machine that ran the training: it also writes down which machine that was. Takes every number from
 summary.json, privacy.json and recipe.toml; knows no number of its own.
@@ -33,7 +33,7 @@ ROWS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the table in the README. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m docs.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m training.figures", description=__doc__)
     parser.add_argument("run", type=Path, help="run folder, for example runs/default")
     parser.add_argument("--readme", type=Path, default=README, help="file with the two marks (default: the README)")
     options = parser.parse_args(arguments)
