@@ -59,10 +59,10 @@ class DataSection(Section):
 class ModelSection(Section):
     name: ClassVar[str] = "model"
     base: str = ""  # transformers folder or hub name; "": the small Llama below
-    hidden: int = setting(192, at_least(1))
+    hidden: int = setting(160, at_least(1))
     layers: int = setting(3, at_least(1))
-    heads: int = setting(6, at_least(1))
-    intermediate: int = setting(512, at_least(1))
+    heads: int = setting(5, at_least(1))
+    intermediate: int = setting(432, at_least(1))
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
     trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
@@ -80,10 +80,10 @@ class ModelSection(Section):
 class PretrainSection(Section):
     name: ClassVar[str] = "pretrain"
     epochs: float = setting(1.5, at_least(0))
-    batch: int = setting(8, at_least(1))  # windows
-    learning_rate: float = setting(4e-3, above(0))
+    batch: int = setting(4, at_least(1))  # windows
+    learning_rate: float = setting(2e-3, above(0))
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(125.0, at_least(0))  # 0: no limit
+    max_seconds: float = setting(120.0, at_least(0))  # 0: no limit
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 class Architecture:
     """Sizes of the small Llama."""
 
-    hidden: int = 192
+    hidden: int = 160
     layers: int = 3
-    heads: int = 6
-    intermediate: int = 512
+    heads: int = 5
+    intermediate: int = 432
     context: int = 256  # tokens in one window, in training and in the chat
 
 
