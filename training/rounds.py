@@ -35,7 +35,8 @@ class Outcome:
 
 
 def run_round(session: Session, recipe: Recipe, base_digest: bytes, exchange: Exchange) -> Outcome:
-    """Sessions out, sum of the survivors' updates back. Raises BelowThreshold with nothing unmasked, or BadShares."""
+    """Sessions out, weighted mean of the survivors' updates back. Raises BelowThreshold with nothing unmasked, "
+    "or BadShares."""
     line = _Line(session.cohort, exchange)
     parameters = sum_parameters(recipe, len(session.cohort), len(session.weights))
     opened = secagg.open_round(parameters, round_context(session, base_digest))

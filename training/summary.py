@@ -39,5 +39,5 @@ def _cost(summary: dict[str, Any]) -> str:
     return (
         f"Each dialogue is protected with epsilon {summary['epsilon']:.2f} at delta {summary['delta']:g} (add "
         f"or remove one "
-        "dialogue, PRV accountant, Poisson sampling by the client, noise added by each client: holds against everyone)."
+        "dialogue, PRV accountant, noise added by each client: holds against everyone; conditions in privacy.json)."
     )

@@ -12,7 +12,7 @@ import pytest
 
 from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
-from chatfed.types import ChatfedError, FloatVector
+from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import (
     BASE,
