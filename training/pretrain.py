@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-FORMAT = 2  # raise when this module makes another model from the same inputs
+FORMAT = 3  # raise when this module makes another model from the same inputs
+STEPS_BETWEEN_AVERAGES = 8
 Progress = Callable[[float, str], None]  # (share done, what to say)
 
 CARD = """---
@@ -102,13 +104,13 @@ class Job:
 
 
 def _in_processes(job: Job, workers: int, progress: Progress) -> None:
-    """Data-parallel training: one thread a process, gradients added through shared memory (threads collapse, §7)."""
+    """Data-parallel training: one thread a process, weights averaged through shared memory (threads collapse)."""
     import torch.multiprocessing
 
     context = torch.multiprocessing.get_context("spawn")
     network, _ = job.build()
     size = sum(p.numel() for p in network.parameters())
-    sums = torch.zeros(workers, size + 1).share_memory_()  # each process's gradient, and its count of tokens
+    sums = torch.zeros(workers, size + 1).share_memory_()  # each process's weights, and its share of the time
     said, barrier = context.SimpleQueue(), context.Barrier(workers)
     arguments = [(job, rank, sums, barrier, said) for rank in range(workers)]
     processes = [context.Process(target=_take_part, args=each, daemon=True) for each in arguments]
@@ -132,7 +134,11 @@ def _in_processes(job: Job, workers: int, progress: Progress) -> None:
 
 
 def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: SimpleQueue[tuple[float, str]]) -> None:
-    """One process's part. AdamW with warm-up and cosine decay; `max_seconds` shortens the schedule, smoothly."""
+    """One process's part: AdamW by itself on every n-th batch, weights averaged every few steps (local SGD, Stich
+    2019).
+
+    Warm-up and cosine decay over `epochs`; `max_seconds` shortens the schedule, smoothly.
+    """
     import torch
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -141,72 +147,66 @@ def _take_part(job: Job, rank: int, sums: torch.Tensor, barrier: Barrier, said: 
     network, tokenizer = job.build()
     table, settings = open_tokens(job.tokens), job.pretrain
     examples = DialogueExamples(table, np.arange(len(table)), job.model.context)
-    steps = max(1, math.ceil(settings.epochs * len(table) / settings.batch))
+    steps = max(1, math.ceil(settings.epochs * len(table) / settings.batch / len(sums)))
     batches = _batches(table, settings.batch, np.random.default_rng(settings.seed))  # order of public text: no secret
     optimizer = torch.optim.AdamW(_groups(network), lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
     network.train()
-    clock = sums.new_zeros(1)
-    started, done, step, tokens = time.monotonic(), 0.0, 0, 0.0
-    while done < 1:
-        step += 1
-        done = max(step / steps, float(clock))
+    started, step, used, tokens = time.monotonic(), 0, 0.0, 0.0
+    while step < steps and used < 1:
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(min(done, 1.0))
-        batch = next(batches)
-        loss = _gradient(network, examples, batch[rank :: len(sums)], sums[rank])
-        barrier.wait()
-        total = sums.sum(0)  # every process adds the same numbers in the same order, and so stays the same
-        barrier.wait()
-        _step(network, optimizer, total)
-        tokens += float(total[-1])
-        seconds = time.monotonic() - started
-        clock = _agreed(sums, rank, seconds / settings.max_seconds if settings.max_seconds else 0.0, barrier)
-        if rank == 0 and (step % 10 == 0 or done >= 1):
-            words = f"pre-training on public text: loss {loss:.2f} nats a token, {tokens / seconds:,.0f} tokens/s"
-            said.put((min(done, 1.0), words))
+            group["lr"] = settings.learning_rate * _schedule(min(max(step / steps, used), 1.0))
+        mine = list(islice(batches, len(sums)))[rank]  # all draw the same batches, and each takes its own
+        loss, counted = _step(network, optimizer, examples, mine)
+        step, tokens = step + 1, tokens + counted
+        if step % STEPS_BETWEEN_AVERAGES == 0 or step == steps:
+            seconds = time.monotonic() - started
+            used = _average(
+                network, sums, rank, seconds / settings.max_seconds if settings.max_seconds else 0.0, barrier
+            )
+            if rank == 0:
+                rate = f"{tokens * len(sums) / seconds:,.0f} tokens/s"
+                said.put(
+                    (
+                        min(max(step / steps, used), 1.0),
+                        f"pre-training on public text: loss {loss:.2f} nats a token, {rate}",
+                    )
+                )
     if rank == 0:
         untie_output(network)
         parameters = sum(p.numel() for p in network.parameters())
         save_model(job.folder, network.eval(), tokenizer, CARD.format(tokens=table.tokens, parameters=parameters))
 
 
-def _gradient(network: torch.nn.Module, examples: DialogueExamples, mine: IntVector, out: torch.Tensor) -> float:
-    """Writes the summed gradient of the dialogues `mine`, and their count of tokens, into `out`; returns the mean
-    loss."""
-    network.zero_grad(set_to_none=True)
-    if not len(mine):
-        out.zero_()
-        return 0.0
-    rows, _ = examples.rows(mine)
-    counted = (rows["weights"] > 0).float()
-    loss = next_token_loss(network, {**rows, "weights": counted}).sum()
-    loss.backward()
-    start = 0
-    for parameter in network.parameters():
-        out[start : start + parameter.numel()] = parameter.grad.flatten()  # type: ignore[union-attr]
-        start += parameter.numel()
-    out[-1] = counted.sum()
-    return float(loss.detach() / counted.sum())
-
-
-def _step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, total: torch.Tensor) -> None:
+def _step(
+    network: torch.nn.Module, optimizer: torch.optim.Optimizer, examples: DialogueExamples, mine: IntVector
+) -> tuple[float, float]:
+    """One step on the mean cross-entropy of the dialogues `mine`; returns it, and how many tokens were counted."""
     import torch
 
-    start = 0
-    for parameter in network.parameters():
-        mean = total[start : start + parameter.numel()] / total[-1]
-        parameter.grad = mean.view_as(parameter)
-        start += parameter.numel()
+    rows, _ = examples.rows(mine)
+    counted = (rows["weights"] > 0).float()
+    loss = next_token_loss(network, {**rows, "weights": counted}).sum() / counted.sum()
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
     torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
     optimizer.step()
+    return float(loss.detach()), float(counted.sum())
 
 
-def _agreed(sums: torch.Tensor, rank: int, share: float, barrier: Barrier) -> torch.Tensor:
-    """The largest share of the time used that any process saw: all must end at the same step."""
-    sums[rank, 0] = share
-    barrier.wait()
-    most = sums[:, 0].max().clone()
-    barrier.wait()
+def _average(network: torch.nn.Module, sums: torch.Tensor, rank: int, used: float, barrier: Barrier) -> float:
+    """Sets every process's weights to their mean; returns the largest share of the time that any has used."""
+    import torch
+
+    with torch.no_grad():
+        sums[rank, :-1] = torch.cat([p.flatten() for p in network.parameters()])
+        sums[rank, -1] = used
+        barrier.wait()
+        mean, most = sums[:, :-1].mean(0), float(sums[:, -1].max())  # the same numbers in the same order everywhere
+        barrier.wait()
+        start = 0
+        for parameter in network.parameters():
+            parameter.copy_(mean[start : start + parameter.numel()].view_as(parameter))
+            start += parameter.numel()
     return most
 
 

@@ -79,7 +79,7 @@ class ModelSection(Section):
 @dataclass(frozen=True)
 class PretrainSection(Section):
     name: ClassVar[str] = "pretrain"
-    epochs: float = setting(1.5, at_least(0))
+    epochs: float = setting(3.0, at_least(0))
     batch: int = setting(4, at_least(1))  # windows
     learning_rate: float = setting(2e-3, above(0))
     seed: int = setting(1, SEED)
