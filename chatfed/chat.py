@@ -40,7 +40,7 @@ class Generation:
     """How to draw a reply."""
 
     max_new_tokens: int = 80
-    temperature: float = 0.3  # 0 takes the likeliest token each time
+    temperature: float = 0.0  # 0 takes the likeliest token each time
     top_p: float = 0.9  # smallest set of tokens with this much probability (Holtzman et al. 2020, section 3.1)
     # 1: none; else the logits of tokens in the reply so far are divided by it (Keskar et al. 2019, section 4.1)
     repetition_penalty: float = 1.0

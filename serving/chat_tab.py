@@ -308,7 +308,7 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
 def _settings() -> list[Any]:
     with gr.Accordion("Generation settings", open=False):
         with gr.Row():
-            temperature = gr.Slider(0, 1.5, 0.3, step=0.05, label="Temperature", info="0: always the likeliest word.")
+            temperature = gr.Slider(0, 1.5, 0.0, step=0.05, label="Temperature", info="0: always the likeliest word.")
             top_p = gr.Slider(
                 0.05, 1, 0.9, step=0.05, label="Top-p", info="Draws among the likeliest up to this share."
             )

@@ -184,6 +184,8 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
         runtime__evaluation_dialogues=6,
         privacy__noise_multiplier=NOISE,
         privacy__local_steps=3,
+        privacy__sampling_rate=0.25,
+        model__trainable='["all"]',
         model__context=64,
     )
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
