@@ -92,7 +92,7 @@ def test_fedavg_is_the_weights_plus_rate_times_mean():
     generator = np.random.default_rng(0)
     state = initial_state(generator.normal(size=20).astype(np.float32))
     expected = [float(w) for w in state.weights]
-    settings_ = FederationSection(server_learning_rate=0.7)
+    settings_ = FederationSection(server_learning_rate=0.7, server_schedule="constant")
     for _ in range(5):
         mean = generator.normal(size=20).astype(np.float32)
         state = apply_update(state, mean, settings_)
@@ -106,7 +106,7 @@ def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch():
     import torch
 
     generator = np.random.default_rng(1)
-    settings_ = FederationSection(
+    settings_ = FederationSection(server_schedule="constant", 
         server_optimizer="fedadam", server_learning_rate=0.05, beta1=0.8, beta2=0.95, adam_epsilon=1e-6
     )
     state = initial_state(generator.normal(size=12).astype(np.float32))
