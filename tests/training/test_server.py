@@ -106,8 +106,13 @@ def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch():
     import torch
 
     generator = np.random.default_rng(1)
-    settings_ = FederationSection(server_schedule="constant", 
-        server_optimizer="fedadam", server_learning_rate=0.05, beta1=0.8, beta2=0.95, adam_epsilon=1e-6
+    settings_ = FederationSection(
+        server_schedule="constant",
+        server_optimizer="fedadam",
+        server_learning_rate=0.05,
+        beta1=0.8,
+        beta2=0.95,
+        adam_epsilon=1e-6,
     )
     state = initial_state(generator.normal(size=12).astype(np.float32))
     weights, first, second = [float(w) for w in state.weights], [0.0] * 12, [0.0] * 12
