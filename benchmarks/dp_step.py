@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import Row, interleaved, machine, parser, print_table, write_json
 from chatfed.model.parameters import dimension, flatten, set_trainable
-from chatfed.model.transformer import Architecture, build_llama, quiet, stay_offline
+from chatfed.model.transformer import Architecture, build_llama, quiet, stay_offline, untie_output
 from chatfed.types import FloatVector, IntVector
 from training.recipe import ModelSection, load_recipe
 from training.tokens import next_token_loss
@@ -71,7 +71,9 @@ def build(model: ModelSection) -> torch.nn.Module:
     if len(tokenizer) != model.vocabulary:
         raise SystemExit(f"benchmarks.dp_step: a vocabulary of {len(tokenizer)}, not {model.vocabulary}")
     sizes = Architecture(model.hidden, model.layers, model.heads, model.intermediate, model.context)
-    return build_llama(sizes, tokenizer, seed=1)
+    model = build_llama(sizes, tokenizer, seed=1)
+    untie_output(model)
+    return model
 
 
 def default_dimension() -> int:
