@@ -131,7 +131,7 @@ def private(model: torch.nn.Module, data: FixedRows, steps: int, noise: float, c
     from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 
     rows = len(data)
-    config = DPSGDConfig(clip, noise, 1.0, rows, steps, LEARNING_RATE, rows_at_once=rows)
+    config = DPSGDConfig(clip, noise, 1.0, rows, steps, LEARNING_RATE, dialogues_at_once=rows)
     return lambda: train_private(model, data, next_token_loss, config)
 
 

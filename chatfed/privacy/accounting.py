@@ -18,7 +18,8 @@ from typing import Any
 
 from chatfed.types import ChatfedError
 
-ACCOUNTANT = "PRV (Opacus), upper bound"
+PRV = "PRV (Opacus), upper bound"
+RDP = "Renyi DP (Opacus), upper bound"
 ADJACENCY = "add or remove one"
 
 _PRV_UP_TO = 50.0  # epsilon by RDP above which PRV is not asked
@@ -68,6 +69,19 @@ def compose(mechanisms: Iterable[Mechanism], *, delta: float) -> float:
     >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
     7.84
     """
+    return _answer(mechanisms, delta)[0]
+
+
+def accountant(mechanisms: Iterable[Mechanism], *, delta: float) -> str:
+    """Which accountant's bound `compose` gives for these: PRV, or RDP where PRV is not asked or fails.
+
+    >>> accountant([Mechanism(1.0, 0.01, 1000)], delta=1e-5), accountant([Mechanism(0.5, 1.0, 10)], delta=1e-5)
+    ('PRV (Opacus), upper bound', 'Renyi DP (Opacus), upper bound')
+    """
+    return _answer(mechanisms, delta)[1]
+
+
+def _answer(mechanisms: Iterable[Mechanism], delta: float) -> tuple[float, str]:
     _check_delta(delta)
     steps: dict[tuple[float, float], int] = {}
     for m in mechanisms:
@@ -147,19 +161,24 @@ def _check_delta(delta: float) -> None:
 
 
 @lru_cache(maxsize=4096)
-def _compose(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
-    """`history` holds (noise_multiplier, sampling_rate, steps), no kind twice; 400 equal ledgers ask once."""
+def _compose(history: tuple[tuple[float, float, int], ...], delta: float) -> tuple[float, str]:
+    """Epsilon and whose it is; `history` holds (noise_multiplier, sampling_rate, steps), no kind twice.
+
+    Cached: 400 equal ledgers ask once.
+    """
     if not history:
-        return 0.0
+        return 0.0, PRV
     if any(noise == 0.0 for noise, _, _ in history):
-        return math.inf
+        return math.inf, PRV
     rough = _rdp_epsilon(history, delta)
     if rough > _PRV_UP_TO:
-        return rough
-    return _prv_epsilon(history, delta)
+        return rough, RDP
+    exact = _prv_epsilon(history, delta)
+    return (rough, RDP) if exact is None else (exact, PRV)
 
 
-def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
+def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float | None:
+    """None where PRV has no answer: a delta too small for its grid."""
     from opacus.accountants import PRVAccountant
 
     accountant = PRVAccountant()
@@ -169,8 +188,8 @@ def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) ->
         try:
             found = float(accountant.get_epsilon(delta))
         except (RuntimeError, ValueError, MemoryError):
-            return _rdp_epsilon(history, delta)  # delta too small for its grid: looser, still an upper bound
-    return found if math.isfinite(found) else _rdp_epsilon(history, delta)
+            return None
+    return found if math.isfinite(found) else None
 
 
 def _rdp_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:

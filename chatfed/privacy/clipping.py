@@ -14,7 +14,6 @@ Autograd's own weight gradients are switched off meanwhile: that is what pays fo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -28,6 +27,9 @@ from chatfed.types import ChatfedError
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 """`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
+
+
+_LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
 
 
 class ClippingError(ChatfedError):
@@ -175,10 +177,11 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 def clip_factor(gradient: Tensor, clip_norm: float) -> float:
     """min(1, clip_norm / L2 norm) of one dialogue's gradient, rounded so that the result never exceeds clip_norm.
 
-    A gradient that is not finite gets 0: that dialogue adds nothing, which keeps the sensitivity bound.
+    A gradient that is not finite gets 0, and so does one so long that the factor would lose digits in float32: that
+    dialogue adds nothing, which keeps the sensitivity bound.
     """
     norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
-    if not math.isfinite(norm):
+    if not norm <= clip_norm * _LONGEST:
         return 0.0
     return min(1.0, clip_norm * (1.0 - 1e-6) / norm) if norm > 0.0 else 1.0
 

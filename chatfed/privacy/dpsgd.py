@@ -2,13 +2,17 @@
 
 Steps plug into Opacus: `DialogueOptimizer` is a `DPOptimizer` whose clipping works on dialogues and whose noise comes
 from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge the ledger before calling `train_private`.
+
+Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
+is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
+that is nothing; a server that chooses the weights can make one dialogue decide about many others, and then the
+clipped sum moves by more than `clip_norm`. Alone is also the quickest here on a processor (docs/log.md).
 """
 
 from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,7 +25,7 @@ from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, cli
 from chatfed.privacy.noise import gaussian, poisson_sample, system_random
 from chatfed.types import ChatfedError, Entropy, IntVector
 
-__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "train_private"]
+__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "prove_gradients", "train_private"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class DPSGDConfig:
     expected_batch_size: float  # dialogues; a public constant that the noisy sum is divided by
     steps: int
     learning_rate: float
-    rows_at_once: int = 16  # rows in one forward pass: memory only, no effect on the result
+    dialogues_at_once: int = 1  # more only where no attacker chose the weights: see the module's first lines
+    rows_at_once: int = 16  # rows of one long dialogue in one pass: memory only
 
     def __post_init__(self) -> None:
         wrong = [
@@ -46,6 +51,7 @@ class DPSGDConfig:
                 ("expected_batch_size", 0 < self.expected_batch_size < math.inf),
                 ("steps", self.steps >= 0),
                 ("learning_rate", 0 <= self.learning_rate < math.inf),
+                ("dialogues_at_once", self.dialogues_at_once >= 1),
                 ("rows_at_once", self.rows_at_once >= 1),
             )
             if not good
@@ -87,7 +93,7 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
         self._one = torch.empty_like(self.total)  # one dialogue's gradient at a time
         self._bounds: list[tuple[int, int]] = []
 
-    def run_chunk(self, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int) -> None:
+    def add(self, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int) -> None:
         """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
         rows = bounds[-1][1]
         if len(bounds) == 1 and rows > rows_at_once:  # one long dialogue: its parts add up before the one clip
@@ -176,12 +182,12 @@ def _step(
 ) -> None:
     optimizer.zero_grad()
     picked = poisson_sample(len(examples), config.sampling_rate, entropy)
-    if len(picked):
-        batch, bounds = _by_dialogue(*examples.rows(picked), len(picked))
-        _prove_once(gradients, loss, batch, bounds, config.rows_at_once)
-        for first, group in _chunks(bounds, config.rows_at_once):
-            part = {key: value[first : first + group[-1][1]] for key, value in batch.items()}
-            optimizer.run_chunk(loss, part, group, config.rows_at_once)
+    _prove(gradients, loss, examples, picked)
+    for start in range(0, len(picked), config.dialogues_at_once):
+        group = picked[start : start + config.dialogues_at_once]
+        batch, bounds = _by_dialogue(*examples.rows(group), len(group))
+        if bounds:
+            optimizer.add(loss, batch, bounds, config.rows_at_once)
     optimizer.step()
 
 
@@ -202,46 +208,44 @@ def _by_dialogue(
     return {key: value[order] for key, value in batch.items()}, bounds
 
 
-def _chunks(bounds: list[tuple[int, int]], rows_at_once: int) -> Iterator[tuple[int, list[tuple[int, int]]]]:
-    """(first row, [first, last) relative to it) of runs of whole dialogues that fit rows_at_once (or one alone)."""
-    group: list[tuple[int, int]] = []
-    for first, last in bounds:
-        if group and last - group[0][0] > rows_at_once:
-            yield group[0][0], [(s - group[0][0], e - group[0][0]) for s, e in group]
-            group = []
-        group.append((first, last))
-    if group:
-        yield group[0][0], [(s - group[0][0], e - group[0][0]) for s, e in group]
-
-
 _proved: weakref.WeakKeyDictionary[nn.Module, frozenset[str]] = weakref.WeakKeyDictionary()
 
 
-def _prove_once(
-    gradients: DialogueGradients, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int
-) -> None:
-    """Compares the one-pass gradient of a dialogue with plain autograd, once for a module and its trained parameters.
+def prove_gradients(module: nn.Module, examples: Examples, loss: Loss) -> None:
+    """Compares the one-pass gradient of a dialogue with plain autograd's, on the first two of `examples`, public rows.
 
-    Finds what no hook can see: a weight used as a function's argument, examples mixed inside a forward pass.
+    Finds what no hook can see: a weight used as a function's argument, examples mixed inside a forward pass. Call it
+    once for a module and its trained parameters: `train_private` then need not look at private rows for it, and so
+    cannot stop because of what they are. Raises ClippingError.
     """
+    gradients = DialogueGradients(module)
+    was_training = module.training
+    try:
+        _prove(gradients, loss, examples, np.arange(min(2, len(examples))))
+    finally:
+        gradients.close()
+        module.train(was_training)
+
+
+def _prove(gradients: DialogueGradients, loss: Loss, examples: Examples, picked: IntVector) -> None:
     module, trained = gradients._module, frozenset(gradients.named)
-    pair = [b for b in bounds if b[1] - b[0] <= rows_at_once][:2]
-    if _proved.get(module) == trained or not pair:
+    if _proved.get(module) == trained or not len(picked):
         return
-    rows = [row for first, last in pair for row in range(first, last)]
-    both = {key: value[rows] for key, value in batch.items()}
-    cut = pair[0][1] - pair[0][0]
+    both, bounds = _by_dialogue(*examples.rows(picked[:2]), len(picked[:2]))
+    if not bounds:
+        return
+    rows, cut = bounds[-1][1], bounds[0][1]
     quiet = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules())
     module.train(not quiet)
     try:
-        gradients.backward(loss, both, len(rows))
+        gradients.backward(loss, both, rows)
         fast = gradients.gradient(0, cut, torch.empty(gradients.size, device=gradients.device))
         alone = {key: value[:cut] for key, value in both.items()}
         slow = gradients.loop_gradient(loss, alone, cut, cut, torch.empty_like(fast))
     finally:
         module.train()
     _refuse_difference(gradients, fast, slow)
-    if len(pair) == 2 and bool(torch.isfinite(fast).all()):
+    if len(bounds) == 2 and bool(torch.isfinite(fast).all()):
         _proved[module] = trained
 
 

@@ -11,9 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from chatfed.privacy.clipping import DialogueGradients
-from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.privacy.clipping import DialogueGradients, Loss
+from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, prove_gradients, train_private
 from chatfed.types import ChatfedError, IntVector
 
 from .models import Dialogues, language_loss, llama, square_loss, text
@@ -50,11 +51,12 @@ def test_a_step_is_the_clipped_sum_over_the_expected_batch() -> None:
     assert float((found - expected).norm()) < 1e-5 * float(expected.norm())
 
 
-@pytest.mark.parametrize("rows_at_once", [1, 2, 3, 5, 100])
-def test_rows_at_once_changes_nothing(rows_at_once: int) -> None:
+@pytest.mark.parametrize(("dialogues", "rows"), [(1, 1), (1, 100), (2, 3), (3, 5), (100, 100)])
+def test_how_many_go_through_at_once_changes_nothing_under_honest_weights(dialogues: int, rows: int) -> None:
     model, data = llama(), text([4, 1, 2, 7, 1], shuffle=True)  # one dialogue has more rows than fit at once
-    one = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0, rows_at_once=4))
-    other = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0, rows_at_once=rows_at_once))
+    one = move(model, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0))
+    config = DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 1.0, dialogues_at_once=dialogues, rows_at_once=rows)
+    other = move(model, data, language_loss, config)
     assert float((one - other).norm()) < 1e-5 * float(one.norm())
 
 
@@ -106,20 +108,79 @@ def test_one_more_dialogue_moves_the_sum_by_at_most_the_clip_norm(
     assert difference <= norm * (1 + 1e-6 * (1 + len(counts)))
 
 
-def pre_noise_sum(module: nn.Module, data: Dialogues, config: DPSGDConfig) -> Tensor:
-    """What the optimiser holds just before noise is added."""
-    from chatfed.privacy.dpsgd import DialogueOptimizer, _by_dialogue, _chunks
+class Padded:
+    """Dialogues of one row each, of different lengths: padded to the longest that is asked for together."""
 
-    gradients = DialogueGradients(module)
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def rows(self, indices: IntVector) -> tuple[dict[str, Tensor], Tensor]:
+        lengths = torch.tensor([self.lengths[i] for i in indices])
+        inside = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+        x = torch.stack([inside.float(), (~inside).float()], 2)  # the second coordinate is 1 on padding alone
+        return {"x": x, "weights": inside.float()}, torch.arange(len(lengths))
+
+
+def weighted_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    logits = module(batch["x"])
+    first = torch.zeros(logits.shape[:2], dtype=torch.int64)
+    return (F.cross_entropy(logits.transpose(1, 2), first, reduction="none") * batch["weights"]).sum(1)
+
+
+@pytest.mark.parametrize("short", [4, 15])
+def test_weights_made_by_a_hostile_server_let_no_dialogue_decide_about_another(short: int) -> None:
+    """A weight that overflows on padding only: in a batch, one long dialogue would silence all the short ones."""
+    model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 2, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[1.0, 3e38]]))
+        model[1].weight.copy_(torch.tensor([[1.0], [2.0]]))
+    config = DPSGDConfig(1.0, 0.0, 1.0, 1.0, 1, 1.0)
+    sums = [pre_noise_sum(model, Padded(each), config, weighted_loss) for each in ([3] * short, [3] * short + [9])]
+    assert float((sums[0] - sums[1]).double().norm()) <= 1 + 1e-6 * short
+
+
+@pytest.mark.parametrize("size", [1e20, 1e29, 1e33, 1.3e38, 2e38, 2.7e38, 3e38, 3.2e38])
+def test_a_gradient_however_long_adds_no_more_than_the_clip_norm(size: float) -> None:
+    model = nn.Linear(900, 1)
+    data = Dialogues({"x": torch.full((1, 1, 900), size)}, [1])
+    total = pre_noise_sum(
+        model, data, DPSGDConfig(1.0, 0.0, 1.0, 1.0, 1, 1.0), lambda m, b: m(b["x"]).flatten(1).sum(1)
+    )
+    assert float(total.double().norm()) <= 1.0
+
+
+def test_proved_on_public_rows_no_private_row_is_looked_at_for_it() -> None:
+    model = nn.Linear(2, 2)
+    prove_gradients(model, Padded([3, 5]), weighted_loss)
+    asked: list[int] = []
+
+    class Watched(Padded):
+        def rows(self, indices: IntVector) -> tuple[dict[str, Tensor], Tensor]:
+            asked.append(len(indices))
+            return super().rows(indices)
+
+    train_private(model, Watched([2, 4, 6]), weighted_loss, DPSGDConfig(1.0, 0.0, 1.0, 1.0, 1, 0.1))
+    assert asked == [1, 1, 1]
+
+
+def pre_noise_sum(module: nn.Module, data: Examples, config: DPSGDConfig, loss: Loss = square_loss) -> Tensor:
+    """What the optimiser holds just before noise is added."""
+    held: list[Tensor] = []
+
+    class Kept(DialogueOptimizer):
+        def add_noise(self) -> None:
+            held.append(self.total.clone())
+            super().add_noise()
+
+    gradients = DialogueGradients(copy.deepcopy(module))  # the step moves it
     try:
-        optimizer = DialogueOptimizer(gradients, config, replay(b""))
-        batch, bounds = _by_dialogue(*data.rows(np.arange(len(data))), len(data))
-        for first, group in _chunks(bounds, config.rows_at_once):
-            part = {k: v[first : first + group[-1][1]] for k, v in batch.items()}
-            optimizer.run_chunk(square_loss, part, group, config.rows_at_once)
-        return optimizer.total.clone()
+        _step(Kept(gradients, config, replay(b"")), gradients, data, loss, config, replay(b""))
     finally:
         gradients.close()
+    return held[0]
 
 
 def state_of(module: nn.Module) -> list[object]:
@@ -220,6 +281,7 @@ def test_rows_that_do_not_fit_their_owners_are_refused() -> None:
     [
         {"clip_norm": 0.0}, {"clip_norm": math.inf}, {"noise_multiplier": -1.0}, {"noise_multiplier": math.nan},
         {"sampling_rate": 1.5}, {"expected_batch_size": 0.0}, {"steps": -1}, {"rows_at_once": 0},
+        {"dialogues_at_once": 0},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change: dict[str, float]) -> None:
