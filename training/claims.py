@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatfed.privacy.accounting import ACCOUNTANT, ADJACENCY, Guarantee, Mechanism, calibrate_noise
+from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, calibrate_noise
 from chatfed.privacy.ledger import Budget, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
@@ -100,7 +100,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         delta=privacy.delta,
         unit=UNIT,
         adjacency=ADJACENCY,
-        accountant=ACCOUNTANT,
+        accountant=PRV,
         sampling=sampling,
         noise=privacy.noise,
         holds_against="everyone: the server, the other clients and the users of the model, with or without masking",

@@ -1,16 +1,16 @@
 """A client in a federation: its own terms, ledger and disk around the secure sum's pure steps.
 
 Learns first, then takes part in the secure sum with what it learned; charges its ledger before anything leaves; and
-gives
-a round one update only, so that asking again gets the same numbers and costs nothing. Knows no socket and no other
-client.
+gives a round one update only, so that asking again gets the same numbers and costs nothing. Knows no socket and no
+other client.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable
+import struct
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,8 @@ from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, write_atomically
 from training.recipe import Recipe
 from training.session import Session, Step, model_hash, round_context, round_name
+
+_COUNT = struct.Struct("<I")
 
 Learn = Callable[[FloatVector], FloatVector]
 """Global weights float32[d] -> the client's update float32[d], noise included."""
@@ -97,18 +99,17 @@ class Client:
         least = threshold(self.recipe, len(session.cohort))
         floors = Floors(threshold=least, survivors=least, ring_bits=self.recipe.secagg.ring_bits)
         state, advert = secagg.advertise(parameters, floors, round_context(session, self.base_digest), place, entropy)
-        write_atomically(self.home / "cohort.bin", _tagged(key, json.dumps(session.cohort).encode()))
-        self._save(state.to_bytes(), key)
+        self._save(state, key, session.cohort)
         return advert
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key = self._load()
+        state, key, cohort = self._load()
         shared, message = secagg.share(state, body, entropy)
-        self._save(shared.to_bytes(), key)
+        self._save(shared, key, cohort)
         return message
 
     def _masked_input(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key = self._load()
+        state, key, cohort = self._load()
         update = self._stored_update(key)
         if update is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
@@ -116,21 +117,21 @@ class Client:
         masked, message = secagg.masked_input(state, body, vector)
         if self.terms.mechanism is not None:
             self.ledger().charge(key, self.terms.mechanism)  # on disk before anything that depends on the data leaves
-        self._save(masked.to_bytes(), key)
+        self._save(masked, key, cohort)
         return message
 
     def _unmask(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key = self._load()
+        state, key, cohort = self._load()
         answered, message = secagg.unmask(state, body)
-        self._refuse_another_set(key, decode_survivors(body, state.round.session, set(range(1, 1 + self._cohort_size))))
-        self._save(answered.to_bytes(), key)  # "answered" is on disk, and the secrets are not, before the answer leaves
+        survivors = decode_survivors(body, state.round.session, set(range(1, 1 + len(cohort))))
+        self._refuse_another_set(key, sorted(cohort[i - 1] for i in survivors))
+        self._save(answered, key, cohort)  # "answered" is on disk, and the secrets are not, before the answer leaves
         return message
 
-    def _refuse_another_set(self, key: str, survivors: Iterable[int]) -> None:
+    def _refuse_another_set(self, key: str, survivors: list[ClientId]) -> None:
         """Of one update, one sum: a second sum with other survivors would give away by its difference who is in one
         only."""
-        names = json.loads(_untagged(read_if_there(self.home / "cohort.bin"), key) or b"[]")
-        chosen = json.dumps(sorted(names[i - 1] for i in survivors)).encode()
+        chosen = json.dumps(survivors).encode()
         before = _untagged(read_if_there(self.home / "answered.bin"), key)
         if before is not None and before != chosen:
             raise Refused(
@@ -138,17 +139,22 @@ class Client:
             )
         write_atomically(self.home / "answered.bin", _tagged(key, chosen))
 
-    @property
-    def _cohort_size(self) -> int:
-        return self.recipe.federation.cohort
-
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
-        for name in ("round.bin", "update.bin", "cohort.bin", "answered.bin"):
+        for name in ("round.bin", "update.bin", "answered.bin"):
             stored = read_if_there(self.home / name)
             if stored is not None and _split(stored)[0].startswith(round_name(body)):
+                self._remember_as_finished(_split(stored)[0].partition(" ")[0])
                 erase(self.home / name)
         return b""
+
+    def _finished(self) -> list[str]:
+        return (read_if_there(self.home / "finished") or b"").decode().split()
+
+    def _remember_as_finished(self, key: str) -> None:
+        finished = self._finished()
+        if key not in finished:
+            write_atomically(self.home / "finished", "\n".join([*finished, key]).encode())
 
     def ledger(self) -> Ledger:
         return Ledger.open(self.home / "ledger.json", self.name, self.terms.budget)
@@ -169,35 +175,45 @@ class Client:
 
     def _refuse_if_spent(self, key: str) -> None:
         """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""
-        if self.terms.mechanism is None:
+        mechanism = self.terms.mechanism
+        ledger = None if mechanism is None else self.ledger()
+        if key in self._finished() or (ledger and any(entry.key == key for entry in ledger.entries)):
+            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+        if ledger is None or mechanism is None:
             return
-        ledger = self.ledger()
-        if any(entry.key == key for entry in ledger.entries):
-            raise Refused(
-                f"{self.name}: gave its update for round {key} and erased it; a second one would cost epsilon again."
-            )
-        if not ledger.affords(self.terms.mechanism):
+        if not ledger.affords(mechanism):
             raise BudgetExceeded(
                 f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
                 f"stays out."
             )
 
     def _store_update(self, key: str, update: FloatVector) -> None:
-        write_atomically(self.home / "update.bin", _tagged(key, update.astype("<f4").tobytes()))
+        write_atomically(self.home / "update.bin", _tagged(self._made_by(key), update.astype("<f4").tobytes()))
 
     def _stored_update(self, key: str) -> FloatVector | None:
-        raw = _untagged(read_if_there(self.home / "update.bin"), key)
+        raw = _untagged(read_if_there(self.home / "update.bin"), self._made_by(key))
         return None if raw is None else np.frombuffer(raw, "<f4").astype(np.float32)
 
-    def _save(self, state: bytes, key: str) -> None:
-        write_atomically(self.home / "round.bin", _tagged(key, state))
+    def _made_by(self, key: str) -> str:
+        """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""
+        return f"{key} {self.recipe.digest().hex()} {self.terms.mechanism}"
 
-    def _load(self) -> tuple[secagg.ClientState, str]:
+    def _save(self, state: secagg.ClientState, key: str, cohort: Sequence[ClientId]) -> None:
+        """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
+        names = json.dumps(cohort).encode()
+        write_atomically(self.home / "round.bin", _tagged(key, _COUNT.pack(len(names)) + names + state.to_bytes()))
+
+    def _load(self) -> tuple[secagg.ClientState, str, list[ClientId]]:
         raw = read_if_there(self.home / "round.bin")
         if raw is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
-        key, state = _split(raw)
-        return secagg.restore(state), key
+        try:
+            key, body = _split(raw)
+            at = _COUNT.size + _COUNT.unpack_from(body)[0]
+            cohort = [ClientId(name) for name in json.loads(body[_COUNT.size : at])]
+        except (struct.error, ValueError):
+            raise secagg.DamagedState(f"{self.home / 'round.bin'} is damaged; leave the round") from None
+        return secagg.restore(body[at:]), key, cohort
 
 
 def _clipped(update: FloatVector, recipe: Recipe) -> FloatVector:

@@ -14,11 +14,12 @@ import numpy as np
 
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
+from chatfed.model.tokenizer import WORD_START
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
 from training.recipe import Recipe
-from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens
+from training.tokens import ASSISTANT, DialogueExamples, TokenTable, next_token_loss, open_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -48,6 +49,7 @@ class Learner:
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
         set_trainable(model, recipe.model.trainable)
+        _prove(model, recipe)
         model.to(recipe.runtime.device)
         return cls(
             recipe,
@@ -99,3 +101,16 @@ class Learner:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def _prove(model: PreTrainedModel, recipe: Recipe) -> None:
+    """Refuses a model whose per-dialogue gradients are wrong, on random tokens: no private one decides about it."""
+    from chatfed.privacy.dpsgd import prove_gradients
+
+    generator = np.random.default_rng(1)  # tokens that mean nothing: no secret
+    lengths = (12, 9)
+    ids = generator.integers(0, model.config.vocab_size, sum(lengths)).astype(np.int32)
+    kinds = np.full(len(ids), WORD_START | ASSISTANT, np.uint8)
+    table = TokenTable(ids, kinds, np.cumsum((0, *lengths)), {})
+    examples = DialogueExamples(table, np.arange(len(lengths)), max(lengths), recipe.data.train_on)
+    prove_gradients(model, examples, next_token_loss)

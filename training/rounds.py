@@ -5,11 +5,11 @@ Composes the secure sum with the session around it. Knows no socket, no model an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatfed.secagg import server as secagg
-from chatfed.secagg.messages import MalformedMessage
+from chatfed.secagg.messages import MalformedMessage, ProtocolError
 from chatfed.types import ClientId, FloatVector
 from training.client import codec, sum_parameters
 from training.recipe import Recipe
@@ -34,9 +34,33 @@ class Outcome:
     bytes_up: int  # of all clients together
 
 
-def run_round(session: Session, recipe: Recipe, base_digest: bytes, exchange: Exchange) -> Outcome:
-    """Sessions out, weighted mean of the survivors' updates back. Raises BelowThreshold with nothing unmasked, "
-    "or BadShares."""
+class SurvivorsMissing(ProtocolError):
+    """An attempt at the round was answered, and not all whom it was answered for are back; nothing was asked."""
+
+    def __init__(self, missing: Sequence[ClientId]) -> None:
+        self.missing = tuple(missing)
+        names = ", ".join(self.missing[:3]) + (f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else "")
+        super().__init__(
+            f"clients have answered an earlier attempt at this round, and of those that it was for, {names} "
+            f"{'is' if len(self.missing) == 1 else 'are'} not back; clients answer for one survivor set only, so the "
+            "round waits for them"
+        )
+
+
+def run_round(
+    session: Session,
+    recipe: Recipe,
+    base_digest: bytes,
+    exchange: Exchange,
+    agreed: Sequence[ClientId] | None = None,
+    settle: Callable[[Sequence[ClientId]], None] = lambda survivors: None,
+) -> Outcome:
+    """Sessions out, weighted mean of the survivors' updates back.
+
+    `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
+    at the same round, which clients may have answered: no other set will be answered again. Raises BelowThreshold or
+    SurvivorsMissing with nothing unmasked, or BadShares.
+    """
     line = _Line(session.cohort, exchange)
     parameters = sum_parameters(recipe, len(session.cohort), len(session.weights))
     opened = secagg.open_round(parameters, round_context(session, base_digest))
@@ -48,11 +72,17 @@ def run_round(session: Session, recipe: Recipe, base_digest: bytes, exchange: Ex
     (collecting, envelopes), faults = secagg.leaving_out(secagg.relay_shares, sharing, line.ask(Step.ADVERTS, adverts))
     line.faults += faults
     for sender, message in line.stream(Step.SHARES, envelopes):
+        if agreed is not None and session.cohort[sender - 1] not in agreed:
+            continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
         try:
             collecting = secagg.accept(collecting, sender, message)
         except MalformedMessage as fault:
             line.faults.append(fault)
     unmasking, survivor_sets = secagg.close_inputs(collecting)
+    survivors = [session.cohort[i - 1] for i in sorted(survivor_sets)]
+    if agreed is not None and set(survivors) != set(agreed):
+        raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
+    settle(survivors)
     total, faults = secagg.leaving_out(secagg.finish, unmasking, line.ask(Step.SURVIVORS, survivor_sets))
     line.faults += faults
     mean, weight = codec(recipe, parameters.participants).decode(total.vector)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
 from chatfed.types import ChatfedError, ClientId, FloatVector
@@ -132,7 +133,7 @@ def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(fed
     session = federation.session()
     federation.run(session)
     commit(session, federation)
-    with pytest.raises(Refused, match="erased it"):
+    with pytest.raises(Refused, match="erased it; it gives no second one"):
         federation.client(A).handle(invitation(federation.session()))
     assert federation.learners[A].calls == 1
     assert federation.charges(A) == 1
@@ -331,3 +332,31 @@ def test_a_client_does_one_thing_at_a_time(federation):
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: federation.client(A).handle(invited), range(4)))
     assert federation.learners[A].calls == 1
+
+
+def test_without_noise_too_a_finished_round_gets_no_second_sum(federation):
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    session = federation.session()
+    federation.run(session)
+    commit(session, federation)
+    federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's bare update by its difference
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run()
+    assert all("no second one" in reason for reason in federation.refusals.values())
+
+
+def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):
+    weak = Mechanism(0.5, 0.25, 1)
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.5, mechanism=weak)
+    federation.client(A).handle(invitation(federation.session()))  # learned with little noise, and nothing has left
+    federation.terms = TERMS
+    federation.run()
+    assert federation.learners[A].calls == 2
+    assert [entry.mechanism for entry in federation.client(A).ledger().entries] == [MECHANISM]
+
+
+def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation):
+    federation.run()
+    assert not (federation.home / A / "cohort.bin").exists()
+    stored = (federation.home / A / "answered.bin").read_bytes()
+    assert all(name.encode() in stored for name in FOUR)

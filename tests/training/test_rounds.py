@@ -16,7 +16,7 @@ from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
 from training.client import codec, threshold
-from training.rounds import commit, run_round
+from training.rounds import SurvivorsMissing, commit, run_round
 from training.session import Step
 
 FIVE = names(5)
@@ -173,8 +173,47 @@ def test_committing_erases_every_update_and_round_state(tmp_path):
     assert (tmp_path / A / "update.bin").exists()
     federation.gone = set()
     commit(session, federation)
-    assert sorted(path.name for path in tmp_path.glob("*/*") if not path.name.startswith(("ledger", "lock"))) == []
+    kept = {path.name.split(".")[0] for path in tmp_path.glob("*/*")}
+    assert kept == {"ledger", "lock", "finished"}
     assert [federation.charges(name) for name in FIVE] == [1] * 5
+
+
+def attempt(federation, settled, gone, agreed=None):
+    """One attempt with `gone` silent at SHARES; the survivors it settled on are appended to `settled`."""
+    federation.silent, federation.gone = {Step.SHARES: gone}, set()
+    return run_round(federation.session(), federation.recipe, BASE, federation, agreed, settled.append)
+
+
+def test_after_clients_have_answered_a_later_attempt_sums_the_same_survivors_and_so_can_end(tmp_path):
+    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), []
+    first = attempt(federation, settled, [A])  # and the server is killed before its checkpoint; A comes back
+    again = attempt(federation, settled, [], agreed=settled[0])
+    assert settled == [[B, C, D, E]] * 2
+    assert again.survivors == first.survivors == (B, C, D, E)
+    assert again.mean.tolist() == first.mean.tolist()
+
+
+def test_an_answered_round_waits_for_its_survivors_and_asks_nobody_meanwhile(tmp_path):
+    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), []
+    attempt(federation, settled, [A])
+    federation.wire = []
+    with pytest.raises(SurvivorsMissing) as caught:
+        attempt(federation, settled, [B], agreed=settled[0])
+    assert caught.value.missing == (B,)
+    assert "\n" not in str(caught.value) and B in str(caught.value)
+    assert not [step for step, _, _ in federation.wire if step == Step.SURVIVORS]
+    assert attempt(federation, settled, [], agreed=settled[0]).survivors == (B, C, D, E)
+
+
+def test_survivors_are_settled_before_anybody_is_asked_to_unmask(tmp_path):
+    federation = Federation(tmp_path, a_recipe(ring_bits=16), FIVE)
+
+    def settle(survivors):
+        assert not [step for step, _, _ in federation.wire if step == Step.SURVIVORS]
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError):
+        run_round(federation.session(), federation.recipe, BASE, federation, settle=settle)
 
 
 def test_the_threshold_is_over_half_whatever_the_recipe_says():
