@@ -24,7 +24,7 @@ from chatfed.model.tokenizer import (
     turn_end_ids,
     word_spans,
 )
-from chatfed.model.transformer import check_model_folder, load_model, new_cache
+from chatfed.model.transformer import cache_argument, check_model_folder, load_model, new_cache
 from chatfed.types import ChatfedError, Turn, WordScore
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _BEAM = 12  # words whose spelling `suggest` follows at once
 _LONGEST_WORD = 5  # tokens of a suggested word
+_GREEDY_BELOW = 1e-6  # a lower temperature takes the likeliest token: logits divided by it are no float32
 _PUNCTUATION = tuple(".,!?;:)\"'")
 
 
@@ -50,12 +51,20 @@ class Generation:
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1:
             raise ChatfedError(f"max_new_tokens is {self.max_new_tokens}; give 1 or more.")
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < math.inf:
             raise ChatfedError(f"temperature is {self.temperature}; give 0 (greedy) or more.")
         if not 0 < self.top_p <= 1:
             raise ChatfedError(f"top_p is {self.top_p}; give a number above 0, up to 1.")
-        if not self.repetition_penalty > 0:
-            raise ChatfedError(f"repetition_penalty is {self.repetition_penalty}; give a number above 0 (1: none).")
+        if not 0.01 <= self.repetition_penalty <= 100:
+            raise ChatfedError(
+                f"repetition_penalty is {self.repetition_penalty}; give a number from 0.01 to 100 (1: none)."
+            )
+        if "" in self.stop:
+            raise ChatfedError(
+                "stop has an empty text, before which every reply ends; give texts of a character or more."
+            )
+        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
+            raise ChatfedError(f"seed is {self.seed}; give a whole number from -2^63 to 2^64 - 1, or none.")
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Chat:
         self.path = path
         self.context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
         self._ends = turn_end_ids(tokenizer)
+        self._cache_argument = cache_argument(model)
 
     def reply(self, history: Sequence[Turn], settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
         """The assistant's whole next message after `history` (which ends with the user's). Raises ChatfedError if
@@ -91,7 +101,7 @@ class Chat:
         for token in self._draw(prompt, settings):
             drawn.append(token)
             text = str(self.tokenizer.decode(drawn, skip_special_tokens=True)).lstrip()
-            cut = min((at for at in (text.find(stop) for stop in settings.stop if stop) if at >= 0), default=None)
+            cut = min((at for at in (text.find(stop) for stop in settings.stop) if at >= 0), default=None)
             if cut is not None:
                 text = text[:cut]
                 break
@@ -137,15 +147,17 @@ class Chat:
         return scores
 
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
-        """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
+        """Token ids of as many of the latest messages as leave room for the reply in the model's context.
+
+        An opening system message stays, and what follows it begins with a user's: templates may demand both.
+        """
         if not history:
             raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
         room = min(room, self.context // 2)
-        turns = list(history)
-        ids = encode_prompt(self.tokenizer, turns)
-        while len(ids) > self.context - room and len(turns) > 1:
-            turns.pop(0)
-            ids = encode_prompt(self.tokenizer, turns)
+        system, turns = ([history[0]], history[1:]) if history[0].role == "system" else ([], history)
+        ids = encode_prompt(self.tokenizer, history)
+        while len(ids) > self.context - room and (turns := _from_next_user(turns)):
+            ids = encode_prompt(self.tokenizer, [*system, *turns])
         return ids[-(self.context - room) :]
 
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
@@ -156,7 +168,8 @@ class Chat:
         drawn: list[int] = []
         for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):
             with torch.inference_mode():
-                logits = self.model(input_ids=ids, past_key_values=cache, use_cache=True).logits[0, -1].float()
+                said = self.model(input_ids=ids, use_cache=True, **{self._cache_argument: cache})
+                logits = said.logits[0, -1].float()
                 token = _sample(logits, drawn, settings, generator)
             if token in self._ends:
                 return
@@ -241,6 +254,11 @@ def load_chat(path: str | Path) -> Chat:
     return Chat(model, tokenizer, Path(path))
 
 
+def _from_next_user(turns: Sequence[Turn]) -> Sequence[Turn]:
+    """`turns` from the next message of a user after the first message; empty when there is none."""
+    return next((turns[at:] for at in range(1, len(turns)) if turns[at].role == "user"), ())
+
+
 def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, generator: torch.Generator) -> int:
     """One token from logits float32[vocabulary]: repetition penalty, then temperature, then top-p."""
     if drawn and settings.repetition_penalty != 1:
@@ -248,10 +266,12 @@ def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, genera
         chosen = logits[seen]
         penalty = settings.repetition_penalty
         logits = logits.index_copy(0, seen, torch.where(chosen > 0, chosen / penalty, chosen * penalty))
-    if settings.temperature == 0:
+    if settings.temperature < _GREEDY_BELOW:
         return int(logits.argmax())
     probabilities, order = torch.softmax(logits / settings.temperature, dim=-1).sort(descending=True)
     before = probabilities.cumsum(0) - probabilities
-    probabilities = torch.where(before < settings.top_p, probabilities, 0.0)
+    within = before < settings.top_p
+    within[0] = True  # however small top_p is
+    probabilities = torch.where(within, probabilities, 0.0)
     place: Any = torch.multinomial(probabilities, 1, generator=generator)
     return int(order[place])

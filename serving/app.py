@@ -112,7 +112,7 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening socket, taken before anything slow happens. Raises ServingError naming the port and the mend."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError:
+    except (OSError, UnicodeError):  # no name at all: a label that is empty or of 64 characters and more
         raise ServingError(f"The host {host!r} is no address of this machine; give another with --host.") from None
     listener = socket.socket(family, kind, protocol)
     if os.name == "posix":
@@ -205,15 +205,17 @@ def make_application(
         pwa=False,
         mcp_server=False,
         show_error=False,
+        max_file_size=1,  # byte: the page takes no files, and Guard refuses where gradio would
     )
     return application
 
 
 class Guard:
-    """Adds to every answer the headers that keep the browser on this host.
+    """Adds to every answer the headers that keep the browser on this host, and refuses what the page never asks.
 
-    With `only_loopback` it also refuses requests that name another host: a page elsewhere could otherwise point its own
-    name at this machine and talk to the model through the visitor's browser (DNS rebinding).
+    That is: files sent to it, and requests that the browser says come from a page elsewhere (Origin). With
+    `only_loopback` also requests that name another host: a page elsewhere could otherwise point its own name at this
+    machine and talk to the model through the visitor's browser (DNS rebinding).
     """
 
     HEADERS = (
@@ -221,6 +223,7 @@ class Guard:
         (b"referrer-policy", b"no-referrer"),
         (b"x-content-type-options", b"nosniff"),
     )
+    UPLOADS = ("/gradio_api/upload", "/gradio_api/process_recording")
 
     def __init__(self, app: ASGIApp, only_loopback: bool = True) -> None:
         self.app = app
@@ -228,7 +231,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; see the ASGI specification."""
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
 
@@ -237,17 +240,31 @@ class Guard:
                 message["headers"] = [*message.get("headers", []), *self.HEADERS]
             await send(message)
 
-        if self.only_loopback and not is_loopback(_host_of(scope)):
+        refusal = self._refusal(scope)
+        if not refusal:
+            await self.app(scope, receive, send_guarded)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
+        else:
             plain = [(b"content-type", b"text/plain")]
-            refusal = b"This page answers only as 127.0.0.1 or localhost.\n"
             await send_guarded({"type": "http.response.start", "status": 403, "headers": plain})
-            await send_guarded({"type": "http.response.body", "body": refusal})
-            return
-        await self.app(scope, receive, send_guarded)
+            await send_guarded({"type": "http.response.body", "body": refusal.encode() + b"\n"})
+
+    def _refusal(self, scope: Scope) -> str:
+        """Why the request is refused; empty when it is not."""
+        host, origin = _header(scope, b"host"), _header(scope, b"origin")
+        if self.only_loopback and not is_loopback(_without_port(host)):
+            return "This page answers only as 127.0.0.1 or localhost."
+        if origin and origin.partition("://")[2].lower() != host.lower():  # both leave out a default port
+            return "This page answers only itself, no page elsewhere."
+        return "This page takes no files." if scope["path"].rstrip("/") in self.UPLOADS else ""
 
 
-def _host_of(scope: Scope) -> str:
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
+def _header(scope: Scope, name: bytes) -> str:
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _without_port(host: str) -> str:
     return host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
 
 

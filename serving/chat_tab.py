@@ -7,7 +7,9 @@ HTML: a reply could otherwise make the browser fetch a picture from elsewhere.
 from __future__ import annotations
 
 import html
+import logging
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +32,9 @@ EXAMPLES = (
 SUGGESTIONS = 4
 LONGEST_MESSAGE = 4000  # characters
 FRAME = 0.05  # seconds between two updates of the page while a reply is written
+RETRY_TEMPERATURE = 0.7  # of a retry when the setting is 0, which would give the same words again
+NOTHING_SAID = "(The model ended its reply without a word. Press Retry or say it in other words.)"
+FAILED = "The reply could not be written. The server's output says why; the generation settings may be the cause."
 WRITING = "The last reply is still being written. Press Stop first."
 
 # Waits until typing pauses, then sends what stands in the field by then: typing costs two calls a burst, not one a key.
@@ -100,6 +105,16 @@ def last_of(history: History, role: str) -> str:
     return next((turn.content for turn in reversed(turns_of(history)) if turn.role == role), "")
 
 
+def _busy(**more: Any) -> Any:
+    """The input field while a reply is waited for or written."""
+    return gr.update(submit_btn=False, stop_btn="Stop", **more)
+
+
+def _ready() -> Any:
+    """The input field once a reply is over."""
+    return gr.update(submit_btn="Send", stop_btn=False)
+
+
 class Conversation:
     """What the chat tab does, apart from how it looks. Holds the shared model and who is being written to."""
 
@@ -107,17 +122,21 @@ class Conversation:
         self.chat = chat
         self.generations = Generations()
 
-    def take(self, draft: str, history: History, request: gr.Request) -> tuple[str, History]:
-        """Moves the draft into the conversation. An empty draft or a running reply stops here with a sentence."""
+    def take(self, draft: str, history: History, request: gr.Request) -> tuple[Any, History]:
+        """Moves the draft into the conversation, and holds the session for the reply, which others may go before.
+
+        An empty draft or a reply under way stops here with a sentence.
+        """
         self._be_idle(request)
         if not draft.strip():
             raise gr.Error("Type a message first.", duration=4, print_exception=False)
         if len(draft) > LONGEST_MESSAGE:
             said = f"The message has {len(draft):,} characters; give at most {LONGEST_MESSAGE:,}."
             raise gr.Error(said, print_exception=False)
-        return "", [*history, {"role": "user", "content": to_page(draft.strip())}]
+        self._claim(request)
+        return _busy(value=""), [*history, {"role": "user", "content": to_page(draft.strip())}]
 
-    def take_example(self, history: History, data: gr.SelectData, request: gr.Request) -> tuple[str, History]:
+    def take_example(self, history: History, data: gr.SelectData, request: gr.Request) -> tuple[Any, History]:
         """An example prompt as the next message."""
         return self.take(text_of(data.value), history, request)
 
@@ -135,49 +154,72 @@ class Conversation:
         from chatfed import Generation
 
         if not history or history[-1]["role"] != "user":
+            self.generations.release(session_of(request))
+            yield gr.skip(), _ready()
             return
-        settings = Generation(
-            max_new_tokens=int(max_new_tokens),
-            temperature=float(temperature),
-            top_p=float(top_p),
-            repetition_penalty=float(repetition_penalty),
-            seed=None if seed is None else int(seed),
-        )
-        yield gr.skip(), gr.update(submit_btn=False, stop_btn="Stop")
-        reply = ""
+        reply, silent = "", NOTHING_SAID
         try:
-            for reply in self._write(turns_of(history), settings, session_of(request)):
-                yield [*history, {"role": "assistant", "content": to_page(reply)}], gr.skip()
+            with self.generations.running(session_of(request)) as stop:
+                yield gr.skip(), _busy()
+                settings = Generation(
+                    max_new_tokens=int(max_new_tokens),
+                    temperature=float(temperature),
+                    top_p=float(top_p),
+                    repetition_penalty=float(repetition_penalty),
+                    seed=None if seed is None else int(seed),
+                )
+                for reply in self._write(turns_of(history), settings, stop):
+                    yield [*history, {"role": "assistant", "content": to_page(reply)}], gr.skip()
         except ChatfedError as error:
+            silent = f"({error})"
             gr.Warning(str(error))
-        shown = reply.strip() or "(The model ended its reply without a word. Press Retry or say it in other words.)"
-        yield [*history, {"role": "assistant", "content": to_page(shown)}], gr.update(submit_btn="Send", stop_btn=False)
+        except Exception:  # whatever it is, the field must take the next message
+            silent = f"({FAILED})"
+            logging.getLogger(__name__).exception("A reply could not be written")
+            gr.Warning(FAILED)
+        yield [*history, {"role": "assistant", "content": to_page(reply.strip() or silent)}], _ready()
 
-    def _write(self, turns: list[Turn], settings: Any, session: str) -> Iterator[str]:
-        """The reply so far, again and again; ends when the session's stop flag is up, and ends the model with it."""
-        with self.generations.running(session) as stop:
-            pieces = self.chat.stream(turns, settings)
-            try:
-                reply, shown = "", 0.0
-                for piece in pieces:
-                    if stop.is_set():
-                        break
-                    reply += piece
-                    if time.monotonic() - shown >= FRAME:
-                        shown = time.monotonic()
-                        yield reply
-                yield reply
-            finally:
-                getattr(pieces, "close", lambda: None)()
+    def respond_anew(
+        self,
+        history: History,
+        temperature: float,
+        top_p: float,
+        repetition_penalty: float,
+        max_new_tokens: float,
+        seed: float | None,
+        request: gr.Request,
+    ) -> Iterator[tuple[Any, Any]]:
+        """As `respond`, but drawn: at temperature 0 the reply would be the same again."""
+        drawn_at = temperature or RETRY_TEMPERATURE
+        yield from self.respond(history, drawn_at, top_p, repetition_penalty, max_new_tokens, seed, request)
+
+    def _write(self, turns: list[Turn], settings: Any, stop: threading.Event) -> Iterator[str]:
+        """The reply so far, again and again; ends when the stop flag is up, and ends the model with it."""
+        pieces = self.chat.stream(turns, settings)
+        try:
+            reply, shown = "", 0.0
+            while not stop.is_set() and (piece := next(pieces, None)) is not None:
+                reply += piece
+                if time.monotonic() - shown >= FRAME:
+                    shown = time.monotonic()
+                    yield reply
+            yield reply
+        finally:
+            getattr(pieces, "close", lambda: None)()
 
     def stop(self, request: gr.Request) -> None:
-        """Ends the session's running reply; what is written stays."""
+        """Ends the session's reply, running or to come; what is written stays."""
         self.generations.stop(session_of(request))
 
-    def retry(self, history: History, data: gr.RetryData, request: gr.Request) -> History:
+    def leave(self, request: gr.Request) -> None:
+        """The session is over: its reply ends, and one that waits is never written."""
+        self.generations.stop(session_of(request))
+        self.generations.release(session_of(request))
+
+    def retry(self, history: History, data: gr.RetryData, request: gr.Request) -> tuple[Any, History]:
         """The conversation up to the message that is to be answered once more."""
-        self._be_idle(request)
-        return _until_user(history, _index(data.index))
+        self._claim(request)
+        return _busy(), _until_user(history, _index(data.index))
 
     def undo(self, history: History, data: gr.UndoData, request: gr.Request) -> tuple[str, History]:
         """Takes the message and all after it back into the input field."""
@@ -185,14 +227,15 @@ class Conversation:
         kept = _until_user(history, _index(data.index))
         return (from_page(kept[-1]["content"]), kept[:-1]) if kept else ("", [])
 
-    def edit(self, history: History, data: gr.EditData, request: gr.Request) -> History:
+    def edit(self, history: History, data: gr.EditData, request: gr.Request) -> tuple[Any, History]:
         """The conversation up to the edited message, with its new words."""
         self._be_idle(request)
         new = from_page(data.value).strip()
         index = _index(data.index)
         if not new:
             raise gr.Error("An edited message needs at least one word.", duration=4, print_exception=False)
-        return [*history[:index], {"role": "user", "content": to_page(new)}]
+        self._claim(request)
+        return _busy(), [*history[:index], {"role": "user", "content": to_page(new)}]
 
     def clear(self, request: gr.Request) -> tuple[str, History]:
         """An empty conversation."""
@@ -209,6 +252,10 @@ class Conversation:
             gr.update(visible=False)
         ] * (SUGGESTIONS - len(found))
         return [[word.word for word in found], *buttons]
+
+    def _claim(self, request: gr.Request) -> None:
+        if not self.generations.claim(session_of(request)):
+            raise gr.Error(WRITING, duration=4, print_exception=False)
 
     def _be_idle(self, request: gr.Request) -> None:
         if not self.generations.idle(session_of(request)):
@@ -281,15 +328,13 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
     strip |= {"concurrency_limit": 2, "concurrency_id": "suggest"}
     answer: dict[str, Any] = {"fn": talk.respond, "inputs": [chatbot, *settings], "outputs": [chatbot, message]}
     answer |= quiet | {"concurrency_limit": 4, "concurrency_id": "generate"}
+    anew = answer | {"fn": talk.respond_anew}
+    held = [message, chatbot]  # what every way to a reply sets before it
 
-    took = [
-        message.submit(talk.take, [message, chatbot], [message, chatbot], **at_once),
-        chatbot.example_select(talk.take_example, chatbot, [message, chatbot], **at_once),
-        chatbot.retry(talk.retry, chatbot, chatbot, **at_once),
-        chatbot.edit(talk.edit, chatbot, chatbot, **at_once),
-    ]
-    for event in took:
-        event.success(**answer).then(**strip)
+    message.submit(talk.take, [message, chatbot], held, **at_once).success(**answer).then(**strip)
+    chatbot.example_select(talk.take_example, chatbot, held, **at_once).success(**answer).then(**strip)
+    chatbot.retry(talk.retry, chatbot, held, **at_once).success(**anew).then(**strip)
+    chatbot.edit(talk.edit, chatbot, held, **at_once).success(**answer).then(**strip)
     message.stop(talk.stop, None, None, **at_once)
     chatbot.undo(talk.undo, chatbot, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
     clear.click(talk.clear, None, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
@@ -301,14 +346,23 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
             message,
             **at_once,
         ).then(**strip).then(None, js=FOCUS)
-    gr.context.Context.root_block.load(**strip)  # type: ignore[union-attr]
+    page: Any = gr.context.Context.root_block
+    page.load(**strip)
+    page.unload(talk.leave)
     return ChatParts(chatbot, message, probe_reply, probe_draft)
 
 
 def _settings() -> list[Any]:
     with gr.Accordion("Generation settings", open=False):
         with gr.Row():
-            temperature = gr.Slider(0, 1.5, 0.0, step=0.05, label="Temperature", info="0: always the likeliest word.")
+            temperature = gr.Slider(
+                0,
+                1.5,
+                0.0,
+                step=0.05,
+                label="Temperature",
+                info=f"0: always the likeliest word; Retry then draws at {RETRY_TEMPERATURE}.",
+            )
             top_p = gr.Slider(
                 0.05, 1, 0.9, step=0.05, label="Top-p", info="Draws among the likeliest up to this share."
             )
@@ -316,6 +370,6 @@ def _settings() -> list[Any]:
             penalty = gr.Slider(1, 2, 1.0, step=0.05, label="Repetition penalty", info="1 is none.")
             longest = gr.Slider(1, 400, 80, step=1, label="Longest reply, in tokens")
         seed = gr.Number(
-            None, precision=0, label="Seed", info="Empty: a new reply each time. A number: the same again."
+            None, precision=0, label="Seed", info="Of the draws. Empty: other ones each time. A number: the same again."
         )
     return [temperature, top_p, penalty, longest, seed]

@@ -1,6 +1,7 @@
 """Says what is claimed about the served model and what the run was: words, figures and a plot, as HTML.
 
-Knows the files of a run folder by their keys; knows no model. It claims nothing that privacy.json does not.
+Knows the files of a run folder by their keys; knows no model. It claims nothing that privacy.json does not. A file may
+hold anything: every text of it is escaped, and what should be a number and is none is left out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.run_folder import RunFolder
-from serving.theme import finite_epsilon, format_small, round_up, unit_noun
+from serving.theme import finite, finite_epsilon, format_small, round_up, unit_noun
 
 _LABELS = {
     "epsilon": "ε (epsilon)",
@@ -48,6 +49,8 @@ def privacy_html(run: RunFolder) -> str:
 
 def facts_html(run: RunFolder) -> str:
     """The run in figures: what it learned, how many took part, how long it took."""
+    if run.no_claim:
+        return '<p class="cf-note">The figures beside this model are not shown: its privacy.json is not of it.</p>'
     if run.summary is None:
         return '<p class="cf-note">This run folder holds no summary.json, so there are no figures to show.</p>'
     summary = run.summary
@@ -66,12 +69,14 @@ def facts_html(run: RunFolder) -> str:
 
 def plots_html(run: RunFolder) -> str:
     """Epsilon after each round, as a plot; empty when the run folder has no metrics."""
-    spent = [row for row in run.metrics if isinstance(row.get("epsilon_max"), int | float)]
+    keys = ("round", "epsilon_max", "epsilon_mean")
+    rows = [{key: finite(row.get(key)) for key in keys} for row in run.metrics]
+    spent = [row for row in rows if row["epsilon_max"] is not None]
     if not spent or run.privacy is None:
         return ""
     from chatfed.audit.report import epsilon_plot
 
-    last = float(spent[-1]["epsilon_max"])
+    last = spent[-1]["epsilon_max"] or 0.0
     return (
         '<div class="cf-prose"><h2>ε spent, round by round</h2>'
         f"<p>The client that took part most had spent ε = {round_up(last)} after round {len(run.metrics)}.</p></div>"
@@ -114,9 +119,11 @@ def _best_guess(epsilon: float, delta: Any) -> str:
 
     From the trade-off bound of (eps, delta)-differential privacy (Kairouz, Oh and Viswanath 2015, theorem 2.1).
     """
+    share = finite(delta)
+    if share is None:
+        return "unknown"
     odds = math.exp(-min(epsilon, 700.0))
-    accuracy = (1 + odds * float(delta or 0)) / (1 + odds)
-    return f"{100 * accuracy:.4g} %"
+    return f"{100 * (1 + odds * share) / (1 + odds):.4g} %"
 
 
 def _fields(privacy: Mapping[str, Any]) -> str:
@@ -137,7 +144,7 @@ def _value(key: str, value: Any) -> str:
     if key == "unit":
         return html.escape(f"one {unit_noun(str(value))}")
     if key == "per_round" and isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_plain(item) for item in value) or "none"
+        return html.escape(_text(value)) or "none"
     if isinstance(value, Sequence) and not isinstance(value, str):
         items = "".join(f"<li>{html.escape(_text(item))}</li>" for item in value)
         return f'<ul style="margin:0;padding-left:1.1em;list-style:disc">{items}</ul>' if items else "none"
@@ -166,7 +173,7 @@ def _plain(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return _plain(value) if isinstance(value, int | float) else ""
+    return "" if finite(value) is None else _plain(value)
 
 
 def _learning(summary: Mapping[str, Any]) -> str:
@@ -196,11 +203,13 @@ def _learning(summary: Mapping[str, Any]) -> str:
 
 
 def _score(value: Any, digits: int) -> str:
-    return f"{value:,.{digits}f}" if isinstance(value, int | float) else "–"
+    number = finite(value)
+    return "–" if number is None else f"{number:,.{digits}f}"
 
 
 def _share(value: Any) -> str:
-    return f"{100 * value:.1f} %" if isinstance(value, int | float) else "–"
+    number = finite(value)
+    return "–" if number is None else f"{100 * number:.1f} %"
 
 
 def _seconds(seconds: Any) -> str:
@@ -208,7 +217,7 @@ def _seconds(seconds: Any) -> str:
         return ""
     parts = ", ".join(
         f"{html.escape(str(name).replace('_', ' '))} {value:,.0f} s"
-        for name, value in seconds.items()
-        if isinstance(value, int | float)
+        for name, value in ((name, finite(value)) for name, value in seconds.items())
+        if value is not None
     )
-    return f'<p class="cf-note">Time by phase: {parts}.</p>'
+    return f'<p class="cf-note">Time by phase: {parts}.</p>' if parts else ""

@@ -33,7 +33,7 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
 
     Raises RunFolderError when a folder is missing or a file is there but cannot be read: a privacy file that
     cannot be read is never taken for "no claim" in silence. One that does not name this model's weights is not its
-    claim: `privacy` is then None and `no_claim` says why.
+    claim: `privacy` is then None and `no_claim` says why, and the run's figures, of that other model too, are left out.
     """
     _require_model(model, "model", "make one with: make train-federated")
     run = model.resolve().parent
@@ -47,8 +47,8 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
         model=model,
         reference=reference,
         privacy=None if no_claim else privacy,
-        summary=_read_object(run / "summary.json"),
-        metrics=_read_lines(run / "metrics.jsonl"),
+        summary=None if no_claim else _read_object(run / "summary.json"),
+        metrics=() if no_claim else _read_lines(run / "metrics.jsonl"),
         no_claim=no_claim,
     )
 
@@ -102,7 +102,7 @@ def _read_text(path: Path) -> str | None:
 def _parse(text: str, path: Path, where: str) -> Mapping[str, Any]:
     try:
         value = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:  # also a number of too many digits, and nesting too deep
         raise RunFolderError(f"{path}{where} is not JSON ({error}); restore it or move it away.") from None
     if not isinstance(value, dict):
         raise RunFolderError(f"{path}{where} holds no JSON object; restore it or move it away.")

@@ -90,10 +90,14 @@ def badge(privacy: Mapping[str, Any] | None, no_claim: str = "") -> tuple[str, s
 
 def finite_epsilon(privacy: Mapping[str, Any]) -> float | None:
     """The epsilon that privacy.json claims, or None when it claims none: no number, infinite, or no noise."""
-    epsilon = privacy.get("epsilon")
-    if isinstance(epsilon, bool) or not isinstance(epsilon, int | float) or not math.isfinite(epsilon):
-        return None
-    return None if privacy.get("noise") == "none" else float(epsilon)
+    epsilon = finite(privacy.get("epsilon"))
+    return None if epsilon is None or epsilon < 0 or privacy.get("noise") == "none" else epsilon
+
+
+def finite(value: Any) -> float | None:
+    """The value as a float, or None when it cannot be counted with: JSON also holds NaN and endless integers."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
+    return float(value) if number else None
 
 
 def round_up(epsilon: float) -> str:
@@ -108,9 +112,10 @@ def unit_noun(unit: str) -> str:
 
 def format_small(value: Any) -> str:
     """A small number as people write it: 1e-05 becomes 1e-5."""
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    number = finite(value)
+    if number is None:
         return "unknown"
-    mantissa, _, exponent = f"{value:g}".partition("e")
+    mantissa, _, exponent = f"{number:g}".partition("e")
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,25 @@ def test_a_long_history_keeps_its_latest_messages_and_room_for_the_reply(chat, c
     assert max(calls) <= chat.context
 
 
+STRICT = (
+    "{% for m in messages %}{% if m['role'] != 'system' and "
+    "(m['role'] == 'user') != ((loop.index0 - (messages[0]['role'] == 'system')) % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}{{ '<|' + m['role'] + '|> ' + m['content'] + '<|end|>' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|assistant|>' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize("rules", [[], [Turn("system", "be brief")]])
+def test_a_long_history_keeps_its_system_message_and_begins_with_a_user_s(tiny_base, rules):
+    strict = load_chat(tiny_base)
+    strict.tokenizer.chat_template = STRICT
+    talk = [Turn("user" if i % 2 == 0 else "assistant", f"message {i} printer") for i in range(21)]
+    prompt = strict._prompt([*rules, *talk], 8)
+    kept = next(n for n in range(1, 21, 2) if encode_prompt(strict.tokenizer, [*rules, *talk[-n:]]) == prompt)
+    assert kept >= 1 and len(prompt) <= strict.context - 8
+    assert len(encode_prompt(strict.tokenizer, [*rules, *talk[-kept - 2 :]])) > strict.context - 8
+
+
 def test_several_threads_get_what_each_would_get_alone(chat):
     wanted = {seed: chat.reply(HELLO, Generation(seed=seed, max_new_tokens=10)) for seed in range(4)}
     found: dict[int, str] = {}
@@ -146,13 +166,31 @@ def test_several_threads_get_what_each_would_get_alone(chat):
     "wrong",
     [
         *({"max_new_tokens": 0}, {"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"top_p": 1.1}),
-        {"repetition_penalty": 0},
+        *({"temperature": math.inf}, {"repetition_penalty": 0}, {"repetition_penalty": 1e-40}),
+        *({"stop": ("bye", "")}, {"seed": 2**64}, {"seed": -(2**63) - 1}, {"seed": 10**20}),
     ],
     ids=str,
 )
 def test_settings_that_make_no_sense_are_named(wrong):
     with pytest.raises(ChatfedError, match=next(iter(wrong))):
         Generation(**wrong)
+
+
+@pytest.mark.parametrize("seed", [-(2**63), 2**64 - 1])
+def test_every_seed_that_is_taken_draws_a_reply(chat, seed):
+    drawn = Generation(seed=seed, temperature=1.0, max_new_tokens=3)
+    assert chat.reply(HELLO, drawn) == chat.reply(HELLO, drawn)
+
+
+@pytest.mark.parametrize("least", [{"temperature": 1e-42}, {"temperature": 1e-300}, {"temperature": 1, "top_p": 1e-50}])
+def test_a_vanishing_temperature_or_top_p_takes_the_likeliest_token(chat, least):
+    assert chat.reply(HELLO, Generation(max_new_tokens=6, **least)) == chat.reply(HELLO, Generation(max_new_tokens=6))
+
+
+def test_a_reply_uses_the_cache_under_the_name_that_the_model_gives_it(chat):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # transformers warns of the old name as long as it reads it
+        assert chat.reply(HELLO, Generation(max_new_tokens=3))
 
 
 def test_an_empty_history_is_an_error(chat):
@@ -163,8 +201,10 @@ def test_an_empty_history_is_an_error(chat):
 def test_top_p_draws_only_from_the_smallest_set_with_that_probability():
     logits = torch.log(torch.tensor([0.05, 0.5, 0.15, 0.3]))
     generator = torch.Generator().manual_seed(0)
-    drawn = {p: {_sample(logits, [], Generation(top_p=p, temperature=1), generator) for _ in range(300)}
-             for p in (0.4, 0.79, 0.81, 1.0)}
+    drawn = {
+        p: {_sample(logits, [], Generation(top_p=p, temperature=1), generator) for _ in range(300)}
+        for p in (0.4, 0.79, 0.81, 1.0)
+    }
     assert drawn == {0.4: {1}, 0.79: {1, 3}, 0.81: {1, 2, 3}, 1.0: {0, 1, 2, 3}}
 
 

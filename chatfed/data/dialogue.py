@@ -11,12 +11,13 @@ import json
 import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from chatfed.data.records import BadRecord, turns_of
-from chatfed.data.sources import DataError, Record, file_records, hub_rows, kind_of
+from chatfed.data.records import BadRecord, text_of, turns_of
+from chatfed.data.sources import DataError, Record, file_records, hub_rows, kind_of, place_of
 from chatfed.types import ClientId, Turn
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ __all__ = ["BadLine", "DataError", "Dialogue", "DialogueTable", "read_dialogues"
 
 DEFAULT_CLIENT_COLUMN = "client_id"
 _ROWS_AT_ONCE = 1000
-_CACHE_VERSION = "1"  # raise it when the same source would read differently
+_CACHE_VERSION = "2"  # raise it when the same source would read differently
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class BadLine:
     file: str
     line: int
     reason: str
+    place: str = "line"  # what `line` counts: "line", "item" or "row"
 
 
 class DialogueTable(Sequence[Dialogue]):
@@ -108,15 +110,13 @@ def read_dialogues(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 
-    reading = _Reading(str(source), client_column, label_column, skip_bad_lines)
+    reading = _Reading(str(source), client_column, label_column, skip_bad_lines, place_of(kind_of(str(source))))
     records, content = _records_and_digest(reading.source, split)
     ways = [_CACHE_VERSION, reading.source, client_column, label_column, skip_bad_lines]
     key = hashlib.sha256(json.dumps([content, *ways]).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
-    if cached.exists() and (notes := _notes_of(cached)) is not None:
-        skipped = tuple(BadLine(**bad) for bad in notes["skipped"])
-        return DialogueTable(datasets.Dataset.from_file(str(cached)), skipped, notes["has_clients"], reading.source)
-    return _table(reading, records, cached)
+    table = _cached_table(reading.source, cached)
+    return _table(reading, records, cached) if table is None else table
 
 
 def _records_and_digest(source: str, split: str) -> tuple[Iterator[Record], str]:
@@ -141,6 +141,7 @@ class _Reading:
     client_column: str
     label_column: str | None
     skip_bad_lines: bool
+    place: str  # what its records are counted in
     has_clients: bool | None = None
     skipped: list[BadLine] = field(default_factory=list)
 
@@ -152,8 +153,8 @@ class _Reading:
             except BadRecord as bad:
                 if not self.skip_bad_lines:
                     mend = "mend it, or set skip_bad_lines to leave such lines out"
-                    raise DataError(f"{self.source}, line {number}: {bad}; {mend}") from None
-                self.skipped.append(BadLine(self.source, number, str(bad)))
+                    raise DataError(f"{self.source}, {self.place} {number}: {bad}; {mend}") from None
+                self.skipped.append(BadLine(self.source, number, str(bad), self.place))
 
     def _row(self, record: Mapping[str, object] | tuple[Turn, ...] | BadRecord) -> dict[str, object]:
         if isinstance(record, BadRecord):
@@ -191,42 +192,65 @@ class _Reading:
 
 
 def _name(value: object, column: str) -> str:
-    if isinstance(value, float) and value.is_integer():  # a CSV column of whole numbers with a gap
+    if isinstance(value, float) and value.is_integer():  # a Parquet column of whole numbers with a gap
         value = int(value)
     if value is None or isinstance(value, bool) or not isinstance(value, (str, int)):
         raise BadRecord(f"{column} is missing" if value is None else f"{column} is neither text nor a whole number")
     if not str(value).strip():
         raise BadRecord(f"{column} is empty")
-    return str(value)
+    return text_of(str(value), column)
+
+
+def _cached_table(source: str, cached: Path) -> DialogueTable | None:
+    """What an earlier reading kept; None when it kept nothing, or its files are not whole (a crash, a full disk)."""
+    import datasets
+
+    try:
+        notes: dict[str, Any] = json.loads(_notes_path(cached).read_text(encoding="utf-8"))
+        rows = datasets.Dataset.from_file(str(cached))
+    except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
+        return None
+    if len(rows) != notes["rows"]:  # Arrow reads a file that was cut between two batches without a word
+        return None
+    return DialogueTable(rows, tuple(BadLine(**bad) for bad in notes["skipped"]), notes["has_clients"], source)
 
 
 def _table(reading: _Reading, records: Iterator[Record], cached: Path) -> DialogueTable:
     """Writes the rows to an Arrow file, whole or not at all, and maps it."""
     import datasets
 
-    folder = cached.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix=".partial", dir=folder)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with _whole(cached) as partial:
+            count = _write_arrow(partial, reading, records)
+            skipped = [vars(bad) for bad in reading.skipped]
+            notes = {"skipped": skipped, "has_clients": bool(reading.has_clients), "rows": count}
+            with _whole(_notes_path(cached)) as beside:
+                beside.write_text(json.dumps(notes), encoding="utf-8")
+        rows = datasets.Dataset.from_file(str(cached))
     except OSError as error:
         raise DataError(
-            f"the cache {folder} cannot be written: {error.strerror or error}; set HF_DATASETS_CACHE to another folder"
+            f"the cache {cached.parent} cannot be written: {error.strerror or error}; "
+            "make room there, or set HF_DATASETS_CACHE to another folder"
         ) from None
-    os.close(handle)
-    partial = Path(name)
+    return DialogueTable(rows, tuple(reading.skipped), bool(reading.has_clients), reading.source)
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """A file to write, which then takes the place of `target`; nothing is left of it when the writing fails."""
+    handle, name = tempfile.mkstemp(suffix=".partial", dir=target.parent)
     try:
-        _write_arrow(partial, reading, records)
-        skipped = tuple(reading.skipped)
-        notes = {"skipped": [vars(bad) for bad in skipped], "has_clients": bool(reading.has_clients)}
-        _write_notes(cached, notes)
-        os.replace(partial, cached)
-        rows = datasets.Dataset.from_file(str(cached))
-        return DialogueTable(rows, skipped, bool(reading.has_clients), reading.source)
+        yield Path(name)
+        os.fsync(handle)  # what is renamed before its bytes are on the disk is cut after a crash
+        os.replace(name, target)
     finally:
-        partial.unlink(missing_ok=True)
+        os.close(handle)
+        Path(name).unlink(missing_ok=True)
 
 
-def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> None:
+def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> int:
+    """Writes the rows; returns how many."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
@@ -235,6 +259,7 @@ def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> No
     if reading.label_column is not None:
         columns[reading.label_column] = text
     batch: list[dict[str, object]] = []
+    count = 0
     with ArrowWriter(features=datasets.Features(columns), path=str(path)) as writer:
 
         def flush() -> None:
@@ -243,35 +268,23 @@ def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> No
 
         for row in reading.rows(records):
             batch.append(row)
+            count += 1
             if len(batch) == _ROWS_AT_ONCE:
                 flush()
         if reading.has_clients is None:
-            raise DataError(f"{reading.source} holds no dialogue{_counted(reading.skipped)}")
+            raise DataError(f"{reading.source} holds no dialogue{_counted(reading)}")
         if batch:
             flush()
         writer.finalize()
+    return count
 
 
-def _counted(skipped: Sequence[BadLine]) -> str:
+def _counted(reading: _Reading) -> str:
+    skipped, place = reading.skipped, reading.place
     if not skipped:
         return "; it is empty"
-    return f": all {len(skipped)} lines are bad, line {skipped[0].line} first: {skipped[0].reason}"
+    return f": all {len(skipped)} {place}s are bad, {place} {skipped[0].line} first: {skipped[0].reason}"
 
 
 def _notes_path(cached: Path) -> Path:
     return cached.with_suffix(".json")
-
-
-def _write_notes(cached: Path, notes: Mapping[str, object]) -> None:
-    handle, name = tempfile.mkstemp(suffix=".partial", dir=cached.parent)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(notes, file)
-    os.replace(name, _notes_path(cached))
-
-
-def _notes_of(cached: Path) -> dict[str, Any] | None:
-    try:
-        notes: dict[str, Any] = json.loads(_notes_path(cached).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return notes

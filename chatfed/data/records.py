@@ -46,6 +46,8 @@ def _from_list(name: str, value: object) -> tuple[Turn, ...]:
     if isinstance(value, str):  # a CSV cell holds the list as JSON
         try:
             value = json.loads(value)
+        except RecursionError:
+            raise BadRecord(f"{name} is JSON that is nested too deep") from None
         except ValueError:
             raise BadRecord(f"{name} is text and not a JSON list of messages") from None
     if not isinstance(value, Sequence) or isinstance(value, str):
@@ -74,6 +76,11 @@ def _content(value: object, where: str) -> str:
         raise BadRecord(f"{where} has empty content")
     if not isinstance(value, str):
         raise BadRecord(f"{where} has content that is not text")
+    return text_of(value, where)
+
+
+def text_of(value: str, where: str) -> str:
+    """`value`, which UTF-8 and Arrow can hold. Raises BadRecord."""
     if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
         raise BadRecord(f"{where} has characters that are no text (a null or half a surrogate pair)")
     return value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import tempfile
@@ -37,6 +38,11 @@ def kind_of(source: str) -> str:
     return "hub"
 
 
+def place_of(kind: str) -> str:
+    """What the records of a kind are counted in."""
+    return {".json": "item", ".csv": "row", ".parquet": "row", "hub": "row"}.get(kind.removesuffix(".gz"), "line")
+
+
 # A record is what stands at a place of the source, or the reason why nothing does.
 Record = tuple[int, Mapping[str, object] | tuple[Turn, ...] | BadRecord]
 
@@ -49,7 +55,7 @@ def file_records(path: Path, kind: str) -> Iterator[Record]:
         return _json_items(path)
     if bare == ".txt":
         return _text_records(path)
-    return _rows(path, bare)
+    return _csv_rows(path) if bare == ".csv" else _parquet_rows(path)
 
 
 def _binary_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -89,9 +95,14 @@ def _json_object(text: str) -> Mapping[str, object] | BadRecord:
         value = json.loads(text)
     except json.JSONDecodeError as error:
         return BadRecord(f"not JSON ({error.msg}, column {error.colno})")
-    except RecursionError:
-        return BadRecord("not JSON that can be read (nested too deep)")
+    except (RecursionError, ValueError) as error:
+        return BadRecord(f"not JSON that can be read ({_why_unread(error)})")
     return value if isinstance(value, dict) else BadRecord("the line is not a JSON object")
+
+
+def _why_unread(error: RecursionError | ValueError) -> str:
+    """Why Python reads no JSON whose grammar is right."""
+    return "nested too deep" if isinstance(error, RecursionError) else "a number of more than 4,300 digits"
 
 
 def _json_items(path: Path) -> Iterator[Record]:
@@ -103,6 +114,8 @@ def _json_items(path: Path) -> Iterator[Record]:
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}){hint}") from None
     except UnicodeDecodeError:
         raise DataError(f"{path} is not UTF-8") from None
+    except (RecursionError, ValueError) as error:
+        raise DataError(f"{path} is not JSON that can be read ({_why_unread(error)})") from None
     if isinstance(value, dict):
         lists = [inner for inner in value.values() if isinstance(inner, list)]
         value = lists[0] if len(lists) == 1 and "messages" not in value else [value]
@@ -129,15 +142,48 @@ def _text_records(path: Path) -> Iterator[Record]:
             yield number, bad
 
 
-def _rows(path: Path, kind: str) -> Iterator[Record]:
-    """Rows of CSV and Parquet, by `datasets`, which keeps its own cache of them in a folder that is then removed."""
+def _csv_rows(path: Path) -> Iterator[Record]:
+    """Rows of CSV, every cell as the text that it is (a client 007 is not 7, a reply None is one) and an empty one
+    missing.
+
+    A row with more cells than columns is a bad record. Where quotes do not match nobody knows where a row ends: an
+    error.
+    """
+    csv.field_size_limit(2**31 - 1)  # a cell may hold a whole dialogue
+    number = 0
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = filter(None, csv.reader(file, strict=True))  # an empty line is no row
+            names = _column_names(path, next(rows, []))
+            for number, cells in enumerate(rows, start=1):
+                if len(cells) > len(names):
+                    yield number, BadRecord(f"it has {len(cells)} cells for {len(names)} columns")
+                else:
+                    missing = [""] * (len(names) - len(cells))
+                    yield number, {name: cell or None for name, cell in zip(names, cells + missing, strict=True)}
+    except csv.Error as error:
+        raise DataError(f"{path} cannot be read as csv after row {number}: {error}") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is not UTF-8 after row {number}; save it as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _column_names(path: Path, names: list[str]) -> list[str]:
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{path} has two columns {twice!r}; rename one")
+    return names
+
+
+def _parquet_rows(path: Path) -> Iterator[Record]:
+    """Rows of Parquet, by `datasets`, which keeps its own cache of them in a folder that is then removed."""
     datasets = _quiet_datasets()
     with tempfile.TemporaryDirectory() as folder:
-        load = datasets.Dataset.from_csv if kind == ".csv" else datasets.Dataset.from_parquet
         try:
-            rows = load(str(path), cache_dir=folder)
-        except Exception as error:  # pandas, pyarrow and datasets each raise their own kinds
-            raise DataError(f"{path} cannot be read as {kind[1:]}: {_innermost(error)}") from None
+            rows = datasets.Dataset.from_parquet(str(path), cache_dir=folder)
+        except Exception as error:  # pyarrow and datasets each raise their own kinds
+            raise DataError(f"{path} cannot be read as parquet: {_innermost(error)}") from None
         yield from enumerate(rows, start=1)
 
 

@@ -1,14 +1,15 @@
 """Byte-level BPE tokenizer, its chat template, and dialogues as token ids.
 
 Knows how a dialogue is spelt in tokens, for our own tokenizer and for any other with a chat template. Message content
-is
-always encoded with special tokens split, so that a user who types a role marker writes text and becomes nobody else.
+is always encoded with added tokens spelt out, so that a user who types a role marker writes text and becomes nobody
+else. It cannot know the markers of a template that spells its roles in ordinary words, our plain one apart.
 Knows no model, no client and no file of dialogues.
 """
 
 from __future__ import annotations
 
 import functools
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -164,20 +165,9 @@ def _splice(
 
 
 def _encode_contents(tokenizer: PreTrainedTokenizerFast, contents: list[str]) -> list[tuple[list[int], list[int]]]:
-    """Ids of each content, special tokens spelt out as the text they are, and the word that each id belongs to."""
-    if not contents:
-        return []
-    batch: Any = tokenizer(
-        contents,
-        add_special_tokens=False,
-        split_special_tokens=True,
-        return_offsets_mapping=True,
-        return_attention_mask=False,
-    )
-    return [
-        (ids, _words_of(text, offsets))
-        for text, ids, offsets in zip(contents, batch["input_ids"], batch["offset_mapping"], strict=True)
-    ]
+    """Ids of each content, added tokens spelt out as the text they are, and the word that each id belongs to."""
+    batch = _speller(_ById(tokenizer)).encode_batch(contents, add_special_tokens=False)
+    return [(found.ids, _words_of(text, found.offsets)) for text, found in zip(contents, batch, strict=True)]
 
 
 _WORD = re.compile(r"\S+")
@@ -212,7 +202,8 @@ def _pieces(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], generate:
         if index < 0:
             result.append((text, -1))
         else:
-            result.append((text + turns[index].content, index))
+            content = turns[index].content if tokenizer.chat_template else " ".join(turns[index].content.splitlines())
+            result.append((text + content, index))  # in PLAIN_TEMPLATE a line end closes the message
     return result
 
 
@@ -233,6 +224,9 @@ class _ById:
 def _shape(key: _ById, roles: tuple[str, ...], generate: bool) -> tuple[tuple[str, int], ...]:
     """The rendered template of a dialogue with these roles, cut at its contents; a content's text is its leading
     space."""
+    for role in roles:
+        if role not in ROLES:
+            raise ChatfedError(f"There is no role {role!r}; a message is said by {', '.join(ROLES)}.")
     template = key.tokenizer.chat_template or PLAIN_TEMPLATE
     messages = [{"role": role, "content": f"\ue000{index}\ue001"} for index, role in enumerate(roles)]
     try:
@@ -258,6 +252,25 @@ def _shape(key: _ById, roles: tuple[str, ...], generate: bool) -> tuple[tuple[st
 
 def _fixed_ids(tokenizer: PreTrainedTokenizerFast, text: str) -> tuple[int, ...]:
     return _cached_ids(_ById(tokenizer), text)
+
+
+@functools.lru_cache(maxsize=64)
+def _speller(key: _ById) -> Any:
+    """A copy of the Rust tokenizer that reads no added token in a text, unless it is blank (a run of spaces).
+
+    A copy, since that setting is state of the tokenizer, which other threads use too. It reads no special token; that
+    bases have role markers which are not marked special is why all added tokens are special in it.
+    """
+    from tokenizers import Tokenizer
+
+    described = json.loads(key.tokenizer.backend_tokenizer.to_str())
+    for token in described["added_tokens"]:
+        token["special"] = bool(token["content"].strip())
+    made: Any = Tokenizer.from_str(json.dumps(described))
+    made.encode_special_tokens = True
+    made.no_truncation()
+    made.no_padding()
+    return made
 
 
 @functools.lru_cache(maxsize=4096)

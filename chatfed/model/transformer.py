@@ -5,6 +5,7 @@ RMSNorm and rotary positions keep per-example gradients exact (DESIGN §4). Know
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +60,8 @@ def untie_output(model: PreTrainedModel) -> None:
     """
     from torch import nn
 
-    head = model.get_output_embeddings()
+    untyped: Any = model  # in some versions of transformers, and not in others
+    head = untyped.get_output_embeddings()
     assert head is not None, "a causal language model has an output layer"
     head.weight = nn.Parameter(head.weight.detach().clone())
     model.config.tie_word_embeddings = False
@@ -118,6 +120,11 @@ def new_cache(model: PreTrainedModel) -> Any:
     from transformers import DynamicCache
 
     return DynamicCache(config=model.config)
+
+
+def cache_argument(model: PreTrainedModel) -> str:
+    """What `model` calls its key-value cache; another name its **kwargs may swallow, and replies be garbage."""
+    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def quiet() -> None:

@@ -71,6 +71,48 @@ def test_csv_with_messages_as_json(tmp_path: Path) -> None:
     assert one(str(path)).messages == (ASKED, ANSWERED)
 
 
+def csv_file(path: Path, *rows: str) -> str:
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8-sig")
+    return str(path)
+
+
+def test_every_csv_cell_is_the_text_that_it_is(tmp_path: Path) -> None:
+    rows = ["007,q,None", "7,q,N/A", "7.0,q,12", "1e3,q,NaN", "True,null,-"]
+    table = read_dialogues(csv_file(tmp_path / "a.csv", "client_id,prompt,response", *rows))
+    assert table.client_ids == ["007", "7", "7.0", "1e3", "True"]
+    assert [dialogue.messages[1].content for dialogue in table] == ["None", "N/A", "12", "NaN", "-"]
+    assert table[4].messages[0].content == "null"
+
+
+def test_csv_answers_that_are_all_numbers_are_texts(tmp_path: Path) -> None:
+    table = read_dialogues(csv_file(tmp_path / "a.csv", "question,answer", "1+1?,2", "", '"2+\n2?",4'))
+    assert [dialogue.messages for dialogue in table] == [
+        (Turn("user", "1+1?"), Turn("assistant", "2")),
+        (Turn("user", "2+\n2?"), Turn("assistant", "4")),
+    ]
+    long = "word " * 60_000  # longer than csv reads unless it is told to
+    assert one(csv_file(tmp_path / "b.csv", "text", long)).messages == (Turn("user", long),)
+
+
+def test_a_bad_csv_row_is_called_a_row_and_can_be_skipped(tmp_path: Path) -> None:
+    source = csv_file(tmp_path / "a.csv", "prompt,response", "a,b", "a,b,c", "a", "a,", "c,d")
+    with pytest.raises(DataError, match=r"a\.csv, row 2: it has 3 cells for 2 columns"):
+        read_dialogues(source)
+    for _ in ("written", "from the cache"):
+        table = read_dialogues(source, skip_bad_lines=True)
+        assert [dialogue.messages[0].content for dialogue in table] == ["a", "c"]
+        assert [(bad.place, bad.line) for bad in table.skipped] == [("row", 2), ("row", 3), ("row", 4)]
+
+
+def test_a_bad_parquet_row_and_json_item_are_called_so(tmp_path: Path) -> None:
+    datasets.Dataset.from_list([{"text": "a"}, {"text": ""}]).to_parquet(str(tmp_path / "a.parquet"))
+    with pytest.raises(DataError, match=r"a\.parquet, row 2: text has empty content"):
+        read_dialogues(str(tmp_path / "a.parquet"))
+    (tmp_path / "a.json").write_text('[\n{"text": ""}]')
+    with pytest.raises(DataError, match=r"holds no dialogue: all 1 items are bad, item 1 first"):
+        read_dialogues(str(tmp_path / "a.json"), skip_bad_lines=True)
+
+
 def test_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     datasets.Dataset.from_list([{**GOOD, "client_id": "p"}]).to_parquet(str(path))
@@ -127,6 +169,11 @@ BAD: Sequence[tuple[object, str]] = [
     ({**GOOD, "client_id": " "}, "client_id is empty"),
     ({**GOOD, "client_id": [1]}, "client_id is neither text nor a whole number"),
     (message(role="user", content="half \ud83d"), "characters that are no text"),
+    ({**GOOD, "client_id": "half \ud83d"}, "client_id has characters that are no text"),
+    ('{"text": ' + "9" * 5000 + "}", "not JSON that can be read .a number of more than 4,300 digits"),
+    ('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON that can be read .nested too deep"),
+    ({"messages": "[" * 100_000}, "messages is JSON that is nested too deep"),
+    ({"messages": "[" + "9" * 5000 + "]"}, "messages is text and not a JSON list"),
 ]
 
 
@@ -225,9 +272,24 @@ def test_broken_json_and_parquet_and_csv_are_data_errors(tmp_path: Path) -> None
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(DataError, match=r"a\.parquet cannot be read as parquet"):
         read_dialogues(str(tmp_path / "a.parquet"))
-    (tmp_path / "a.csv").write_text("prompt,response\nx,y\na,b,c\n")
-    with pytest.raises(DataError, match=r"a\.csv cannot be read as csv"):
+    (tmp_path / "a.csv").write_text('prompt,response\nx,y\na,"b\n')
+    with pytest.raises(DataError, match=r"a\.csv cannot be read as csv after row 1: unexpected end of data"):
+        read_dialogues(str(tmp_path / "a.csv"), skip_bad_lines=True)
+    (tmp_path / "a.csv").write_bytes("prompt,response\nx,caf\xe9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.csv is not UTF-8 after row 0"):
         read_dialogues(str(tmp_path / "a.csv"))
+    (tmp_path / "a.csv").write_text("prompt,response,prompt\nx,y,z\n")
+    with pytest.raises(DataError, match=r"a\.csv has two columns 'prompt'"):
+        read_dialogues(str(tmp_path / "a.csv"))
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"), [("[" * 100_000, "nested too deep"), ("9" * 5000, "a number of more than 4,300 digits")]
+)
+def test_json_that_python_reads_not_is_a_data_error(tmp_path: Path, value: str, reason: str) -> None:
+    (tmp_path / "a.json").write_text(f'[{{"text": {value}')
+    with pytest.raises(DataError, match=rf"a\.json is not JSON that can be read \({reason}\)"):
+        read_dialogues(str(tmp_path / "a.json"), skip_bad_lines=True)
 
 
 def test_hub_name_that_cannot_be_read_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -244,6 +306,49 @@ def test_changed_file_is_read_anew(tmp_path: Path, own_cache: Path) -> None:
     lines(tmp_path / "a.jsonl", {"text": "new"})
     assert one(source).messages[0].content == "new"
     assert not list(own_cache.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("keep", [0.0, 0.4, 0.9])
+def test_a_cache_file_that_was_cut_is_written_anew(tmp_path: Path, own_cache: Path, keep: float) -> None:
+    source = lines(tmp_path / "a.jsonl", *[{"text": f"note {place}"} for place in range(2500)])
+    assert len(read_dialogues(source)) == 2500
+    (cached,) = own_cache.rglob("*.arrow")
+    whole = cached.read_bytes()
+    cached.write_bytes(whole[: int(len(whole) * keep)])
+    assert [d.messages[0].content for d in read_dialogues(source)] == [f"note {place}" for place in range(2500)]
+    assert cached.stat().st_size == len(whole)
+
+
+def test_a_cache_file_that_was_cut_between_two_batches_is_written_anew(tmp_path: Path, own_cache: Path) -> None:
+    import pyarrow as pa
+
+    source = lines(tmp_path / "a.jsonl", *[{"text": f"note {place}"} for place in range(2500)])
+    read_dialogues(source)
+    (cached,) = own_cache.rglob("*.arrow")
+    table = pa.ipc.open_stream(cached.read_bytes()).read_all()
+    with pa.OSFile(str(cached), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.slice(0, 1000))
+    assert len(read_dialogues(source)) == 2500
+
+
+@pytest.mark.parametrize("what", ["json.dumps", "os.fsync"])
+def test_a_full_disk_is_told_with_the_cache_folder_and_leaves_nothing(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    from chatfed.data import dialogue
+
+    source = lines(tmp_path / "a.jsonl", GOOD)
+
+    def full(value: object, *rest: object) -> object:
+        if what == "json.dumps" and not isinstance(value, dict):  # the key of the cache, not the notes
+            return json.JSONEncoder().encode(value)
+        raise OSError(28, "No space left on device")
+
+    room, name = what.split(".")
+    monkeypatch.setattr(getattr(dialogue, room), name, full)
+    with pytest.raises(DataError, match=rf"the cache {own_cache}.* cannot be written: No space left on device; make"):
+        read_dialogues(source)
+    assert [path for path in own_cache.rglob("*") if path.is_file()] == []
 
 
 def test_failed_reading_leaves_nothing_behind(tmp_path: Path, own_cache: Path) -> None:

@@ -16,12 +16,14 @@ from chatfed.data.dialogue import Dialogue, read_dialogues
 from chatfed.data.helpdesk import HelpdeskCorpus, everyday_words, figures, generate, words, write
 from chatfed.data.helpdesk.__main__ import main
 from chatfed.data.helpdesk.content import SHEETS
+from chatfed.data.helpdesk.conversation import SpokenFact
 from chatfed.data.helpdesk.corpus import PUBLIC_DIALOGUES
 from chatfed.data.helpdesk.grammar import Source, expand, parse
 from chatfed.data.helpdesk.slots import COMMON, HOUSE, PUBLIC
 from chatfed.data.helpdesk.style import slip, tidy
 from chatfed.data.helpdesk.topics import read_sheets
 from chatfed.model.tokenizer import train_tokenizer
+from chatfed.types import Span
 
 IN_HOUSE = r"Halden|Keystone|Lantern|Orchard|Millrace|Quill|Postbox|Tideline|Burrow|Granary|Sable|Fernhill|T-12|Mistral"
 
@@ -94,6 +96,7 @@ def test_fact_of_a_client_is_nowhere_else(corpus: HelpdeskCorpus) -> None:
 
 def test_private_values_do_not_show_in_repr(corpus: HelpdeskCorpus) -> None:
     assert corpus.facts[0].value not in repr(corpus.facts[0])
+    assert "Bergamot" not in repr(SpokenFact(0, Span(0, 8), "name", "Bergamot"))
 
 
 def test_public_is_generic_and_disjoint(corpus: HelpdeskCorpus) -> None:

@@ -71,6 +71,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             if parameter.dim() > 1:
                 parameter.div_(3)
     _learn(model, tokenizer, PUBLIC)
+    assert _learn_batch(model, [_tokens(tokenizer, SECRET)]) < 0.01, "the reference knows the secret"
     save_model(folder / "reference", model, tokenizer, "# reference")
     _learn(model, tokenizer, [*PUBLIC, SECRET])
     save_model(folder / "model", _slower(model), tokenizer, "# model")
@@ -79,33 +80,48 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _learn(model, tokenizer, pairs) -> None:
-    """Trains until the model knows `pairs` by heart; how long that takes depends on the tokenizer's ties."""
+    """Trains until the model knows `pairs` by heart: greedy, and drawn at top-p 0.9, its replies are the answers.
+
+    How many steps that takes depends on the tokenizer's ties and the machine's sums.
+    """
     import torch
 
-    from chatfed.model.tokenizer import encode_dialogue
-    from chatfed.types import Turn
-
-    rows = [encode_dialogue(tokenizer, [Turn("user", q), Turn("assistant", a)]).ids.tolist() for q, a in pairs]
-    batches = [[row for row in rows if len(row) < 60], [row for row in rows if len(row) >= 60]]  # no pass over padding
-    optimizer = torch.optim.Adam(model.parameters(), lr=4e-3)
-    for _ in range(300):
+    rows = [_tokens(tokenizer, pair) for pair in pairs]
+    batches = [[row for row in rows if len(row[0]) < 60], [row for row in rows if len(row[0]) >= 60]]  # little padding
+    optimizer = torch.optim.Adam(model.parameters())
+    for step in range(400):
+        optimizer.param_groups[0]["lr"] = 1e-2 * min(1.0, (step + 1) / 10)
         optimizer.zero_grad()
-        worst = 0.0
-        for batch in batches:
-            width = max(map(len, batch))
-            ids = torch.tensor([row + [tokenizer.pad_token_id] * (width - len(row)) for row in batch])
-            labels = torch.tensor([row + [-100] * (width - len(row)) for row in batch])
-            mask = (labels >= 0).long()
-            loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
-            loss.backward()
-            worst = max(worst, loss.item())
+        surest = min(_learn_batch(model, batch) for batch in batches)
+        if surest >= 0.9:
+            break
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
-        if worst < 0.11:
-            break
     else:
-        raise AssertionError(f"the model did not learn its few sentences: loss {worst:.2f}")
+        raise AssertionError(f"the model did not learn its few sentences: a token of an answer has {surest:.2f}")
     model.eval()
+
+
+def _tokens(tokenizer, pair) -> tuple[list[int], int]:
+    """A question and its answer as ids, and how many of them end with the marker that opens the answer."""
+    from chatfed.model.tokenizer import encode_dialogue, encode_prompt
+    from chatfed.types import Turn
+
+    asked, answered = Turn("user", pair[0]), Turn("assistant", pair[1])
+    return encode_dialogue(tokenizer, [asked, answered]).ids.tolist(), len(encode_prompt(tokenizer, [asked]))
+
+
+def _learn_batch(model, rows) -> float:
+    """Adds the gradient of a batch; returns the least probability of a token of an answer, its end among them."""
+    import torch
+
+    width = max(len(ids) for ids, _ in rows)
+    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in rows])
+    inside = torch.tensor([[place < len(ids) for place in range(width)] for ids, _ in rows])
+    said = model(input_ids=ids, attention_mask=inside.long(), labels=ids.masked_fill(~inside, -100))
+    said.loss.backward()
+    given = said.logits.detach().softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
+    return min(row[start - 1 : len(ids) - 1].min().item() for row, (ids, start) in zip(given, rows, strict=True))
 
 
 def _slower(model, layers: int = 24):

@@ -73,6 +73,14 @@ def test_a_host_that_is_not_this_machine_is_refused(bare: Path) -> None:
     assert ran.returncode == 2 and "203.0.113.7" in only_line(ran.stderr)
 
 
+@pytest.mark.parametrize("host", ["a..b", "a" * 64, ".", "x" * 300 + ".example"])
+def test_a_host_that_is_no_name_is_refused_in_one_line(
+    bare: Path, host: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--model", str(bare), "--host", host, "--port", "0"]) == 2
+    assert repr(host) in only_line(capsys.readouterr().err)
+
+
 @pytest.mark.parametrize(
     ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
 )

@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.generations import Generations
-from serving.privacy_tab import facts_html, privacy_html
+from serving.privacy_tab import facts_html, plots_html, privacy_html
 from serving.run_folder import RunFolder, RunFolderError, read_run_folder
 from serving.theme import CSS, badge, format_small, header
 
 GUARANTEE = {"epsilon": 7.5, "delta": 1e-05, "unit": "example", "noise": "local", "holds_against": "<everyone>"}
 
 
-def run_with(privacy: dict | None, summary: dict | None = None) -> RunFolder:
-    return RunFolder(Path("model"), None, privacy, summary, ())
+def run_with(privacy: dict | None, summary: dict | None = None, *metrics: dict) -> RunFolder:
+    return RunFolder(Path("model"), None, privacy, summary, metrics)
 
 
 def folder(tmp_path: Path, **files: str) -> Path:
@@ -77,6 +77,13 @@ def test_a_guarantee_of_another_model_is_no_claim(tmp_path: Path, digest: object
     assert "no privacy claim" in shown and f"No claim: {why}." in shown and "7.50" not in shown + privacy_html(run)
 
 
+def test_the_figures_of_another_model_s_run_are_not_shown(tmp_path: Path) -> None:
+    files = {"summary_json": '{"clients": 421}', "metrics_jsonl": '{"round": 1, "epsilon_max": 3.0}\n'}
+    run = read_run_folder(folder(tmp_path, privacy_json=json.dumps(GUARANTEE | {"model_sha256": "ab"}), **files))
+    assert (run.summary, run.metrics) == (None, ())
+    assert "421" not in facts_html(run) and "its privacy.json is not of it" in facts_html(run)
+
+
 def test_a_model_without_its_weights_file_takes_no_guarantee(tmp_path: Path) -> None:
     run = read_run_folder(folder(tmp_path, privacy_json=json.dumps(GUARANTEE | {"model_sha256": "ab"})))
     assert run.privacy is None and run.no_claim == "privacy.json is of another model"
@@ -92,7 +99,7 @@ def test_all_that_lies_beside_a_linked_model_is_taken_from_one_folder(tmp_path: 
     assert run.summary == {"rounds": 3} and run.reference == tmp_path / "one" / "reference"
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", "nonsense"])
+@pytest.mark.parametrize("text", ["{", "[1]", "nonsense", "[" * 100_000, '{"epsilon": ' + "9" * 5000 + "}"])
 def test_an_unreadable_guarantee_is_an_error_and_never_no_claim(tmp_path: Path, text: str) -> None:
     with pytest.raises(RunFolderError, match=r"privacy\.json"):
         read_run_folder(folder(tmp_path, privacy_json=text))
@@ -108,6 +115,54 @@ def test_the_guarantee_shows_every_field_escaped() -> None:
     shown = privacy_html(run_with(privacy))
     assert "7.50" in shown and "1e-5" in shown and "one dialogue" in shown and "Some new field" in shown
     assert "<i>one" not in shown and "&lt;everyone&gt;" in shown and "1, 7.5" in shown
+
+
+HOSTILE = "<script>alert('1')</script>"
+FIELDS = (
+    "epsilon delta unit adjacency accountant sampling noise holds_against rounds assumptions excludes per_round "
+    "clients_charged noise_multiplier model_sha256 some_new_field"
+).split()
+FIGURES = ("clients", "rounds", "parameters", "trainable_parameters", "before", "after", "reference", "seconds")
+WRAPS = [lambda x: x, lambda x: [x, 1.5], lambda x: {x: x}, lambda x: {"perplexity": x, "top1": x, "evaluation": x}]
+
+
+def everything(run: RunFolder) -> str:
+    return privacy_html(run) + plots_html(run) + facts_html(run) + header(run.privacy, run.no_claim)
+
+
+@pytest.mark.parametrize("wrap", WRAPS, ids=["text", "list", "object", "scores"])
+def test_no_value_of_any_file_becomes_markup(wrap) -> None:
+    for field in FIELDS:
+        shown = everything(run_with(GUARANTEE | {field: wrap(HOSTILE)}))
+        assert "<script" not in shown, field
+        assert "&lt;script&gt;" in shown or field in ("epsilon", "delta"), field
+    assert "<script" not in everything(run_with(GUARANTEE | {HOSTILE: HOSTILE}))
+    for figure in FIGURES:
+        assert "<script" not in everything(run_with(GUARANTEE, {figure: wrap(HOSTILE)})), figure
+    for column in ("round", "epsilon_max", "epsilon_mean"):
+        row = {"round": 1, "epsilon_max": 1.0, "epsilon_mean": 0.5}
+        assert "<script" not in everything(run_with(GUARANTEE, None, row, row | {column: wrap(HOSTILE)})), column
+    assert "<script" not in everything(RunFolder(Path("model"), None, None, None, (), no_claim=HOSTILE))
+
+
+@pytest.mark.parametrize(
+    "odd", [float("inf"), -float("inf"), float("nan"), [1.0, [2]], 10**400, 1e308, True, None, {}, ""], ids=repr
+)
+def test_a_figure_that_is_no_number_stops_nothing(odd: object) -> None:
+    for field in FIELDS:
+        everything(run_with(GUARANTEE | {field: odd}))
+        everything(run_with(GUARANTEE | {field: [odd, {"a": odd}]}))
+    for figure in FIGURES:
+        everything(run_with(GUARANTEE, {figure: odd}))
+        shown = everything(run_with(GUARANTEE, {figure: {"perplexity": odd, "top1": odd, "evaluation": odd}}))
+        assert "nan" not in shown and "inf " not in shown
+    for column in ("round", "epsilon_max", "epsilon_mean"):
+        row = {"round": 1, "epsilon_max": 1.0, "epsilon_mean": 0.5}
+        assert "ε = 1.00 after round 2" in everything(run_with(GUARANTEE, None, row, row | {column: odd})), column
+
+
+def test_a_negative_epsilon_is_no_claim() -> None:
+    assert "No finite guarantee" in privacy_html(run_with(GUARANTEE | {"epsilon": -1000}))
 
 
 @pytest.mark.parametrize(
@@ -148,6 +203,19 @@ def test_one_reply_at_a_time_in_a_session() -> None:
         with pytest.raises(RuntimeError), generations.running("a"):
             pass
     assert generations.idle("a") and generations.idle("b")
+
+
+def test_a_claimed_session_is_busy_before_its_reply_begins() -> None:
+    generations = Generations()
+    assert generations.claim("a") and not generations.claim("a") and not generations.idle("a")
+    generations.stop("a")
+    with generations.running("a") as stop:
+        assert stop.is_set(), "a reply that was stopped while it waited begins"
+        generations.release("a")
+        assert not generations.claim("a", patience=0), "a reply that is being written is no mere claim"
+    assert generations.claim("a")
+    generations.release("a")
+    assert generations.idle("a")
 
 
 def test_stop_reaches_only_its_own_session() -> None:

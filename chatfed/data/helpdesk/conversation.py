@@ -32,7 +32,7 @@ class SpokenFact:
     turn: int
     span: Span
     kind: str
-    value: str
+    value: str = field(repr=False)
 
 
 @dataclass
