@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, calibrate_noise
+from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, calibrate_noise, compose
 from chatfed.privacy.ledger import Budget, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
-from training.recipe import Recipe, planned_participations
+from training.recipe import Recipe, RecipeError, planned_participations
 from training.simulation import home_of
 
 UNIT = "dialogue"
@@ -19,7 +19,7 @@ UNIT = "dialogue"
 
 def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     """What a participation costs: the recipe's noise multiplier, or the least one whose planned cost meets the
-    target."""
+    target. Raises RecipeError when the planned participations would cost more than a client's budget."""
     privacy = recipe.privacy
     if privacy.noise == "none":
         return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
@@ -27,11 +27,22 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     multiplier = privacy.noise_multiplier or calibrate_noise(
         privacy.target_epsilon, privacy.sampling_rate, steps, delta=privacy.delta
     )
-    return ClientTerms(
-        multiplier,
-        Mechanism(multiplier, privacy.sampling_rate, privacy.local_steps),
-        Budget(privacy.budget, privacy.delta),
-    )
+    once = Mechanism(multiplier, privacy.sampling_rate, privacy.local_steps)
+    _check_budget(recipe, once, planned_participations(recipe, clients))
+    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta))
+
+
+def _check_budget(recipe: Recipe, once: Mechanism, planned: int) -> None:
+    """Clients would refuse the last rounds, or all: that is known before anything runs."""
+    privacy = recipe.privacy
+    cost = compose([once] * planned, delta=privacy.delta)
+    if cost > privacy.budget:
+        times = "the one planned participation" if planned == 1 else f"the {planned} planned participations"
+        raise RecipeError(
+            f"privacy.noise_multiplier = {once.noise_multiplier:g} makes {times} of a client cost epsilon "
+            f"{cost:g}, over its budget of {privacy.budget:g}: raise noise_multiplier, set it to 0 (the least that "
+            f"keeps privacy.target_epsilon), or raise privacy.budget_epsilon"
+        )
 
 
 @dataclass(frozen=True)

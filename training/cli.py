@@ -12,8 +12,7 @@ import typer
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
-    from training.recipe import Recipe
-    from training.run_folder import RunFolder
+    from training.run_folder import Begun, RunFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -84,33 +83,37 @@ def _run(
     recipe_path: Path | None, overrides: list[str], resume: Path | None, replace: bool, reference: bool, quiet: bool
 ) -> None:
     from training.recipe import load_recipe
-    from training.run_folder import RunFolder, fresh_run
+    from training.run_folder import RunFolder, fresh_run, sole_use
 
     if resume is not None:
         if overrides or recipe_path or replace:
             raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
         folder = RunFolder(resume)
-        _go(folder, *folder.begun(), reference, quiet)
+        folder.begun()  # a folder that holds no run gets no lock beside it
+        with sole_use(resume):
+            folder.sweep()
+            begun = folder.begun()
+            _go(folder, folder.want_reference(begun) if reference else begun, quiet)
         return
     recipe = load_recipe(recipe_path, overrides)
-    with fresh_run(Path(recipe.runtime.out), replace) as folder:
-        _go(folder, recipe, folder.begin(recipe), reference, quiet)
+    out = Path(recipe.runtime.out)
+    with sole_use(out), fresh_run(out, replace) as folder:
+        _go(folder, folder.begin(recipe, reference), quiet)
 
 
-def _go(folder: RunFolder, recipe: Recipe, run: bytes, reference: bool, quiet: bool) -> None:
+def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     from chatfed.model.transformer import stay_offline
 
+    recipe = begun.recipe
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
     from training.display import Display
-    from training.durable import alone
     from training.federated import run_with_reference
     from training.summary import print_summary
 
     display = Display(quiet)
-    with alone(folder.state / "lock", f"Another process is at work on {folder.path}; wait for it or stop it."):
-        summary = run_with_reference(recipe, folder, run, display, reference)
-    print_summary(display, folder.path, summary)
+    summary = run_with_reference(begun, folder, display)
+    print_summary(display, recipe, folder.path, summary)
 
 
 def _names_a_hub(*names: str) -> bool:

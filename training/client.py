@@ -22,7 +22,7 @@ from chatfed.secagg import client as secagg
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
-from training.durable import alone, erase, read_if_there, write_atomically
+from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.recipe import Recipe
 from training.session import Session, Step, model_hash, round_context, round_name
 
@@ -86,6 +86,7 @@ class Client:
             Step.COMMITTED: self._forget,
         }
         with alone(self.home / "lock"):  # two messages at once must not learn twice for one charge
+            sweep(self.home)
             return bytes([step]) + answers[step](body, entropy)
 
     def _join(self, body: bytes, entropy: Entropy) -> bytes:

@@ -5,19 +5,26 @@ Knows sources and how they are dealt to clients; knows no tokens and no model.
 
 from __future__ import annotations
 
+import filecmp
+import hashlib
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
 from chatfed.data.partition import by_client, deal_dirichlet, deal_iid
+from chatfed.model.checkpoint import replace_folder
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
+from training.durable import alone
 from training.recipe import DataSection
 
 HELP_DESK = "helpdesk"
 DIALOGUES_A_CLIENT = 30  # when the data names no clients and the recipe no number of them
+FILES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".gz")
 HELD_OUT_SHARE = 0.1  # of the clients, when no validation file is given
 
 
@@ -46,6 +53,7 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
     """Reads or generates every part. Raises DataError for a malformed source, ChatfedError for parts that do not
     fit."""
     notes: list[str] = []
+    _refuse_same_files(settings)
     if settings.source == HELP_DESK:
         folder = generated_help_desk(cache, settings.seed)
         private = read_dialogues(str(folder / "private.jsonl"))
@@ -68,7 +76,6 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
     if needs_public:
         if not settings.public and not folder:
             notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
-        _refuse_same_file(settings)
         public = _read(
             settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl"), settings, notes
         )
@@ -84,12 +91,22 @@ def generated_help_desk(cache: Path, seed: int) -> Path:
     """Folder of the generated default corpus, made now or found in `cache`."""
     from chatfed.data import helpdesk
 
-    folder = cache / f"helpdesk-{seed}"
-    if not (folder / "complete").is_file():
-        corpus = helpdesk.generate(seed)
-        helpdesk.write(corpus, folder)
-        (folder / "complete").touch()
+    folder = cache / f"helpdesk-{seed}-{_source_digest(Path(helpdesk.__file__).parent)[:8]}"
+    with alone(cache / f"{folder.name}.lock"):  # of two first runs at once the second finds the first one's
+        if not folder.is_dir():
+            scratch = cache / f".{folder.name}"
+            shutil.rmtree(scratch, ignore_errors=True)
+            helpdesk.write(helpdesk.generate(seed), scratch)
+            replace_folder(scratch, folder)
     return folder
+
+
+def _source_digest(package: Path) -> str:
+    """SHA-256, in hex, of a package's own text: another generator is another corpus."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable:
@@ -100,16 +117,22 @@ def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable
     return table
 
 
-def _refuse_same_file(settings: DataSection) -> None:
-    """Private text given as public would be learned without any noise."""
-    private, public = Path(settings.source), Path(settings.public)
-    if settings.public and private.is_file() and public.is_file() and private.read_bytes() == public.read_bytes():
-        raise ChatfedError(f"{public} is the clients' own file: --public must be text that anyone may see.")
+def _refuse_same_files(settings: DataSection) -> None:
+    """Private text given as public would be learned without any noise; what was learned says nothing when measured."""
+    given = {"--data": settings.source, "--validation": settings.validation, "--public": settings.public}
+    files = [(option, source) for option, source in given.items() if source and Path(source).is_file()]
+    for (option, source), (other, same) in combinations(files, 2):
+        if filecmp.cmp(source, same, shallow=False):
+            raise ChatfedError(
+                f"{other} {same} is the same file as {option} {source}: clients' dialogues, held-out dialogues and "
+                f"public text must be different ones."
+            )
 
 
 def _check_path(source: str) -> None:
-    """A mistyped path must not be asked for on the hub."""
-    if (source.startswith((".", "/", "~")) or Path(source).suffix) and not Path(source).exists():
+    """A mistyped path must not be asked for on the hub, where a name may have a dot in it."""
+    looks_like_one = source.startswith((".", "/", "~")) or source.lower().endswith(FILES)
+    if looks_like_one and not Path(source).exists():
         raise ChatfedError(f"There is no data file {source}.")
 
 
@@ -141,7 +164,7 @@ def _hold_out(
     clients: dict[ClientId, IntVector], private: DialogueTable, seed: int, notes: list[str]
 ) -> tuple[dict[ClientId, IntVector], Sequence[Dialogue]]:
     """Sets whole clients apart for evaluation: they never train."""
-    names = sorted(clients)
+    names = sorted(name for name, mine in clients.items() if len(mine))
     count = max(1, round(HELD_OUT_SHARE * len(names)))
     if len(names) < 3:
         raise ChatfedError("The data has fewer than 3 clients: give held-out dialogues with --validation.")

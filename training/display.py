@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from chatfed.audit.figures import above
 from training.session import Step
 
 DOING = {
@@ -53,15 +54,15 @@ class Display:
         with self._bar() as bar:
             yield RoundBar(bar, total, finished)
 
-    def round_line(self, row: dict[str, Any], of: int, target: float, base: float) -> None:
-        """What a finished round gave."""
-        spent = f"epsilon at most {row['epsilon_max']:.2f} of {target:g}" if target else "no noise, no epsilon"
+    def round_line(self, row: dict[str, Any], of: int, target: float, base: float, left: str = "") -> None:
+        """What a finished round gave, and how long the others take."""
+        spent = f"epsilon at most {above(row['epsilon_max'])} of {target:g}" if target else "no noise, no epsilon"
         self.say(
             f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out "
             f"perplexity "
             f"{row['perplexity']:.2f} a word (base {base:.2f}), next word right {row['top1']:.1%} (top 3: "
             f"{row['top3']:.1%}), "
-            f"{row['seconds']:.0f} s"
+            f"{row['seconds']:.0f} s{left}"
         )
 
     def _bar(self) -> Progress:
@@ -89,16 +90,18 @@ class RoundBar:
         """A client answered at `step`."""
         before = sum(weight for other, weight in WEIGHT.items() if other < step)
         at = self.done + before + WEIGHT[step] * count / max(1, of)
-        text = f"round {self.done + 1} of {self.total}: {DOING[step]}, {count} of {of}{self._left(at)}"
+        text = f"round {self.done + 1} of {self.total}: {DOING[step]}, {count} of {of}{self.left(at)}"
         self.bar.update(self.task, completed=at, description=text)
 
-    def finish(self) -> None:
+    def finish(self) -> str:
+        """A round is measured. Returns how long the others take, as the end of a sentence."""
         self.done += 1
         self.bar.update(self.task, completed=float(self.done))
+        return self.left(self.done)
 
-    def _left(self, at: float) -> str:
+    def left(self, at: float) -> str:
         """About how long the rest takes, once a tenth of a round tells."""
-        if at - self.first < 0.1:
+        if at - self.first < 0.1 or at >= self.total:
             return ""
         seconds = (time.monotonic() - self.started) / (at - self.first) * (self.total - at)
         return f", about {seconds / 60:.0f} min left" if seconds > 90 else f", about {seconds:.0f} s left"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,10 +36,22 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise disk_error(path, error) from error
+    finally:
+        if temporary:
+            with contextlib.suppress(OSError):  # it is gone when it has taken its place
+                os.unlink(temporary)
+
+
+def sweep(folder: Path, *names: str) -> None:
+    """Removes what a killed process left half-written in `folder`: hidden files and folders, or, with `names`, those
+    that were to become one of them. For whoever holds the lock under which the folder is written."""
+    for path in folder.glob(".*"):
+        if not names or path.name[1:].startswith(names):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -48,10 +61,11 @@ def alone(path: Path, busy: str = "") -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
+        except BlockingIOError:
+            raise ChatfedError(busy) from None
         yield
-    except BlockingIOError:
-        raise ChatfedError(busy) from None
     finally:
         os.close(handle)  # closing lets go of the lock, as the end of a killed process does
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.model.tokenizer import WORD_REST, WORD_START
-from chatfed.types import IntVector
+from chatfed.types import ChatfedError, IntVector
 from training.tokens import ASSISTANT, TokenTable, Windows, windows
 
 if TYPE_CHECKING:
@@ -36,8 +36,11 @@ class Counts:
         return Counts(self.nats + other.nats, self.words + other.words, self.top1 + other.top1, self.top3 + other.top3)
 
     def result(self) -> Evaluation:
-        words = max(1, self.words)
-        return Evaluation(float(np.exp(self.nats / words)), self.top1 / words, self.top3 / words, self.words)
+        """Raises ChatfedError when there was no word: no figure can be given."""
+        if not self.words:
+            raise ChatfedError("The held-out dialogues have no word to measure on: give others with --validation.")
+        words = self.words
+        return Evaluation(float(np.exp(self.nats / words)), self.top1 / words, self.top3 / words, words)
 
 
 @dataclass(frozen=True)

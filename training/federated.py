@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-from chatfed.audit.report import write_report
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, IntVector
@@ -28,22 +27,25 @@ from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
 from training.durable import Stopped
 from training.evaluation import Evaluation
+from training.learner import check_device
+from training.memory import Peak
 from training.pretrain import pretrained_base
 from training.recipe import Recipe, check, without_noise
-from training.release import publish
+from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
-from training.run_folder import RunFolder
+from training.run_folder import Begun, RunFolder
 from training.server import ServerState, apply_update, cohort, initial_state
 from training.session import Session
-from training.simulation import Dropouts, Simulation, Workplace, simulation
+from training.simulation import Dropouts, Simulation, Workplace, simulation, worker_context
 from training.tokens import open_tokens, write_tokens
 
 
 @dataclass
 class Clock:
-    """Seconds by phase, added up over interruptions."""
+    """Seconds by phase, added up over interruptions, and the memory that this process and its workers took."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    peak: Peak = field(default_factory=Peak)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -91,11 +93,13 @@ def federate(
         state, after = _rounds(prepared, clients, state, metrics, base_digest, before, clock, display, dropouts)
         if after is None:
             after = clients.evaluate(state.weights, prepared.held_out).result()
-    facts = {
+        clock.peak.look()
+    facts: dict[str, Any] = {
         "clients": len(prepared.clients),
         "rounds": state.round,
         "parameters": parameters,
         "trainable_parameters": len(weights),
+        "peak_memory_mib": clock.peak.to_json(),
     }
     return publish(prepared, state, metrics, before, after, facts, clock)
 
@@ -106,6 +110,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
     if (
         stored := folder.prepared()
     ) is not None:  # a resumed run keeps its clients and its base, whatever became of the data
+        worker_context()
         tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
         terms = claims.client_terms(recipe, len(tables[0].clients))
         held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
@@ -118,9 +123,11 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         for note in corpus.notes:
             display.say(note)
         check(recipe, len(corpus.clients))
+        worker_context()  # its imports take seconds: they go on beside what follows
+        check_device(recipe.runtime.device)
         terms = claims.client_terms(recipe, len(corpus.clients))
     with clock.phase("pretrain"):
-        base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display))
+        base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
     with clock.phase("data"):
         _write_tables(folder, base, corpus)
         folder.keep_prepared(base)
@@ -129,9 +136,14 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
     return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out)
 
 
-def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display) -> Path:
+def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
     public = list(turns_of(corpus.public))
-    with display.phase("the public base model") as progress:
+    with display.phase("the public base model") as show:
+
+        def progress(done: float, text: str) -> None:
+            peak.look()
+            show(done, text)
+
         base = pretrained_base(public, recipe.model, recipe.pretrain, cache, recipe.runtime.workers, progress)
     display.say(f"The public base model is {base}.")
     return base
@@ -162,7 +174,7 @@ def _rounds(
     else:
         claims.check_ledgers(metrics, claims.spent(folder.homes, prepared.clients, prepared.terms))
         display.say(f"Going on after round {state.round}.")
-    with display.rounds(plan.rounds, state.round) as bar:
+    with display.rounds(plan.rounds, state.round - _unmeasured(metrics)) as bar:
         clients.on_reply = bar.reply
         while state.round < plan.rounds or _unmeasured(metrics):
             if not _unmeasured(metrics):
@@ -179,11 +191,8 @@ def _rounds(
                 after = clients.evaluate(state.weights, prepared.held_out).result()
             metrics[-1] |= {"perplexity": after.perplexity, "top1": after.top1, "top3": after.top3}
             folder.checkpoint(state, clock.seconds, metrics, base_digest)
-            bar.finish()
-            privacy = recipe.privacy
-            display.round_line(
-                metrics[-1], plan.rounds, privacy.budget if privacy.noise != "none" else 0.0, before.perplexity
-            )
+            left, budget = bar.finish(), recipe.privacy.budget if recipe.privacy.noise != "none" else 0.0
+            display.round_line(metrics[-1], plan.rounds, budget, before.perplexity, left)
     folder.write_metrics(metrics)
     return state, after
 
@@ -256,21 +265,21 @@ def _sample(count: int, most: int) -> IntVector:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
-def run_with_reference(
-    recipe: Recipe, folder: RunFolder, run: bytes, display: Display, reference: bool
-) -> dict[str, Any]:
-    """The run, and with `reference` the same run without noise beside it, in `without-noise/` of its folder."""
-    summary = federate(recipe, folder, run, display)
-    if not reference:
+def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dict[str, Any]:
+    """The run, and if that is wanted the same run without noise beside it, in `without-noise/` of its folder."""
+    recipe = begun.recipe
+    summary = federate(recipe, folder, begun.run, display)
+    if not begun.reference:
         return summary
     display.say("The same run without noise, for comparison only: its model has no guarantee.")
     beside = RunFolder(folder.path / "without-noise")
     bare = without_noise(replace(recipe, runtime=replace(recipe.runtime, out=str(beside.path))))
-    bare_run = beside.begun()[1] if (beside.path / "recipe.toml").exists() else beside.begin(bare)
-    bare_summary = federate(bare, beside, bare_run, display)
+    beside.sweep()
+    bare_run = beside.begun() if (beside.path / "recipe.toml").exists() else beside.begin(bare)
+    bare_summary = federate(bare, beside, bare_run.run, display)
     summary["reference"] = bare_summary["after"]
     folder.write_json("summary.json", summary)
-    write_report(folder.path / "report.html", summary, folder.read_json("privacy.json"), folder.read_metrics())
+    write_page(folder, summary, folder.read_json("privacy.json"), folder.read_metrics())
     return summary
 
 

@@ -49,7 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(run: Path) -> Iterator[str]:
     """The lines between the marks, from the files of a finished run."""
     summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
-    yield "| held-out dialogues of clients that never trained | perplexity per word | next word right | within three |"
+    recipe = load_recipe(run / "recipe.toml")
+    yield f"| {recipe.data.held_out} | perplexity per word | next word right | within three |"
     yield "|---|--:|--:|--:|"
     for key, name in ROWS:
         if (found := summary.get(key)) is not None:
@@ -57,12 +58,7 @@ def table(run: Path) -> Iterator[str]:
     yield ""
     yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
     yield ""
-    yield f"Recipe `{recipe_digest(run)}`, on {machine()}."
-
-
-def recipe_digest(run: Path) -> str:
-    """First 16 hexadecimal digits of the digest of the run's recipe."""
-    return load_recipe(run / "recipe.toml").digest().hex()[:16]
+    yield f"Recipe `{recipe.digest().hex()[:16]}`, on {machine()}."
 
 
 def machine() -> str:

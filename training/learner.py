@@ -22,6 +22,7 @@ from training.recipe import Recipe
 from training.tokens import ASSISTANT, DialogueExamples, TokenTable, next_token_loss, open_tokens
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 
@@ -50,7 +51,7 @@ class Learner:
         parameters = sum(p.numel() for p in model.parameters())
         set_trainable(model, recipe.model.trainable)
         _prove(model, recipe)
-        model.to(recipe.runtime.device)
+        _place(model, recipe.runtime.device)
         return cls(
             recipe,
             noise_multiplier,
@@ -101,6 +102,21 @@ class Learner:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def check_device(device: str) -> None:
+    """Raises ChatfedError when torch has no such device here."""
+    import torch
+
+    _place(torch.zeros(1), device)
+
+
+def _place(what: torch.nn.Module | torch.Tensor, device: str) -> None:
+    try:
+        what.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ChatfedError(f"runtime.device = {device!r} cannot be used: {reason}") from None
 
 
 def _prove(model: PreTrainedModel, recipe: Recipe) -> None:

@@ -6,16 +6,19 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
 from chatfed.model.checkpoint import save_model
 from chatfed.model.parameters import load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
+from training.durable import DiskError
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
     from training.federated import Clock, Prepared
+    from training.run_folder import RunFolder
     from training.server import ServerState
 
 CARD = """---
@@ -24,9 +27,9 @@ pipeline_tag: text-generation
 ---
 # A chat model trained with chatfed
 
-{clients} clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds on their own
-dialogues,
-which never left them; their updates met in a masked sum.
+Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues. The
+clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds, each on its own dialogues;
+their updates met in a masked sum.
 
 **Privacy.** {sentence}
 
@@ -42,7 +45,7 @@ def publish(
     metrics: list[dict[str, Any]],
     before: Evaluation,
     after: Evaluation,
-    facts: dict[str, int],
+    facts: dict[str, Any],
     clock: Clock,
 ) -> dict[str, Any]:
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
@@ -69,8 +72,18 @@ def publish(
     }
     folder.write_json("privacy.json", privacy)
     folder.write_json("summary.json", summary)
-    write_report(folder.path / "report.html", summary, privacy, metrics)
+    write_page(folder, summary, privacy, metrics)
     return summary
+
+
+def write_page(
+    folder: RunFolder, summary: dict[str, Any], privacy: dict[str, Any], metrics: list[dict[str, Any]]
+) -> None:
+    """The run's report.html. Raises DiskError."""
+    try:
+        write_report(folder.path / "report.html", summary, privacy, metrics)
+    except AuditError as error:
+        raise DiskError(f"{error}; then go on with --resume.") from error
 
 
 def _save_models(
@@ -79,7 +92,7 @@ def _save_models(
     claim: Guarantee,
     before: Evaluation,
     after: Evaluation,
-    facts: dict[str, int],
+    facts: dict[str, Any],
 ) -> None:
     model, tokenizer = load_model(prepared.base)
     card = "The public model that the run began with. It has seen no private dialogue.\n"

@@ -9,17 +9,28 @@ import secrets
 import shutil
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from chatfed.types import ChatfedError
-from training.durable import DiskError, read_if_there, write_atomically
+from training.durable import DiskError, alone, read_if_there, sweep, write_atomically
 from training.recipe import Recipe, load_recipe
 from training.server import ServerState
+
+OUTPUTS = ("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html", "model", "reference")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a run set out to do."""
+
+    recipe: Recipe
+    run: bytes  # 16 bytes, its id
+    reference: bool = False  # whether the same run without noise is wanted beside it
 
 
 @dataclass(frozen=True)
@@ -51,24 +62,48 @@ class RunFolder:
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def begin(self, recipe: Recipe) -> bytes:
-        """Writes the recipe and draws the run's id, 16 bytes."""
-        run = secrets.token_bytes(16)
-        write_atomically(self.state / "run.json", json.dumps({"run": run.hex()}).encode(), 0o644)
+    def begin(self, recipe: Recipe, reference: bool = False) -> Begun:
+        """Draws the run's id and writes down what it sets out to do."""
+        begun = Begun(recipe, secrets.token_bytes(16), reference)
+        self._keep(begun)
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)  # last: its presence says "begun"
-        return run
+        return begun
 
-    def begun(self) -> tuple[Recipe, bytes]:
-        """The recipe and id of a run to go on with. Raises ChatfedError when there is none here."""
-        if not (self.path / "recipe.toml").is_file():
+    def begun(self) -> Begun:
+        """What a run to go on with set out to do. Raises ChatfedError when there is none here, or another recipe."""
+        path = self.path / "recipe.toml"
+        if not path.is_file():
             raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
         try:
-            run = bytes.fromhex(json.loads((self.state / "run.json").read_text())["run"])
+            about = json.loads((self.state / "run.json").read_text())
+            run, digest, reference = bytes.fromhex(about["run"]), str(about["recipe"]), bool(about["reference"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ChatfedError(
                 f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed."
             ) from None
-        return load_recipe(self.path / "recipe.toml"), run
+        recipe = load_recipe(path)
+        if recipe.digest().hex() != digest:
+            raise ChatfedError(
+                f"{path} is not the recipe that this run began with: bring that back (only [runtime] may change), "
+                f"or start a new run."
+            )
+        return Begun(recipe, run, reference)
+
+    def want_reference(self, begun: Begun) -> Begun:
+        """Remembers, over interruptions too, that the run without noise is wanted."""
+        wanted = replace(begun, reference=True)
+        self._keep(wanted)
+        return wanted
+
+    def _keep(self, begun: Begun) -> None:
+        about = {"run": begun.run.hex(), "recipe": begun.recipe.digest().hex(), "reference": begun.reference}
+        write_atomically(self.state / "run.json", json.dumps(about).encode(), 0o644)
+
+    def sweep(self) -> None:
+        """Removes what a killed process left half-written. For the holder of the run's lock alone."""
+        sweep(self.path, *OUTPUTS)
+        for folder in (self.state, *self.homes.glob("*")):
+            sweep(folder)
 
     def checkpoint(
         self, state: ServerState, seconds: dict[str, float], metrics: list[dict[str, Any]], base: bytes
@@ -127,8 +162,25 @@ class RunFolder:
 
 
 @contextmanager
+def sole_use(path: Path) -> Iterator[None]:
+    """Holds the lock beside the run folder `path`, so that no other process runs in it, or moves it aside, meanwhile.
+
+    Raises ChatfedError when another does. The lock is outside: a folder that is moved aside would take it along.
+    """
+    whole = path.resolve()
+    with ExitStack() as held:
+        try:
+            busy = f"Another process is at work on {path}; wait for it or stop it."
+            held.enter_context(alone(whole.parent / f".{whole.name}.lock", busy))
+        except OSError as error:
+            raise ChatfedError(f"{path} cannot be used ({error.strerror}): mend that or choose another.") from None
+        yield
+
+
+@contextmanager
 def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
-    """An unused run folder. An earlier run there is an error, or with `replace` moved aside; nothing is deleted.
+    """An unused run folder, for the holder of its lock. An earlier run there is an error, or with `replace` moved
+    aside; nothing is deleted.
 
     A run that is given up before its first checkpoint leaves no trace, and what was moved aside is back.
     """

@@ -10,12 +10,15 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,15 @@ from training.session import Step
 Dropouts = Mapping[Step, frozenset[ClientId]]
 """Clients that fall silent at a step, for the rest of the round. Scripted; real ones are missing keys of an
 exchange."""
+
+IMPORTED_ONCE = [
+    "training.simulation",
+    "training.pretrain",
+    "chatfed.privacy.dpsgd",
+    "transformers.models.auto.modeling_auto",
+    "transformers.models.auto.tokenization_auto",
+    "transformers.models.llama.modeling_llama",
+]
 
 
 @dataclass(frozen=True)
@@ -96,14 +108,25 @@ class Simulation:
 @contextmanager
 def simulation(workplace: Workplace, dropouts: Dropouts | None = None) -> Iterator[Simulation]:
     """Worker processes with one thread each (two threads on two cores collapse when anything else runs)."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        ["training.simulation", "torch", "transformers", "chatfed.privacy.dpsgd"]
-    )  # imports once; pages are shared by all workers
     with ProcessPoolExecutor(
-        workplace.recipe.runtime.workers, mp_context=context, initializer=_start, initargs=(workplace,)
+        workplace.recipe.runtime.workers, mp_context=worker_context(), initializer=_start, initargs=(workplace,)
     ) as pool:
         yield Simulation(workplace, pool, dropouts or {})
+
+
+def worker_context() -> ForkServerContext:
+    """How worker processes begin: forked from one that has imported all they need, so that pages are shared.
+
+    That one begins now and imports while the caller goes on with other things: ask early, ask as often as you like.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED_ONCE)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the main process's to handle
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return context
 
 
 def home_of(homes: Path, client: ClientId) -> Path:
@@ -122,8 +145,6 @@ class _Worker:
 
 
 def _start(workplace: Workplace) -> None:
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     end_with_parent()
     global _place
@@ -134,6 +155,9 @@ def _start(workplace: Workplace) -> None:
         _place = _Worker(workplace, learner)
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        _place = ChatfedError(f"A worker process cannot begin: {type(error).__name__}: {reason}")
 
 
 def end_with_parent() -> None:

@@ -7,12 +7,15 @@ from typing import Any
 
 from rich.table import Table
 
+from chatfed.audit.figures import above
 from training.display import Display
+from training.recipe import Recipe
 
 
-def print_summary(display: Display, folder: Path, summary: dict[str, Any]) -> None:
+def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[str, Any]) -> None:
     """A table of held-out figures, the guarantee in short, and the next commands."""
-    table = Table(title="Held-out dialogues of clients that never trained")
+    title = recipe.data.held_out
+    table = Table(title=title[0].upper() + title[1:])
     for column in ("", "perplexity per word", "next word right", "within three"):
         table.add_column(column, justify="left" if not column else "right")
     rows = [("public base model", summary["before"]), ("after private training", summary["after"])]
@@ -28,6 +31,8 @@ def print_summary(display: Display, folder: Path, summary: dict[str, Any]) -> No
     display.say(_cost(summary))
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")
+    memory = summary["peak_memory_mib"]
+    display.say(f"Memory at most: {memory['main']} MiB here, {memory['largest_worker']} MiB in the largest worker.")
     display.say(
         f"The report is {folder / 'report.html'}. Talk to the model: python -m serving.app --model {folder / 'model'}"
     )
@@ -37,7 +42,7 @@ def _cost(summary: dict[str, Any]) -> str:
     if summary["epsilon"] is None:
         return "No noise was added: no privacy is claimed."
     return (
-        f"Each dialogue is protected with epsilon {summary['epsilon']:.2f} at delta {summary['delta']:g} (add "
+        f"Each dialogue is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} (add "
         f"or remove one "
         "dialogue, PRV accountant, noise added by each client: holds against everyone; conditions in privacy.json)."
     )

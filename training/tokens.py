@@ -167,13 +167,14 @@ class DialogueExamples:
         return rows, torch.from_numpy(batch.owner)
 
 
-def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Weighted cross-entropy in nats of each row: float32[rows]."""
+def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:
+    """Weighted cross-entropy in nats of each row: float32[rows]. Rows are padded or cut to a multiple of `multiple`."""
     import torch.nn.functional as F
 
     used = rows["weights"].any(0).nonzero()
     length = int(used[-1]) + 1 if len(used) else 1  # what lies behind is padding: a causal model need not see it
-    ids, targets, weights = (rows[name][:, :length] for name in ("ids", "targets", "weights"))
+    longer = -(-length // multiple) * multiple - rows["ids"].shape[1]  # below 0: F.pad cuts
+    ids, targets, weights = (F.pad(rows[name], (0, longer)) for name in ("ids", "targets", "weights"))
     logits = model(input_ids=ids).logits
     loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
     return (loss.view_as(weights) * weights).sum(1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import typer
 
 ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
@@ -45,6 +49,19 @@ def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         **more,
     )
+
+
+def here(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    """As `run`, but inside this process, where imports are done already. An error that escapes is the test's."""
+    from training.cli import app
+
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            typer.main.get_command(app).main([str(option) for option in options], prog_name="training.federated")
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(options, code, out.getvalue(), err.getvalue())
 
 
 def of_session(leader: int) -> list[int]:

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.processes import ROOT, one_line, run, settings, start, wait_for
+from tests.training.processes import ROOT, here, one_line, run, settings, start, wait_for
+from training.recipe import DataSection, Recipe
+from training.run_folder import RunFolder, sole_use
 
 
 def dialogue(client: str, number: int = 0) -> str:
@@ -67,7 +69,7 @@ def test_help_shows_examples_and_answers_without_importing_torch():
 def test_a_wrong_recipe(tmp_path, text, parts):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(text)
-    one_line(run("--recipe", recipe, "--out", tmp_path / "out"), *parts, code=2)
+    one_line(here("--recipe", recipe, "--out", tmp_path / "out"), *parts, code=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -77,10 +79,11 @@ def test_wrong_places(tmp_path, data):
     used.mkdir()
     (used / "notes.txt").write_text("mine")
     one_line(run("--resume", tmp_path / "nothing"), "nothing", "no run to resume", code=2)
-    one_line(run("--resume", used), "used", "no run to resume", code=2)
-    one_line(run("--data", data, "--out", used), "used", "already holds something", "--replace", code=2)
-    one_line(run("--resume", used, "--rounds", "3"), "no other settings", code=2)
-    one_line(run("--recipe", tmp_path / "no.toml"), "no.toml", code=2)
+    one_line(here("--resume", used), "used", "no run to resume", code=2)
+    one_line(here("--data", data, "--out", used), "used", "already holds something", "--replace", code=2)
+    one_line(here("--resume", used, "--rounds", "3"), "no other settings", code=2)
+    one_line(here("--recipe", tmp_path / "no.toml"), "no.toml", code=2)
+    assert not (tmp_path / ".nothing.lock").exists()
     assert [path.name for path in used.iterdir()] == ["notes.txt"]
 
 
@@ -115,15 +118,48 @@ def test_wrong_data_leaves_no_run_behind_and_puts_a_replaced_one_back(tmp_path, 
     earlier.mkdir()
     (earlier / "summary.json").write_text("{}")
     source = make(tmp_path / name)
-    one_line(run(*given(source, tmp_path, tiny_base), "--replace"), *parts, code=2)
+    how = run if make is truncated else here
+    one_line(how(*given(source, tmp_path, tiny_base), "--replace"), *parts, code=2)
     assert [path.name for path in earlier.iterdir()] == ["summary.json"]
     assert [path for path in tmp_path.iterdir() if path.name.startswith("out")] == [earlier]
 
 
-def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_base, data):
-    one_line(run(*given(data, tmp_path, tiny_base), "--cohort", "400"), "federation.cohort", "400", code=2)
-    one_line(run(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
+def unexpected(*_: object) -> None:
+    raise AssertionError("this comes too late")
+
+
+def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_base, data, monkeypatch):
+    options = given(data, tmp_path, tiny_base)
+    one_line(here(*options, "--cohort", "400"), "federation.cohort", "400", code=2)
+    one_line(here(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
+    one_line(here(*options, "--validation", data), "--validation", "same file", code=2)
+    monkeypatch.setattr("training.federated._write_tables", unexpected)  # and so does pre-training, before it
+    one_line(here(*options, *settings(runtime__device="cuda:99")), "runtime.device", "cuda:99", code=2)
+    one_line(here(*options, *settings(privacy__noise_multiplier=0.3)), "noise_multiplier = 0.3", "of 8", code=2)
     assert not (tmp_path / "out").exists()
+
+
+NOWHERE = Recipe(data=DataSection(source="missing.jsonl"))  # a run of it ends at once
+
+
+@pytest.mark.parametrize("options", [["--resume"], ["--data", "missing.jsonl", "--replace", "--out"]])
+def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_nor_removed(tmp_path, options):
+    folder = RunFolder(tmp_path / "out")
+    folder.begin(NOWHERE)
+    before = sorted(tmp_path.rglob("*"))
+    with sole_use(folder.path):
+        one_line(here(*options, folder.path), "Another process is at work", str(folder.path), code=2)
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".out.lock"] == before
+
+
+def test_a_recipe_edited_after_the_start_is_not_resumed_and_what_changes_speed_only_is(tmp_path):
+    folder = RunFolder(tmp_path / "out")
+    begun = folder.begin(NOWHERE)
+    path, text = folder.path / "recipe.toml", NOWHERE.to_toml()
+    path.write_text(text.replace("clip_norm = 1.0", "clip_norm = 9.0"))
+    one_line(here("--resume", folder.path), str(path), "not the recipe", code=2)
+    path.write_text(text.replace("workers = 2", "workers = 1"))
+    assert folder.begun().run == begun.run
 
 
 @pytest.fixture
@@ -151,7 +187,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
         limit = (40_000, 40_000)
         done = run(*options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
         one_line(done, "--resume", code=1)
-        folder = tmp_path / "out"
+        folder, said = tmp_path / "out", done.stdout
     else:
         folder = small_disk / "out"
         options[options.index("--out") + 1] = folder
@@ -166,7 +202,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
     assert not (folder / "summary.json").exists() and not (folder / "model").exists()
     assert [path for path in folder.rglob(".*") if path.is_file()] == []
     (tmp_path / "disk" / "ballast").unlink(missing_ok=True)
-    done = run("--resume", folder)
+    done = here("--resume", folder)
     assert done.returncode == 0, done.stderr
     assert "Skipped 1 bad line" in said and "line 24" in said
     owned = json.loads((folder / "state" / "private" / "clients.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -15,8 +16,11 @@ from typing import Any
 import pytest
 
 from chatfed.privacy.accounting import epsilon
-from tests.training.processes import TINY, of_session, run, settings, start, wait_for
+from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
+from training.display import Display
+from training.durable import DiskError
 from training.recipe import load_recipe
+from training.release import write_page
 from training.run_folder import RunFolder
 from training.server import cohort
 from training.simulation import home_of
@@ -31,15 +35,15 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A whole run with its own pre-training, and what it said."""
+    """A whole run with its own pre-training and the run without noise beside it, and what it said."""
     place = tmp_path_factory.mktemp("run")
     tiny = [part for each in TINY for part in ("--set", f"model.{each}")]
     speed = settings(runtime__cache=f'"{place / "cache"}"', runtime__workers=1, runtime__evaluation_dialogues=10)
     given = settings(
         privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2, privacy__sampling_rate=0.25
     )
-    done = run(
-        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
+    done = here(
+        *("--reference", "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
         *("--public", tiny_data / "public.jsonl", "--rounds", "3", "--cohort", "4", "--out", place / "out"),
         *(*tiny, *speed, *given),
     )
@@ -52,8 +56,9 @@ def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html"),
-        *("model", "reference", "state"),
+        *("model", "reference", "state", "without-noise"),
     }
+    assert {path.name for path in (folder / "without-noise").iterdir()} == names - {"without-noise"}
     assert [path for path in folder.rglob(".*") if path.is_file()] == []
     assert [path for path in folder.rglob("*-old")] == []
 
@@ -78,7 +83,9 @@ def test_summary_json_compares_before_and_after(finished):
         assert {"perplexity", "top1", "top3"} <= summary[name].keys()
         assert summary[name]["perplexity"] > 1 and 0 <= summary[name]["top1"] <= summary[name]["top3"] <= 1
     assert summary["before"] != summary["after"]
-    assert summary["reference"] is None
+    bare = json.loads((folder / "without-noise" / "summary.json").read_text())
+    assert summary["reference"] == bare["after"] and bare["epsilon"] is None
+    assert all(10 < mib < 100_000 for mib in summary["peak_memory_mib"].values()), "MiB, of both"
     assert summary["epsilon"] == json.loads((folder / "privacy.json").read_text())["epsilon"]
     assert summary["delta"] == 1e-5
     assert {"data", "pretrain", "federate", "evaluate"} <= summary["seconds"].keys()
@@ -105,6 +112,9 @@ def test_the_display_names_rounds_clients_epsilon_and_perplexity(finished):
     _, said = finished
     for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "perplexity", "report.html"):
         assert line in said
+    assert "s left" in said, "how long it will take, off a terminal too"
+    assert "Held-out dialogues" in said and "never trained" not in said, "nobody knows whose a file's dialogues are"
+    assert "MiB" in said
 
 
 def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(finished):
@@ -120,7 +130,8 @@ def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_
     settings_ = chatfed.Generation(max_new_tokens=3, seed=1)
     said = chatfed.load_chat(folder / "model").reply([chatfed.Turn("user", "hello")], settings_)
     assert isinstance(said, str)
-    assert "epsilon" in (folder / "model" / "README.md").read_text()
+    card = (folder / "model" / "README.md").read_text()
+    assert "epsilon" in card and "simulation" in card and "never left" not in card
 
 
 def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
@@ -133,6 +144,12 @@ def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
     model, _ = load_model(folder / "model")
     set_trainable(model, ["all"])
     assert flatten(model).tobytes() == stored.state.weights.tobytes()
+
+
+def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path):
+    (tmp_path / "report.html").mkdir()  # what a full disk does, in the same call
+    with pytest.raises(DiskError, match="--resume"):
+        write_page(RunFolder(tmp_path), {}, {}, [])
 
 
 def test_the_report_stands_alone(finished):
@@ -149,12 +166,34 @@ def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
     folder, _ = finished
     ledgers = {path: path.read_bytes() for path in folder.rglob("ledger.json")}
     metrics = (folder / "metrics.jsonl").read_bytes()
-    after = json.loads((folder / "summary.json").read_text())["after"]
-    done = run("--resume", folder, "--quiet")
+    before = json.loads((folder / "summary.json").read_text())
+    for half_written in (".report.html-x", "state/.server.npz-x", "without-noise/state/.server.npz-x"):
+        (folder / half_written).write_text("left by a killed process")
+    done = here("--resume", folder, "--quiet")
     assert done.returncode == 0 and done.stdout == "" and done.stderr == ""
     assert {path: path.read_bytes() for path in folder.rglob("ledger.json")} == ledgers
     assert (folder / "metrics.jsonl").read_bytes() == metrics
-    assert json.loads((folder / "summary.json").read_text())["after"] == after
+    after = json.loads((folder / "summary.json").read_text())
+    for key in ("before", "after", "reference", "epsilon", "rounds"):
+        assert after[key] == before[key]
+    assert [path for path in folder.rglob(".*") if path.is_file()] == []
+
+
+def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_counts_it_once(
+    finished, tmp_path, monkeypatch
+):
+    shutil.copytree(finished[0], tmp_path / "out")
+    folder, counted = RunFolder(tmp_path / "out"), []
+    stored = folder.latest()
+    measured = {"perplexity": None, "top1": None, "top3": None}
+    folder.checkpoint(stored.state, stored.seconds, [*stored.metrics[:-1], stored.metrics[-1] | measured], stored.base)
+    rounds = Display.rounds
+    monkeypatch.setattr(Display, "rounds", lambda self, *numbers: (counted.append(numbers), rounds(self, *numbers))[1])
+    done = here("--resume", folder.path)
+    assert done.returncode == 0, done.stderr
+    assert counted[0] == (3, 2), "rounds in all, and finished ones"
+    assert "Round 3 of 3" in done.stdout
+    assert rows(folder.path) == rows(finished[0])
 
 
 def charged_in(folder: Path, round_index: int) -> list[Path]:
@@ -217,7 +256,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
     finally:
         _kill(first)
 
-    done = run("--resume", folder)
+    done = here("--resume", folder)
     assert done.returncode == 0, done.stderr
     assert "Going on after round 1." in done.stdout
     _check_books(folder, 3)
@@ -233,7 +272,7 @@ def _check_books(folder: Path, rounds: int) -> None:
     """Every client's ledger has one entry for each round it was asked in, and the claim is what they add up to."""
     from chatfed.privacy.ledger import Budget, Ledger
 
-    recipe, _ = RunFolder(folder).begun()
+    recipe = RunFolder(folder).begun().recipe
     clients = sorted(json.loads((folder / "state" / "private" / "clients.json").read_text()))
     assert [row["round"] for row in rows(folder)] == list(range(1, rounds + 1))
     asked = Counter(client for index in range(rounds) for client in cohort(clients, index, recipe.federation))
@@ -252,7 +291,9 @@ def _check_books(folder: Path, rounds: int) -> None:
     assert not list(folder.glob("state/clients/*/update.bin"))
 
 
-def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process(tiny_data, tiny_base, tmp_path):
+def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_second_start_harms_it_not(
+    tiny_data, tiny_base, tmp_path
+):
     folder = tmp_path / "out"
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
     process = start(
@@ -261,6 +302,8 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process(tiny_d
     )
     try:
         assert wait_for(lambda: len(rows(folder)) >= 1, 120, 0.02)
+        one_line(here(*data, "--out", folder, "--replace"), "Another process is at work", code=2)
+        assert len(rows(folder)) >= 1 and not folder.with_name("out.1").exists()
         os.kill(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=30)
         assert process.returncode == 130

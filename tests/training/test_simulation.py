@@ -197,3 +197,15 @@ def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids
             content = path.read_bytes()
             assert text[10:40].encode() not in content
             assert np.fromfile(place.tokens / "ids.i32", np.int32)[5:15].tobytes() not in content
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [({"tokens": None}, "cannot begin: TypeError"), ({"device": "cuda:99"}, "runtime.device = 'cuda:99'")],
+)
+def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(place, broken, words):
+    device = RuntimeSection(workers=1, device=broken.pop("device", "cpu"))
+    recipe = dataclasses.replace(place.recipe, runtime=device)
+    with simulation(dataclasses.replace(place, recipe=recipe, **broken)) as running:
+        with pytest.raises(ChatfedError, match=words):
+            running.facts()

@@ -211,3 +211,8 @@ def test_a_table_that_fails_half_way_leaves_nothing(tiny_tokenizer, dialogues, t
 def test_a_damaged_table_is_named(tmp_path: Path):
     with pytest.raises(ChatfedError, match="no readable token table"):
         open_tokens(tmp_path / "nothing")
+
+
+def test_an_evaluation_of_no_words_gives_no_figure():
+    with pytest.raises(ChatfedError, match="no word to measure on"):
+        Counts().result()

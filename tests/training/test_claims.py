@@ -1,0 +1,36 @@
+"""What a plan costs is known before it runs."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from chatfed.privacy.accounting import compose
+from training.claims import client_terms
+from training.recipe import Recipe, RecipeError, load_recipe, planned_participations
+
+PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
+
+
+def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_budget():
+    recipe = load_recipe(None, [*PLAN, "privacy.noise_multiplier=0.4", "privacy.target_epsilon=8"])
+    with pytest.raises(RecipeError) as caught:
+        client_terms(recipe, clients=400)
+    for part in ("privacy.noise_multiplier = 0.4", "one planned participation", "epsilon 13.", "budget of 8"):
+        assert part in str(caught.value)
+    with pytest.raises(RecipeError, match="the 4 planned participations"):
+        client_terms(recipe, clients=100)
+
+
+def test_noise_within_the_budget_and_calibrated_noise_are_accepted():
+    for overrides in (["privacy.noise_multiplier=0.4", "privacy.budget_epsilon=14"], ["privacy.noise_multiplier=0"]):
+        recipe = load_recipe(None, [*PLAN, *overrides])
+        terms = client_terms(recipe, clients=400)
+        planned = [terms.mechanism] * planned_participations(recipe, 400)
+        assert compose(planned, delta=recipe.privacy.delta) <= terms.budget.epsilon
+
+
+def test_without_noise_there_is_no_budget_to_pass():
+    bare = dataclasses.replace(Recipe().privacy, noise="none", target_epsilon=0.0)
+    assert client_terms(dataclasses.replace(Recipe(), privacy=bare), clients=400).mechanism is None

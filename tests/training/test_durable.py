@@ -1,0 +1,82 @@
+"""A file is there whole or not at all, and what a kill left half-written goes with the next use of the folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.training.federation import Federation, a_recipe, names
+from training.durable import alone, sweep, write_atomically
+from training.recipe import Recipe
+from training.run_folder import RunFolder
+from training.session import Step
+
+A = names(4)[0]
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL: nothing after it runs."""
+
+
+def killed_while_writing(path: Path, content: bytes, patch: pytest.MonkeyPatch) -> None:
+    def kill(*_: object) -> None:
+        raise Killed
+
+    with patch.context() as dead:
+        dead.setattr(os, "replace", kill)
+        dead.setattr(os, "unlink", kill)
+        with pytest.raises(Killed):
+            write_atomically(path, content)
+
+
+def hidden(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+    write_atomically(tmp_path / "file", b"old")
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", b"new")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message(tmp_path, monkeypatch):
+    federation = Federation(tmp_path, a_recipe(cohort=4), names(4))
+    killed_while_writing(tmp_path / A / "round.bin", b"the seed of a mask", monkeypatch)
+    assert [path.read_bytes() for path in hidden(tmp_path)] == [b"the seed of a mask"]
+    federation.client(A).handle(bytes([Step.COMMITTED]) + bytes(20))
+    assert hidden(tmp_path) == []
+
+
+def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_all_clients(tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "out")
+    run.begin(Recipe())
+    for path in (run.state / "server.npz", run.homes / "c1" / "update.bin", run.path / "summary.json"):
+        killed_while_writing(path, b"half", monkeypatch)
+    for folder in (run.state / ".private-x", run.path / ".model-x"):
+        folder.mkdir()
+        (folder / "ids.i32").write_bytes(b"tokens")
+    (run.path / ".gitignore").write_text("a person's own")
+    run.sweep()
+    assert [path.name for path in hidden(tmp_path)] == [".gitignore"]
+
+
+def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path):
+    for name in ("abc", ".abc-1", ".other"):
+        (tmp_path / name).touch()
+    sweep(tmp_path, "abc")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".other", "abc"]
+    sweep(tmp_path / "nothing")
+
+
+def test_an_error_of_the_holder_is_not_taken_for_a_busy_lock(tmp_path):
+    with pytest.raises(BlockingIOError):
+        with alone(tmp_path / "lock", "busy"):
+            raise BlockingIOError
