@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, calibrate_noise, compose
+from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.ledger import Budget, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
@@ -51,6 +50,7 @@ class Spent:
 
     by_client: Mapping[ClientId, float]  # epsilon; clients that never took part are not in it
     participations: Mapping[ClientId, int]
+    accountant: str  # whose bound the largest epsilon is
 
     @property
     def charges(self) -> int:
@@ -70,23 +70,25 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
     """Reads every ledger there is. Raises LedgerError for a damaged one: a claim without it would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
+    whose = PRV
     for client in clients:
         path = home_of(homes, client) / "ledger.json"
         if terms.mechanism is not None and path.exists():
             ledger = Ledger.open(path, client, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
-    return Spent(epsilons, counts)
+                if epsilons[client] == max(epsilons.values()):
+                    whose = accountant((entry.mechanism for entry in entries), delta=terms.budget.delta)
+    return Spent(epsilons, counts, whose)
 
 
-def check_ledgers(metrics: Sequence[Mapping[str, Any]], cost: Spent) -> None:
-    """Raises LedgerError when ledgers hold less than the run has recorded: a claim from them would be too small."""
-    recorded = metrics[-1]["charges"] if metrics else 0
-    if cost.charges < recorded:
+def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:
+    """Raises LedgerError when any ledger holds less than the run has recorded: a claim from it would be too small."""
+    short = [client for client, count in recorded.items() if cost.participations.get(client, 0) < count]
+    if short:
         raise LedgerError(
-            f"The clients' ledgers hold {cost.charges} charges, but {recorded} were made: restore the ledgers; "
-            f"without them "
-            "nothing can be claimed."
+            f"The ledger of {short[0]} holds {cost.participations.get(short[0], 0)} charges, but {recorded[short[0]]} "
+            f"were made ({len(short)} ledgers hold too few): restore them; without them nothing can be claimed."
         )
 
 
@@ -111,7 +113,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         delta=privacy.delta,
         unit=UNIT,
         adjacency=ADJACENCY,
-        accountant=PRV,
+        accountant=cost.accountant,
         sampling=sampling,
         noise=privacy.noise,
         holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
@@ -119,6 +121,9 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         assumptions=(
             "each client runs this code on its own machine",
             "the operating system's random generator is sound",
+            "noise and sums are taken for those of real numbers; they are floating-point numbers (docs/privacy.md)",
+            "nobody sets a client's ledger back",
+            *(("which dialogues a step took stays with the client",) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
             "corpus of seed 1, which is nobody's)",

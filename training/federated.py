@@ -172,7 +172,7 @@ def _rounds(
     if not state.round:
         folder.checkpoint(state, clock.seconds, metrics, base_digest)
     else:
-        claims.check_ledgers(metrics, claims.spent(folder.homes, prepared.clients, prepared.terms))
+        claims.check_ledgers(folder.charges(), claims.spent(folder.homes, prepared.clients, prepared.terms))
         display.say(f"Going on after round {state.round}.")
     with display.rounds(plan.rounds, state.round - _unmeasured(metrics)) as bar:
         clients.on_reply = bar.reply
@@ -184,6 +184,7 @@ def _rounds(
                     state = apply_update(state, outcome.mean, plan)
                     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
                     metrics.append(_row(prepared, state, outcome, cost, seconds))
+                    folder.keep_charges(cost.participations)
                     folder.checkpoint(state, clock.seconds, metrics, base_digest)  # at once: a round is never repeated
                     commit(session, clients)
                 _report_faults(display, clients, outcome)
@@ -209,7 +210,14 @@ def _one_round(
     asked = tuple(cohort(prepared.clients, state.round, prepared.recipe.federation))
     session = Session(prepared.run, attempt, state.round, prepared.recipe.digest(), asked, state.weights)
     try:
-        outcome = run_round(session, prepared.recipe, base_digest, clients)
+        outcome = run_round(
+            session,
+            prepared.recipe,
+            base_digest,
+            clients,
+            prepared.folder.settled(state.round),
+            lambda survivors: prepared.folder.settle(state.round, survivors),
+        )
         return session, outcome, time.monotonic() - started
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""

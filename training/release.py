@@ -51,7 +51,7 @@ def publish(
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
     folder, recipe = prepared.folder, prepared.recipe
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
-    claims.check_ledgers(metrics, cost)
+    claims.check_ledgers(folder.charges(), cost)
     claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
     with clock.phase("save"):
         _save_models(prepared, state, claim, before, after, facts)

@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, ClientId
 from training.durable import DiskError, alone, read_if_there, sweep, write_atomically
 from training.recipe import Recipe, load_recipe
 from training.server import ServerState
@@ -140,6 +140,24 @@ class RunFolder:
             raise ChatfedError(
                 f"{path} cannot be read ({error}); restore it from a backup or start a new run."
             ) from None
+
+    def keep_charges(self, charges: Mapping[ClientId, int]) -> None:
+        """Says what clients' ledgers held after a round: a ledger that holds less later was lost or set back."""
+        write_atomically(self.state / "charges.json", json.dumps(charges).encode(), 0o644)
+
+    def charges(self) -> dict[ClientId, int]:
+        """Charges by client as last recorded; none before the first round."""
+        return json.loads(read_if_there(self.state / "charges.json") or b"{}")  # type: ignore[no-any-return]
+
+    def settle(self, round_index: int, survivors: Sequence[ClientId]) -> None:
+        """Says for whom clients will be asked to unmask: in a later attempt they answer for no others."""
+        content = {"round": round_index, "survivors": list(survivors)}
+        write_atomically(self.state / "survivors.json", json.dumps(content).encode(), 0o644)
+
+    def settled(self, round_index: int) -> list[ClientId] | None:
+        """The survivors of an earlier attempt at this round, which clients may have answered, or None."""
+        stored = json.loads(read_if_there(self.state / "survivors.json") or b"{}")
+        return stored["survivors"] if stored.get("round") == round_index else None
 
     def keep_prepared(self, base: str) -> None:
         """Says that data and base are ready on disk: a resumed run takes them from here."""

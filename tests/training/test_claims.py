@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from pathlib import Path
+
 import pytest
 
 from chatfed.privacy.accounting import compose
@@ -34,3 +36,26 @@ def test_noise_within_the_budget_and_calibrated_noise_are_accepted():
 def test_without_noise_there_is_no_budget_to_pass():
     bare = dataclasses.replace(Recipe().privacy, noise="none", target_epsilon=0.0)
     assert client_terms(dataclasses.replace(Recipe(), privacy=bare), clients=400).mechanism is None
+
+
+def test_one_lost_ledger_is_noticed_though_others_hold_more_than_was_recorded() -> None:
+    from chatfed.privacy.accounting import PRV
+    from chatfed.privacy.ledger import LedgerError
+    from chatfed.types import ClientId
+    from training.claims import Spent, check_ledgers
+
+    a, b = ClientId("a"), ClientId("b")
+    held = Spent({a: 4.0}, {a: 2}, PRV)  # b's ledger is gone; an interrupted round left one charge more with a
+    with pytest.raises(LedgerError, match="ledger of b holds 0 charges, but 1"):
+        check_ledgers({a: 1, b: 1}, held)
+    check_ledgers({a: 1}, held)
+
+
+def test_survivors_that_were_settled_on_are_those_of_that_round_alone(tmp_path: Path) -> None:
+    from chatfed.types import ClientId
+    from training.run_folder import RunFolder
+
+    folder, survivors = RunFolder(tmp_path), [ClientId("a"), ClientId("b")]
+    assert folder.settled(0) is None
+    folder.settle(2, survivors)
+    assert folder.settled(2) == survivors and folder.settled(1) is None and folder.settled(3) is None
