@@ -62,7 +62,7 @@ def evaluate(
     dialogues: IntVector,
     context: int,
     device: str = "cpu",
-    rows_at_once: int = 16,
+    rows_at_once: int = 4,  # their logits are most of a worker's memory
 ) -> Counts:
     """Scores every word of `dialogues`, in batches of dialogues of like length."""
     lengths = np.diff(table.starts)[dialogues]

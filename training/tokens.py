@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from chatfed.model.checkpoint import replace_folder
 from chatfed.model.tokenizer import MARKER, Encoded, encode_dialogues
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
+from training.durable import disk_error
 
 if TYPE_CHECKING:
     import torch
@@ -50,7 +51,7 @@ def write_tokens(
     dialogues: Iterable[Sequence[Turn]],
     clients: Mapping[ClientId, IntVector] | None = None,
 ) -> TokenTable:
-    """Encodes `dialogues` into `folder` (written whole or not at all) and opens the table."""
+    """Encodes `dialogues` into `folder` (written whole or not at all) and opens the table. Raises DiskError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -64,6 +65,8 @@ def write_tokens(
         owned = {client: [int(i) for i in mine] for client, mine in (clients or {}).items()}
         (scratch / "clients.json").write_text(json.dumps(owned), encoding="utf-8")
         replace_folder(scratch, folder)
+    except OSError as error:  # of a failed write, which names no file
+        raise disk_error(folder, error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return open_tokens(folder)

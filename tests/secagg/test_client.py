@@ -177,9 +177,7 @@ def test_own_advert_must_come_back_unchanged(finished):
 def test_too_few_adverts_or_envelopes_stop_the_participant(finished):
     keys = keys_of(finished)
     with pytest.raises(BelowThreshold, match="advertise"):
-        client.share(
-            state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1)
-        )
+        client.share(state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1))
     few = body_of(finished.wire[Kind.ENVELOPES, 1])[: 2 * 104]
     with pytest.raises(BelowThreshold, match="share"):
         message = reseal(finished.wire[Kind.ENVELOPES, 1], few)

@@ -62,6 +62,7 @@ def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_b
 
 def test_every_bit_of_a_seed_changes_half_of_the_mask():
     """A peer's failure: seeds folded to 28 bits before a non-cryptographic generator."""
+
     def mask(seed: bytes) -> np.ndarray:
         vector = np.zeros(1024, dtype="<u4")
         apply_masks(vector, [masking.self_mask_key(seed, bytes(32), 1)], [])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chatfed.model.parameters import flatten
 from chatfed.model.tokenizer import MARKER, encode_dialogue, word_spans
 from chatfed.model.transformer import load_model
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, Turn
 from training.evaluation import Counts, evaluate
 from training.tokens import (
     ASSISTANT,
@@ -216,3 +216,18 @@ def test_a_damaged_table_is_named(tmp_path: Path):
 def test_an_evaluation_of_no_words_gives_no_figure():
     with pytest.raises(ChatfedError, match="no word to measure on"):
         Counts().result()
+
+
+def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, tmp_path, monkeypatch):
+    import errno
+
+    import training.tokens as tokens
+    from training.durable import DiskError
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tokens, "_kinds_with_role", full)  # where a write would fail
+    with pytest.raises(DiskError, match=r"private failed: No space left.*--resume"):
+        write_tokens(tmp_path / "private", tiny_tokenizer, [[Turn("user", "hello there")]])
+    assert list(tmp_path.iterdir()) == []
