@@ -34,8 +34,8 @@ lint: .venv/.ready ## ruff and mypy
 	@$(PY) -m mypy
 
 bench: .venv/.ready ## print every table of benchmarks/
-	@for file in benchmarks/[a-z]*.py; do \
-	  name=$$(basename "$$file" .py); echo "== $$name"; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; \
+	@for name in secagg dp_step; do \
+	  echo "== $$name"; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; \
 	done
 
 vectors: .venv/.ready ## write the secure-aggregation test vectors anew

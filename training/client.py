@@ -1,17 +1,18 @@
 """A client in a federation: its own terms, ledger and disk around the secure sum's pure steps.
 
 Learns first, then takes part in the secure sum with what it learned; charges its ledger before anything leaves; and
-gives a round one update only, so that asking again gets the same numbers and costs nothing. Knows no socket and no
-other client.
+gives a round one update only, so that asking again gets the same numbers and costs nothing. With pinned identities it
+signs one survivor set a round, whatever the attempt. Knows no socket and no other client.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ import numpy as np
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger
 from chatfed.secagg import client as secagg
-from chatfed.secagg.encoding import FixedPoint
-from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, decode_survivors
+from chatfed.secagg import graph, primitives
+from chatfed.secagg.encoding import FixedPoint, choose_ring_bits
+from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
+from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
-from training.session import Session, Step, model_hash, round_context, round_name
+from training.session import Session, Step, model_hash, rotation_seed, round_context, round_name
 
 _COUNT = struct.Struct("<I")
 
@@ -45,9 +48,45 @@ class ClientTerms:
     budget: Budget
 
 
-def sum_parameters(recipe: Recipe, participants: int, dimension: int) -> Parameters:
-    """The secure sum of a round: `dimension` model coordinates and the weight."""
-    return Parameters(participants, threshold(recipe, participants), dimension + 1, recipe.secagg.ring_bits)
+def sum_parameters(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> Parameters:
+    """The secure sum of a round for a model of `dimension` coordinates. Raises graph.NoSuchGraph."""
+    code = codec(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
+    degree, share_threshold, most_gone = sizes(recipe, participants)
+    committee, quorum = 0, 0
+    if recipe.secagg.identities == "roster":
+        committee, quorum = graph.derive_quorum(participants, recipe.secagg.corrupt)
+    return Parameters(
+        participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
+    )
+
+
+def sizes(recipe: Recipe, participants: int) -> tuple[int, int, int]:
+    """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
+    corrupt, dropout = recipe.secagg.corrupt, recipe.secagg.dropout
+    if participants <= graph.COMPLETE_UP_TO:
+        return -1, threshold(recipe, participants), 0
+    if recipe.secagg.identities == "roster":
+        active = graph.derive_active(participants, corrupt, dropout)
+        return active.degree, active.threshold, active.most_gone
+    degree, share_threshold = graph.derive(participants, corrupt, dropout)
+    return degree, share_threshold, degree // 2
+
+
+def floors(recipe: Recipe, parameters: Parameters) -> Floors:
+    """What a client accepts at the least: what it has derived itself, exactly."""
+    survivors = threshold(recipe, parameters.participants)
+    if recipe.secagg.identities == "roster" and not parameters.complete:  # the circle's sizes are for so many
+        bearable = math.floor(recipe.secagg.dropout * parameters.participants)
+        survivors = max(survivors, parameters.participants - bearable)
+    return Floors(
+        threshold=parameters.threshold,
+        survivors=survivors,
+        ring_bits=parameters.ring_bits,
+        degree=parameters.degree,
+        committee=parameters.committee,
+        quorum=parameters.quorum,
+        most_gone=parameters.most_gone,
+    )
 
 
 def threshold(recipe: Recipe, participants: int) -> int:
@@ -55,36 +94,74 @@ def threshold(recipe: Recipe, participants: int) -> int:
     return max(int(np.ceil(recipe.secagg.threshold * participants - 1e-9)), participants // 2 + 1)
 
 
-def codec(recipe: Recipe, participants: int) -> FixedPoint:
-    """Updates are clipped to `update_clip` in L2, so no coordinate exceeds it; every client weighs 1.
+def ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> int:
+    """The recipe's ring width, or the narrowest whose rounding is lost in the noise that a client's update carries."""
+    privacy, ring = recipe.privacy, recipe.secagg
+    if ring.ring_bits:
+        return ring.ring_bits
+    per_coordinate = 0.0
+    if privacy.noise == "local":
+        one_step = noise_multiplier * privacy.clip_norm / privacy.expected_batch_size
+        per_coordinate = privacy.learning_rate * one_step * math.sqrt(privacy.local_steps)
+    return choose_ring_bits(ring.update_clip, dimension, participants, ring.rotation, per_coordinate)
+
+
+def codec(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes) -> FixedPoint:
+    """Updates are clipped to `update_clip` in L2; every client weighs 1. seed: public, of this attempt's rotation.
 
     A client with more dialogues weighs more all the same: its update is a sum over its dialogues divided by a public
     constant. Its count of dialogues therefore need not travel, in the ring or outside.
     """
-    return FixedPoint(recipe.secagg.update_clip, 1.0, participants, recipe.secagg.ring_bits)
+    bits = ring_bits(recipe, participants, dimension, noise_multiplier)
+    rotation = seed if recipe.secagg.rotation else None
+    return FixedPoint(recipe.secagg.update_clip, dimension, participants, bits, rotation)
+
+
+@dataclass(frozen=True)
+class _Invited:
+    """What a client keeps of an invitation until the round is over."""
+
+    key: str  # of the release
+    cohort: list[ClientId]
+    dimension: int  # of the model
+    rotation: str  # public seed of this attempt's rotation, in hex
 
 
 class Client:
-    """One client; everything it must remember between messages is in its folder `home`."""
+    """One client; everything it must remember between messages is in its folder `home`.
+
+    roster: the client's own, where the recipe pins identities; its private key is then `identity.key` in `home`.
+    """
 
     def __init__(
-        self, name: ClientId, home: Path, recipe: Recipe, terms: ClientTerms, base_digest: bytes, learn: Learn
+        self,
+        name: ClientId,
+        home: Path,
+        recipe: Recipe,
+        terms: ClientTerms,
+        base_digest: bytes,
+        learn: Learn,
+        roster: Roster | None = None,
     ) -> None:
         self.name, self.home, self.recipe, self.terms = name, home, recipe, terms
-        self.base_digest, self.learn = base_digest, learn
+        self.base_digest, self.learn, self.roster = base_digest, learn, roster or {}
+        self.pinned = recipe.secagg.identities == "roster"
 
     def handle(self, message: bytes, entropy: Entropy = os.urandom) -> bytes:
         """The answer to one message of the server. Raises ChatfedError when the client takes no part, saying why."""
         if not message or message[0] not in Step.__members__.values():
             raise MalformedMessage(0, "step", "number")
         step, body = Step(message[0]), message[1:]
-        answers = {
+        answers: Mapping[Step, Callable[[bytes, Entropy], bytes]] = {
             Step.SESSION: self._join,
             Step.ADVERTS: self._share,
             Step.SHARES: self._masked_input,
-            Step.SURVIVORS: self._unmask,
+            Step.SURVIVORS: self._consent if self.pinned else self._unmask,
+            **({Step.CERTIFICATE: self._unmask_certified} if self.pinned else {}),
             Step.COMMITTED: self._forget,
         }
+        if step not in answers:
+            raise MalformedMessage(0, "step", "number")
         with alone(self.home / "lock"):  # two messages at once must not learn twice for one charge
             sweep(self.home)
             return bytes([step]) + answers[step](body, entropy)
@@ -93,52 +170,87 @@ class Client:
         session = Session.from_bytes(body)
         place = self._place(session)
         key = self._key(session)
+        roster = keys_of(self.roster, session.cohort) if self.pinned else ()
+        sign = self._sign() if self.pinned else None
+        size = (len(session.cohort), len(session.weights), self.terms.noise_multiplier)
+        parameters = sum_parameters(self.recipe, *size)
+        self._refuse_if_finished(key)
         if self._stored_update(key) is None:
             self._refuse_if_spent(key)
             self._store_update(key, self.learn(session.weights))
-        parameters = sum_parameters(self.recipe, len(session.cohort), len(session.weights))
-        least = threshold(self.recipe, len(session.cohort))
-        floors = Floors(threshold=least, survivors=least, ring_bits=self.recipe.secagg.ring_bits)
-        state, advert = secagg.advertise(parameters, floors, round_context(session, self.base_digest), place, entropy)
-        self._save(state, key, session.cohort)
+        least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
+        state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
+        seed = rotation_seed(session, self.base_digest)
+        self._save(state, _Invited(key, list(session.cohort), size[1], seed.hex()), entropy)
         return advert
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key, cohort = self._load()
+        state, invited = self._load()
         shared, message = secagg.share(state, body, entropy)
-        self._save(shared, key, cohort)
+        self._save(shared, invited, entropy)
         return message
 
     def _masked_input(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key, cohort = self._load()
-        update = self._stored_update(key)
+        state, invited = self._load()
+        update = self._stored_update(invited.key)
         if update is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
-        vector = codec(self.recipe, state.round.parameters.participants).encode(_clipped(update, self.recipe), 1.0)
-        masked, message = secagg.masked_input(state, body, vector)
+        noise_multiplier, seed = self.terms.noise_multiplier, bytes.fromhex(invited.rotation)
+        code = codec(self.recipe, len(invited.cohort), invited.dimension, noise_multiplier, seed)
+        vector = code.encode(_clipped(update, self.recipe), 1.0, self.rounding(invited.key))
+        masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
         if self.terms.mechanism is not None:
-            self.ledger().charge(key, self.terms.mechanism)  # on disk before anything that depends on the data leaves
-        self._save(masked, key, cohort)
+            # on disk before anything that depends on the data leaves
+            self.ledger().charge(invited.key, self.terms.mechanism)
+        self._save(masked, invited, entropy)
+        return message
+
+    def rounding(self, key: str) -> Entropy:
+        """Randomness of one release's rounding: the same whenever it is encoded, or a crash between encoding and
+        storing could put two vectors under one set of masks."""
+        secret = primitives.derive(self._state_key(), b"rounding", key.encode())
+        return lambda size: secret[:size]
+
+    def _consent(self, body: bytes, entropy: Entropy) -> bytes:
+        state, invited = self._load()
+        own = self._sign()
+
+        def sign(digest: bytes) -> bytes:  # called once the set is found sound
+            self._refuse_another_set(invited, state, body)
+            return own(digest)
+
+        consented, message = secagg.consent(state, body, sign)
+        self._save(consented, invited, entropy)
+        return message
+
+    def _unmask_certified(self, body: bytes, entropy: Entropy) -> bytes:
+        state, invited = self._load()
+        answered, message = secagg.unmask(state, body)
+        self._save(answered, invited, entropy)  # "answered" is on disk, and the secrets are not, before it leaves
         return message
 
     def _unmask(self, body: bytes, entropy: Entropy) -> bytes:
-        state, key, cohort = self._load()
+        state, invited = self._load()
         answered, message = secagg.unmask(state, body)
-        survivors = decode_survivors(body, state.round.session, set(range(1, 1 + len(cohort))))
-        self._refuse_another_set(key, sorted(cohort[i - 1] for i in survivors))
-        self._save(answered, key, cohort)  # "answered" is on disk, and the secrets are not, before the answer leaves
+        self._refuse_another_set(invited, state, body)
+        self._save(answered, invited, entropy)
         return message
 
-    def _refuse_another_set(self, key: str, survivors: list[ClientId]) -> None:
+    def _refuse_another_set(self, invited: _Invited, state: secagg.ClientState, body: bytes) -> None:
         """Of one update, one sum: a second sum with other survivors would give away by its difference who is in one
-        only."""
-        chosen = json.dumps(survivors).encode()
-        before = _untagged(read_if_there(self.home / "answered.bin"), key)
+        only. Remembers the set that is signed, or without identities answered, before that leaves."""
+        assert isinstance(state, secagg.Masked), "the step before has checked it"
+        numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
+        chosen = json.dumps(sorted(invited.cohort[i - 1] for i in numbers)).encode()
+        stored = read_if_there(self.home / "answered.bin")
+        before = _untagged(stored, invited.key)
         if before is not None and before != chosen:
             raise Refused(
                 f"{self.name}: answered for other survivors of this round before; it answers for no second set."
             )
-        write_atomically(self.home / "answered.bin", _tagged(key, chosen))
+        if stored is not None and before is None:  # another round's set is forgotten now, so that round is over
+            self._remember_as_finished(_split(stored)[0])
+        write_atomically(self.home / "answered.bin", _tagged(invited.key, chosen))
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
@@ -147,6 +259,8 @@ class Client:
             if stored is not None and _split(stored)[0].startswith(round_name(body)):
                 self._remember_as_finished(_split(stored)[0].partition(" ")[0])
                 erase(self.home / name)
+                if name == "round.bin":  # what a disk may keep of erased states cannot be opened any more
+                    erase(self.home / "state.key")
         return b""
 
     def _finished(self) -> list[str]:
@@ -174,14 +288,18 @@ class Client:
         """Names one release. Another global model is another release, whatever round the server calls it."""
         return f"{round_name(session.name)}{model_hash(self.base_digest, session.weights).hex()[:16]}"
 
+    def _refuse_if_finished(self, key: str) -> None:
+        if key in self._finished():
+            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+
     def _refuse_if_spent(self, key: str) -> None:
         """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""
         mechanism = self.terms.mechanism
-        ledger = None if mechanism is None else self.ledger()
-        if key in self._finished() or (ledger and any(entry.key == key for entry in ledger.entries)):
-            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
-        if ledger is None or mechanism is None:
+        if mechanism is None:
             return
+        ledger = self.ledger()
+        if any(entry.key == key for entry in ledger.entries):
+            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
         if not ledger.affords(mechanism):
             raise BudgetExceeded(
                 f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
@@ -199,22 +317,40 @@ class Client:
         """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""
         return f"{key} {self.recipe.digest().hex()} {self.terms.mechanism}"
 
-    def _save(self, state: secagg.ClientState, key: str, cohort: Sequence[ClientId]) -> None:
-        """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
-        names = json.dumps(cohort).encode()
-        write_atomically(self.home / "round.bin", _tagged(key, _COUNT.pack(len(names)) + names + state.to_bytes()))
+    def _sign(self) -> Sign:
+        return signer(read_key(self.home / "identity.key"))
 
-    def _load(self) -> tuple[secagg.ClientState, str, list[ClientId]]:
+    def _state_key(self, entropy: Entropy = os.urandom) -> bytes:
+        """What round states are sealed under: of the identity, else drawn for the round and erased with it."""
+        if (self.home / "identity.key").exists():
+            return primitives.derive(read_key(self.home / "identity.key"), b"state")
+        path = self.home / "state.key"
+        key = read_if_there(path)
+        if key is None:
+            key = primitives.draw(entropy, primitives.KEY_BYTES)
+            write_atomically(path, key)
+        if len(key) != primitives.KEY_BYTES:
+            raise secagg.DamagedState(f"{path} is damaged; leave the round")
+        return key
+
+    def _save(self, state: secagg.ClientState, invited: _Invited, entropy: Entropy) -> None:
+        """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
+        about = json.dumps(asdict(invited)).encode()
+        sealed = secagg.store(state, self._state_key(entropy), entropy)
+        write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
+
+    def _load(self) -> tuple[secagg.ClientState, _Invited]:
         raw = read_if_there(self.home / "round.bin")
         if raw is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
         try:
-            key, body = _split(raw)
+            body = _split(raw)[1]
             at = _COUNT.size + _COUNT.unpack_from(body)[0]
-            cohort = [ClientId(name) for name in json.loads(body[_COUNT.size : at])]
-        except (struct.error, ValueError):
+            about = json.loads(body[_COUNT.size : at])
+            invited = _Invited(**about)
+        except (struct.error, ValueError, TypeError):
             raise secagg.DamagedState(f"{self.home / 'round.bin'} is damaged; leave the round") from None
-        return secagg.restore(body[at:]), key, cohort
+        return secagg.restore(body[at:], self._state_key()), invited
 
 
 def _clipped(update: FloatVector, recipe: Recipe) -> FloatVector:

@@ -17,11 +17,19 @@ DOING = {
     Step.SESSION: "clients learn",
     Step.ADVERTS: "keys are shared",
     Step.SHARES: "masked updates come in",
-    Step.SURVIVORS: "the sum is unmasked",
+    Step.SURVIVORS: "clients agree on who is in the sum",
+    Step.CERTIFICATE: "the sum is unmasked",
     Step.COMMITTED: "the round is closed",
 }
 SECONDS_BETWEEN_LINES = 20  # where there is no terminal to draw a bar on
-WEIGHT = {Step.SESSION: 0.9, Step.ADVERTS: 0.02, Step.SHARES: 0.05, Step.SURVIVORS: 0.02, Step.COMMITTED: 0.01}
+WEIGHT = {
+    Step.SESSION: 0.9,
+    Step.ADVERTS: 0.02,
+    Step.SHARES: 0.05,
+    Step.SURVIVORS: 0.01,
+    Step.CERTIFICATE: 0.01,
+    Step.COMMITTED: 0.01,
+}
 
 
 class Display:

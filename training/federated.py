@@ -22,11 +22,12 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, IntVector
 from training import claims
-from training.client import ClientTerms
+from training.client import ClientTerms, sizes
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
 from training.durable import Stopped
 from training.evaluation import Evaluation
+from training.identity import Roster, read_roster
 from training.learner import check_device
 from training.memory import Peak
 from training.pretrain import pretrained_base
@@ -36,7 +37,7 @@ from training.rounds import Outcome, commit, run_round
 from training.run_folder import Begun, RunFolder
 from training.server import ServerState, apply_update, cohort, initial_state
 from training.session import Session
-from training.simulation import Dropouts, Simulation, Workplace, simulation, worker_context
+from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.tokens import open_tokens, write_tokens
 
 
@@ -67,6 +68,7 @@ class Prepared:
     clients: list[ClientId]
     terms: ClientTerms
     held_out: IntVector
+    roster: Roster = field(default_factory=dict)  # empty: the recipe pins no identities
 
 
 def federate(
@@ -77,7 +79,13 @@ def federate(
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
     place = Workplace(
-        recipe, prepared.terms, prepared.base, folder.state / "private", folder.state / "held-out", folder.homes
+        recipe,
+        prepared.terms,
+        prepared.base,
+        folder.state / "private",
+        folder.state / "held-out",
+        folder.homes,
+        folder.roster if prepared.roster else None,
     )
     with simulation(place) as clients:
         base_digest, weights, parameters = clients.facts()
@@ -114,7 +122,8 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
         terms = claims.client_terms(recipe, len(tables[0].clients))
         held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
-        return Prepared(folder, recipe, run, stored, sorted(tables[0].clients), terms, held_out)
+        names = sorted(tables[0].clients)
+        return Prepared(folder, recipe, run, stored, names, terms, held_out, _roster(recipe, folder))
     with clock.phase("data"):
         display.say(
             "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
@@ -123,6 +132,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         for note in corpus.notes:
             display.say(note)
         check(recipe, len(corpus.clients))
+        sizes(recipe, recipe.federation.cohort)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
         terms = claims.client_terms(recipe, len(corpus.clients))
@@ -130,10 +140,16 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
     with clock.phase("data"):
         _write_tables(folder, base, corpus)
+        if recipe.secagg.identities == "roster":
+            enrol(folder.homes, sorted(corpus.clients), folder.roster)
         folder.keep_prepared(base)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
-    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out)
+    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))
+
+
+def _roster(recipe: Recipe, folder: RunFolder) -> Roster:
+    return read_roster(folder.roster) if recipe.secagg.identities == "roster" else {}
 
 
 def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
@@ -217,6 +233,8 @@ def _one_round(
             clients,
             prepared.folder.settled(state.round),
             lambda survivors: prepared.folder.settle(state.round, survivors),
+            roster=prepared.roster,
+            noise_multiplier=prepared.terms.noise_multiplier,
         )
         return session, outcome, time.monotonic() - started
     except ProtocolError as error:

@@ -34,10 +34,11 @@ from training.settings import (
 
 DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.toml"
 
-RING_WIDTHS = (16, 32)
+RING_WIDTHS = (16, 21, 32)
 
-LEAST_STEPS_IN_CLIP = 4096
-"""A client's clip norm must span at least so many steps of the ring, or rounding would drown what it learned."""
+LEAST_STEPS = 4096
+"""A ring width that a recipe names must leave so many steps on each side of zero: whether noise hides rounding is not
+known here."""
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,12 @@ class PrivacySection(Section):
 @dataclass(frozen=True)
 class SecAggSection(Section):
     name: ClassVar[str] = "secagg"
-    identities: str = setting("none", one_of("none"))  # honest-but-curious server
+    identities: str = setting("none", one_of("none", "roster"))  # "none": only an honest-but-curious server is claimed
     threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
-    ring_bits: int = setting(32, one_of(*RING_WIDTHS))
+    corrupt: float = setting(0.1, inside(0, 0.5))  # fraction that may be corrupt: sizes of quorum and circle
+    dropout: float = setting(0.1, inside(0, 0.5))  # fraction that may drop out of a circle (above 50 clients)
+    rotation: bool = True  # spread each update evenly over its coordinates, so that a narrower ring holds it
+    ring_bits: int = setting(0, one_of(0, *RING_WIDTHS))  # 0: the narrowest whose rounding is lost in the noise
     update_clip: float = setting(40.0, above(0))  # L2, a client's whole update
 
 
@@ -247,16 +251,19 @@ def _check_cohort(recipe: Recipe, clients: int) -> None:
 
 
 def _check_ring(recipe: Recipe) -> None:
-    # The ring holds the sum of `cohort` clipped updates, so that one client's clip gets this many steps on each side.
-    steps = 2 ** (recipe.secagg.ring_bits - 1) // recipe.federation.cohort
-    if steps < LEAST_STEPS_IN_CLIP:
-        needed = LEAST_STEPS_IN_CLIP * recipe.federation.cohort
-        width = next(width for width in RING_WIDTHS if 2 ** (width - 1) >= needed)
+    # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
+    bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
+    if bits and _steps(bits, cohort) < LEAST_STEPS:
+        width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
         raise RecipeError(
-            f"secagg.ring_bits = {recipe.secagg.ring_bits} leaves {steps} steps within secagg.update_clip for "
-            f"federation.cohort = {recipe.federation.cohort}; at least {LEAST_STEPS_IN_CLIP} are needed: "
-            f"set secagg.ring_bits to {width}"
+            f"secagg.ring_bits = {bits} leaves {_steps(bits, cohort)} steps on each side of zero for "
+            f"federation.cohort = {cohort}; at least {LEAST_STEPS} are needed: set secagg.ring_bits to {width}, or to "
+            "0 for the narrowest that the noise allows"
         )
+
+
+def _steps(ring_bits: int, cohort: int) -> int:
+    return int((2**ring_bits - 1) // (2 * cohort))
 
 
 def _check_privacy(privacy: PrivacySection) -> None:

@@ -13,6 +13,7 @@ from chatfed.model.parameters import load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
+from training.client import sum_parameters
 from training.durable import DiskError
 
 if TYPE_CHECKING:
@@ -39,6 +40,17 @@ The model is small and answers in the manner of its training dialogues. It can b
 """
 
 
+HOLDS_AGAINST = {
+    "none": "an honest-but-curious server: with those who collude it learns the sum of the honest survivors' updates, "
+    "which are at least the survivors minus the colluders",
+    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients (fixed "
+    "before the round), where each client's roster is its own and each key its owner's: of the updates that honest "
+    "clients give to one round they learn one sum, over the honest ones of one survivor set, at least the survivors "
+    "minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
+    "nothing is claimed",
+}
+
+
 def publish(
     prepared: Prepared,
     state: ServerState,
@@ -60,6 +72,7 @@ def publish(
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
         **_ledger_facts(prepared, cost, metrics),
+        "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
     }
     summary = {
         "before": before.to_json(),
@@ -119,11 +132,18 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
         "clients_charged": len(counts),
         "participations_most": max(counts, default=0),
         "epsilon_mean": cost.mean(len(prepared.clients)) if prepared.terms.mechanism else None,
-        "secure_aggregation": {
-            "threshold": prepared.recipe.secagg.threshold,
-            "ring_bits": prepared.recipe.secagg.ring_bits,
-            "identities": prepared.recipe.secagg.identities,
-            "holds_against": "an honest-but-curious server: with those who collude it learns the sum of the "
-            "honest survivors' updates, which are at least the survivors minus the colluders",
-        },
     }
+
+
+def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
+    recipe = prepared.recipe
+    parameters = sum_parameters(recipe, recipe.federation.cohort, dimension, prepared.terms.noise_multiplier)
+    facts: dict[str, Any] = {
+        "threshold": recipe.secagg.threshold,
+        "ring_bits": parameters.ring_bits,
+        "identities": recipe.secagg.identities,
+        "holds_against": HOLDS_AGAINST[recipe.secagg.identities],
+    }
+    if recipe.secagg.identities == "roster":
+        facts |= {"corrupt": recipe.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}
+    return facts

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatfed.secagg import server as secagg
-from chatfed.secagg.messages import MalformedMessage, ProtocolError
+from chatfed.secagg.messages import BelowThreshold, MalformedMessage, ProtocolError
 from chatfed.types import ClientId, FloatVector
-from training.client import codec, sum_parameters
+from training.client import codec, floors, sum_parameters
+from training.identity import Roster, keys_of
 from training.recipe import Recipe
-from training.session import Session, Step, round_context
+from training.session import Session, Step, rotation_seed, round_context
 
 Exchange = Callable[[Mapping[ClientId, bytes]], Iterable[tuple[ClientId, bytes]]]
 """Sends each client its message and gives back their answers as they arrive; a client that is missing dropped out.
@@ -54,23 +55,31 @@ def run_round(
     exchange: Exchange,
     agreed: Sequence[ClientId] | None = None,
     settle: Callable[[Sequence[ClientId]], None] = lambda survivors: None,
+    roster: Roster | None = None,
+    noise_multiplier: float = 0.0,
 ) -> Outcome:
     """Sessions out, weighted mean of the survivors' updates back.
 
     `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
-    at the same round, which clients may have answered: no other set will be answered again. Raises BelowThreshold or
-    SurvivorsMissing with nothing unmasked, or BadShares.
+    at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
+    pins identities. `noise_multiplier`: the clients', from which they choose a ring that the recipe leaves open. Raises
+    BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
     """
-    line = _Line(session.cohort, exchange)
-    parameters = sum_parameters(recipe, len(session.cohort), len(session.weights))
-    opened = secagg.open_round(parameters, round_context(session, base_digest))
+    line, pinned = _Line(session.cohort, exchange), recipe.secagg.identities == "roster"
+    size = (len(session.cohort), len(session.weights), noise_multiplier)
+    parameters = sum_parameters(recipe, *size)
+    least = floors(recipe, parameters).survivors  # with fewer, no client would go on
+    identities = keys_of(roster or {}, session.cohort) if pinned else ()
+    opened = secagg.open_round(parameters, round_context(session, base_digest), session.attempt, identities)
 
     invitation = session.to_bytes()
     everyone = dict.fromkeys(range(1, len(session.cohort) + 1), invitation)
     (sharing, adverts), faults = secagg.leaving_out(secagg.relay_adverts, opened, line.ask(Step.SESSION, everyone))
     line.faults += faults
+    _check_count("advertise", len(adverts), least)
     (collecting, envelopes), faults = secagg.leaving_out(secagg.relay_shares, sharing, line.ask(Step.ADVERTS, adverts))
     line.faults += faults
+    _check_count("share", len(envelopes), least)
     for sender, message in line.stream(Step.SHARES, envelopes):
         if agreed is not None and session.cohort[sender - 1] not in agreed:
             continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
@@ -78,14 +87,21 @@ def run_round(
             collecting = secagg.accept(collecting, sender, message)
         except MalformedMessage as fault:
             line.faults.append(fault)
-    unmasking, survivor_sets = secagg.close_inputs(collecting)
-    survivors = [session.cohort[i - 1] for i in sorted(survivor_sets)]
+    closed, out = secagg.close_inputs(collecting)
+    _check_count("masked input", len(out), least)
+    survivors = [session.cohort[i - 1] for i in sorted(out)]
     if agreed is not None and set(survivors) != set(agreed):
         raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
     settle(survivors)
-    total, faults = secagg.leaving_out(secagg.finish, unmasking, line.ask(Step.SURVIVORS, survivor_sets))
+    last = Step.SURVIVORS
+    if pinned:
+        (closed, out), faults = secagg.leaving_out(secagg.certify, closed, line.ask(Step.SURVIVORS, out))
+        line.faults += faults
+        last = Step.CERTIFICATE
+    total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
     line.faults += faults
-    mean, weight = codec(recipe, parameters.participants).decode(total.vector)
+    code = codec(recipe, *size, rotation_seed(session, base_digest))
+    mean, weight = code.decode(total.vector, len(total.survivors))
     return Outcome(
         mean,
         weight,
@@ -128,8 +144,14 @@ class _Line:
                 continue
             missing.discard(client)
             yield self.number[client], answer[1:]
+        missing.difference_update(*self.dropped.values())  # asked once more, in case only an answer was lost
         if missing:
             self.dropped[step] = tuple(sorted(missing))
+
+
+def _check_count(stage: str, got: int, need: int) -> None:
+    if got < need:
+        raise BelowThreshold(stage, got, need)
 
 
 def _dispute(holder: int, owner: int) -> str:

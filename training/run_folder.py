@@ -59,6 +59,11 @@ class RunFolder:
         return self.path / "state" / "clients"
 
     @property
+    def roster(self) -> Path:
+        """Simulated clients' public keys, where the recipe pins identities."""
+        return self.path / "state" / "roster"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 

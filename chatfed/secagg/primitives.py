@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable
 from functools import cache
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,8 +30,9 @@ KEY_BYTES = 32
 CHECKSUM_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16
+SIGNATURE_BYTES = 64
 STREAM_LIMIT = 2**36 - 32  # bytes of one AES-GCM key stream, NIST SP 800-38D section 5.2.1.1
-_PROTOCOL = b"chatfed secagg 1"
+_PROTOCOL = b"chatfed secagg 2"
 
 
 class LowOrderKey(ChatfedError):
@@ -76,6 +78,25 @@ def agree(private: bytes, public: bytes) -> bytes:
         return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise LowOrderKey("a public key is of low order; refuse the participant that sent it") from None
+
+
+def identity_public(private: bytes) -> bytes:
+    """Ed25519 public key (RFC 8032) of 32 private bytes -> bytes[32]."""
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+
+
+def sign(private: bytes, message: bytes) -> bytes:
+    """Ed25519 signature -> bytes[64]; the same message gives the same signature."""
+    return Ed25519PrivateKey.from_private_bytes(private).sign(message)
+
+
+def signed(public: bytes, signature: bytes, message: bytes) -> bool:
+    """Whether the signature is that of the identity `public` on `message`."""
+    try:
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True
 
 
 def seal(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:

@@ -1,8 +1,9 @@
 """The aggregating server of a round, as steps. Learns the sum of the survivors' vectors and nothing else.
 
-open_round -> relay_adverts -> relay_shares -> accept (per masked input) -> close_inputs -> finish. A participant
-missing from `inbound` has dropped out. Any wrong message raises MalformedMessage naming its sender and changes
-nothing: `leaving_out` runs a step again without the senders at fault, which then count as dropped out.
+open_round -> relay_adverts -> relay_shares -> accept (per masked input) -> close_inputs -> certify -> finish; without
+pinned identities there is no certify. A participant missing from `inbound` has dropped out. Any wrong message raises
+MalformedMessage naming its sender and changes nothing: `leaving_out` runs a step again without the senders at fault,
+which then count as dropped out.
 Knows no socket, clock, file or model.
 """
 
@@ -16,17 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.secagg import graph, masking, messages, primitives, shamir
+from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import (
+    NO_SHARE,
     Advert,
     BadShares,
     BelowThreshold,
     Kind,
     MalformedMessage,
     Parameters,
+    Roster,
     WrongStep,
 )
-from chatfed.secagg.primitives import Buffer
+from chatfed.secagg.primitives import SIGNATURE_BYTES, Buffer
 from chatfed.secagg.shamir import SHARE_BYTES
 
 Inbound = Mapping[int, Buffer]
@@ -40,7 +44,9 @@ class Advertising:
     """Waiting for adverts."""
 
     parameters: Parameters
+    record: bytes
     session: bytes
+    roster: Roster
 
 
 @dataclass(frozen=True)
@@ -48,6 +54,8 @@ class Sharing(Advertising):
     """Waiting for share envelopes from those that advertised."""
 
     adverts: Mapping[int, Advert]
+    view: bytes  # digest of the adverts: the context of everything that follows
+    graph: Graph
 
 
 class Accumulator:
@@ -66,13 +74,21 @@ class Collecting(Sharing):
     """Adding masked inputs of those that shared, as they arrive. Holds the sum, so it cannot be rolled back."""
 
     sharers: frozenset[int]
-    commitments: Mapping[int, bytes]  # by those whose masked input is in the sum
+    bound: Mapping[int, bytes]  # commitment and signature of those whose masked input is in the sum
     accumulator: Accumulator = field(repr=False)
+
+    def commitment(self, survivor: int) -> bytes:
+        return self.bound[survivor][:32]
 
 
 @dataclass(frozen=True)
-class Unmasking(Collecting):
-    """The survivor set is fixed; waiting for answers."""
+class Certifying(Collecting):
+    """The survivor set is fixed; waiting for signatures on it."""
+
+
+@dataclass(frozen=True)
+class Unmasking(Certifying):
+    """Waiting for answers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,40 +104,40 @@ class Total:
     disputes: tuple[tuple[int, int], ...] = ()
 
 
-def open_round(parameters: Parameters, ctx: bytes) -> Advertising:
-    """A new round; ctx from messages.context."""
-    return Advertising(parameters, parameters.session(ctx))
+def open_round(parameters: Parameters, ctx: bytes, attempt: bytes, roster: Roster = ()) -> Advertising:
+    """A new attempt at a round; ctx from messages.context, roster: identities in order of number, or none."""
+    record, session = parameters.record(ctx, roster), parameters.session(ctx, attempt, roster)
+    return Advertising(parameters, record, session, tuple(roster))
 
 
 def relay_adverts(state: Advertising, inbound: Inbound) -> tuple[Sharing, Outbound]:
-    """Stage 0: adverts of those present -> to each, the adverts of its neighbours and its own."""
+    """Stage 0: adverts of those present -> to each of them, all of them."""
     _at(state, Advertising)
     _check_senders(inbound, range(1, state.parameters.participants + 1), Kind.ADVERT)
-    adverts = {i: Advert.decode(message, i, state.session) for i, message in sorted(inbound.items())}
+    adverts = {i: Advert.decode(m, i, state.session, state.roster) for i, m in sorted(inbound.items())}
     for i, advert in adverts.items():
         _check_keys(i, advert)
     _check_count("advertise", len(adverts), state.parameters.threshold)
-    outbound = {
-        i: messages.encode_adverts(state.session, {j: bytes(inbound[j]) for j in _holders(state, i) & adverts.keys()})
-        for i in adverts
-    }
-    return Sharing(state.parameters, state.session, adverts), outbound
+    view = messages.view_of(state.session, adverts)
+    message = messages.encode_adverts(state.session, {i: bytes(inbound[i]) for i in adverts})
+    drawn = Graph.draw(view, adverts, state.parameters.degree)
+    return Sharing(**vars(state), adverts=adverts, view=view, graph=drawn), dict.fromkeys(adverts, message)
 
 
 def relay_shares(state: Sharing, inbound: Inbound) -> tuple[Collecting, Outbound]:
-    """Stage 1: envelopes of those present -> to each of them, the envelopes the others made for it."""
+    """Stage 1: envelopes of those present -> to each of them, who they are, and the envelopes made for it."""
     _at(state, Sharing)
     _check_senders(inbound, state.adverts, Kind.SHARES)
     dealt = {i: _decode_shares(state, i, message) for i, message in sorted(inbound.items())}
     _check_count("share", len(dealt), state.parameters.threshold)
     outbound = {
-        i: messages.encode_entries(
-            Kind.ENVELOPES, messages.SERVER, state.session, {j: dealt[j][i] for j in dealt if i in dealt[j]}
+        i: messages.encode_envelopes(
+            state.view, dealt, {j: dealt[j][i] for j in state.graph.neighbours(i) & dealt.keys()}
         )
         for i in dealt
     }
-    sum_ = np.zeros(state.parameters.dimension, dtype=ring_dtype(state.parameters.ring_bits))
-    return Collecting(**vars(state), sharers=frozenset(dealt), commitments={}, accumulator=Accumulator(sum_)), outbound
+    sum_ = np.zeros(state.parameters.length, dtype=ring_dtype(state.parameters.ring_bits))
+    return Collecting(**vars(state), sharers=frozenset(dealt), bound={}, accumulator=Accumulator(sum_)), outbound
 
 
 def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
@@ -130,33 +146,47 @@ def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
     Raises MalformedMessage(sender, "masked input", "late") once the survivor set is fixed.
     """
     label = Kind.MASKED_INPUT.label
-    if isinstance(state, Unmasking):
+    if isinstance(state, Certifying):
         raise MalformedMessage(sender, label, "late")
     _at(state, Collecting)
     _check_senders({sender: message}, state.sharers, Kind.MASKED_INPUT)
-    if sender in state.commitments:
+    if sender in state.bound:
         raise MalformedMessage(sender, label, "duplicate")
-    sharers = _holders(state, sender) & state.sharers
-    commitment, vector = messages.decode_masked_input(message, sender, state.session, sharers, state.parameters)
-    state.accumulator.add(vector)
-    return replace(state, commitments={**state.commitments, sender: commitment})
+    masked = messages.decode_masked_input(message, sender, state.view, state.sharers, state.parameters, state.roster)
+    state.accumulator.add(masked.vector)
+    return replace(state, bound={**state.bound, sender: masked.commitment + masked.signature})
 
 
-def close_inputs(state: Collecting) -> tuple[Unmasking, Outbound]:
-    """Fix the survivors -> the survivor set, to each of them. A certificate stage goes between this and finish."""
+def close_inputs(state: Collecting) -> tuple[Certifying, Outbound]:
+    """Fix the survivors -> the survivor set, to each of them. With identities, `certify` comes next, else `finish`."""
     _at(state, Collecting)
-    _check_count("masked input", len(state.commitments), state.parameters.threshold)
-    message = messages.encode_survivors(state.session, state.commitments)
-    return Unmasking(**vars(state)), dict.fromkeys(sorted(state.commitments), message)
+    _check_count("masked input", len(state.bound), state.parameters.threshold)
+    entries = state.bound if state.roster else dict.fromkeys(state.bound, b"")
+    message = messages.encode_survivors(state.view, entries)
+    step = Certifying if state.roster else Unmasking
+    return step(**vars(state)), dict.fromkeys(sorted(state.bound), message)
 
 
-def finish(state: Unmasking, inbound: Inbound) -> Total:
+def certify(state: Certifying, inbound: Inbound) -> tuple[Unmasking, Outbound]:
+    """Stage 3: the survivors' signatures on their set -> to each survivor, those of the committee."""
+    _at(state, Certifying)
+    _check_senders(inbound, state.bound, Kind.CONSENT)
+    digest = messages.survivors_digest(state.view, state.bound)
+    signatures = {i: _decode_consent(state, i, message, digest) for i, message in sorted(inbound.items())}
+    members = graph.committee(state.record, state.parameters.participants, state.parameters.committee)
+    chosen = {i: signature for i, signature in signatures.items() if i in members}
+    _check_count("consent", len(chosen), state.parameters.quorum)
+    message = messages.encode_entries(Kind.CERTIFICATE, messages.SERVER, state.view, chosen, digest)
+    return Unmasking(**vars(state)), dict.fromkeys(sorted(state.bound), message)
+
+
+def finish(state: Certifying, inbound: Inbound) -> Total:
     """Stage 4: the survivors' answers -> the sum. Every recovered secret is checked before any mask is removed.
 
     Raises BelowThreshold, or BadShares naming whose shares do not recover what their owner committed to.
     """
     _at(state, Unmasking)
-    survivors = state.commitments.keys()
+    survivors = state.bound.keys()
     _check_senders(inbound, survivors, Kind.ANSWER)
     answers = {i: _decode_answer(state, i, message) for i, message in sorted(inbound.items())}
     _check_count("unmask", len(answers), state.parameters.threshold)
@@ -186,7 +216,7 @@ def leaving_out(
 def _at(state: Advertising, step: type[Advertising]) -> None:
     if type(state) is not step:
         raise WrongStep(f"this step follows {step.__name__}, the state is {type(state).__name__}")
-    if isinstance(state, Collecting) and state.accumulator.added != len(state.commitments):
+    if isinstance(state, Collecting) and state.accumulator.added != len(state.bound):
         raise WrongStep("an earlier state was used again; masked inputs are already in its sum")
 
 
@@ -210,39 +240,51 @@ def _check_keys(sender: int, advert: Advert) -> None:
             raise MalformedMessage(sender, Kind.ADVERT.label, field_) from None
 
 
-def _holders(state: Advertising, owner: int) -> frozenset[int]:
-    return graph.holders(owner, state.parameters.participants)
-
-
 def _decode_shares(state: Sharing, sender: int, message: Buffer) -> dict[int, bytes]:
-    expected = (_holders(state, sender) & state.adverts.keys()) - {sender}
-    size = messages.ENVELOPE_BYTES
-    dealt = messages.decode_entries(message, Kind.SHARES, sender, state.session, expected, size)
+    expected, size = state.graph.neighbours(sender), messages.ENVELOPE_BYTES
+    dealt = messages.decode_entries(message, Kind.SHARES, sender, state.view, expected, size)
     if dealt.keys() != expected:
         raise MalformedMessage(sender, Kind.SHARES.label, "recipients")
     return dealt
 
 
-def _decode_answer(state: Unmasking, sender: int, message: Buffer) -> dict[int, NDArray[np.uint16]]:
-    """By owner, the one share uint16[18] that this survivor gives."""
-    expected = _holders(state, sender) & state.sharers
-    lead = messages.survivors_digest(state.session, state.commitments)
-    entries = messages.decode_entries(message, Kind.ANSWER, sender, state.session, expected, SHARE_BYTES, lead)
+def _decode_consent(state: Certifying, sender: int, message: Buffer, digest: bytes) -> bytes:
+    body = bytes(messages.decode(message, Kind.CONSENT, sender, state.view))
+    if len(body) != 32 + SIGNATURE_BYTES:
+        raise MalformedMessage(sender, Kind.CONSENT.label, "length")
+    if body[:32] != digest:
+        raise MalformedMessage(sender, Kind.CONSENT.label, "survivors")
+    if not primitives.signed(state.roster[sender - 1], body[32:], digest):
+        raise MalformedMessage(sender, Kind.CONSENT.label, "signature")
+    return body[32:]
+
+
+def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int, NDArray[np.uint16]]:
+    """By owner, the one share uint16[18] that this survivor gives; without those whose envelope did not open for it."""
+    expected = state.graph.holders(sender) & state.sharers
+    lead = messages.survivors_digest(state.view, state.bound)
+    entries = messages.decode_entries(message, Kind.ANSWER, sender, state.view, expected, SHARE_BYTES, lead)
     if entries.keys() != expected:
         raise MalformedMessage(sender, Kind.ANSWER.label, "owners")
-    shares = {owner: np.frombuffer(entry, dtype="<u2") for owner, entry in entries.items()}
+    held = {owner: entry for owner, entry in entries.items() if entry != NO_SHARE}
+    shares = {owner: np.frombuffer(entry, dtype="<u2") for owner, entry in held.items()}
     if any(s.max() >= shamir.PRIME for s in shares.values()):
         raise MalformedMessage(sender, Kind.ANSWER.label, "share")
     return shares
 
 
 def _recover(
-    state: Unmasking, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]]
+    state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]]
 ) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
     """Each sharer's one secret: a survivor's self-mask seed, the mask key of one that dropped out."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
     for points, owners in _by_holders(state, answers).items():
-        _check_count("unmask", len(points), threshold)
+        _check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
+        if len(points) < threshold:  # they answered, but say that nothing of the owner's opened
+            raise BadShares(owners[0], tuple(sorted(state.graph.holders(owners[0]) & answers.keys())))
+        disputes += [
+            (x, owner) for owner in owners for x in sorted(state.graph.holders(owner) & answers.keys() - set(points))
+        ]
         shares = np.stack([[answers[x][owner] for owner in owners] for x in points])  # [r, owners, 18]
         quick = shamir.combine(points[:threshold], shares[:threshold])
         for k, owner in enumerate(owners):
@@ -254,22 +296,23 @@ def _recover(
     return secrets, tuple(disputes)
 
 
-def _by_holders(state: Unmasking, answers: Mapping[int, object]) -> dict[tuple[int, ...], list[int]]:
+def _by_holders(state: Certifying, answers: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
     """Owners grouped by who answered for them, so that each group is one matrix product."""
     groups: dict[tuple[int, ...], list[int]] = {}
     for owner in sorted(state.sharers):
-        groups.setdefault(tuple(sorted(_holders(state, owner) & answers.keys())), []).append(owner)
+        gave = (x for x in sorted(state.graph.holders(owner) & answers.keys()) if owner in answers[x])
+        groups.setdefault(tuple(gave), []).append(owner)
     return groups
 
 
-def _genuine(state: Unmasking, owner: int, secret: bytes) -> bool:
-    if owner in state.commitments:
-        return primitives.same(masking.commitment(secret, state.session, owner), state.commitments[owner])
+def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:
+    if owner in state.bound:
+        return primitives.same(masking.commitment(secret, state.view, owner), state.commitment(owner))
     return primitives.public_key(secret) == state.adverts[owner].mask_key
 
 
 def _recover_among_liars(
-    state: Unmasking, owner: int, points: Sequence[int], shares: NDArray[np.uint16]
+    state: Certifying, owner: int, points: Sequence[int], shares: NDArray[np.uint16]
 ) -> tuple[bytes, frozenset[int]]:
     threshold = state.parameters.threshold
     decoded = shamir.wrong_points(points, shares, threshold)
@@ -279,7 +322,7 @@ def _recover_among_liars(
             (secret,) = shamir.combine([points[k] for k in good], shares[good])
             if secret is not None and _genuine(state, owner, secret):
                 return secret, liars
-    raise BadShares(owner, (owner,) if decoded is not None and len(points) > threshold else ())
+    raise BadShares(owner, tuple(points))
 
 
 def _suspicions(points: Sequence[int], decoded: frozenset[int] | None) -> Iterator[frozenset[int]]:
@@ -289,12 +332,12 @@ def _suspicions(points: Sequence[int], decoded: frozenset[int] | None) -> Iterat
     yield from (frozenset({x}) for x in points)
 
 
-def _masks_to_remove(state: Unmasking, secrets: Mapping[int, bytes]) -> tuple[list[bytes], list[bytes]]:
+def _masks_to_remove(state: Certifying, secrets: Mapping[int, bytes]) -> tuple[list[bytes], list[bytes]]:
     """Keys of masks to (add, subtract): the survivors' self-masks, and their masks with those that dropped out."""
-    survivors, public = state.commitments.keys(), {i: a.mask_key for i, a in state.adverts.items()}
-    added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.session, i) for i in survivors]
+    survivors, public = state.bound.keys(), {i: a.mask_key for i, a in state.adverts.items()}
+    added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.view, i) for i in survivors]
     for gone in sorted(state.sharers - survivors):
-        for i in graph.neighbours(gone, state.parameters.participants) & survivors:
-            key = masking.pairwise_mask_key(secrets[gone], gone, i, public, state.session)
+        for i in state.graph.neighbours(gone) & survivors:
+            key = masking.pairwise_mask_key(secrets[gone], gone, i, public, state.view)
             (subtracted if i < gone else added).append(key)
     return added, subtracted

@@ -1,6 +1,9 @@
 """Shamir secret sharing (1979) of 32-byte secrets over the field of p = 65521. Knows no participants' roles.
 
 A secret is cut into 18 limbs of 15 bits, so that a limb is always below p and a share takes 16 bits a limb.
+Sharing is linear: `add` and `scale` of shares at the same points are shares of the limbs' sums and multiples, which
+`combine_limbs` reads modulo p. They are not reduced to 15 bits and not carried; the sum of two limbs may already pass
+p = 65521 (up to 65534), so whoever needs the integer sum of many secrets must share smaller limbs.
 Products are exact in float64: every partial sum is an integer below t * p^2 < 2^53 for t < 2^21.
 """
 
@@ -16,8 +19,10 @@ from chatfed.secagg.primitives import draw
 from chatfed.types import Entropy, IntVector
 
 FieldArray = NDArray[np.int64]  # elements of 0..p-1
+Shares = NDArray[np.uint16]  # uint16[..., 18], elements of 0..p-1
 
 PRIME = 65521
+GENERATOR = 17  # its powers are all of 1..p-1
 LIMB_BITS = 15
 SECRET_BYTES = 32
 LIMBS = 18  # ceil(256 / 15)
@@ -38,39 +43,59 @@ def from_limbs(limbs: IntVector) -> bytes | None:
     return number.to_bytes(SECRET_BYTES, "little")
 
 
-def share(secrets: Sequence[bytes], points: Sequence[int], threshold: int, entropy: Entropy) -> NDArray[np.uint16]:
+def share(secrets: Sequence[bytes], points: Sequence[int], threshold: int, entropy: Entropy) -> Shares:
     """Shares uint16[len(points), len(secrets), 18] of 32-byte secrets; any `threshold` of them recover.
 
     One polynomial of degree threshold-1 per limb with uniform coefficients; the share at x is its value there.
     """
     if not 1 <= threshold <= len(points) or len(set(points)) != len(points) or not all(0 < x < PRIME for x in points):
         raise ValueError(f"cannot share among {len(points)} points with threshold {threshold}")
-    limbs = np.stack([to_limbs(secret) for secret in secrets]).reshape(1, -1)
-    random = _uniform((threshold - 1) * limbs.size, entropy).reshape(threshold - 1, limbs.size)
-    values = _product(_powers(tuple(points), threshold), np.concatenate([limbs, random]))
+    coefficients = np.empty((threshold, LIMBS * len(secrets)))
+    coefficients[0] = np.concatenate([to_limbs(secret) for secret in secrets])
+    coefficients[1:] = _uniform(coefficients[1:].size, entropy).reshape(coefficients[1:].shape)
+    values = _product(_powers(tuple(points), threshold), coefficients)
     return values.astype(np.uint16).reshape(len(points), len(secrets), LIMBS)
 
 
-def combine(points: Sequence[int], shares: NDArray[np.uint16]) -> list[bytes | None]:
+def combine(points: Sequence[int], shares: Shares) -> list[bytes | None]:
     """Secrets from uint16[t, m, 18], the shares of m secrets at the same t points; None where no secret fits."""
-    weights = np.array([lagrange_at_zero(tuple(points))], dtype=np.int64)
-    limbs = _product(weights, shares.reshape(len(points), -1).astype(np.int64)).reshape(-1, LIMBS)
-    return [from_limbs(row) for row in limbs]
+    return [from_limbs(row) for row in combine_limbs(points, shares)]
+
+
+def combine_limbs(points: Sequence[int], shares: Shares) -> FieldArray:
+    """Field elements int64[m, 18] from uint16[t, m, 18]: limbs of secrets, or of linear combinations of secrets."""
+    return _product(lagrange_at_zero(tuple(points))[None], shares.reshape(len(points), -1)).reshape(-1, LIMBS)
+
+
+def add(left: Shares, right: Shares) -> Shares:
+    """Shares of the limb-wise sum, mod p, of what two arrays of shares at the same points are shares of."""
+    return (np.add(left, right, dtype=np.uint32) % PRIME).astype(np.uint16)
+
+
+def scale(shares: Shares, factor: int) -> Shares:
+    """Shares of `factor` times each limb, mod p."""
+    return (np.multiply(shares, factor % PRIME, dtype=np.uint32) % PRIME).astype(np.uint16)
 
 
 @lru_cache(maxsize=64)
-def lagrange_at_zero(points: tuple[int, ...]) -> tuple[int, ...]:
-    """Weights w with f(0) = sum w_i f(x_i) mod p for every polynomial f of degree < len(points)."""
+def lagrange_at_zero(points: tuple[int, ...]) -> FieldArray:
+    """Weights w with f(0) = sum w_i f(x_i) mod p for every polynomial f of degree < len(points). Read-only.
+
+    w_i is the product over j != i of x_j / (x_j - x_i), taken as a sum of logarithms.
+    """
+    logarithms, powers = _tables()
     xs = np.array(points, dtype=np.int64)
-    above, below = np.ones_like(xs), np.ones_like(xs)
-    for j, x in enumerate(points):
-        others = np.arange(xs.size) != j
-        above = np.where(others, above * x % PRIME, above)
-        below = np.where(others, below * (x - xs) % PRIME, below)
-    return tuple(int(a) * pow(int(b), -1, PRIME) % PRIME for a, b in zip(above, below, strict=True))
+    differences = (xs - xs[:, None]) % PRIME
+    np.fill_diagonal(differences, 1)
+    if not (differences.all() and np.all((xs > 0) & (xs < PRIME))):
+        raise ValueError("points of shares must differ and lie in 1..p-1")
+    above = logarithms[xs].sum() - logarithms[xs]
+    weights: FieldArray = powers[(above - logarithms[differences].sum(axis=1)) % (PRIME - 1)]
+    weights.flags.writeable = False
+    return weights
 
 
-def wrong_points(points: Sequence[int], shares: NDArray[np.uint16], threshold: int) -> frozenset[int] | None:
+def wrong_points(points: Sequence[int], shares: Shares, threshold: int) -> frozenset[int] | None:
     """Points whose shares uint16[r, 18] lie off the polynomial that the others agree on.
 
     Berlekamp-Welch decoding limb by limb: finds up to (r - threshold) // 2 wrong points; None when there are more.
@@ -141,26 +166,39 @@ def _divide(numerator: FieldArray, denominator: FieldArray) -> FieldArray | None
     return None if np.any(rest) else quotient
 
 
+@lru_cache(maxsize=1)
+def _tables() -> tuple[FieldArray, FieldArray]:
+    """Logarithms to the base GENERATOR of 0..p-1 (0 has none), and its powers. For points, which are public."""
+    powers = np.ones(PRIME - 1, dtype=np.int64)
+    done = 1
+    while done < powers.size:
+        more = powers[done : 2 * done]
+        more[:] = powers[: more.size] * pow(GENERATOR, done, PRIME) % PRIME
+        done *= 2
+    logarithms = np.zeros(PRIME, dtype=np.int64)
+    logarithms[powers] = np.arange(powers.size)
+    return logarithms, powers
+
+
 @lru_cache(maxsize=64)
 def _powers(points: tuple[int, ...], count: int) -> FieldArray:
-    """int64[len(points), count]: x^0 .. x^(count-1) mod p. Cached: treat as read-only."""
-    xs = np.array(points, dtype=np.int64)
-    powers = np.ones((xs.size, count), dtype=np.int64)
-    for k in range(1, count):
-        powers[:, k] = powers[:, k - 1] * xs % PRIME
-    powers.flags.writeable = False
-    return powers
+    """int64[len(points), count]: x^0 .. x^(count-1) mod p, for x in 1..p-1. Cached: treat as read-only."""
+    logarithms, powers = _tables()
+    table = powers[np.outer(logarithms[list(points)], np.arange(count)) % (PRIME - 1)]
+    table.flags.writeable = False
+    return table
 
 
-def _product(left: FieldArray, right: FieldArray) -> FieldArray:
+def _product(left: NDArray[np.generic], right: NDArray[np.generic]) -> FieldArray:
     """Matrix product mod p, through float64 because that is what the machine multiplies fastest."""
-    return (left.astype(np.float64) @ right.astype(np.float64) % PRIME).astype(np.int64)
+    exact = (left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
+    return exact - exact // PRIME * PRIME  # numpy divides by a constant in vectors, but takes remainders one by one
 
 
-def _uniform(count: int, entropy: Entropy) -> FieldArray:
+def _uniform(count: int, entropy: Entropy) -> NDArray[np.uint16]:
     """Uniform field elements: 16 random bits at a time, those not below p thrown away."""
-    values = np.empty(0, dtype=np.int64)
+    values = np.empty(0, dtype=np.uint16)
     while values.size < count:
-        raw = np.frombuffer(draw(entropy, 2 * (count - values.size + 16)), dtype="<u2").astype(np.int64)
+        raw = np.frombuffer(draw(entropy, 2 * (count - values.size + 16)), dtype="<u2")
         values = np.concatenate([values, raw[raw < PRIME]])
     return values[:count]

@@ -46,18 +46,23 @@ def secagg(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any
 def test_secagg_benchmark_prints_its_table_and_writes_its_figures(secagg: tuple[str, dict[str, Any]]) -> None:
     printed, found = secagg
     assert "cryptography" in printed and "OpenSSL" in printed
-    for words in ("mask, uint16", "mask, uint32", "Shamir (100, 51)", "round of 10, 1 dropped", "encode, uint32"):
+    for words in ("mask, uint16", "mask, uint32", "Shamir (100, 51)", "round of 10, 1 dropped", "encode, uint16"):
         assert words in printed
     assert_measured(found, "mask_vs_aes_ctr", "mask_ns_u16", "mask_ns_u32", "philox_mask_x_u16", "philox_mask_x_u32")
     assert_measured(found, "shamir_share_x", "shamir_combine_x", "encode_ns", "decode_ns")
     assert not [key for key in found if "flower" in key]  # nothing of Flower is measured here
 
 
-def test_a_whole_round_costs_four_bytes_a_parameter_and_little_more(secagg: tuple[str, dict[str, Any]]) -> None:
+def test_a_whole_round_costs_two_bytes_a_rotated_parameter_and_little_more(secagg: tuple[str, dict[str, Any]]) -> None:
     (once,) = secagg[1]["whole_rounds"]
     assert_measured(once, "client_s", "server_s")
-    assert (once["participants"], once["dropped"], once["dimension"], once["ring_bits"]) == (10, 1, 10_001, 32)
-    assert 4 * 10_001 < once["client_bytes_up"] < 4 * 10_001 + 5_000
+    assert (once["participants"], once["dropped"], once["dimension"], once["ring_bits"]) == (
+        10,
+        1,
+        12_289,
+        16,
+    )  # three blocks of 4,096 and the weight
+    assert 2 * 12_289 < once["client_bytes_up"] < 2 * 12_289 + 5_000
 
 
 def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path: Path) -> None:

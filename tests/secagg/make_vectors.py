@@ -14,21 +14,25 @@ import numpy as np
 from chatfed.secagg import masking, messages, primitives, shamir
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import Parameters
-from tests.secagg.rounds import CTX, Carried, carry, entropy_from, random_vectors
+from tests.secagg.rounds import ATTEMPT, CTX, Carried, carry, entropy_from, random_vectors, roster_of
 
 FOLDER = Path(__file__).parent / "vectors"
 GONE = {0: {5}, 2: {2}}
 
 
-def round_vector(ring_bits: int) -> dict[str, Any]:
-    """A whole round of five: 5 never comes, 2 leaves before its masked input."""
-    parameters, seed = Parameters(5, 3, 3, ring_bits), f"round {ring_bits}"
+def round_vector(ring_bits: int, quorum: int = 0) -> dict[str, Any]:
+    """A whole round of five: 5 never comes, 2 leaves before its masked input. With a quorum, identities are pinned."""
+    size = {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": ring_bits}
+    size |= {"committee": 5, "quorum": quorum} if quorum else {}
+    parameters, seed = Parameters(**size), f"round {ring_bits}"
     carried, vectors = Carried(parameters), random_vectors(parameters, seed=ring_bits)
     total = carry(parameters, vectors, GONE, seed=seed, carried=carried)
     return {
-        "parameters": {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": ring_bits},
+        "parameters": size,
         "ctx": CTX.hex(),
-        "session": parameters.session(CTX).hex(),
+        "attempt": ATTEMPT.hex(),
+        "roster": [key.hex() for key in roster_of(parameters)],
+        "session": parameters.session(CTX, ATTEMPT, roster_of(parameters)).hex(),
         "entropy_seed": seed,
         "leaves": {"advertise": [5], "masked input": [2]},
         "vectors": {str(i): v.tolist() for i, v in vectors.items()},
@@ -43,7 +47,7 @@ def primitive_vectors() -> dict[str, Any]:
     private = {1: bytes(range(64, 96)), 2: bytes(range(96, 128))}
     public = {i: primitives.public_key(key) for i, key in private.items()}
     masks = {}
-    for bits in (16, 32):
+    for bits in (16, 21, 32):
         vector = np.zeros(4, dtype=ring_dtype(bits))
         masking.apply_masks(vector, [seed], [])
         masks[str(bits)] = vector.tolist()
@@ -65,6 +69,7 @@ def primitive_vectors() -> dict[str, Any]:
 
 def all_vectors() -> dict[str, str]:
     made = {"primitives": primitive_vectors(), "round-16": round_vector(16), "round-32": round_vector(32)}
+    made |= {"round-21": round_vector(21), "round-signed": round_vector(32, quorum=3)}
     return {f"{name}.json": json.dumps(content, indent=1, sort_keys=True) + "\n" for name, content in made.items()}
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from chatfed.secagg import client, messages, server
+from chatfed.secagg import client, messages, primitives, server
 from chatfed.secagg.client import ClientState
 from chatfed.secagg.masking import RingVector, ring_dtype
-from chatfed.secagg.messages import Floors, Kind, Parameters
+from chatfed.secagg.messages import Floors, Kind, Parameters, Sign
 
+ATTEMPT = b"attempt 16 bytes"
 CTX = messages.context(b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
 
 
@@ -30,14 +32,14 @@ def entropy_from(seed: object) -> Callable[[int], bytes]:
 def random_vectors(parameters: Parameters, seed: int = 0) -> dict[int, RingVector]:
     """One uniform ring vector for each participant."""
     generator, dtype = np.random.default_rng(seed), ring_dtype(parameters.ring_bits)
-    high = 1 << parameters.ring_bits
-    ids = range(1, parameters.participants + 1)
-    return {i: generator.integers(0, high, parameters.dimension, dtype=np.uint64).astype(dtype) for i in ids}
+    ids, high = range(1, parameters.participants + 1), np.iinfo(dtype).max
+    return {i: generator.integers(0, high, parameters.length, dtype, endpoint=True) for i in ids}
 
 
 def ring_sum(parameters: Parameters, vectors: Sequence[RingVector]) -> list[int]:
-    """The obvious twin of the protocol: Python integers, modulo 2^ring_bits."""
-    return [sum(int(v[k]) for v in vectors) % (1 << parameters.ring_bits) for k in range(parameters.dimension)]
+    """The obvious twin of the protocol: Python integers, modulo the ring's size."""
+    size = 1 << (8 * ring_dtype(parameters.ring_bits).itemsize)
+    return [sum(int(v[k]) for v in vectors) % size for k in range(parameters.length)]
 
 
 @dataclass
@@ -63,6 +65,21 @@ class Carried:
         return outbound
 
 
+def identity(i: int) -> bytes:
+    """Participant i's Ed25519 private key: for tests alone."""
+    return hashlib.sha256(f"identity {i}".encode()).digest()
+
+
+def roster_of(parameters: Parameters) -> tuple[bytes, ...]:
+    """Identities of all participants where the parameters ask for a quorum, else none."""
+    everyone = range(1, parameters.participants + 1)
+    return tuple(primitives.identity_public(identity(i)) for i in everyone) if parameters.quorum else ()
+
+
+def signer(parameters: Parameters, i: int) -> Sign | None:
+    return partial(primitives.sign, identity(i)) if parameters.quorum else None
+
+
 def carry(
     parameters: Parameters,
     vectors: Mapping[int, RingVector],
@@ -72,16 +89,19 @@ def carry(
     seed: object = 0,
     carried: Carried | None = None,
 ) -> server.Total:
-    """Run one round. gone: stage (0, 1, 2, 4) -> who drops out there. order: in which masked inputs arrive."""
+    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive."""
     gone, c = gone or {}, carried or Carried(parameters)
-    lost = {stage: frozenset(gone.get(stage, ())) for stage in (0, 1, 2, 4)}
-    entropy, floors = entropy_from(seed), Floors(2, 2)
+    lost = {stage: frozenset(gone.get(stage, ())) for stage in range(5)}
+    entropy, floors, roster = entropy_from(seed), Floors(2, 2), roster_of(parameters)
+    sign = {i: signer(parameters, i) for i in range(1, parameters.participants + 1)}
 
-    opened = server.open_round(parameters, ctx)
+    opened = server.open_round(parameters, ctx, ATTEMPT, roster)
     sent = {}
     for i in range(1, parameters.participants + 1):
         if i not in lost[0]:
-            sent[i] = c.keep(Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, i, entropy))
+            sent[i] = c.keep(
+                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy, roster, sign[i])
+            )
     sharing, out = server.relay_adverts(opened, sent)
     c.delivered(Kind.ADVERTS, out)
 
@@ -92,15 +112,23 @@ def carry(
     c.server_states = {"open": opened, "sharing": sharing}
     for i in order or sorted(out):
         if i in out and i not in lost[2]:
-            message = c.keep(Kind.MASKED_INPUT, i, *client.masked_input(c.states[i], out[i], vectors[i]))
+            message = c.keep(Kind.MASKED_INPUT, i, *client.masked_input(c.states[i], out[i], vectors[i], sign[i]))
             collecting = server.accept(collecting, i, message)
     c.server_states["collecting"] = collecting
-    unmasking, out = server.close_inputs(collecting)
-    c.server_states["unmasking"] = unmasking
+    closed, out = server.close_inputs(collecting)
     c.delivered(Kind.SURVIVORS, out)
 
+    if parameters.quorum:
+        c.server_states["certifying"] = closed
+        present = [i for i in out if i not in lost[3]]
+        sent = {i: c.keep(Kind.CONSENT, i, *client.consent(c.states[i], out[i], sign[i])) for i in present}
+        closed, out = server.certify(closed, sent)
+        c.delivered(Kind.CERTIFICATE, out)
+        out = {i: message for i, message in out.items() if i in present}
+    c.server_states["unmasking"] = closed
+
     sent = {i: c.keep(Kind.ANSWER, i, *client.unmask(c.states[i], out[i])) for i in out if i not in lost[4]}
-    return server.finish(unmasking, sent)
+    return server.finish(closed, sent)
 
 
 def reseal(message: bytes, body: bytes) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import client, messages, primitives, server
-from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared
+from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
+    NO_SHARE,
     AlreadyAnswered,
     BelowThreshold,
     Floors,
@@ -20,7 +23,7 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
-from tests.secagg.rounds import CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal
+from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal
 
 PARAMETERS = Parameters(7, 4, 5)
 LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero shared secret
@@ -46,15 +49,26 @@ def state_of(carried: Carried, who: int, step: type):
     return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
 
-def survivors(*ids: int) -> bytes:
-    return messages.encode_survivors(PARAMETERS.session(CTX), ids)
+def survivors(carried: Carried, *ids: int) -> bytes:
+    return messages.encode_survivors(state_of(carried, 1, Shared).view.digest, dict.fromkeys(ids, b""))
+
+
+KEY = bytes(range(32))
+
+
+def stored(state: client.ClientState) -> bytes:
+    return store(state, KEY, entropy_from("store"))
+
+
+def secrets_of(state: client.ClientState) -> bytes:
+    return b"".join(state.to_parts())
 
 
 def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
     """A peer's failure: an id listed both alive and dead got both kinds of share. Here that cannot be said."""
     masked = state_of(finished, 1, Masked)
     for alive in ((1, 2, 3, 4), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6), (1, 3, 5, 6)):
-        _, message = client.unmask(masked, survivors(*alive))
+        _, message = client.unmask(masked, survivors(finished, *alive))
         entries = body_of(message)[32:]
         assert len(entries) == 6 * 40  # one share for each of 1..6, 7 never shared
         for k, owner in enumerate(range(1, 7)):
@@ -66,7 +80,7 @@ def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
     ("ids", "error"),
     [
         ((2, 3, 4, 5), RefusedSurvivors),  # omits the one that is asked
-        ((1, 2, 3, 4, 7), RefusedSurvivors),  # 7 never sent shares
+        ((1, 2, 3, 4, 7), MalformedMessage),  # 7 never sent shares
         ((1, 2, 3), BelowThreshold),
         ((1,), BelowThreshold),
         ((), RefusedSurvivors),
@@ -78,41 +92,41 @@ def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
 def test_unsound_survivor_sets_are_refused_and_cost_nothing(finished, ids, error):
     masked = state_of(finished, 1, Masked)
     with pytest.raises(error):
-        client.unmask(masked, survivors(*ids))
-    assert isinstance(client.unmask(masked, survivors(1, 2, 3, 4, 5))[0], Answered)
+        client.unmask(masked, survivors(finished, *ids))
+    assert isinstance(client.unmask(masked, survivors(finished, 1, 2, 3, 4, 5))[0], Answered)
 
 
 @pytest.mark.parametrize("ids", [(1, 2, 2, 3, 4), (4, 3, 2, 1), (1, 2, 3, 4, 1)])
 def test_survivor_listed_twice_or_out_of_order_is_refused(finished, ids):
     body = b"".join(i.to_bytes(4, "little") for i in ids)
     with pytest.raises(MalformedMessage, match="order of ids"):
-        client.unmask(state_of(finished, 1, Masked), reseal(survivors(1), body))
+        client.unmask(state_of(finished, 1, Masked), reseal(survivors(finished, 1), body))
 
 
 def test_own_floor_on_survivors_counts_not_the_servers_threshold(finished):
     masked = state_of(finished, 1, Masked)
-    careful = Masked(client.Round(PARAMETERS, Floors(4, 6), CTX, 1), masked.shares)
+    careful = replace(masked, round=client.Round(PARAMETERS, Floors(4, 6), CTX, ATTEMPT, 1))
     with pytest.raises(BelowThreshold) as caught:
-        client.unmask(careful, survivors(1, 2, 3, 4, 5))
+        client.unmask(careful, survivors(finished, 1, 2, 3, 4, 5))
     assert (caught.value.got, caught.value.need) == (5, 6)
 
 
 def test_second_unmask_raises_also_after_a_restart(finished):
-    answered, _ = client.unmask(state_of(finished, 1, Masked), survivors(1, 2, 3, 4))
-    for state in (answered, client.restore(answered.to_bytes())):
+    answered, _ = client.unmask(state_of(finished, 1, Masked), survivors(finished, 1, 2, 3, 4))
+    for state in (answered, restore(stored(answered), KEY)):
         for ids in ((1, 2, 3, 4), (1, 2, 3, 5)):
             with pytest.raises(AlreadyAnswered):
-                client.unmask(state, survivors(*ids))
+                client.unmask(state, survivors(finished, *ids))
 
 
 def test_erased_secrets_are_in_no_later_state(finished):
     shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
-    answered = state_of(finished, 1, Answered).to_bytes()
+    answered = secrets_of(state_of(finished, 1, Answered))
     for secret in (shared.seed, shared.mask_private, shared.envelope_private):
-        assert secret in shared.to_bytes()
-        assert secret not in masked.to_bytes()
+        assert secret in secrets_of(shared)
+        assert secret not in secrets_of(masked)
     for share in masked.shares.values():
-        assert share in masked.to_bytes()
+        assert share in secrets_of(masked)
         assert share[:36] not in answered and share[36:] not in answered
 
 
@@ -126,11 +140,29 @@ def test_erased_secrets_are_in_no_later_state(finished):
 )
 def test_parameters_below_the_own_floors_are_refused(floors, parameters):
     with pytest.raises(RefusedParameters):
-        client.advertise(parameters, floors, CTX, 1, entropy_from(0))
+        client.advertise(parameters, floors, CTX, ATTEMPT, 1, entropy_from(0))
 
 
 @pytest.mark.parametrize(
-    "wrong", [(1, 1, 5), (7, 3, 5), (8, 4, 5), (7, 8, 5), (7, 4, 0), (7, 4, 5, 24), (65521, 40000, 5)], ids=str
+    "wrong",
+    [
+        (1, 1, 5),
+        (7, 3, 5),
+        (8, 4, 5),
+        (7, 8, 5),
+        (7, 4, 0),
+        (7, 4, 5, 24),
+        (65521, 40000, 5),
+        (60, 5, 5, 32, 61),
+        (60, 5, 5, 32, 21),
+        (60, 1, 5, 32, 20),
+        (60, 22, 5, 32, 20),
+        (60, 5, 5, 32, 20, 11),
+        (60, 5, 5, 32, 20, 3, 61, 40),
+        (60, 5, 5, 32, 20, 3, 60, 30),
+        (60, 5, 5, 32, 20, 3, 60, 61),
+    ],
+    ids=str,
 )
 def test_parameters_that_are_not_sound_cannot_be_made(wrong):
     with pytest.raises(RefusedParameters):
@@ -138,8 +170,17 @@ def test_parameters_that_are_not_sound_cannot_be_made(wrong):
 
 
 def adverts_for(keys: dict[int, tuple[bytes, bytes]]) -> bytes:
-    session = PARAMETERS.session(CTX)
+    session = PARAMETERS.session(CTX, ATTEMPT)
     return messages.encode_adverts(session, {i: messages.Advert(*k).encode(i, session) for i, k in keys.items()})
+
+
+def view_of(carried: Carried) -> bytes:
+    return state_of(carried, 1, Shared).view.digest
+
+
+def envelopes_of(carried: Carried, who: int) -> tuple[frozenset[int], dict[int, bytes]]:
+    """The sharers, and the envelopes made for `who`, as the server relayed them."""
+    return messages.decode_envelopes(carried.wire[Kind.ENVELOPES, who], view_of(carried), set(range(1, 8)))
 
 
 def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
@@ -151,11 +192,11 @@ def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
 def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
     with pytest.raises(primitives.LowOrderKey):
         primitives.agree(bytes(range(32)), point)
-    session, good = PARAMETERS.session(CTX), keys_of(finished)
+    session, good = PARAMETERS.session(CTX, ATTEMPT), keys_of(finished)
     for keys in ((point, good[3][1]), (good[3][0], point)):
         sent = {i: messages.Advert(*k).encode(i, session) for i, k in {**good, 3: keys}.items()}
         with pytest.raises(MalformedMessage) as caught:
-            server.relay_adverts(server.open_round(PARAMETERS, CTX), sent)
+            server.relay_adverts(server.open_round(PARAMETERS, CTX, ATTEMPT), sent)
         assert (caught.value.sender, caught.value.kind) == (3, "advert")
     with pytest.raises(MalformedMessage) as caught:
         spoiled = adverts_for({**good, 3: (good[3][0], point)})
@@ -178,10 +219,14 @@ def test_too_few_adverts_or_envelopes_stop_the_participant(finished):
     keys = keys_of(finished)
     with pytest.raises(BelowThreshold, match="advertise"):
         client.share(state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1))
-    few = body_of(finished.wire[Kind.ENVELOPES, 1])[: 2 * 104]
+    sharers, envelopes = envelopes_of(finished, 1)
     with pytest.raises(BelowThreshold, match="share"):
-        message = reseal(finished.wire[Kind.ENVELOPES, 1], few)
+        message = messages.encode_envelopes(view_of(finished), {1, 2, 3}, {i: envelopes[i] for i in (2, 3)})
         client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+    for wrong in ({2, 3}, sharers - {1}, sharers | {7}):
+        with pytest.raises(MalformedMessage, match="sharers"):
+            message = messages.encode_envelopes(view_of(finished), wrong, {i: envelopes[i] for i in (2, 3)})
+            client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["mask key", "envelope key"])
@@ -190,40 +235,41 @@ def test_substituted_key_spoils_the_envelope(finished, which):
     keys, vector = keys_of(finished), np.zeros(5, dtype="<u4")
     swapped = list(keys[2])
     swapped[which] = primitives.public_key(b"\x07" * 32)
+    everyone = {i: (a.mask_key, a.envelope_key) for i, a in finished.server_states["sharing"].adverts.items()}
     state, _ = client.share(
-        state_of(finished, 1, Advertised), adverts_for({**keys, 2: tuple(swapped)}), entropy_from(1)
+        state_of(finished, 1, Advertised), adverts_for({**everyone, 2: tuple(swapped)}), entropy_from(1)
     )
     with pytest.raises(MalformedMessage) as caught:
         client.masked_input(state, finished.wire[Kind.ENVELOPES, 1], vector)
-    assert (caught.value.sender, caught.value.field) == (2, "authentication")
+    assert (caught.value.sender, caught.value.field) == (0, "context")
+    envelopes = messages.encode_envelopes(state.view.digest, *envelopes_of(finished, 1))  # under the changed view too
+    masked, _ = client.masked_input(state, envelopes, vector)
+    assert masked.shares[2] == NO_SHARE * 2  # nothing of it opened: bound to both participants' keys and to the view
 
 
 def test_swapped_or_redirected_envelopes_do_not_open(finished):
     state, vector = state_of(finished, 1, Shared), np.zeros(5, dtype="<u4")
-    mine, other = (finished.wire[Kind.ENVELOPES, i] for i in (1, 2))
-    entries = [body_of(mine)[k : k + 104] for k in range(0, 5 * 104, 104)]
-    swapped = [entries[0][:4] + entries[1][4:], entries[1][:4] + entries[0][4:], *entries[2:]]
-    redirected = [entries[0], body_of(other)[104:208], *entries[2:]]  # what 3 made for 2, shown to 1
-    for forged, culprit in ((swapped, 2), (redirected, 3)):
-        with pytest.raises(MalformedMessage) as caught:
-            client.masked_input(state, reseal(mine, b"".join(forged)), vector)
-        assert (caught.value.sender, caught.value.field) == (culprit, "authentication")
+    (sharers, mine), (_, other) = envelopes_of(finished, 1), envelopes_of(finished, 2)
+    swapped = {**mine, 2: mine[3], 3: mine[2]}
+    redirected = {**mine, 3: other[3]}  # what 3 made for 2, shown to 1
+    for forged, culprits in ((swapped, {2, 3}), (redirected, {3})):
+        masked, _ = client.masked_input(state, messages.encode_envelopes(view_of(finished), sharers, forged), vector)
+        assert {x for x, shares in masked.shares.items() if shares == NO_SHARE * 2} == culprits
 
 
-def test_sealed_share_outside_the_field_is_blamed_on_its_dealer(finished):
-    dealer, mine = state_of(finished, 2, Shared), finished.wire[Kind.ENVELOPES, 1]
-    forged = (2).to_bytes(4, "little") + client._seal_shares(dealer, 1, b"\xff" * 72, bytes(12))
-    with pytest.raises(MalformedMessage) as caught:
-        message = reseal(mine, forged + body_of(mine)[104:])
-        client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
-    assert (caught.value.sender, caught.value.field) == (2, "share")
+def test_a_sealed_share_outside_the_field_is_none(finished):
+    dealer, (sharers, mine) = state_of(finished, 2, Shared), envelopes_of(finished, 1)
+    forged = client._seal_shares(dealer, 1, b"\xff" * 72, bytes(12))
+    message = messages.encode_envelopes(view_of(finished), sharers, {**mine, 2: forged})
+    masked, _ = client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+    assert masked.shares[2] == NO_SHARE * 2
 
 
 def test_steps_out_of_order_are_refused(finished):
     advertised, shared = state_of(finished, 1, Advertised), state_of(finished, 1, Shared)
     masked, vector = state_of(finished, 1, Masked), np.zeros(5, dtype="<u4")
     with pytest.raises(WrongStep):
-        client.unmask(shared, survivors(1, 2, 3, 4))
+        client.unmask(shared, survivors(finished, 1, 2, 3, 4))
     with pytest.raises(WrongStep):
         client.masked_input(masked, finished.wire[Kind.ENVELOPES, 1], vector)
     with pytest.raises(WrongStep):
@@ -266,31 +312,34 @@ def test_secrets_are_in_no_repr_and_no_error(finished):
 
 def test_every_stored_state_comes_back_the_same(finished):
     for _, state in finished.history:
-        assert client.restore(state.to_bytes()) == state
-        assert type(state).from_bytes(state.to_bytes()) == state
+        assert restore(stored(state), KEY) == state
+        with pytest.raises(DamagedState, match="another key"):
+            restore(stored(state), bytes(32))
+
+
+def test_no_secret_is_readable_in_what_is_stored(finished):
+    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
+    for secret in (shared.seed, shared.mask_private, shared.envelope_private, *masked.shares.values()):
+        assert secret not in stored(shared) and secret not in stored(masked)
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_damaged_state_is_never_taken(finished, data):
     _, state = data.draw(st.sampled_from(finished.history))
-    stored = state.to_bytes()
-    how = data.draw(st.sampled_from(["flip", "cut", "extend", "step"]))
+    raw = stored(state)
+    how = data.draw(st.sampled_from(["flip", "cut", "extend"]))
     if how == "flip":
-        at, bit = data.draw(st.integers(0, len(stored) - 1)), data.draw(st.integers(0, 7))
-        stored = stored[:at] + bytes([stored[at] ^ 1 << bit]) + stored[at + 1 :]
+        at, bit = data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 7))
+        raw = raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :]
     elif how == "cut":
-        stored = stored[: data.draw(st.integers(0, len(stored) - 1))]
-    elif how == "extend":
-        stored += data.draw(st.binary(min_size=1, max_size=80))
+        raw = raw[: data.draw(st.integers(0, len(raw) - 1))]
+    else:
+        raw += data.draw(st.binary(min_size=1, max_size=80))
     with pytest.raises(DamagedState):
-        if how == "step":
-            others = [step for step in (Advertised, Shared, Masked, Answered) if not isinstance(state, step)]
-            data.draw(st.sampled_from(others)).from_bytes(stored)
-        else:
-            client.restore(stored)
+        restore(raw, KEY)
 
 
 def test_entropy_that_runs_short_is_an_error():
     with pytest.raises(ValueError, match="entropy"):
-        client.advertise(PARAMETERS, Floors(4, 4), CTX, 1, lambda size: b"\x01" * (size - 1))
+        client.advertise(PARAMETERS, Floors(4, 4), CTX, ATTEMPT, 1, lambda size: b"\x01" * (size - 1))

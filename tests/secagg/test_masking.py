@@ -9,20 +9,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import masking, primitives
-from chatfed.secagg.graph import holders, neighbours
-from chatfed.secagg.masking import apply_masks, ring_dtype
+from chatfed.secagg.masking import RING_BITS, apply_masks, ring_dtype, ring_length
 from tests.secagg.rounds import entropy_from
 
 
 def one_shot_mask(key: bytes, size: int, ring_bits: int) -> np.ndarray:
     """The obvious twin: the whole key stream at once."""
     counter = (2).to_bytes(16, "big")
-    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(size * ring_bits // 8))
-    return np.frombuffer(stream, dtype=ring_dtype(ring_bits))
+    dtype = ring_dtype(ring_bits)
+    stream = Cipher(algorithms.AES(key), modes.CTR(counter)).encryptor().update(bytes(size * dtype.itemsize))
+    return np.frombuffer(stream, dtype=dtype)
 
 
-@pytest.mark.parametrize("ring_bits", [16, 32])
-@pytest.mark.parametrize("size", [1, 7, 32767, 32768, 32769, 65536, 200_001])
+@pytest.mark.parametrize("ring_bits", RING_BITS)
+@pytest.mark.parametrize("size", [1, 7, 16384, 16385, 32767, 32768, 32769, 65536, 200_001])
 def test_mask_is_the_one_shot_key_stream_across_chunks(size, ring_bits):
     vector = np.zeros(size, dtype=ring_dtype(ring_bits))
     apply_masks(vector, [bytes(range(32))], [])
@@ -46,11 +46,12 @@ def test_both_paths_give_the_same_bytes():
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(0, 5), st.integers(0, 5), st.sampled_from([16, 32]), st.integers(1, 300), st.integers(0, 99))
+@given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(RING_BITS), st.integers(1, 300), st.integers(0, 99))
 def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_bits, size, seed):
-    entropy, modulus = entropy_from(seed), 1 << ring_bits
+    entropy, width = entropy_from(seed), ring_dtype(ring_bits).itemsize
+    modulus = 1 << 8 * width
     added, subtracted = [entropy(32) for _ in range(plus)], [entropy(32) for _ in range(minus)]
-    vector = np.frombuffer(entropy(size * ring_bits // 8), dtype=ring_dtype(ring_bits)).copy()
+    vector = np.frombuffer(entropy(size * width), dtype=ring_dtype(ring_bits)).copy()
     expected = [int(x) for x in vector]
     for keys, sign in ((added, 1), (subtracted, -1)):
         for key in keys:
@@ -58,6 +59,22 @@ def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_b
             expected = [(x + sign * int(m)) % modulus for x, m in zip(expected, mask, strict=True)]
     apply_masks(vector, added, subtracted)
     assert vector.tolist() == expected
+
+
+@pytest.mark.parametrize("ring_bits", RING_BITS)
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_threads_give_the_same_sum(threads, ring_bits):
+    keys = [bytes([k]) * 32 for k in range(5)]
+    vectors = [np.arange(600_001).astype(ring_dtype(ring_bits)) for _ in range(2)]
+    apply_masks(vectors[0], keys[:3], keys[3:])
+    apply_masks(vectors[1], keys[:3], keys[3:], threads=threads)
+    assert np.array_equal(*vectors)
+
+
+def test_an_element_of_21_bits_carries_three_coordinates():
+    assert [ring_length(d, 21) for d in (1, 2, 3, 4, 3_000_001)] == [1, 1, 1, 2, 1_000_001]
+    assert [ring_length(7, bits) for bits in (16, 32)] == [7, 7]
+    assert ring_dtype(21).itemsize == 8
 
 
 def test_every_bit_of_a_seed_changes_half_of_the_mask():
@@ -88,14 +105,6 @@ def test_keys_differ_by_label_session_and_participant():
         primitives.derive(seed, b"share-envelope", session, masking.name(1)),
     ]
     assert len(set(keys)) == len(keys)
-
-
-def test_graph_is_symmetric_and_complete():
-    for n in (2, 3, 9):
-        for i in range(1, n + 1):
-            assert i not in neighbours(i, n) and len(neighbours(i, n)) == n - 1
-            assert holders(i, n) == frozenset(range(1, n + 1))
-            assert all(i in neighbours(j, n) for j in neighbours(i, n))
 
 
 def test_ring_width_that_is_not_known_is_refused():

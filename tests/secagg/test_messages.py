@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import client, messages, server
-from chatfed.secagg.client import Advertised, Masked, Shared
+from chatfed.secagg.client import Advertised, Consented, Masked, Shared
 from chatfed.secagg.messages import Kind, MalformedMessage, Parameters, ProtocolError
-from tests.secagg.rounds import Carried, body_of, carry, entropy_from, random_vectors, reseal
+from tests.secagg.rounds import Carried, body_of, carry, entropy_from, random_vectors, reseal, signer
 
-PARAMETERS = Parameters(4, 3, 6)
+PARAMETERS = Parameters(4, 3, 6, committee=4, quorum=3)
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +39,16 @@ def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
     if kind is Kind.SHARES:
         return server.relay_shares(sharing, sent())
     if kind is Kind.ENVELOPES:
-        return client.masked_input(state(Shared), message, np.zeros(6, dtype="<u4"))
+        return client.masked_input(state(Shared), message, np.zeros(6, dtype="<u4"), signer(carried.parameters, who))
     if kind is Kind.MASKED_INPUT:
         collecting, _ = server.relay_shares(sharing, {i: carried.wire[Kind.SHARES, i] for i in (1, 2, 3, 4)})
         return server.accept(collecting, who, message)
     if kind is Kind.SURVIVORS:
-        return client.unmask(state(Masked), message)
+        return client.consent(state(Masked), message, signer(carried.parameters, who))
+    if kind is Kind.CONSENT:
+        return server.certify(carried.server_states["certifying"], sent())
+    if kind is Kind.CERTIFICATE:
+        return client.unmask(state(Consented), message)
     return server.finish(carried.server_states["unmasking"], sent())
 
 
@@ -121,7 +125,7 @@ def test_arbitrary_bytes_give_typed_errors(finished, kind, raw):
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
 @pytest.mark.parametrize(
     ("at", "field"),
-    [(0, "version"), (1, "kind"), (2, "identities"), (3, "identities"), (4, "sender"), (8, "context")],
+    [(0, "version"), (1, "kind"), (2, "version"), (3, "version"), (4, "sender"), (8, "context")],
 )
 def test_header_fields_are_checked_one_by_one(finished, kind, at, field):
     message = bytearray(finished.wire[kind, 2])
@@ -166,6 +170,6 @@ def test_entries_come_back_the_same(entries, lead):
 
 
 def test_two_equal_keys_in_an_advert_are_refused():
-    session = PARAMETERS.session(bytes(32))
+    session = bytes(32)
     with pytest.raises(MalformedMessage, match="keys"):
-        messages.Advert.decode(messages.Advert(b"k" * 32, b"k" * 32).encode(1, session), 1, session)
+        messages.Advert.decode(messages.Advert(b"k" * 32, b"k" * 32).encode(1, session), 1, session, ())

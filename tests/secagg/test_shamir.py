@@ -57,6 +57,58 @@ def test_matrix_product_is_exact_where_float64_could_lose():
     assert np.all(shamir._product(left, right) == 2000 * (PRIME - 1) ** 2 % PRIME)
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 8), st.lists(st.integers(-(10**6), 10**6), min_size=1, max_size=5), st.data())
+def test_combinations_of_shares_are_shares_of_the_combination(n, factors, data):
+    """Share, scale, add, reconstruct; the twin works on limbs in Python integers."""
+    t = data.draw(st.integers(1, n))
+    points = data.draw(st.lists(st.integers(1, PRIME - 1), min_size=n, max_size=n, unique=True))
+    pairs = [data.draw(st.lists(st.binary(min_size=32, max_size=32), min_size=2, max_size=2)) for _ in factors]
+    total = np.zeros((n, 2, LIMBS), dtype=np.uint16)
+    for k, (secrets, factor) in enumerate(zip(pairs, factors, strict=True)):
+        total = shamir.add(total, shamir.scale(shamir.share(secrets, points, t, entropy_from(k)), factor))
+    assert total.dtype == np.uint16 and int(total.max()) < PRIME
+    chosen = data.draw(st.permutations(range(n)))[:t]
+    limbs = shamir.combine_limbs([points[k] for k in chosen], total[chosen])
+    for m in range(2):
+        numbers = [int.from_bytes(secrets[m], "little") for secrets in pairs]
+        for i in range(LIMBS):
+            cut = [number >> 15 * i & 0x7FFF for number in numbers]
+            assert limbs[m, i] == sum(f * limb for f, limb in zip(factors, cut, strict=True)) % PRIME
+
+
+def test_arithmetic_of_shares_is_modular_at_the_extremes():
+    top = np.full(LIMBS, PRIME - 1, dtype=np.uint16)
+    assert np.all(shamir.add(top, top) == PRIME - 2)
+    assert np.all(shamir.scale(top, PRIME - 1) == 1) and np.all(shamir.scale(top, -1) == 1)
+    assert not shamir.scale(top, PRIME).any()
+
+
+def test_sum_of_secrets_is_read_limb_by_limb_and_is_no_secret():
+    """Limbs of a sum leave 15 bits and are not carried: combine gives no secret, combine_limbs what they are."""
+    full, small = b"\xff" * 32, bytes([3]) + bytes(31)
+    points = [5, 9, 11]
+    total = shamir.add(*(shamir.share([s], points, 2, entropy_from(s.hex())) for s in (full, small)))
+    assert shamir.combine(points[:2], total[:2]) == [None]
+    assert shamir.combine_limbs(points[:2], total[:2])[0].tolist() == [0x7FFF + 3, *[0x7FFF] * 16, 1]
+
+
+@pytest.mark.parametrize("points", [[1, 2, 1], [0, 1], [PRIME, 1], [1, PRIME + 1]])
+def test_unsound_points_are_not_combined(points):
+    with pytest.raises(ValueError, match="differ"):
+        shamir.combine(points, np.zeros((len(points), 1, LIMBS), dtype=np.uint16))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, PRIME - 1), min_size=1, max_size=30, unique=True), st.integers(1, 40))
+def test_weights_and_powers_are_those_of_the_twin(points, count):
+    weights = shamir.lagrange_at_zero(tuple(points))
+    for i, weight in enumerate(weights):
+        assert weight == interpolate_at_zero([(x, int(i == j)) for j, x in enumerate(points)])
+    powers = shamir._powers(tuple(points), count)
+    assert powers.tolist() == [[pow(x, k, PRIME) for k in range(count)] for x in points]
+
+
 def test_fewer_than_threshold_shares_look_the_same_for_every_secret():
     """t - 1 = 2 shares of extreme secrets: jointly uniform over an 8 x 8 grid, chi-square with 63 degrees."""
     for secret in (bytes(32), b"\xff" * 32):
@@ -64,6 +116,17 @@ def test_fewer_than_threshold_shares_look_the_same_for_every_secret():
         entropy = entropy_from(secret.hex())
         for _ in range(400):
             shares = shamir.share([secret], [1, 2, 3], 3, entropy)[:2, 0].astype(np.int64)
+            np.add.at(counts, (shares[0] * 8 // PRIME, shares[1] * 8 // PRIME), 1)
+        mean = counts.sum() / 64
+        assert 25 < float(((counts - mean) ** 2 / mean).sum()) < 125
+
+
+def test_fewer_than_threshold_shares_of_a_sum_look_the_same_for_every_sum():
+    for secret in (bytes(32), b"\xff" * 32):
+        counts, entropy = np.zeros((8, 8)), entropy_from(f"sum {secret.hex()}")
+        for _ in range(400):
+            parts = [shamir.share([secret], [1, 2, 3], 3, entropy)[:2, 0] for _ in range(2)]
+            shares = shamir.add(parts[0], shamir.scale(parts[1], 3)).astype(np.int64)
             np.add.at(counts, (shares[0] * 8 // PRIME, shares[1] * 8 // PRIME), 1)
         mean = counts.sum() / 64
         assert 25 < float(((counts - mean) ** 2 / mean).sum()) < 125

@@ -6,15 +6,19 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget
+from chatfed.secagg import primitives
+from chatfed.secagg.encoding import FixedPoint
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.client import Client, ClientTerms, codec
+from training.identity import new_key, read_key
 from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
-from training.rounds import Outcome, run_round
+from training.rounds import Exchange, Outcome, run_round
 from training.session import Session, Step
 
 BASE = b"b" * 32
@@ -24,9 +28,23 @@ TERMS = ClientTerms(2.0, MECHANISM, Budget(8.0, 1e-5))
 WEIGHTS = np.linspace(-1, 1, DIMENSION).astype(np.float32)
 
 
-def a_recipe(ring_bits: int = 32, threshold: float = 0.6, update_clip: float = 1.0, cohort: int = 5) -> Recipe:
+def a_recipe(
+    ring_bits: int = 32,
+    threshold: float = 0.6,
+    update_clip: float = 1.0,
+    cohort: int = 5,
+    identities: str = "none",
+    rotation: bool = False,
+) -> Recipe:
+    """Without rotation, unless it is asked for: then the integers of a sum can be read back from its mean."""
     return Recipe(
-        secagg=SecAggSection(ring_bits=ring_bits, threshold=threshold, update_clip=update_clip),
+        secagg=SecAggSection(
+            identities=identities,
+            ring_bits=ring_bits,
+            threshold=threshold,
+            update_clip=update_clip,
+            rotation=rotation,
+        ),
         federation=FederationSection(cohort=cohort),
         privacy=PrivacySection(noise_multiplier=2.0),
     )
@@ -70,13 +88,22 @@ class Federation:
     wire: list[tuple[Step, ClientId, bytes]] = field(default_factory=list)  # answers that left a client
     refusals: dict[ClientId, str] = field(default_factory=dict)
 
+    roster: dict[ClientId, bytes] = field(default_factory=dict)  # where the recipe pins identities
+    rounding: dict[ClientId, bytes] = field(default_factory=dict)  # what each client rounded with last
+
     def __post_init__(self) -> None:
         for client in self.clients:
             self.learners.setdefault(client, Learner(update_of(client)))
+            if self.recipe.secagg.identities == "roster":
+                path = self.home / client / "identity.key"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                new_key(path)
+                self.roster[client] = primitives.identity_public(read_key(path))
 
     def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:
         learner = self.learners[name]
-        return Client(name, self.home / name, recipe or self.recipe, terms or self.terms, BASE, learner)
+        home = self.home / name
+        return Client(name, home, recipe or self.recipe, terms or self.terms, BASE, learner, self.roster)
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         for name, message in messages.items():
@@ -85,8 +112,11 @@ class Federation:
                 self.gone.add(name)
             if name in self.gone:
                 continue
+            client = self.client(name)
+            if step == Step.SHARES:
+                self.rounding[name] = client.rounding(release_of(self.home / name))(primitives.KEY_BYTES)
             try:
-                answer = self.client(name).handle(message, self.entropy(name))
+                answer = client.handle(message, self.entropy(name))
             except ChatfedError as error:
                 self.refusals[name] = str(error)
                 continue
@@ -103,24 +133,41 @@ class Federation:
     def run(self, session: Session | None = None) -> Outcome:
         """A round; whoever fell silent in an earlier one is back."""
         self.gone, self.refusals, self.wire = set(), {}, []
-        return run_round(session or self.session(), self.recipe, BASE, self)
+        return self.carry(session or self.session(), self)
+
+    def carry(self, session: Session, exchange: Exchange, **how: Any) -> Outcome:
+        """A round over any exchange."""
+        return run_round(session, self.recipe, BASE, exchange, roster=self.roster, **how)
 
     def charges(self, name: ClientId) -> int:
         path = self.home / name / "ledger.json"
         return len(self.client(name).ledger().entries) if path.exists() else 0
 
 
+def release_of(home: Path) -> str:
+    """The release that a client's stored round state belongs to."""
+    stored = (home / "round.bin").read_bytes() if (home / "round.bin").exists() else bytes(2)
+    return stored[2 : 2 + int.from_bytes(stored[:2], "little")].decode()
+
+
+def code_of(federation: Federation) -> FixedPoint:
+    """The code of a federation without rotation."""
+    assert not federation.recipe.secagg.rotation
+    return codec(federation.recipe, len(federation.clients), DIMENSION, federation.terms.noise_multiplier, bytes(32))
+
+
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
     """The obvious twin: Python integers of the survivors' encoded updates, the weight last, modulo the ring."""
-    code = codec(federation.recipe, len(federation.clients))
-    encoded = [code.encode(federation.learners[name].update, 1.0) for name in survivors]
+    code = code_of(federation)
+    rounding = {name: (lambda size, key=federation.rounding[name]: key[:size]) for name in survivors}
+    encoded = [code.encode(federation.learners[name].update, 1.0, rounding[name]) for name in survivors]
     ring = 1 << federation.recipe.secagg.ring_bits
     return [sum(int(vector[k]) for vector in encoded) % ring for k in range(len(encoded[0]))]
 
 
 def ring_sum_of(federation: Federation, outcome: Outcome) -> list[int]:
     """The sum in the ring, read back from what the server decoded; 16-bit sums survive float32 exactly."""
-    code = codec(federation.recipe, len(federation.clients))
-    ring = 1 << federation.recipe.secagg.ring_bits
+    code = code_of(federation)
     signed = np.rint(outcome.mean.astype(np.float64) * outcome.weight * code.scale).astype(np.int64)
-    return [int(value) % ring for value in signed] + [round(outcome.weight * code.weight_scale)]
+    zero = code.level * len(outcome.survivors)
+    return [int(value) + zero for value in signed] + [round(outcome.weight * code.weight_scale)]

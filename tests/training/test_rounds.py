@@ -10,12 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
-from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
-from training.client import codec, threshold
+from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
+from training.client import threshold
 from training.rounds import SurvivorsMissing, commit, run_round
 from training.session import Step
 
@@ -59,7 +58,7 @@ def test_a_32_bit_sum_decodes_from_exactly_the_integers_of_the_survivors(tmp_pat
     federation = Federation(tmp_path, a_recipe(ring_bits=32), FIVE, silent={Step.SHARES: [B]})
     outcome = federation.run()
     exact = np.array(integer_sum(federation, outcome.survivors), ring_dtype(32))
-    mean, weight = codec(federation.recipe, 5).decode(exact)
+    mean, weight = code_of(federation).decode(exact, 4)
     assert outcome.mean.tobytes() == mean.tobytes()
     assert outcome.weight == weight == 4
 
@@ -233,5 +232,4 @@ def test_the_ring_holds_a_whole_cohort_at_the_clip(tmp_path):
         federation.learners[name].update = corner
     outcome = federation.run()
     assert outcome.mean[0] == pytest.approx(0.5, rel=1e-3)
-    assert isinstance(codec(federation.recipe, 6), FixedPoint)
     assert not outcome.mean[1:].any()

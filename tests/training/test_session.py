@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId
-from training.session import Session, model_hash, round_context
+from training.session import Session, model_hash, rotation_seed, round_context
 
 identifiers = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 sessions = st.builds(
@@ -100,7 +100,6 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
     base = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, roster, weights)
     others = [
         Session(b"s" * 16, b"a" * 16, 1, b"d" * 32, roster, weights),
-        Session(b"r" * 16, b"b" * 16, 1, b"d" * 32, roster, weights),
         Session(b"r" * 16, b"a" * 16, 2, b"d" * 32, roster, weights),
         Session(b"r" * 16, b"a" * 16, 1, b"e" * 32, roster, weights),
         Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (ClientId("a"), ClientId("c")), weights),
@@ -108,6 +107,13 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
     ]
     contexts = {round_context(session, b"m" * 32) for session in [base, *others]} | {round_context(base, b"n" * 32)}
     assert len(contexts) == len(others) + 2
+
+
+def test_attempts_at_a_round_share_its_context_and_have_rotations_of_their_own():
+    one, other = (Session(b"r" * 16, x * 16, 1, b"d" * 32, (), np.ones(3, np.float32)) for x in (b"a", b"b"))
+    assert round_context(one, b"m" * 32) == round_context(other, b"m" * 32)
+    assert rotation_seed(one, b"m" * 32) != rotation_seed(other, b"m" * 32)
+    assert len(rotation_seed(one, b"m" * 32)) == 32
 
 
 def test_the_model_hash_covers_the_untrained_part_through_the_base():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId
 from tests.training.processes import ROOT, of_session, wait_for
 from training.client import Client, ClientTerms
+from training.durable import write_atomically
 from training.learner import Learner
 from training.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.rounds import Outcome, run_round
@@ -86,6 +88,9 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(place
     digest, weights, _ = workers.facts()
     invitation = session(place, weights, len(str(silent)))
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
+    for name in NAMES:  # one key in both places: what a client rounds by follows from it
+        for homes in (place.homes, tmp_path):
+            write_atomically(home_of(homes, name) / "state.key", hashlib.sha256(name.encode()).digest())
     outcome = run_round(invitation, place.recipe, digest, workers)
 
     gone: set[ClientId] = set()

@@ -1,0 +1,340 @@
+"""Flower's own SecAgg+ (flwr 1.42), called as Flower calls it: its stage functions at the client, its workflow at the
+server, messages handed over in memory. What it times, it first finds right.
+
+Knows nothing of our protocol, of a network, or of training. flwr is imported inside the functions, so this module can
+be imported without it. Times are processor seconds of this process, all threads. All of the model is one float32
+vector. Flower's defaults stand: clip 8.0, 2^22 levels, ring 2^32 (in int64), weight at its maximum of 1000.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from statistics import median
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+CLIP, LEVELS, RING, WEIGHT = 8.0, 1 << 22, 1 << 32, 1000
+STAGES = ("setup", "share_keys", "collect_masked_vectors", "unmask")  # Flower's words; its functions are named so
+Seconds = dict[str, float]  # processor seconds of each of STAGES, and of all of them as "total"
+
+
+@dataclass(frozen=True)
+class Round:
+    """One whole round: the server's seconds, and the median over the clients that stayed to the end."""
+
+    client: Seconds
+    server: Seconds
+
+
+def installed() -> bool:
+    """Whether flwr is there to be measured."""
+    return find_spec("flwr") is not None
+
+
+def _require(right: bool, wrong: str) -> None:
+    if not right:
+        raise SystemExit(f"benchmarks.flower_secagg: {wrong}; no time of a wrong result is worth printing")
+
+
+# Pieces
+
+
+def mask(d: int, neighbours: int) -> Callable[[], object]:
+    """A call that expands `neighbours` pairwise masks and adds or subtracts each, as `_collect_masked_vectors` does.
+
+    Key agreement and the reduction mod 2^32 are left out: both are in `client_round`.
+    """
+    from flwr.common.secure_aggregation.ndarrays_arithmetic import (
+        parameters_addition,
+        parameters_mod,
+        parameters_subtraction,
+    )
+    from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
+
+    def apply(vector: list[Any], keys: Sequence[bytes], add_first: bool) -> list[Any]:
+        dimensions = [each.shape for each in vector]
+        for place, key in enumerate(keys):
+            pairwise = pseudo_rand_gen(key, RING, dimensions)
+            if (place % 2 == 0) == add_first:
+                vector = parameters_addition(vector, pairwise)
+            else:
+                vector = parameters_subtraction(vector, pairwise)
+        return vector
+
+    keys = [base64.urlsafe_b64encode(os.urandom(32)) for _ in range(neighbours)]  # what generate_shared_key returns
+    plain = [np.arange(1000, dtype=np.int64)]
+    masked = apply(plain, keys, True)
+    _require(bool((parameters_mod(masked, RING)[0] != plain[0]).mean() > 0.9), "the mask hides nothing")
+    _require(bool((apply(masked, keys, False)[0] == plain[0]).all()), "two sides' masks do not cancel")
+    vector = [np.zeros(d, np.int64)]
+    return lambda: apply(vector, keys, True)
+
+
+def share(secret: bytes, t: int, n: int) -> list[bytes]:
+    """Shares as Flower makes them: padded by PKCS#7 and cut in 16-byte pieces, so that 32 bytes are three of them.
+
+    Its other secret, a P-384 key as PEM text, is 306 bytes and twenty pieces.
+    """
+    from flwr.common.secure_aggregation.crypto.shamir import create_shares
+
+    return create_shares(secret, t, n)
+
+
+def combine(shares: Sequence[bytes]) -> bytes:
+    """The secret; from all shares that are given, where t of them would do. So does Flower's server."""
+    from flwr.common.secure_aggregation.crypto.shamir import combine_shares
+
+    return combine_shares(list(shares))
+
+
+def quantize(vector: NDArray[np.float32]) -> list[Any]:
+    """The clipped and stochastically rounded vector, int32."""
+    from flwr.common.secure_aggregation.quantization import quantize
+
+    return quantize([vector], CLIP, LEVELS)
+
+
+# A client
+
+
+class _Client:
+    """One client's state in Flower's own type, and the seconds that its stages took."""
+
+    def __init__(self, nid: int) -> None:
+        # By name: the package shows the function `secaggplus_mod` in the place of the module.
+        self.module = import_module("flwr.client.mod.secure_aggregation.secaggplus_mod")
+        self.state, self.seconds = self.module.SecAggPlusState(nid=nid), Seconds()
+
+    def run(self, stage: str, configs: Any, *inputs: Any) -> dict[str, Any]:
+        """What Flower's mod does with a message of this stage; not timed: its type checks, and storing the state."""
+        function = getattr(self.module, f"_{stage}")
+        start = time.process_time()
+        answer: dict[str, Any] = function(self.state, configs, *inputs)
+        self.seconds[stage] = time.process_time() - start
+        return answer
+
+
+def client_round(n: int, k: int, t: int, d: int) -> Seconds:
+    """One client's work in a round with k neighbours, a tenth of them dropped; theirs is done outside the clock.
+
+    Their keys and envelopes are real, the shares inside are random bytes of the right length: no client looks at them.
+    """
+    from flwr.common import ndarrays_to_parameters
+    from flwr.common.secure_aggregation.secaggplus_constants import Key
+
+    me, neighbours = _Client(1), {nid: _Client(nid) for nid in range(2, k + 2)}
+    everyone = {1: me, **neighbours}
+    keys = {str(nid): tuple(each.run("setup", _settings(n, k, t)).values()) for nid, each in everyone.items()}
+    sent = me.run("share_keys", keys)
+    envelopes = [_envelope(each, me) for each in neighbours.values()]
+    update = _update(0, d)
+    masked = me.run(
+        "collect_masked_vectors",
+        {Key.SOURCE_LIST: list(neighbours), Key.CIPHERTEXT_LIST: envelopes},
+        WEIGHT,
+        ndarrays_to_parameters([update]),
+    )
+    dead = list(neighbours)[: k // 10]
+    answer = me.run("unmask", {Key.ACTIVE_NODE_ID_LIST: list(everyone)[len(dead) :], Key.DEAD_NODE_ID_LIST: dead})
+    _check_shares(me, neighbours, sent[Key.DESTINATION_LIST], sent[Key.CIPHERTEXT_LIST], t)
+    _check_masked(me, neighbours, masked[Key.MASKED_PARAMETERS], update)
+    _require(len(answer[Key.SHARE_LIST]) == k + 1, "the client answers for some neighbours only")
+    return _in_all(me.seconds)
+
+
+def _settings(n: int, k: int, t: int) -> dict[str, Any]:
+    """What the server sends first. A share for each neighbour and one to keep."""
+    from flwr.common.secure_aggregation.secaggplus_constants import Key
+
+    return {
+        Key.SAMPLE_NUMBER: n,
+        Key.SHARE_NUMBER: k + 1,
+        Key.THRESHOLD: t,
+        Key.CLIPPING_RANGE: CLIP,
+        Key.TARGET_RANGE: LEVELS,
+        Key.MOD_RANGE: RING,
+        Key.MAX_WEIGHT: float(WEIGHT),
+    }
+
+
+def _update(nid: int, d: int) -> NDArray[np.float32]:
+    """A client's update: another for each, the same again when it is asked for again."""
+    return np.random.default_rng(nid).uniform(-1, 1, d).astype(np.float32)
+
+
+def _agreed(private: bytes, public: bytes) -> bytes:
+    from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
+    from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
+
+    return generate_shared_key(bytes_to_private_key(private), bytes_to_public_key(public))
+
+
+def _envelope(source: _Client, to: _Client) -> bytes:
+    from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
+    from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat
+
+    own = to.state.rd_seed_share_dict[to.state.nid], to.state.sk1_share_dict[to.state.nid]
+    shares = [os.urandom(len(each)) for each in own]
+    plaintext = share_keys_plaintext_concat(source.state.nid, to.state.nid, *shares)
+    return encrypt(_agreed(source.state.sk2, to.state.pk2), plaintext)
+
+
+def _check_shares(me: _Client, others: dict[int, _Client], to: list[int], ciphertexts: list[bytes], t: int) -> None:
+    """t neighbours open their envelopes: the shares recover both secrets."""
+    from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt
+    from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_separate
+
+    seeds, keys = [], []
+    for nid, ciphertext in list(zip(to, ciphertexts, strict=True))[:t]:
+        plaintext = decrypt(_agreed(others[nid].state.sk2, me.state.pk2), ciphertext)
+        source, destination, seed, key = share_keys_plaintext_separate(plaintext)
+        _require((source, destination) == (me.state.nid, nid), "an envelope goes astray")
+        seeds.append(seed)
+        keys.append(key)
+    recovered = combine(seeds), combine(keys)
+    _require(recovered == (me.state.rd_seed, me.state.sk1), "the shares do not recover the secrets")
+
+
+def _check_masked(me: _Client, others: dict[int, _Client], arrays: list[bytes], update: NDArray[np.float32]) -> None:
+    """Without its masks, as the neighbours would compute them, the upload is the update."""
+    from flwr.common import bytes_to_ndarray
+    from flwr.common.secure_aggregation.quantization import dequantize
+    from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
+
+    weight, vector = (bytes_to_ndarray(each) for each in arrays)
+    keys = [(1, me.state.rd_seed)]
+    for nid, other in others.items():
+        keys.append((1 if me.state.nid > nid else -1, _agreed(other.state.sk1, me.state.pk1)))
+    for sign, key in keys:
+        one, many = pseudo_rand_gen(key, RING, [weight.shape, vector.shape])
+        weight, vector = weight - sign * one, vector - sign * many
+    (decoded,) = dequantize([vector % RING], CLIP, LEVELS)
+    right = int(weight[0]) % RING == LEVELS and float(np.abs(decoded - update).max()) <= 2 * CLIP / LEVELS * 1.5
+    _require(right, "the upload without its masks is not the update")
+
+
+# The server, and a whole round
+
+
+def server_round(n: int, k: int, t: int, d: int, dropped: int) -> Seconds:
+    """The server's work in a whole round."""
+    return whole_round(n, k, t, d, dropped).server
+
+
+def whole_round(n: int, k: int, t: int, d: int, dropped: int) -> Round:
+    """Carries one round through Flower's own workflow, unscaled; `dropped` clients leave after they shared their keys.
+
+    The server's seconds are those of the workflow's four stages less all that happens while it waits for clients. What
+    its strategy would do with the mean is left out. Checks the mean. n uploads of 8 d bytes are in memory at once.
+    """
+    # Flower tells clients another number of shares than it then uses when this number is even and less than n.
+    _require(k + 1 == n or k % 2 == 0, f"k = {k}: Flower's graph has an even number of neighbours")
+    _quiet()
+    from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
+    from flwr.common import parameters_to_ndarrays
+    from flwr.server.compat.legacy_context import LegacyContext
+    from flwr.server.workflow.constant import MAIN_CONFIGS_RECORD, MAIN_PARAMS_RECORD, Key
+    from flwr.server.workflow.secure_aggregation.secaggplus_workflow import SecAggPlusWorkflow, WorkflowState
+
+    settings = {"clipping_range": CLIP, "quantization_range": LEVELS, "modulus_range": RING}
+    workflow = SecAggPlusWorkflow(k + 1, t, max_weight=float(WEIGHT), **settings)
+    grid, strategy = _Grid(n, d, dropped), _Strategy(n)
+    records = {MAIN_CONFIGS_RECORD: ConfigRecord({Key.CURRENT_ROUND: 1}), MAIN_PARAMS_RECORD: ArrayRecord()}
+    context = LegacyContext(Context(0, 0, {}, RecordDict(records), {}), None, strategy, _Manager())
+    state, seconds = WorkflowState(), Seconds()
+    for stage in STAGES:  # what SecAggPlusWorkflow.__call__ does
+        start, waited = time.process_time(), grid.seconds
+        _require(getattr(workflow, f"{stage}_stage")(grid, context, state), f"Flower halts at {stage}")
+        seconds[stage] = time.process_time() - start - (grid.seconds - waited)
+
+    (mean,) = parameters_to_ndarrays(strategy.mean)
+    stayed = range(1, n - dropped + 1)
+    expected = sum((_update(nid, d).astype(np.float64) for nid in stayed), np.zeros(d)) / len(stayed)
+    _require(float(np.abs(mean - expected).max()) <= 2 * CLIP / LEVELS * 1.5, "the mean is not that of the survivors")
+    taken = [grid.clients[nid].seconds for nid in stayed]
+    return Round(_in_all({stage: median(each[stage] for each in taken) for stage in STAGES}), _in_all(seconds))
+
+
+class _Grid:
+    """The network: hands each message of the server to its client at once, and counts the seconds that this takes."""
+
+    def __init__(self, n: int, d: int, dropped: int) -> None:
+        from flwr.supercore.task_identity import TaskIdentity
+
+        TaskIdentity.run_id = TaskIdentity.node_id = TaskIdentity.task_id = 0  # Message asks for them
+        self.clients = {nid: _Client(nid) for nid in range(1, n + 1)}
+        self.gone, self.d, self.seconds = set(range(n - dropped + 1, n + 1)), d, 0.0
+
+    def send_and_receive(self, messages: Iterable[Any], *, timeout: float | None = None) -> list[Any]:
+        """The answers of all that have not gone."""
+        start = time.process_time()
+        answers = [answer for answer in map(self._answer, messages) if answer is not None]
+        self.seconds += time.process_time() - start
+        return answers
+
+    def _answer(self, message: Any) -> Any:
+        """The message back from one client, or None. What Flower's `secaggplus_mod` does around its stages."""
+        from flwr.app import ConfigRecord, Message, RecordDict
+        from flwr.common import Code, FitRes, Parameters, Status, ndarrays_to_parameters
+        from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
+        from flwr.compat.common.recorddict_compat import fitres_to_recorddict
+
+        nid, configs = message.metadata.dst_node_id, dict(message.content.config_records[RECORD_KEY_CONFIGS])
+        stage, content = configs.pop(Key.STAGE), RecordDict()
+        inputs: tuple[Any, ...] = ()
+        if stage == Stage.COLLECT_MASKED_VECTORS:
+            if nid in self.gone:
+                return None
+            inputs = (WEIGHT, ndarrays_to_parameters([_update(nid, self.d)]))
+            empty = FitRes(Status(Code.OK, ""), Parameters([], "numpy.ndarray"), WEIGHT, {})
+            content = fitres_to_recorddict(empty, False)
+        answer = self.clients[nid].run(stage, configs, *inputs)
+        content.config_records[RECORD_KEY_CONFIGS] = ConfigRecord(answer, False)
+        return Message(content, reply_to=message)
+
+
+@dataclass(frozen=True)
+class _Proxy:
+    node_id: int
+
+
+class _Manager:
+    def num_available(self) -> int:
+        """Only for Flower's log."""
+        return 0
+
+
+class _Strategy:
+    """Samples all n clients, and keeps the mean it is given."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.mean = n, None
+
+    def configure_fit(self, _round: int, parameters: Any, _manager: Any) -> list[Any]:
+        """An instruction for each client."""
+        from flwr.common import FitIns
+
+        return [(_Proxy(nid), FitIns(parameters, {})) for nid in range(1, self.n + 1)]
+
+    def aggregate_fit(self, _round: int, results: list[Any], _failures: list[Any]) -> tuple[None, dict[str, Any]]:
+        """Flower puts the mean in place of every client's update."""
+        self.mean = results[0][1].parameters
+        return None, {}
+
+
+def _in_all(seconds: Seconds) -> Seconds:
+    return {**seconds, "total": sum(seconds.values())}
+
+
+def _quiet() -> None:
+    """Flower reports each stage on standard error; leaves its errors."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
