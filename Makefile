@@ -1,7 +1,9 @@
 # chatfed: every target sets itself up. `make` alone lists them.
 
 PYTHON ?= python3
-PY := .venv/bin/python
+VENV ?= .venv
+EXTRAS ?= dev
+PY := $(VENV)/bin/python
 ARGS ?=
 TORCH_ARGS ?=
 
@@ -12,47 +14,47 @@ help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1:\2/p' Makefile | awk -F: '{printf "%-18s %s\n", $$1, $$2}'
 
-setup: .venv/.ready ## make .venv and install everything into it
+setup: $(VENV)/.ready ## make .venv and install everything into it
 
-train-federated: .venv/.ready ## train the default federation into runs/default
+train-federated: $(VENV)/.ready ## train the default federation into runs/default
 	@$(PY) -m training.federated --out runs/default --replace $(ARGS)
 
-resume: .venv/.ready ## go on with an interrupted run in runs/default
+resume: $(VENV)/.ready ## go on with an interrupted run in runs/default
 	@$(PY) -m training.federated --resume runs/default $(ARGS)
 
-chat: .venv/.ready ## talk to the trained model in a browser
+chat: $(VENV)/.ready ## talk to the trained model in a browser
 	@$(PY) -m serving.app --model runs/default/model $(ARGS)
 
-probe: .venv/.ready ## the same page, opened at the leakage probe
+probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 	@$(PY) -m serving.app --model runs/default/model --tab probe $(ARGS)
 
-test: .venv/.ready ## run the tests
+test: $(VENV)/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
 
-lint: .venv/.ready ## ruff and mypy
+lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
 
-bench: .venv/.ready ## print every table of benchmarks/
+bench: $(VENV)/.ready ## print every table of benchmarks/; beside Flower too with VENV=.venv-bench EXTRAS=bench
 	@for name in secagg dp_step; do \
 	  echo "== $$name"; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; \
 	done
 
-vectors: .venv/.ready ## write the secure-aggregation test vectors anew
+vectors: $(VENV)/.ready ## write the secure-aggregation test vectors anew
 	@$(PY) -m tests.secagg.make_vectors $(ARGS)
 
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read
 # pip's settings, so the folder in PIP_FIND_LINKS, where a machine may hold a torch of its own, is named to it.
 # Another accelerator: make setup TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
-.venv/.ready: pyproject.toml
+$(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "chatfed needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@rm -f $@
-	@$(PYTHON) -m venv .venv || \
+	@$(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed: install Debian's python3-venv, or name another PYTHON" >&2; exit 1; }
 	@set -e; \
 	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $${PIP_FIND_LINKS:-} | tr ' ' ',')}"; \
@@ -63,7 +65,7 @@ clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
 	  if uv --version >/dev/null 2>&1; then install="uv pip install --quiet --python $(PY)"; \
 	  elif $$pip uv >/dev/null 2>&1; then install="$(PY) -m uv pip install --quiet --python $(PY)"; fi; \
 	fi; \
-	echo "installing into .venv: $${install%% --*}"; \
-	all() { $$1 $(TORCH_ARGS) "torch>=2.13,<2.14" && $$1 -e ".[dev]"; }; \
+	echo "installing into $(VENV): $${install%% --*}"; \
+	all() { $$1 $(TORCH_ARGS) "torch>=2.13,<2.14" && $$1 -e ".[$(EXTRAS)]"; }; \
 	all "$$install" || { [ "$$install" != "$$pip" ] && echo "uv could not; trying pip" && all "$$pip"; }
 	@touch $@

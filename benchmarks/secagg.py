@@ -1,7 +1,8 @@
-"""Secure aggregation against limits and obvious twins: mask expansion, Shamir, encoding, and one whole round.
+"""Secure aggregation against the machine's limit and against Flower's SecAgg+: masks, Shamir, encoding, whole rounds.
 
-Every comparison checks first that both sides compute the right thing. No Flower here (flower_secagg.py has its side): a
-plain Philox expansion is shown for scale, and stands for nobody's system.
+Every comparison checks first that both sides compute the right thing. Flower's side is flower_secagg.py, measured
+where flwr is installed (`make bench VENV=.venv-bench EXTRAS=bench`); without it its columns and keys are left out.
+`--docs FOLDER` also writes how the cost of a round grows, as a table and a plot.
 """
 
 from __future__ import annotations
@@ -9,28 +10,26 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from statistics import median
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from cryptography.hazmat.backends.openssl import backend
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from benchmarks import Row, interleaved, machine, parser, print_table, write_json
-from chatfed.privacy.accounting import calibrate_noise
-from chatfed.secagg import client, primitives, server, shamir
+from benchmarks import Row, flower_secagg, interleaved, machine, parser, print_table, write_json
+from benchmarks.secagg_growth import growth, write_docs
+from benchmarks.secagg_round import Setting, require, server_memory, unit_vector, whole_round
+from chatfed.secagg import primitives, shamir
 from chatfed.secagg.encoding import FixedPoint
-from chatfed.secagg.masking import CHUNK_BYTES, RingVector, apply_masks, ring_dtype
-from chatfed.secagg.messages import Floors, context, roster_root
-from chatfed.types import FloatVector
-from training.client import codec, sum_parameters
-from training.recipe import Recipe, load_recipe
+from chatfed.secagg.masking import CHUNK_BYTES, RING_BITS, apply_masks, ring_dtype, ring_length
 
-BIG_PRIME = 2**256 + 297  # the least prime that holds every 32-byte secret
 HOLDERS, THRESHOLD = 100, 51
+ROUND = Setting(participants=100, degree=54, threshold=28, dimension=1_000_000, ring_bits=32)  # Flower's ring
+LARGE = replace(ROUND, dimension=10_000_000, ring_bits=16)
+MANY = replace(ROUND, participants=1000, degree=52, ring_bits=16)
 Figures = dict[str, float]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -41,63 +40,79 @@ class Sizes:
     mask_dimension: int
     mask_neighbours: int
     encode_dimension: int
-    cohort: int
-    round_dimensions: tuple[int, ...]
-    whole_rounds: int
+    whole: tuple[tuple[str, Setting], ...]  # rounds, by the prefix of their keys
+    peers: bool
 
 
-QUICK = Sizes(3, 50_000, 4, 20_000, 10, (10_000,), 1)
-
-
-def full() -> Sizes:
-    """Sizes of the default job, and of one with a million coordinates."""
-    from benchmarks.dp_step import default_dimension
-
-    return Sizes(15, 1_000_000, 20, 1_000_000, 60, (default_dimension(), 1_000_000), 3)
+QUICK = Sizes(3, 50_000, 4, 20_000, (("quick_", Setting(10, -1, 7, 10_000, 16, rotation=True)),), False)
+FULL = Sizes(
+    rounds=15,
+    mask_dimension=1_000_000,
+    mask_neighbours=20,
+    encode_dimension=1_000_000,
+    whole=(
+        ("", ROUND),
+        ("signed_", replace(ROUND, signed=True)),
+        ("u16_", replace(ROUND, ring_bits=16)),
+        ("large_", LARGE),
+        ("large_signed_", replace(LARGE, signed=True, rotation=True)),
+        ("many_", MANY),
+        ("many_signed_", replace(MANY, signed=True)),
+    ),
+    peers=True,
+)
 
 
 # (a) Masks
 
 
 def masks(sizes: Sizes) -> tuple[list[Row], Figures]:
-    """Mask expansion at both ring widths, beside the bare key stream of as many bytes and a Philox expansion."""
+    """Mask expansion at each ring width, a parameter and neighbour, beside the bare key stream of as many bytes."""
     rows, figures = list[Row](), Figures()
-    for bits in (32, 16):
+    for bits in RING_BITS:
         figures |= _masks(sizes, bits, rows)
-    figures["mask_vs_aes_ctr"] = max(figures[f"mask_vs_aes_ctr_u{bits}"] for bits in (16, 32))
+    figures["mask_vs_aes_ctr"] = max(figures[f"mask_vs_aes_ctr_u{bits}"] for bits in RING_BITS)
     return rows, figures
 
 
 def _masks(sizes: Sizes, bits: int, rows: list[Row]) -> Figures:
     count, d = sizes.mask_neighbours, sizes.mask_dimension
-    vector, keys = np.zeros(d, ring_dtype(bits)), [os.urandom(32) for _ in range(count)]
+    vector, keys = np.zeros(ring_length(d, bits), ring_dtype(bits)), [os.urandom(32) for _ in range(count)]
     _check_masks(bits)
     times = interleaved(
         {
             "ours": lambda: apply_masks(vector, keys[::2], keys[1::2]),
             "ctr": lambda: key_streams(ctr, keys, vector.nbytes),
             "gcm": lambda: key_streams(gcm, keys, vector.nbytes),
-            "philox": lambda: add_philox(vector, count),
         },
         sizes.rounds,
     )
     ours, each = times["ours"], 1e9 / (count * d)
-    beside = {
-        "ctr": "raw AES-256-CTR key stream",
-        "gcm": "raw AES-256-GCM key stream",
-        "philox": "numpy Philox, no secrecy",
-    }
-    for name, words in beside.items():
+    for name in ("ctr", "gcm"):
+        what = f"mask, {bits} bits, a parameter and neighbour / raw AES-256-{name.upper()} key stream"
         figure = f"{times[name].seconds * each:.3f} ns"
-        what = f"mask, uint{bits}, per parameter and neighbour / {words}"
         rows.append((what, f"{ours.seconds * each:.3f} ns", figure, f"{ours.over(times[name]):.2f}"))
     return {
         f"mask_ns_u{bits}": ours.seconds * each,
         f"mask_vs_aes_ctr_u{bits}": ours.over(times["ctr"]),
-        f"aes_ctr_ns_u{bits}": times["ctr"].seconds * each,
-        f"aes_gcm_ns_u{bits}": times["gcm"].seconds * each,
-        f"philox_mask_x_u{bits}": times["philox"].over(ours),
+        f"mask_vs_aes_gcm_u{bits}": ours.over(times["gcm"]),
     }
+
+
+def flower_masks(dimension: int, neighbours: int, rounds: int) -> tuple[list[Row], Figures]:
+    """The same work beside Flower's: one upload's masks, at 32 bits as Flower's ring is, and at 16."""
+    keys, candidates = [os.urandom(32) for _ in range(neighbours)], dict[str, Callable[[], object]]()
+    vectors = {bits: np.zeros(dimension, ring_dtype(bits)) for bits in (16, 32)}
+    for bits, vector in vectors.items():
+        candidates[f"u{bits}"] = lambda vector=vector: apply_masks(vector, keys[::2], keys[1::2])
+    times = interleaved(candidates | {"flower": flower_secagg.mask(dimension, neighbours)}, rounds)
+    rows, figures, each = list[Row](), Figures(), 1e9 / (dimension * neighbours)
+    for bits in (32, 16):
+        factor = times["flower"].over(times[f"u{bits}"])
+        cells = (f"{times[f'u{bits}'].seconds * each:.3f} ns", f"{times['flower'].seconds * each:.2f} ns")
+        rows.append((f"mask, {bits} bits, d {dimension:,} / Flower's", *cells, f"{factor:.1f}x faster"))
+        figures[f"flower_mask_x_u{bits}"] = factor
+    return rows, figures
 
 
 def ctr(key: bytes) -> primitives.KeyStream:
@@ -119,58 +134,23 @@ def key_streams(open_stream: Callable[[bytes], primitives.KeyStream], keys: Sequ
             stream(zeros[: size - start], out)
 
 
-def add_philox(vector: RingVector, count: int) -> None:
-    """The plain way with numpy's counter-based generator: draw a whole mask, then add it. Predictable, so no mask."""
-    high = 1 << (8 * vector.itemsize)
-    for seed in range(count):
-        mask = np.random.Generator(np.random.Philox(seed)).integers(0, high, vector.size, vector.dtype.type)
-        np.add(vector, mask, out=vector)
-
-
 def _check_masks(bits: int) -> None:
     key, ours = os.urandom(32), np.zeros(100_000, ring_dtype(bits))
     apply_masks(ours, [key], [])
     stream = bytearray(ours.nbytes + 15)
     for way in (ctr, gcm):
         way(key)(bytes(ours.nbytes), stream)
-        _require(ours.tobytes() == stream[: ours.nbytes], "the mask is not the AES-256-CTR stream")
+        require(ours.tobytes() == stream[: ours.nbytes], "the mask is not the AES-256-CTR stream")
 
 
 # (b) Shamir
 
 
-def big_integer_share(secret: int, holders: int, threshold: int) -> list[tuple[int, int]]:
-    """Shamir (1979) as a textbook has it: one polynomial over one large prime, Horner's rule at 1..holders."""
-    coefficients = [secret, *(int.from_bytes(os.urandom(40), "big") % BIG_PRIME for _ in range(threshold - 1))]
-    shares = []
-    for x in range(1, holders + 1):
-        y = 0
-        for coefficient in reversed(coefficients):
-            y = (y * x + coefficient) % BIG_PRIME
-        shares.append((x, y))
-    return shares
-
-
-def big_integer_combine(shares: Sequence[tuple[int, int]]) -> int:
-    """Lagrange's interpolation at zero."""
-    secret = 0
-    for x, y in shares:
-        above = below = 1
-        for other, _ in shares:
-            if other != x:
-                above, below = above * other % BIG_PRIME, below * (other - x) % BIG_PRIME
-        secret = (secret + y * above * pow(below, -1, BIG_PRIME)) % BIG_PRIME
-    return secret
-
-
 def secret_sharing(sizes: Sizes) -> tuple[list[Row], Figures]:
-    """One 32-byte secret at (100, 51), with the tables that depend on the points alone made anew, and at hand."""
+    """One 32-byte secret at (100, 51), the tables that depend on the points alone made anew, and at hand."""
     secret, points = os.urandom(32), list(range(1, HOLDERS + 1))
-    number = int.from_bytes(secret, "little")
     shares = shamir.share([secret], points, THRESHOLD, os.urandom)[:THRESHOLD]
-    large = big_integer_share(number, HOLDERS, THRESHOLD)[:THRESHOLD]
-    _require(shamir.combine(points[:THRESHOLD], shares) == [secret], "the shares do not recover the secret")
-    _require(big_integer_combine(large) == number, "the twin does not recover the secret")
+    require(shamir.combine(points[:THRESHOLD], shares) == [secret], "the shares do not recover the secret")
 
     def share() -> None:
         shamir.share([secret], points, THRESHOLD, os.urandom)
@@ -186,195 +166,146 @@ def secret_sharing(sizes: Sizes) -> tuple[list[Row], Figures]:
         shamir.lagrange_at_zero.cache_clear()
         combine()
 
-    times = interleaved(
-        {
-            "share": share_anew,
-            "share_known": share,
-            "share_twin": lambda: big_integer_share(number, HOLDERS, THRESHOLD),
-            "combine": combine_anew,
-            "combine_known": combine,
-            "combine_twin": lambda: big_integer_combine(large),
-        },
-        sizes.rounds,
-    )
+    candidates: dict[str, Callable[[], object]] = {
+        "share": share_anew,
+        "share_known": share,
+        "combine": combine_anew,
+        "combine_known": combine,
+    }
+    if sizes.peers:
+        theirs = flower_secagg.share(secret, THRESHOLD, HOLDERS)[:THRESHOLD]
+        require(flower_secagg.combine(theirs) == secret, "Flower's shares do not recover the secret")
+        candidates["flower_share"] = lambda: flower_secagg.share(secret, THRESHOLD, HOLDERS)
+        candidates["flower_combine"] = lambda: flower_secagg.combine(theirs)
+    times = interleaved(candidates, sizes.rounds)
     rows, figures = list[Row](), Figures()
-    for name, words in (
-        ("share", "share, new points"),
-        ("share_known", "share, known points"),
-        ("combine", "combine, new points"),
-        ("combine_known", "combine, known points"),
-    ):
-        ours, twin = times[name], times[f"{name.removesuffix('_known')}_twin"]
-        factor = twin.over(ours)
-        what = f"Shamir ({HOLDERS}, {THRESHOLD}), {words} / big-integer Python"
-        rows.append((what, f"{ours.seconds * 1e3:.3f} ms", f"{twin.seconds * 1e3:.2f} ms", f"{factor:.0f}x faster"))
-        figures |= {f"shamir_{name}_ms": ours.seconds * 1e3, f"shamir_{name}_x": factor}
+    for name in ("share", "share_known", "combine", "combine_known"):
+        ours, peer = times[name], times.get(f"flower_{name.removesuffix('_known')}")
+        beside = (f"{peer.seconds * 1e3:.1f} ms", f"{peer.over(ours):,.0f}x faster") if peer else ("", "")
+        what = f"Shamir ({HOLDERS}, {THRESHOLD}), {name.removesuffix('_known')}, points "
+        what += ("known" if name.endswith("_known") else "new") + (" / Flower's" if peer else "")
+        rows.append((what, f"{ours.seconds * 1e3:.3f} ms", *beside))
+        figures[f"shamir_{name}_ms"] = ours.seconds * 1e3
+        if peer:
+            figures[f"flower_shamir_{name}_x"] = peer.over(ours)
     return rows, figures
 
 
-# (c) One whole round
+# (c) Whole rounds
 
 
-@dataclass(frozen=True)
-class RoundFigures:
-    """One round; seconds of processor time. A client's are the median over those that stayed to the end."""
-
-    participants: int
-    dropped: int  # after they shared, before their masked input: what costs the server most
-    dimension: int  # the weight included
-    ring_bits: int
-    client_s: float
-    server_s: float
-    client_bytes_up: int
-    client_bytes_down: int
-
-
-class Traffic:
-    """A round in memory: runs each party's steps, adding up its processor seconds and a client's bytes."""
-
-    def __init__(self, parties: Sequence[int]) -> None:
-        self.seconds = dict.fromkeys(parties, 0.0)
-        self.up, self.down = dict.fromkeys(parties, 0), dict.fromkeys(parties, 0)
-        self.server_seconds = 0.0
-        self.states: dict[int, client.ClientState] = {}
-
-    def at_client(self, i: int, step: Callable[..., tuple[client.ClientState, bytes]], *inputs: Any) -> bytes:
-        """Runs a step of client i -> its message."""
-        start = time.process_time()
-        self.states[i], message = step(*inputs)
-        self.seconds[i] += time.process_time() - start
-        self.up[i] += len(message)
-        return message
-
-    def at_server(self, step: Callable[..., _T], *inputs: Any) -> _T:
-        """Runs a step of the server."""
-        start = time.process_time()
-        result = step(*inputs)
-        self.server_seconds += time.process_time() - start
-        return result
-
-    def relay(self, step: Callable[..., tuple[_T, server.Outbound]], *inputs: Any) -> tuple[_T, server.Outbound]:
-        """Runs a step of the server that has messages for clients."""
-        state, outbound = self.at_server(step, *inputs)
-        for i, message in outbound.items():
-            self.down[i] += len(message)
-        return state, outbound
+def rounds(sizes: Sizes) -> tuple[list[Row], Figures, list[dict[str, Any]]]:
+    """One whole round of each setting."""
+    rows, figures, each = list[Row](), Figures(), list[dict[str, Any]]()
+    for prefix, setting in sizes.whole:
+        found = whole_round(setting)
+        what, float32 = f"round of {setting.words}", 4 * setting.dimension
+        up = found.client_bytes_up
+        rows += [
+            (f"{what}: a client's cryptography", f"{found.client_s:.4f} s", "", ""),
+            (f"{what}: its encoding", f"{found.encode_s:.4f} s", "", ""),
+            (f"{what}: the server", f"{found.server_s:.3f} s", "", ""),
+            (f"{what}: a client's bytes up / float32", f"{up:,}", f"{float32:,}", f"{up / float32:.3f}"),
+        ]
+        figures |= {f"{prefix}{key}": value for key, value in asdict(found).items() if key.endswith("_s")}
+        each.append(asdict(setting) | asdict(found))
+    return rows, figures, each
 
 
-def whole_round(recipe: Recipe, participants: int, d: int) -> RoundFigures:
-    """Carries one round, every tenth dropping out after it shared. Checks who is in the sum, and its mean."""
-    noise = calibrate_noise(recipe.privacy.target_epsilon, 1.0, 1, delta=recipe.privacy.delta)
-    parameters, code = sum_parameters(recipe, participants, d, noise), codec(recipe, participants, d, noise, bytes(32))
-    floors, attempt = Floors(parameters.threshold, parameters.threshold, parameters.ring_bits), bytes(16)
-    update = update_of(code)
-    everyone = range(1, participants + 1)
-    gone, t, random = set(everyone[9::10]), Traffic(everyone), os.urandom
-    ctx = context(random(16), 1, random(32), recipe.digest(), roster_root([str(i) for i in everyone]))
-
-    def encode_and_mask(state: client.ClientState, inbound: bytes) -> tuple[client.Masked, bytes]:
-        return client.masked_input(state, inbound, code.encode(update, 1.0, random))
-
-    sent = {i: t.at_client(i, client.advertise, parameters, floors, ctx, attempt, i, random) for i in everyone}
-    sharing, out = t.relay(server.relay_adverts, server.open_round(parameters, ctx, attempt), sent)
-    sent = {i: t.at_client(i, client.share, t.states[i], out[i], random) for i in everyone}
-    collecting, out = t.relay(server.relay_shares, sharing, sent)
-    for i in sorted(set(everyone) - gone):
-        message = t.at_client(i, encode_and_mask, t.states[i], out[i])
-        collecting = t.at_server(server.accept, collecting, i, message)
-    unmasking, out = t.relay(server.close_inputs, collecting)
-    answers = {i: t.at_client(i, client.unmask, t.states[i], out[i]) for i in out}
-    total = t.at_server(server.finish, unmasking, answers)
-    mean, weight = t.at_server(code.decode, total.vector, len(total.survivors))
-
-    _require(set(total.survivors) == set(everyone) - gone and round(weight) == len(answers), "wrong survivors")
-    _require(float(np.abs(mean - update).max()) <= 8 * code.step, "the decoded mean is not the update")
-    one = min(answers)
-    seconds = median(t.seconds[i] for i in answers)
-    sizes = (participants, len(gone), parameters.dimension, parameters.ring_bits)
-    return RoundFigures(*sizes, seconds, t.server_seconds, t.up[one], t.down[one])
+def large_memory(setting: Setting) -> tuple[Row, Figures]:
+    """The server's memory, against four 32-bit copies of a vector."""
+    taken, bound = server_memory(setting), 4 * 4 * setting.dimension
+    what = f"round of {setting.words}: the server's memory / 4 d 4 bytes"
+    row = (what, f"{taken / 2**20:.0f} MiB", f"{bound / 2**20:.0f} MiB", f"{taken / bound:.2f}")
+    return row, {"server_memory_1e7": float(taken)}
 
 
-def rounds(sizes: Sizes, recipe: Recipe) -> tuple[list[Row], list[dict[str, Any]]]:
-    """Whole rounds of the recipe's threshold and ring; the median over repeats, dimensions taken in turn."""
-    taken: dict[int, list[RoundFigures]] = {d: [] for d in sizes.round_dimensions}
-    for _ in range(sizes.whole_rounds):
-        for d in taken:
-            taken[d].append(whole_round(recipe, sizes.cohort, d))
-    rows, figures = list[Row](), list[dict[str, Any]]()
-    for d, each in taken.items():
-        one = asdict(each[0]) | {
-            "client_s": median(r.client_s for r in each),
-            "server_s": median(r.server_s for r in each),
-        }
-        what = f"round of {one['participants']}, {one['dropped']} dropped, d = {d:,}, uint{one['ring_bits']}"
-        up = one["client_bytes_up"]
-        rows.append((f"{what}: client processor time", f"{one['client_s']:.3f} s", "", ""))
-        rows.append((f"{what}: server processor time", f"{one['server_s']:.3f} s", "", ""))
-        rows.append((f"{what}: a client's bytes up", f"{up:,}", f"{4 * d:,} as float32", f"{up / (4 * d):.3f}"))
-        figures.append(one)
-    return rows, figures
+def flower_rounds(figures: Figures) -> tuple[list[Row], Figures]:
+    """Flower's whole round at the same sizes, its own functions and defaults, beside ours just measured."""
+    theirs = flower_secagg.whole_round(ROUND.participants, ROUND.degree, ROUND.threshold, ROUND.dimension, 10)
+    rows, found = list[Row](), Figures()
+    for prefix, words in (("", "32 bits"), ("u16_", "16 bits"), ("signed_", "32 bits, signed")):
+        for name, seconds in (("client", theirs.client["total"]), ("server", theirs.server["total"])):
+            ours = figures[f"{prefix}{name}_s"] + (figures[f"{prefix}encode_s"] if name == "client" else 0)
+            factor = seconds / ours
+            what = f"whole round, {words}: the {name} / Flower's"
+            rows.append((what, f"{ours:.3f} s", f"{seconds:.2f} s", f"{factor:.0f}x faster"))
+            found[f"flower_{prefix}{name}_x"] = factor
+    return rows, found
 
 
 # (d) Encoding
 
 
-def encoding(sizes: Sizes, recipe: Recipe) -> tuple[list[Row], Figures]:
-    """The fixed-point code of the recipe's ring, in nanoseconds a coordinate."""
-    d = sizes.encode_dimension
-    code: FixedPoint = codec(recipe, sizes.cohort, d, 0.6, bytes(32))
-    vector = update_of(code)
-    encoded = code.encode(vector, 1.0, os.urandom)
-    out = np.empty_like(vector)
-    times = interleaved(
-        {
-            "encode": lambda: code.encode(vector, 1.0, os.urandom),
-            "decode": lambda: code.decode(encoded, 1),
-            "copy": lambda: np.multiply(vector, np.float32(0.5), out=out),
-        },
-        sizes.rounds,
-    )
-    copy = f"{times['copy'].seconds * 1e9 / d:.2f} ns"
-    rows = [
-        (
-            f"{name}, uint{code.ring_bits}, per coordinate / one numpy multiplication",
-            f"{times[name].seconds * 1e9 / d:.2f} ns",
-            copy,
-            f"{times[name].over(times['copy']):.1f}",
-        )
-        for name in ("encode", "decode")
-    ]
-    return rows, {f"{name}_ns": times[name].seconds * 1e9 / d for name in ("encode", "decode")}
+def encoding(sizes: Sizes) -> tuple[list[Row], Figures]:
+    """The fixed-point code at 16 bits, a coordinate; beside Flower's quantisation, which has no rotation."""
+    d, vector = sizes.encode_dimension, unit_vector(sizes.encode_dimension)
+    plain = FixedPoint(1.0, d, 100, 16)
+    codes = {"": plain, "_rotated": replace(plain, rotation=bytes(32))}
+    candidates = dict[str, Callable[[], object]]()
+    for name, code in codes.items():
+        encoded = code.encode(vector, 1.0, os.urandom)
+        mean, _ = code.decode(encoded, 1)
+        require(float(np.abs(mean - vector).max()) <= 8 * code.step, "an encoding does not decode to its vector")
+        candidates[f"encode{name}"] = lambda code=code: code.encode(vector, 1.0, os.urandom)
+        candidates[f"decode{name}"] = lambda code=code, encoded=encoded: code.decode(encoded, 1)
+    if sizes.peers:
+        candidates["flower"] = lambda: flower_secagg.quantize(vector)
+    times = interleaved(candidates, sizes.rounds)
+    rows, figures, peer = list[Row](), Figures(), times.get("flower")
+    for name in candidates:
+        if name == "flower":
+            continue
+        ours, beside, words = times[name], ("", ""), name.replace("_", ", ")
+        if peer and name.startswith("encode"):
+            beside = (f"{peer.seconds * 1e9 / d:.2f} ns", f"{peer.over(ours):.1f}x faster")
+            words += " / Flower's quantize"
+            figures[f"flower_{name}_x"] = peer.over(ours)
+        rows.append((f"{words}, 16 bits, a coordinate", f"{ours.seconds * 1e9 / d:.2f} ns", *beside))
+        figures[f"{name}_ns"] = ours.seconds * 1e9 / d
+    return rows, figures
 
 
-def update_of(code: FixedPoint) -> FloatVector:
-    """A vector as long as the code takes, in a random direction: float32[dimension]."""
-    vector = np.random.default_rng(1).normal(size=code.dimension)
-    return (vector * (0.999 * code.norm / np.linalg.norm(vector))).astype(np.float32)
-
-
-def _require(right: bool, wrong: str) -> None:
-    if not right:
-        raise SystemExit(f"benchmarks.secagg: {wrong}; no time of a wrong result is worth printing")
+def measure(sizes: Sizes) -> tuple[list[Row], dict[str, Any]]:
+    """All of it: rows of the table and the JSON's figures."""
+    rows, figures = masks(sizes)
+    more = [secret_sharing(sizes), encoding(sizes)]
+    if sizes.peers:
+        more.append(flower_masks(LARGE.dimension, 4, 7))
+    round_rows, round_figures, each = rounds(sizes)
+    more.append((round_rows, round_figures))
+    if sizes is not QUICK:
+        row, taken = large_memory(LARGE)
+        ours = {"client_s_1e7": round_figures["large_client_s"], "server_s_1e7": round_figures["large_server_s"]}
+        more.append(([row], taken | ours))
+    if sizes.peers:
+        more.append(flower_rounds(round_figures))
+    for found, keys in more:
+        rows += found
+        figures |= keys
+    return rows, {**figures, "whole_rounds": each}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measures, prints the table, and writes the JSON where asked to."""
-    options = parser("secagg", "Secure aggregation: masks, Shamir shares, one whole round, encoding.").parse_args(
-        arguments
-    )
-    sizes, recipe = QUICK if options.quick else full(), load_recipe()
+    """Measures, prints the table, and writes the JSON and the documents where asked to."""
+    options = parser("secagg", "Secure aggregation: masks, Shamir shares, encoding, whole rounds; beside Flower's.")
+    options.add_argument("--docs", type=Path, metavar="FOLDER", help="also measure and write how a round's cost grows")
+    chosen = options.parse_args(arguments)
+    sizes = QUICK if chosen.quick else replace(FULL, peers=flower_secagg.installed())
     about = f"{machine('cryptography', 'numpy')}, {backend.openssl_version_text()}"
+    if sizes.peers:
+        about += f", {machine('flwr').rsplit(', ', 1)[1]}"
     start = time.perf_counter()
-    mask_rows, figures = masks(sizes)
-    shamir_rows, shamir_figures = secret_sharing(sizes)
-    round_rows, round_figures = rounds(sizes, recipe)
-    encode_rows, encode_figures = encoding(sizes, recipe)
-    title = "secure aggregation (quick: figures mean little)" if options.quick else "secure aggregation"
-    print_table(title, about, [*mask_rows, *shamir_rows, *round_rows, *encode_rows])
+    rows, figures = measure(sizes)
+    title = "secure aggregation (quick: figures mean little)" if chosen.quick else "secure aggregation"
+    print_table(title, about, rows)
+    if not sizes.peers and not chosen.quick:
+        print("Without Flower: make bench VENV=.venv-bench EXTRAS=bench sets up a place where it is measured beside")
     print(f"medians of {sizes.rounds} interleaved samples; {time.perf_counter() - start:.0f} s in all")
-    if options.json:
-        measured = figures | shamir_figures | encode_figures
-        write_json(options.json, {"machine": about, "quick": options.quick, **measured, "whole_rounds": round_figures})
+    if chosen.json:
+        write_json(chosen.json, {"machine": about, "quick": chosen.quick, **figures})
+    if chosen.docs:
+        write_docs(chosen.docs, about, growth(chosen.quick))
 
 
 if __name__ == "__main__":

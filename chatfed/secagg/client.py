@@ -13,6 +13,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -38,7 +39,7 @@ from chatfed.secagg.messages import (
     Sign,
     WrongStep,
 )
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES, Buffer
+from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES, Buffer, PrivateKey
 from chatfed.secagg.shamir import SHARE_BYTES
 from chatfed.types import Entropy
 
@@ -131,6 +132,14 @@ class Shared:
     seed: bytes = field(repr=False)
     own_shares: bytes = field(repr=False)  # of the seed and of the mask key, 36 bytes each
     adverts: Mapping[int, Advert]  # of the neighbours and its own
+
+    @cached_property
+    def mask_agreement(self) -> PrivateKey:
+        return primitives.load(self.mask_private)
+
+    @cached_property
+    def envelope_agreement(self) -> PrivateKey:
+        return primitives.load(self.envelope_private)
 
     def to_parts(self) -> list[bytes]:
         secrets = self.mask_private + self.envelope_private + self.seed + self.own_shares
@@ -392,7 +401,7 @@ def _own_advert(state: Advertised) -> Advert:
 
 def _mask_key(state: Shared, other: int, public: dict[int, bytes]) -> bytes:
     try:
-        return masking.pairwise_mask_key(state.mask_private, state.round.me, other, public, state.view.digest)
+        return masking.pairwise_mask_key(state.mask_agreement, state.round.me, other, public, state.view.digest)
     except primitives.LowOrderKey:
         raise MalformedMessage(other, Kind.ADVERT.label, "mask key") from None
 
@@ -401,7 +410,7 @@ def _envelope_key(state: Shared, other: int, sender: int, to: int) -> bytes:
     """Key of one direction; bound to all four public keys, so that a substituted mask key spoils the envelope."""
     keys = [key for i in (sender, to) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
     try:
-        secret = primitives.agree(state.envelope_private, state.adverts[other].envelope_key)
+        secret = primitives.agree(state.envelope_agreement, state.adverts[other].envelope_key)
     except primitives.LowOrderKey:
         raise MalformedMessage(other, Kind.ADVERT.label, "envelope key") from None
     return primitives.derive(secret, b"share-envelope", state.view.digest, name(sender), name(to), *keys)

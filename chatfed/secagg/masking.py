@@ -53,7 +53,9 @@ def commitment(seed: bytes, session: bytes, me: int) -> bytes:
     return primitives.digest(b"self-mask commitment", session, name(me), seed)
 
 
-def pairwise_mask_key(private: bytes, me: int, other: int, public: dict[int, bytes], session: bytes) -> bytes:
+def pairwise_mask_key(
+    private: primitives.PrivateKey, me: int, other: int, public: dict[int, bytes], session: bytes
+) -> bytes:
     """Key that two participants derive alike from their mask keys -> bytes[32]. The lower id adds its mask.
 
     private: `me`'s X25519 key; public: the mask keys of both. Raises primitives.LowOrderKey.

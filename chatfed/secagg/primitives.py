@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from chatfed.types import ChatfedError, Entropy
 
 Buffer = bytes | bytearray | memoryview
+PrivateKey = X25519PrivateKey
 KeyStream = Callable[[Buffer, Buffer], int]
 """`stream(zeros, out)` writes the next len(zeros) bytes of the key stream to `out`; returns how many."""
 
@@ -72,10 +73,15 @@ def public_key(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agree(private: bytes, public: bytes) -> bytes:
+def load(private: bytes) -> PrivateKey:
+    """32 private bytes as `agree` takes them, loaded once for many agreements."""
+    return X25519PrivateKey.from_private_bytes(private)
+
+
+def agree(private: PrivateKey, public: bytes) -> bytes:
     """X25519 shared secret -> bytes[32]. Raises LowOrderKey when it would be all zero."""
     try:
-        return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
+        return private.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         raise LowOrderKey("a public key is of low order; refuse the participant that sent it") from None
 

@@ -233,9 +233,10 @@ def _check_count(stage: str, got: int, need: int) -> None:
 
 def _check_keys(sender: int, advert: Advert) -> None:
     """Refuse low-order keys here, or one participant could make all the others leave."""
+    any_ = primitives.load(bytes(32))
     for field_, key in (("mask key", advert.mask_key), ("envelope key", advert.envelope_key)):
         try:
-            primitives.agree(bytes(32), key)
+            primitives.agree(any_, key)
         except primitives.LowOrderKey:
             raise MalformedMessage(sender, Kind.ADVERT.label, field_) from None
 
@@ -337,7 +338,8 @@ def _masks_to_remove(state: Certifying, secrets: Mapping[int, bytes]) -> tuple[l
     survivors, public = state.bound.keys(), {i: a.mask_key for i, a in state.adverts.items()}
     added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.view, i) for i in survivors]
     for gone in sorted(state.sharers - survivors):
+        private = primitives.load(secrets[gone])
         for i in state.graph.neighbours(gone) & survivors:
-            key = masking.pairwise_mask_key(secrets[gone], gone, i, public, state.view)
+            key = masking.pairwise_mask_key(private, gone, i, public, state.view)
             (subtracted if i < gone else added).append(key)
     return added, subtracted

@@ -12,6 +12,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.secagg_round import Setting, server_memory, whole_round
+from chatfed.secagg import masking
+from chatfed.secagg.encoding import OutOfRange
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -25,10 +29,10 @@ def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def figures(name: str, folder: Path) -> tuple[str, dict[str, Any]]:
+def figures(name: str, folder: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
     """What a quick run prints, and its JSON."""
     out = folder / "figures.json"
-    done = run(name, "--quick", "--json", str(out))
+    done = run(name, "--quick", "--json", str(out), *arguments)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout, json.loads(out.read_text(encoding="utf-8"))
 
@@ -39,30 +43,51 @@ def assert_measured(table: dict[str, Any], *keys: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def secagg(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any]]:
-    return figures("secagg", tmp_path_factory.mktemp("secagg"))
+def secagg(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, Any], Path]:
+    folder = tmp_path_factory.mktemp("secagg")
+    return *figures("secagg", folder, "--docs", str(folder)), folder
 
 
-def test_secagg_benchmark_prints_its_table_and_writes_its_figures(secagg: tuple[str, dict[str, Any]]) -> None:
-    printed, found = secagg
+def test_secagg_benchmark_prints_its_table_and_writes_its_figures(secagg: tuple[str, dict[str, Any], Path]) -> None:
+    printed, found, _ = secagg
     assert "cryptography" in printed and "OpenSSL" in printed
-    for words in ("mask, uint16", "mask, uint32", "Shamir (100, 51)", "round of 10, 1 dropped", "encode, uint16"):
+    for words in ("mask, 16 bits", "mask, 21 bits", "mask, 32 bits", "Shamir (100, 51)", "round of n 10, k 9, t 7"):
         assert words in printed
-    assert_measured(found, "mask_vs_aes_ctr", "mask_ns_u16", "mask_ns_u32", "philox_mask_x_u16", "philox_mask_x_u32")
-    assert_measured(found, "shamir_share_x", "shamir_combine_x", "encode_ns", "decode_ns")
-    assert not [key for key in found if "flower" in key]  # nothing of Flower is measured here
+    assert_measured(found, "mask_vs_aes_ctr", "mask_ns_u16", "mask_ns_u21", "mask_ns_u32")
+    assert_measured(found, "shamir_share_ms", "shamir_combine_ms", "encode_ns", "encode_rotated_ns", "decode_ns")
+    assert not [key for key in found if "flower" in key]  # a quick run measures no peer
 
 
-def test_a_whole_round_costs_two_bytes_a_rotated_parameter_and_little_more(secagg: tuple[str, dict[str, Any]]) -> None:
+def test_a_whole_round_costs_two_bytes_a_rotated_parameter_and_little_more(
+    secagg: tuple[str, dict[str, Any], Path],
+) -> None:
     (once,) = secagg[1]["whole_rounds"]
-    assert_measured(once, "client_s", "server_s")
-    assert (once["participants"], once["dropped"], once["dimension"], once["ring_bits"]) == (
-        10,
-        1,
-        12_289,
-        16,
-    )  # three blocks of 4,096 and the weight
-    assert 2 * 12_289 < once["client_bytes_up"] < 2 * 12_289 + 5_000
+    assert_measured(once, "client_s", "encode_s", "server_s")
+    assert (once["participants"], once["dropped"], once["dimension"], once["ring_bits"]) == (10, 1, 10_000, 16)
+    sent = 2 * 12_289  # three blocks of 4,096 and the weight
+    assert sent < once["client_bytes_up"] < sent + 5_000
+
+
+def test_secagg_benchmark_writes_how_cost_grows_as_a_page_and_a_plot(secagg: tuple[str, dict[str, Any], Path]) -> None:
+    folder = secagg[2]
+    page = (folder / "secagg-cost.md").read_text(encoding="utf-8")
+    assert page.count("\n| ") == 9  # the head, two values of each of three, two signed
+    for words in ("participants n", "neighbours k", "coordinates d", "(secagg-cost.png)", "OpenSSL"):
+        assert words in page
+    assert (folder / "secagg-cost.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("clients, dropout", [(10, 0.1), (6, 0.0)])
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_benchmarked_round_is_refused_when_its_sum_is_wrong(
+    clients: int, dropout: float, signed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(clients, -1, clients // 2 + 1, 500, 16, signed=signed, dropout=dropout)
+    assert whole_round(setting).dropped == round(dropout * clients)
+    assert server_memory(setting) > 2 * 500
+    monkeypatch.setattr(masking, "self_mask_key", lambda seed, view, me: os.urandom(32))  # never taken off again
+    with pytest.raises((SystemExit, OutOfRange)):
+        whole_round(setting)
 
 
 def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def primitive_vectors() -> dict[str, Any]:
         "context": messages.context(b"run", 7, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"])).hex(),
         "self_mask_key_1": masking.self_mask_key(seed, session, 1).hex(),
         "commitment_1": masking.commitment(seed, session, 1).hex(),
-        "pairwise_mask_key_1_2": masking.pairwise_mask_key(private[1], 1, 2, public, session).hex(),
+        "pairwise_mask_key_1_2": masking.pairwise_mask_key(primitives.load(private[1]), 1, 2, public, session).hex(),
         "checksum_of_abc": primitives.checksum(seed, b"ab", b"c").hex(),
         "mask_of_seed": masks,
         "shares_of_seed": {str(x): shares[k, 0].tolist() for k, x in enumerate((1, 2, 3, 7))},

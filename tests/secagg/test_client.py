@@ -191,7 +191,7 @@ def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
 @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda p: p.hex()[:6])
 def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
     with pytest.raises(primitives.LowOrderKey):
-        primitives.agree(bytes(range(32)), point)
+        primitives.agree(primitives.load(bytes(range(32))), point)
     session, good = PARAMETERS.session(CTX, ATTEMPT), keys_of(finished)
     for keys in ((point, good[3][1]), (good[3][0], point)):
         sent = {i: messages.Advert(*k).encode(i, session) for i, k in {**good, 3: keys}.items()}

@@ -96,7 +96,7 @@ def test_late_masked_input_is_refused_and_useless():
     # The server now has participant 1's mask key. It takes the pairwise masks off: the self-mask still covers all.
     view = shared.view.digest
     public = {i: advert.mask_key for i, advert in shared.adverts.items()}
-    keys = [masking.pairwise_mask_key(shared.mask_private, 1, i, public, view) for i in (2, 3, 4, 5)]
+    keys = [masking.pairwise_mask_key(shared.mask_agreement, 1, i, public, view) for i in (2, 3, 4, 5)]
     rest = np.frombuffer(late, dtype="<u4", offset=120).copy()
     masking.apply_masks(rest, [], keys)
     own = vectors[1].copy()
@@ -165,6 +165,7 @@ def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody():
 
     a, b = bytes([1] * 32), bytes([2] * 32)
     public = {1: primitives.public_key(a), 2: primitives.public_key(b)}
+    a, b = primitives.load(a), primitives.load(b)
     here, there = parameters.session(CTX, ATTEMPT), parameters.session(other, ATTEMPT)
     assert masking.pairwise_mask_key(a, 1, 2, public, here) == masking.pairwise_mask_key(b, 2, 1, public, here)
     assert masking.pairwise_mask_key(a, 1, 2, public, here) != masking.pairwise_mask_key(b, 2, 1, public, there)
