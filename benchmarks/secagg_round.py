@@ -138,6 +138,12 @@ def whole_round(setting: Setting) -> Figures:
     )
 
 
+def median_round(setting: Setting, repeats: int) -> Figures:
+    """Each figure's median over `repeats` rounds."""
+    taken = [whole_round(setting) for _ in range(repeats)]
+    return Figures(*(median(getattr(each, name) for each in taken) for name in Figures.__annotations__))
+
+
 def server_memory(setting: Setting) -> int:
     """Most bytes that the server's steps held in such a round at any time, one upload in hand."""
     p = Parties(memory=True)
