@@ -13,6 +13,7 @@ from chatfed.secagg import client, messages, primitives, server
 from chatfed.secagg.client import ClientState
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import Floors, Kind, Parameters, Sign
+from chatfed.types import Entropy
 
 ATTEMPT = b"attempt 16 bytes"
 CTX = messages.context(b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
@@ -88,24 +89,29 @@ def carry(
     ctx: bytes = CTX,
     seed: object = 0,
     carried: Carried | None = None,
+    own: Mapping[int, Entropy] | None = None,
 ) -> server.Total:
-    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive."""
+    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive.
+
+    own: entropy of participants that do not draw from the one that `seed` gives.
+    """
     gone, c = gone or {}, carried or Carried(parameters)
     lost = {stage: frozenset(gone.get(stage, ())) for stage in range(5)}
-    entropy, floors, roster = entropy_from(seed), Floors(2, 2), roster_of(parameters)
-    sign = {i: signer(parameters, i) for i in range(1, parameters.participants + 1)}
+    floors, roster, everyone = Floors(2, 2), roster_of(parameters), range(1, parameters.participants + 1)
+    entropy = dict.fromkeys(everyone, entropy_from(seed)) | dict(own or {})
+    sign = {i: signer(parameters, i) for i in everyone}
 
     opened = server.open_round(parameters, ctx, ATTEMPT, roster)
     sent = {}
-    for i in range(1, parameters.participants + 1):
+    for i in everyone:
         if i not in lost[0]:
             sent[i] = c.keep(
-                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy, roster, sign[i])
+                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy[i], roster, sign[i])
             )
     sharing, out = server.relay_adverts(opened, sent)
     c.delivered(Kind.ADVERTS, out)
 
-    sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy)) for i in out if i not in lost[1]}
+    sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy[i])) for i in out if i not in lost[1]}
     collecting, out = server.relay_shares(sharing, sent)
     c.delivered(Kind.ENVELOPES, out)
 

@@ -251,7 +251,8 @@ def test_an_update_that_is_no_number_leaves_with_an_error_and_uncharged(federati
     assert "norm nan" in federation.refusals[A]
 
 
-def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path):
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path, identities):
     """The same updates, entropy and session from clients with 1 and with 1,000 dialogues: the same bytes."""
 
     class Local(Learner):
@@ -261,13 +262,13 @@ def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client
 
     wires = []
     for dialogues, home in ((1, "few"), (1000, "many")):
-        federation = Federation(tmp_path / home, a_recipe(cohort=4), FOUR)
+        federation = Federation(tmp_path / home, a_recipe(cohort=4, identities=identities), FOUR)
         federation.learners = {name: Local(update_of(name), dialogues) for name in FOUR}
         calls = itertools.count()
         federation.entropy = lambda client, calls=calls: entropy_from(f"{client}/{next(calls)}")
         federation.run(federation.session(attempt=b"a" * 16))
         wires.append(federation.wire)
-    assert len(wires[0]) == 4 * 4
+    assert len(wires[0]) == 4 * (5 if identities == "roster" else 4)
     assert wires[0] == wires[1]
 
 
@@ -343,6 +344,22 @@ def test_without_noise_too_a_finished_round_gets_no_second_sum(federation):
     with pytest.raises(ChatfedError, match="only 0 participants"):
         federation.run()
     assert all("no second one" in reason for reason in federation.refusals.values())
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(tmp_path, identities):
+    """Without noise no ledger remembers: the client itself must, or the old round could be summed over other names."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.run(federation.session(0))
+    federation.run(federation.session(1))
+    federation.silent = {Step.SHARES: [D]}
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run(federation.session(0))
+    assert all("no second one" in reason for reason in federation.refusals.values()) and len(federation.refusals) == 4
+    federation.silent = {}
+    assert federation.run(federation.session(1)).survivors == FOUR  # the round that is not over is answered as before
+    assert [federation.learners[name].calls for name in FOUR] == [2] * 4
 
 
 def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):
