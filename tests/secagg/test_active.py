@@ -35,6 +35,7 @@ from tests.secagg.rounds import (
     ring_sum,
     roster_of,
     signer,
+    state_of,
 )
 
 SEVEN = Parameters(7, 4, 5, committee=7, quorum=5)
@@ -58,10 +59,6 @@ def circle() -> Carried:
     assert total.vector.tolist() == ring_sum(SIXTY, [vectors[i] for i in total.survivors])
     assert len(total.survivors) == 56
     return carried
-
-
-def state_of(carried: Carried, who: int, step: type):
-    return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
 
 def view_of(carried: Carried) -> bytes:

@@ -23,7 +23,7 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
-from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal
+from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, state_of
 
 PARAMETERS = Parameters(7, 4, 5)
 LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero shared secret
@@ -43,10 +43,6 @@ def finished() -> Carried:
     carried = Carried(PARAMETERS)
     carry(PARAMETERS, random_vectors(PARAMETERS), {1: {7}, 2: {6}}, carried=carried)
     return carried
-
-
-def state_of(carried: Carried, who: int, step: type):
-    return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
 
 def survivors(carried: Carried, *ids: int) -> bytes:

@@ -15,7 +15,18 @@ from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
 from chatfed.types import Entropy
-from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, ring_sum
+from tests.secagg.rounds import (
+    ATTEMPT,
+    CTX,
+    Carried,
+    body_of,
+    carry,
+    entropy_from,
+    random_vectors,
+    reseal,
+    ring_sum,
+    state_of,
+)
 
 
 @pytest.mark.parametrize("ring_bits", [16, 21, 32])
@@ -242,11 +253,11 @@ def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_
     parameters, grids = Parameters(4, 3, 1, committee=4, quorum=3), []
     for secret in (bytes(32), b"\xff" * 32):
         grid, rest = np.zeros((2, 8, 8)), entropy_from(secret.hex())
-        for number in range(150):
+        for number in range(100):
             carried = Carried(parameters)
             own = {1: with_secrets(secret, secret, rest)}
             carry(parameters, random_vectors(parameters), seed=number, carried=carried, own=own)
-            held = [next(s for i, s in carried.history if i == x and isinstance(s, client.Masked)) for x in (2, 3, 4)]
+            held = [state_of(carried, x, client.Masked) for x in (2, 3, 4)]
             shares = np.array([np.frombuffer(state.shares[1], "<u2").reshape(2, shamir.LIMBS) for state in held])
             assert shamir.combine((2, 3, 4), shares) == [secret, secret]
             for kind in (0, 1):  # of the seed, of the mask key
@@ -338,7 +349,7 @@ def test_participant_that_was_shown_fewer_envelopes_is_not_added():
     vectors = random_vectors(parameters)
     carry(parameters, vectors, carried=carried)
     envelopes = carried.wire[Kind.ENVELOPES, 1]
-    shared = next(s for i, s in carried.history if i == 1 and isinstance(s, client.Shared))
+    shared = state_of(carried, 1, client.Shared)
     sharers, made = messages.decode_envelopes(envelopes, shared.view.digest, set(range(1, 6)))
     del made[2]
     fewer = messages.encode_envelopes(shared.view.digest, sharers - {2}, made)
