@@ -6,7 +6,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test lint bench vectors clean
+.PHONY: help setup train-federated resume chat probe test fuzz lint bench vectors clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -28,6 +28,9 @@ probe: .venv/.ready ## the same page, opened at the leakage probe
 
 test: .venv/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+fuzz: .venv/.ready ## feed spoiled bytes to whatever reads bytes from outside (ARGS="--seconds 600 --seed 1")
+	@OMP_NUM_THREADS=1 $(PY) -m tests.secagg.fuzz $(ARGS)
 
 lint: .venv/.ready ## ruff and mypy
 	@$(PY) -m ruff check .

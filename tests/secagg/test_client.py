@@ -336,6 +336,21 @@ def test_damaged_state_is_never_taken(finished, data):
         restore(raw, KEY)
 
 
+def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finished):
+    whole = stored(state_of(finished, 1, Shared))
+    plain = primitives.unseal(KEY, whole[4:16], whole[16:], b"CFS2") or b""
+    for other in (
+        b"",
+        plain[:1],
+        b"\x09" + plain[1:],
+        plain[:60],
+        plain + bytes(9),
+        plain[:5] + bytes(60) + plain[65:],
+    ):
+        with pytest.raises(DamagedState, match="version"):
+            restore(b"CFS2" + bytes(12) + primitives.seal(KEY, bytes(12), other, b"CFS2"), KEY)
+
+
 def test_entropy_that_runs_short_is_an_error():
     with pytest.raises(ValueError, match="entropy"):
         client.advertise(PARAMETERS, Floors(4, 4), CTX, ATTEMPT, 1, lambda size: b"\x01" * (size - 1))

@@ -12,6 +12,7 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
+from chatfed.secagg.client import DamagedState
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
@@ -305,6 +306,35 @@ def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
         path.write_bytes(broken)
         with pytest.raises(ChatfedError):
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
+
+
+@pytest.mark.parametrize(
+    ("file", "step"),
+    [
+        ("update.bin", Step.SESSION),
+        ("finished", Step.SESSION),
+        ("answered.bin", Step.COMMITTED),
+        ("round.bin", Step.SHARES),
+    ],
+)
+def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federation, file, step):
+    session = federation.session(1)
+    federation.run(federation.session(0))
+    federation.run(session)
+    path = federation.home / A / file
+    path.write_bytes(b"\x03\x00\xff\xff\xff" + path.read_bytes() if path.exists() else b"\xff")
+    message = invitation(session) if step == Step.SESSION else bytes([step]) + session.name
+    with pytest.raises(DamagedState, match=file):
+        federation.client(A).handle(message)
+
+
+def test_an_update_cut_short_on_disk_is_not_sent(federation):
+    session = federation.session()
+    federation.client(A).handle(invitation(session))
+    path = federation.home / A / "update.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedState, match="update.bin"):
+        federation.client(A).handle(invitation(session))
 
 
 def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(federation):
