@@ -344,21 +344,21 @@ class Client:
     def _save(self, state: secagg.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
         about = json.dumps(asdict(invited)).encode()
-        sealed = secagg.store(state, self._state_key(entropy), entropy)
+        sealed = secagg.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
     def _load(self) -> tuple[secagg.ClientState, _Invited]:
         stored = _read_tagged(self.home / "round.bin")
         if stored is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
-        try:
-            body = stored[1]
-            at = _COUNT.size + _COUNT.unpack_from(body)[0]
-            about = json.loads(body[_COUNT.size : at])
-            invited = _Invited(**about)
-        except (struct.error, ValueError, TypeError):
-            raise _damaged(self.home / "round.bin") from None
-        return secagg.restore(body[at:], self._state_key()), invited
+        body = stored[1]
+        at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
+        about, sealed = body[_COUNT.size : at], body[at:]
+        state = secagg.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
+        return state, _Invited(**json.loads(about))
+
+    def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
+        return primitives.derive(self._state_key(entropy), b"round", about)
 
 
 def _clipped(update: FloatVector, recipe: Recipe) -> FloatVector:

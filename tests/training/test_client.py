@@ -328,6 +328,22 @@ def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federati
         federation.client(A).handle(message)
 
 
+def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
+    """Numbers of a survivor set under other names would be another set; another rotation another vector."""
+    federation.client(A).handle(invitation(federation.session()))
+    path = federation.home / A / "round.bin"
+    whole = path.read_bytes()
+    for old, new in (
+        (b'"client-01"', b'"client-07"'),
+        (b'"dimension": 7', b'"dimension": 8'),
+        (b'"rotation": "', b'"rotation": "x'),
+    ):
+        path.write_bytes(whole.replace(old, new))
+        assert path.read_bytes() != whole
+        with pytest.raises(DamagedState):
+            federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
+
+
 def test_an_update_cut_short_on_disk_is_not_sent(federation):
     session = federation.session()
     federation.client(A).handle(invitation(session))
