@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg import client, messages, primitives, server
+from chatfed.secagg import client, masking, messages, primitives, server
 from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
     NO_SHARE,
@@ -251,6 +251,25 @@ def test_swapped_or_redirected_envelopes_do_not_open(finished):
     for forged, culprits in ((swapped, {2, 3}), (redirected, {3})):
         masked, _ = client.masked_input(state, messages.encode_envelopes(view_of(finished), sharers, forged), vector)
         assert {x for x, shares in masked.shares.items() if shares == NO_SHARE * 2} == culprits
+
+
+def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finished):
+    state, view = state_of(finished, 1, Shared), view_of(finished)
+    envelope, sender, to = envelopes_of(finished, 1)[1][2], masking.name(2), masking.name(1)
+    secret = primitives.agree(state.envelope_private, state.adverts[2].envelope_key)
+    keys = [key for i in (2, 1) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
+
+    def opened(*info: bytes, associated: bytes = view + sender + to) -> bytes | None:
+        key = primitives.derive(secret, b"share-envelope", *info)
+        return primitives.unseal(key, envelope[:12], envelope[12:], associated)
+
+    assert opened(view, sender, to, *keys) == state_of(finished, 1, Masked).shares[2]
+    other = bytes(32)
+    wrong = [(other, sender, to, *keys), (view, to, sender, *keys), (sender, to, *keys)]
+    wrong += [(view, sender, to, *keys[:k], other, *keys[k + 1 :]) for k in range(4)]
+    assert [opened(*info) for info in wrong] == [None] * 7
+    for associated in (b"", view, sender + to, other + sender + to, view + to + sender):
+        assert opened(view, sender, to, *keys, associated=associated) is None
 
 
 def test_a_sealed_share_outside_the_field_is_none(finished):

@@ -242,6 +242,21 @@ def test_no_message_carries_the_weight_in_clear(quorum):
     assert looks_uniform(difference.tobytes())
 
 
+@pytest.mark.parametrize("who", [1, 6, 12])
+def test_any_ones_keys_give_everybody_another_place_on_the_circle(who):
+    """No single party chooses who is whose neighbour."""
+    parameters, circles, views = Parameters(12, 3, 1, 32, 4, 2), set(), set()
+    for keys in ("these", "others"):
+        own = {i: entropy_from(f"{i} {keys if i == who else 'these'}") for i in range(1, 13)}
+        carried = Carried(parameters)
+        carry(parameters, random_vectors(parameters), carried=carried, own=own)
+        seen = {state_of(carried, i, client.Masked).view for i in own}
+        assert {view.graph for view in seen} == {carried.server_states["sharing"].graph}
+        circles |= {view.graph.circle for view in seen}
+        views |= {view.digest for view in seen}
+    assert len(circles) == len(views) == 2
+
+
 def with_secrets(mask_key: bytes, seed: bytes, rest: Entropy) -> Entropy:
     """A participant whose mask key (drawn first) and self-mask seed (drawn third) are given."""
     calls, given = itertools.count(1), {1: mask_key, 3: seed}
