@@ -242,29 +242,32 @@ class Client:
         assert isinstance(state, secagg.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
         chosen = json.dumps(sorted(invited.cohort[i - 1] for i in numbers)).encode()
-        stored = read_if_there(self.home / "answered.bin")
-        before = _untagged(stored, invited.key)
-        if before is not None and before != chosen:
+        key, before = _read_tagged(self.home / "answered.bin") or (invited.key, chosen)
+        if key == invited.key and before != chosen:
             raise Refused(
                 f"{self.name}: answered for other survivors of this round before; it answers for no second set."
             )
-        if stored is not None and before is None:  # another round's set is forgotten now, so that round is over
-            self._remember_as_finished(_split(stored)[0])
+        if key != invited.key:  # another round's set is forgotten now, so that round is over
+            self._remember_as_finished(key)
         write_atomically(self.home / "answered.bin", _tagged(invited.key, chosen))
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
         for name in ("round.bin", "update.bin", "answered.bin"):
-            stored = read_if_there(self.home / name)
-            if stored is not None and _split(stored)[0].startswith(round_name(body)):
-                self._remember_as_finished(_split(stored)[0].partition(" ")[0])
+            key, _ = _read_tagged(self.home / name) or ("", b"")
+            if key.startswith(round_name(body)):
+                self._remember_as_finished(key.partition(" ")[0])
                 erase(self.home / name)
                 if name == "round.bin":  # what a disk may keep of erased states cannot be opened any more
                     erase(self.home / "state.key")
         return b""
 
     def _finished(self) -> list[str]:
-        return (read_if_there(self.home / "finished") or b"").decode().split()
+        path = self.home / "finished"
+        try:
+            return (read_if_there(path) or b"").decode().split()
+        except UnicodeDecodeError:
+            raise _damaged(path) from None
 
     def _remember_as_finished(self, key: str) -> None:
         finished = self._finished()
@@ -310,8 +313,13 @@ class Client:
         write_atomically(self.home / "update.bin", _tagged(self._made_by(key), update.astype("<f4").tobytes()))
 
     def _stored_update(self, key: str) -> FloatVector | None:
-        raw = _untagged(read_if_there(self.home / "update.bin"), self._made_by(key))
-        return None if raw is None else np.frombuffer(raw, "<f4").astype(np.float32)
+        path = self.home / "update.bin"
+        made_by, raw = _read_tagged(path) or ("", b"")
+        if made_by != self._made_by(key):
+            return None
+        if len(raw) % 4:
+            raise _damaged(path)
+        return np.frombuffer(raw, "<f4").astype(np.float32)
 
     def _made_by(self, key: str) -> str:
         """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""
@@ -330,27 +338,27 @@ class Client:
             key = primitives.draw(entropy, primitives.KEY_BYTES)
             write_atomically(path, key)
         if len(key) != primitives.KEY_BYTES:
-            raise secagg.DamagedState(f"{path} is damaged; leave the round")
+            raise _damaged(path)
         return key
 
     def _save(self, state: secagg.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
         about = json.dumps(asdict(invited)).encode()
-        sealed = secagg.store(state, self._state_key(entropy), entropy)
+        sealed = secagg.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
     def _load(self) -> tuple[secagg.ClientState, _Invited]:
-        raw = read_if_there(self.home / "round.bin")
-        if raw is None:
+        stored = _read_tagged(self.home / "round.bin")
+        if stored is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
-        try:
-            body = _split(raw)[1]
-            at = _COUNT.size + _COUNT.unpack_from(body)[0]
-            about = json.loads(body[_COUNT.size : at])
-            invited = _Invited(**about)
-        except (struct.error, ValueError, TypeError):
-            raise secagg.DamagedState(f"{self.home / 'round.bin'} is damaged; leave the round") from None
-        return secagg.restore(body[at:], self._state_key()), invited
+        body = stored[1]
+        at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
+        about, sealed = body[_COUNT.size : at], body[at:]
+        state = secagg.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
+        return state, _Invited(**json.loads(about))
+
+    def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
+        return primitives.derive(self._state_key(entropy), b"round", about)
 
 
 def _clipped(update: FloatVector, recipe: Recipe) -> FloatVector:
@@ -365,14 +373,17 @@ def _tagged(key: str, body: bytes) -> bytes:
     return len(name).to_bytes(2, "little") + name + body
 
 
-def _split(raw: bytes) -> tuple[str, bytes]:
-    size = int.from_bytes(raw[:2], "little")
-    return raw[2 : 2 + size].decode(), raw[2 + size :]
-
-
-def _untagged(raw: bytes | None, key: str) -> bytes | None:
-    """The body stored under `key`, or None when nothing, or another round's, is stored."""
+def _read_tagged(path: Path) -> tuple[str, bytes] | None:
+    """The key and the body that are stored in `path`, or None when nothing is. Raises DamagedState."""
+    raw = read_if_there(path)
     if raw is None:
         return None
-    name, body = _split(raw)
-    return body if name == key else None
+    end = 2 + int.from_bytes(raw[:2], "little")
+    try:
+        return raw[2:end].decode(), raw[end:]
+    except UnicodeDecodeError:
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> secagg.DamagedState:
+    return secagg.DamagedState(f"{path} is damaged; leave the round")

@@ -65,19 +65,24 @@ def signer(key: bytes) -> Callable[[bytes], bytes]:
 
 def roster_line(name: str, key: bytes) -> str:
     """The line of the roster that belongs to a private key."""
-    if not name.strip() or name != name.strip() or name.splitlines() != [name]:
+    if not _is_name(name):
         raise IdentityError(f"{name!r} cannot be a name in a roster: one line, without blanks at its ends.")
     return f"ed25519 {primitives.identity_public(key).hex()} {name}"
+
+
+def _is_name(name: str) -> bool:
+    """Not empty, without blanks at its ends, and one line to every reader: also without U+0085, U+2028 and the like."""
+    return name.strip() == name and name.splitlines() == [name]
 
 
 def read_roster(path: Path) -> dict[ClientId, bytes]:
     """Public keys by name. Raises IdentityError for a line that is none, a name twice, or a key twice."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8").replace("\r\n", "\n")
     except (OSError, UnicodeDecodeError) as error:
         raise IdentityError(f"{path} cannot be read as a roster ({error}).") from None
     roster: dict[ClientId, bytes] = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(text.split("\n"), 1):  # not splitlines: one entry must not be read as two
         if not line.strip() or line.startswith("#"):
             continue
         name, key = _entry(path, number, line)
@@ -88,15 +93,17 @@ def read_roster(path: Path) -> dict[ClientId, bytes]:
 
 
 def _entry(path: Path, number: int, line: str) -> tuple[ClientId, bytes]:
-    kind, _, rest = line.partition(" ")
-    text, _, name = rest.partition(" ")
+    kind, text, name = (*line.split(" ", 2), "", "")[:3]
+    name = name.strip(" ")
+    if name and not _is_name(name):
+        raise IdentityError(f"{path}, line {number}: {name!r} cannot be a name: one line, without blanks at its ends.")
     try:
         key = bytes.fromhex(text)
     except ValueError:
         key = b""
-    if kind != "ed25519" or len(key) != KEY_BYTES or not name.strip():
+    if kind != "ed25519" or len(key) != KEY_BYTES or not name:
         raise IdentityError(f"{path}, line {number}: write `ed25519`, a public key of 64 hex digits, and a name.")
-    return ClientId(name.strip()), key
+    return ClientId(name), key
 
 
 def keys_of(roster: Roster, cohort: Sequence[ClientId]) -> tuple[bytes, ...]:

@@ -145,7 +145,7 @@ class Ledger:
             entries = tuple(Entry(e["key"], Mechanism(**e["mechanism"])) for e in body["entries"])
         except OSError as error:
             raise LedgerError(f"{self.path}: the privacy ledger cannot be read ({error.strerror})") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise LedgerError(
                 f"{self.path}: the privacy ledger is damaged, so what was spent is unknown: restore it from a backup"
             ) from error

@@ -212,8 +212,7 @@ _State = TypeVar("_State", Advertised, Shared, Masked, Consented)
 
 def store(state: ClientState, key: bytes, entropy: Entropy) -> bytes:
     """The state for the disk: everything secret of the round, sealed with AES-256-GCM under a 32-byte key."""
-    parts = [state.round.to_bytes(), *state.to_parts()]
-    plain = bytes([_STEPS.index(type(state))]) + b"".join(struct.pack("<I", len(part)) + part for part in parts)
+    plain = _plain(state)
     nonce = primitives.draw(entropy, NONCE_BYTES)
     return _MAGIC + nonce + primitives.seal(key, nonce, plain, _MAGIC)
 
@@ -226,6 +225,19 @@ def restore(data: bytes, key: bytes) -> ClientState:
     plain = primitives.unseal(key, data[len(_MAGIC) :][:NONCE_BYTES], sealed, _MAGIC)
     if plain is None:
         raise DamagedState("stored client state is damaged, or sealed under another key; leave the round")
+    try:
+        state = _from_plain(plain)
+    except (ProtocolError, struct.error, IndexError, TypeError, ValueError):
+        raise DamagedState("stored client state is none of this version; leave the round") from None
+    return state
+
+
+def _plain(state: ClientState) -> bytes:
+    parts = [state.round.to_bytes(), *state.to_parts()]
+    return bytes([_STEPS.index(type(state))]) + b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def _from_plain(plain: bytes) -> ClientState:
     parts, at = list[bytes](), 1
     while at < len(plain):
         size = int.from_bytes(plain[at : at + 4], "little")

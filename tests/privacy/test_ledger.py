@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.privacy.accounting import Mechanism, compose
-from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger, LedgerError
+from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger, LedgerError, _digest
 from chatfed.types import ChatfedError, ClientId
 
 OWNER = ClientId("client-7")
@@ -67,20 +67,25 @@ def test_only_the_owner_can_read_the_file(tmp_path: Path) -> None:
     assert {stat.S_IMODE(f.stat().st_mode) for f in tmp_path.iterdir()} == {0o600}
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "not json", "a digit", "an entry gone", "not text"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "half", "not json", "deep", "a digit", "endless", "an entry gone", "not text"]
+)
 def test_a_damaged_ledger_is_an_error_and_never_an_empty_one(tmp_path: Path, damage: str) -> None:
     import json
 
     path = tmp_path / "book"
     ledger(path).charge("a", ONE)
     good = path.read_bytes()
-    without = json.loads(good)
+    without, endless = json.loads(good), json.loads(good)
     without["body"]["entries"] = []
+    endless["body"]["entries"][0]["mechanism"]["steps"] = float("inf")
     path.write_bytes(
         {
             "empty": b"",
             "half": good[: len(good) // 2],
             "not json": b"[1]",
+            "deep": b"[" * 100_000,
+            "endless": json.dumps({**endless, "sha256": _digest(endless["body"])}).encode(),
             "a digit": good.replace(b'"noise_multiplier": 2.0', b'"noise_multiplier": 3.0'),
             "an entry gone": json.dumps(without).encode(),
             "not text": b"\xff" + good,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 
 from chatfed.secagg import client, messages, primitives, server
-from chatfed.secagg.client import ClientState
+from chatfed.secagg.client import Advertised, ClientState, Consented, Masked, Shared
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import Floors, Kind, Parameters, Sign
+from chatfed.types import Entropy
 
 ATTEMPT = b"attempt 16 bytes"
 CTX = messages.context(b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
@@ -88,24 +89,29 @@ def carry(
     ctx: bytes = CTX,
     seed: object = 0,
     carried: Carried | None = None,
+    own: Mapping[int, Entropy] | None = None,
 ) -> server.Total:
-    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive."""
+    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive.
+
+    own: entropy of participants that do not draw from the one that `seed` gives.
+    """
     gone, c = gone or {}, carried or Carried(parameters)
     lost = {stage: frozenset(gone.get(stage, ())) for stage in range(5)}
-    entropy, floors, roster = entropy_from(seed), Floors(2, 2), roster_of(parameters)
-    sign = {i: signer(parameters, i) for i in range(1, parameters.participants + 1)}
+    floors, roster, everyone = Floors(2, 2), roster_of(parameters), range(1, parameters.participants + 1)
+    entropy = dict.fromkeys(everyone, entropy_from(seed)) | dict(own or {})
+    sign = {i: signer(parameters, i) for i in everyone}
 
     opened = server.open_round(parameters, ctx, ATTEMPT, roster)
     sent = {}
-    for i in range(1, parameters.participants + 1):
+    for i in everyone:
         if i not in lost[0]:
             sent[i] = c.keep(
-                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy, roster, sign[i])
+                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy[i], roster, sign[i])
             )
     sharing, out = server.relay_adverts(opened, sent)
     c.delivered(Kind.ADVERTS, out)
 
-    sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy)) for i in out if i not in lost[1]}
+    sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy[i])) for i in out if i not in lost[1]}
     collecting, out = server.relay_shares(sharing, sent)
     c.delivered(Kind.ENVELOPES, out)
 
@@ -139,3 +145,34 @@ def reseal(message: bytes, body: bytes) -> bytes:
 
 def body_of(message: bytes) -> bytes:
     return message[56:]
+
+
+def state_of(carried: Carried, who: int, step: type) -> ClientState:
+    """The state that a participant was in at this step."""
+    return next(state for i, state in carried.history if i == who and isinstance(state, step))
+
+
+def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
+    """Hand a message of this kind, from or to `who`, to the party that reads it, in the state it is read in."""
+    p, states, sign = carried.parameters, carried.server_states, signer(carried.parameters, who)
+    sent = {i: m for (each, i), m in carried.wire.items() if each is kind} | {who: message}
+    if kind is Kind.ADVERT:
+        return server.relay_adverts(states["open"], sent)
+    if kind is Kind.ADVERTS:
+        return client.share(state_of(carried, who, Advertised), message, entropy_from(0))
+    if kind is Kind.SHARES:
+        return server.relay_shares(states["sharing"], sent)
+    if kind is Kind.ENVELOPES:
+        zeros = np.zeros(p.length, dtype=ring_dtype(p.ring_bits))
+        return client.masked_input(state_of(carried, who, Shared), message, zeros, sign)
+    if kind is Kind.MASKED_INPUT:
+        collecting = states["collecting"]
+        blank = server.Accumulator(np.zeros_like(collecting.accumulator.vector))
+        return server.accept(replace(collecting, bound={}, accumulator=blank), who, message)
+    if kind is Kind.SURVIVORS and sign:
+        return client.consent(state_of(carried, who, Masked), message, sign)
+    if kind is Kind.CONSENT:
+        return server.certify(states["certifying"], sent)
+    if kind in (Kind.SURVIVORS, Kind.CERTIFICATE):
+        return client.unmask(state_of(carried, who, Consented if sign else Masked), message)
+    return server.finish(states["unmasking"], sent)

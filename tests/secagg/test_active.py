@@ -35,6 +35,7 @@ from tests.secagg.rounds import (
     ring_sum,
     roster_of,
     signer,
+    state_of,
 )
 
 SEVEN = Parameters(7, 4, 5, committee=7, quorum=5)
@@ -58,10 +59,6 @@ def circle() -> Carried:
     assert total.vector.tolist() == ring_sum(SIXTY, [vectors[i] for i in total.survivors])
     assert len(total.survivors) == 56
     return carried
-
-
-def state_of(carried: Carried, who: int, step: type):
-    return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
 
 def view_of(carried: Carried) -> bytes:
@@ -246,6 +243,22 @@ def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished):
         state = consented(finished, honest[0], ids)
         with pytest.raises(RefusedCertificate, match="signed the survivor set, 5 must"):
             client.unmask(state, certificate(finished, ids, sorted({*honest, 6} & set(ids))))
+
+
+def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished):
+    """One bad signature among them would make every participant refuse the certificate."""
+    view, certifying = view_of(finished), finished.server_states["certifying"]
+    good = {i: finished.wire[Kind.CONSENT, i] for i in ALL}
+    own, other = (messages.survivors_digest(view, ids) for ids in (ALL, (1, 2, 3, 4)))
+    for digest, signature, field in (
+        (own, sign_as(3, own), "signature"),
+        (own, sign_as(2, other), "signature"),
+        (other, sign_as(2, other), "survivors"),
+    ):
+        forged = messages.encode(Kind.CONSENT, 2, view, digest, signature)
+        with pytest.raises(MalformedMessage) as caught:
+            server.certify(certifying, {**good, 2: forged})
+        assert (caught.value.sender, caught.value.field) == (2, field)
 
 
 def test_nothing_is_answered_to_a_survivor_set_alone(finished):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg import client, messages, primitives, server
+from chatfed.secagg import client, masking, messages, primitives, server
 from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
     NO_SHARE,
@@ -23,7 +23,7 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
-from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal
+from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, state_of
 
 PARAMETERS = Parameters(7, 4, 5)
 LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero shared secret
@@ -43,10 +43,6 @@ def finished() -> Carried:
     carried = Carried(PARAMETERS)
     carry(PARAMETERS, random_vectors(PARAMETERS), {1: {7}, 2: {6}}, carried=carried)
     return carried
-
-
-def state_of(carried: Carried, who: int, step: type):
-    return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
 
 def survivors(carried: Carried, *ids: int) -> bytes:
@@ -257,6 +253,25 @@ def test_swapped_or_redirected_envelopes_do_not_open(finished):
         assert {x for x, shares in masked.shares.items() if shares == NO_SHARE * 2} == culprits
 
 
+def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finished):
+    state, view = state_of(finished, 1, Shared), view_of(finished)
+    envelope, sender, to = envelopes_of(finished, 1)[1][2], masking.name(2), masking.name(1)
+    secret = primitives.agree(state.envelope_agreement, state.adverts[2].envelope_key)
+    keys = [key for i in (2, 1) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
+
+    def opened(*info: bytes, associated: bytes = view + sender + to) -> bytes | None:
+        key = primitives.derive(secret, b"share-envelope", *info)
+        return primitives.unseal(key, envelope[:12], envelope[12:], associated)
+
+    assert opened(view, sender, to, *keys) == state_of(finished, 1, Masked).shares[2]
+    other = bytes(32)
+    wrong = [(other, sender, to, *keys), (view, to, sender, *keys), (sender, to, *keys)]
+    wrong += [(view, sender, to, *keys[:k], other, *keys[k + 1 :]) for k in range(4)]
+    assert [opened(*info) for info in wrong] == [None] * 7
+    for associated in (b"", view, sender + to, other + sender + to, view + to + sender):
+        assert opened(view, sender, to, *keys, associated=associated) is None
+
+
 def test_a_sealed_share_outside_the_field_is_none(finished):
     dealer, (sharers, mine) = state_of(finished, 2, Shared), envelopes_of(finished, 1)
     forged = client._seal_shares(dealer, 1, b"\xff" * 72, bytes(12))
@@ -338,6 +353,21 @@ def test_damaged_state_is_never_taken(finished, data):
         raw += data.draw(st.binary(min_size=1, max_size=80))
     with pytest.raises(DamagedState):
         restore(raw, KEY)
+
+
+def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finished):
+    whole = stored(state_of(finished, 1, Shared))
+    plain = primitives.unseal(KEY, whole[4:16], whole[16:], b"CFS2") or b""
+    for other in (
+        b"",
+        plain[:1],
+        b"\x09" + plain[1:],
+        plain[:60],
+        plain + bytes(9),
+        plain[:5] + bytes(60) + plain[65:],
+    ):
+        with pytest.raises(DamagedState, match="version"):
+            restore(b"CFS2" + bytes(12) + primitives.seal(KEY, bytes(12), other, b"CFS2"), KEY)
 
 
 def test_entropy_that_runs_short_is_an_error():

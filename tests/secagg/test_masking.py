@@ -94,6 +94,18 @@ def test_every_bit_of_a_seed_changes_half_of_the_mask():
         assert 0.48 < share < 0.52
 
 
+def test_every_bit_of_a_shared_secret_and_of_the_round_gives_another_pairwise_key(monkeypatch):
+    public, zero = {1: b"a" * 32, 2: b"b" * 32}, bytes(32)
+    bits = [(1 << bit).to_bytes(32, "little") for bit in range(256)]
+
+    def key(secret: bytes, session: bytes) -> bytes:
+        monkeypatch.setattr(masking.primitives, "agree", lambda private, public: secret)
+        return masking.pairwise_mask_key(primitives.load(zero), 1, 2, public, session)
+
+    keys = [key(zero, zero), *(key(bit, zero) for bit in bits), *(key(zero, bit) for bit in bits)]
+    assert len(set(keys)) == len(keys) == 513
+
+
 def test_keys_differ_by_label_session_and_participant():
     seed, session = b"s" * 32, b"c" * 32
     keys = [
@@ -102,6 +114,7 @@ def test_keys_differ_by_label_session_and_participant():
         masking.self_mask_key(seed, b"d" * 32, 1),
         masking.commitment(seed, session, 1),
         masking.commitment(seed, session, 2),
+        masking.commitment(seed, b"d" * 32, 1),
         primitives.derive(seed, b"share-envelope", session, masking.name(1)),
     ]
     assert len(set(keys)) == len(keys)

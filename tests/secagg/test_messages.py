@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg import client, messages, server
-from chatfed.secagg.client import Advertised, Consented, Masked, Shared
+from chatfed.secagg import messages
 from chatfed.secagg.messages import Kind, MalformedMessage, Parameters, ProtocolError
-from tests.secagg.rounds import Carried, body_of, carry, entropy_from, random_vectors, reseal, signer
+from tests.secagg.rounds import Carried, body_of, carry, deliver, random_vectors, reseal
 
 PARAMETERS = Parameters(4, 3, 6, committee=4, quorum=3)
 
@@ -20,36 +18,6 @@ def finished() -> Carried:
     carried = Carried(PARAMETERS)
     carry(PARAMETERS, random_vectors(PARAMETERS), {2: {4}}, carried=carried)
     return carried
-
-
-def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
-    """Hand a message of this kind, from or to `who`, to the party that reads it, in the state it is read in."""
-
-    def state(step: type):
-        return next(s for i, s in carried.history if i == who and isinstance(s, step))
-
-    def sent(ids: tuple[int, ...] = (1, 2, 3)) -> dict[int, bytes]:
-        return {**{i: carried.wire[kind, i] for i in ids}, who: message}
-
-    sharing = carried.server_states["sharing"]
-    if kind is Kind.ADVERT:
-        return server.relay_adverts(carried.server_states["open"], sent())
-    if kind is Kind.ADVERTS:
-        return client.share(state(Advertised), message, entropy_from(0))
-    if kind is Kind.SHARES:
-        return server.relay_shares(sharing, sent())
-    if kind is Kind.ENVELOPES:
-        return client.masked_input(state(Shared), message, np.zeros(6, dtype="<u4"), signer(carried.parameters, who))
-    if kind is Kind.MASKED_INPUT:
-        collecting, _ = server.relay_shares(sharing, {i: carried.wire[Kind.SHARES, i] for i in (1, 2, 3, 4)})
-        return server.accept(collecting, who, message)
-    if kind is Kind.SURVIVORS:
-        return client.consent(state(Masked), message, signer(carried.parameters, who))
-    if kind is Kind.CONSENT:
-        return server.certify(carried.server_states["certifying"], sent())
-    if kind is Kind.CERTIFICATE:
-        return client.unmask(state(Consented), message)
-    return server.finish(carried.server_states["unmasking"], sent())
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)

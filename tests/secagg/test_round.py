@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -10,9 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import client, masking, messages, primitives, server, shamir
+from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
-from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, ring_sum
+from chatfed.types import Entropy
+from tests.secagg.rounds import (
+    ATTEMPT,
+    CTX,
+    Carried,
+    body_of,
+    carry,
+    entropy_from,
+    random_vectors,
+    reseal,
+    ring_sum,
+    state_of,
+)
 
 
 @pytest.mark.parametrize("ring_bits", [16, 21, 32])
@@ -173,35 +187,103 @@ def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody():
         assert lowered.session(CTX, ATTEMPT) != here
 
 
-@pytest.mark.parametrize("ring_bits", [16, 32])
-def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits):
-    parameters = Parameters(3, 2, 1 << 15, ring_bits)
-    zero = dict.fromkeys((1, 2, 3), np.zeros(1 << 15, dtype=ring_dtype(ring_bits)))
+def chi_square(counts: np.ndarray, expected: np.ndarray | float) -> float:
+    return float(((counts - expected) ** 2 / expected).sum())
+
+
+def looks_uniform(data: bytes) -> bool:
+    """255 degrees of freedom: neither beyond p = 1e-6 on either side."""
+    return 150 < chi_square(np.bincount(np.frombuffer(data, np.uint8), minlength=256), len(data) / 256) < 380
+
+
+def masked_vector(carried: Carried, who: int) -> bytes:
+    """What stands behind digest, commitment and, with identities, signature."""
+    return body_of(carried.wire[Kind.MASKED_INPUT, who])[64 + (64 if carried.parameters.quorum else 0) :]
+
+
+@pytest.mark.parametrize("quorum", [0, 2], ids=["none", "roster"])
+@pytest.mark.parametrize("ring_bits", [16, 21, 32])
+def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits, quorum):
+    parameters = Parameters(3, 2, 1 << 15, ring_bits, committee=3 if quorum else 0, quorum=quorum)
+    zero = dict.fromkeys((1, 2, 3), np.zeros(parameters.length, dtype=ring_dtype(ring_bits)))
     seen = []
     for number in range(2):
         carried = Carried(parameters)
         carry(parameters, zero, seed=f"uniform {number}", carried=carried)
-        for i in (1, 2, 3):
-            vector = np.frombuffer(carried.wire[Kind.MASKED_INPUT, i], dtype=np.uint8, offset=120)
-            counts = np.bincount(vector, minlength=256)
-            chi_square = float(((counts - vector.size / 256) ** 2 / (vector.size / 256)).sum())
-            assert 150 < chi_square < 380  # 255 degrees of freedom: beyond p = 1e-6 on either side
-            seen.append(vector.tobytes())
+        seen += [masked_vector(carried, i) for i in (1, 2, 3)]
+    assert all(len(vector) == zero[1].nbytes and looks_uniform(vector) for vector in seen)
     assert len(set(seen)) == 6
 
 
-def test_no_message_carries_the_weight_in_clear():
+@pytest.mark.parametrize("quorum", [0, 3], ids=["none", "roster"])
+def test_no_message_carries_the_weight_in_clear(quorum):
     """A peer's failure: example counts travelled beside the masked vector."""
-    parameters, marker = Parameters(4, 3, 2), 0x5EC2E7A1
-    vectors = {i: np.array([marker, marker], dtype="<u4") for i in (1, 2, 3, 4)}
-    for weight in (marker, marker + 1):
+    code = FixedPoint(1.0, 1 << 13, 4, max_weight=1e6)
+    parameters = Parameters(4, 3, code.coordinates, committee=4 if quorum else 0, quorum=quorum)
+    update = np.full(code.dimension, 1e-2, dtype=np.float32)
+
+    def carried_with(weight: int, seed: str) -> Carried:
+        carried, vector = Carried(parameters), code.encode(update, weight, entropy_from("rounding"))
+        carry(parameters, dict.fromkeys((1, 2, 3, 4), vector), {2: {4}}, seed=seed, carried=carried)
+        return carried
+
+    few, many, later = (carried_with(*how) for how in ((40_961, "one"), (611_953, "one"), (611_953, "two")))
+    assert {at: len(m) for at, m in few.wire.items()} == {at: len(m) for at, m in later.wire.items()}
+    changed = {at for at in few.wire if few.wire[at] != many.wire[at]}
+    assert changed == {(Kind.MASKED_INPUT, i) for i in (1, 2, 3)}  # with the same entropy nothing else tells them apart
+    for at in changed:
+        vector = len(masked_vector(few, at[1]))
+        assert few.wire[at][56:-vector] == many.wire[at][56:-vector] and few.wire[at][:40] == many.wire[at][:40]
+    wire = b"".join(message for each in (few, many, later) for message in each.wire.values())
+    for weight in (40_961, 611_953):
+        forms = [weight.to_bytes(4, "little"), weight.to_bytes(4, "big"), str(weight).encode()]
+        forms += [np.array(weight, dtype).tobytes() for dtype in ("<f4", ">f4", "<f8", ">f8")]
+        assert not [form for form in forms if form in wire]
+    difference = np.frombuffer(masked_vector(few, 1), "<u4") - np.frombuffer(masked_vector(later, 1), "<u4")
+    assert looks_uniform(difference.tobytes())
+
+
+@pytest.mark.parametrize("who", [1, 6, 12])
+def test_any_ones_keys_give_everybody_another_place_on_the_circle(who):
+    """No single party chooses who is whose neighbour."""
+    parameters, circles, views = Parameters(12, 3, 1, 32, 4, 2), set(), set()
+    for keys in ("these", "others"):
+        own = {i: entropy_from(f"{i} {keys if i == who else 'these'}") for i in range(1, 13)}
         carried = Carried(parameters)
-        carry(parameters, {**vectors, 1: np.array([marker, weight], dtype="<u4")}, {2: {4}}, carried=carried)
-        wire = b"".join(carried.wire.values())
-        for form in (weight.to_bytes(4, "little"), weight.to_bytes(4, "big"), str(weight).encode()):
-            assert form not in wire
-    lengths = {kind: {len(m) for (k, _), m in carried.wire.items() if k is kind} for kind in Kind}
-    assert all(len(sizes) <= 1 for sizes in lengths.values())  # lengths tell nothing either
+        carry(parameters, random_vectors(parameters), carried=carried, own=own)
+        seen = {state_of(carried, i, client.Masked).view for i in own}
+        assert {view.graph for view in seen} == {carried.server_states["sharing"].graph}
+        circles |= {view.graph.circle for view in seen}
+        views |= {view.digest for view in seen}
+    assert len(circles) == len(views) == 2
+
+
+def with_secrets(mask_key: bytes, seed: bytes, rest: Entropy) -> Entropy:
+    """A participant whose mask key (drawn first) and self-mask seed (drawn third) are given."""
+    calls, given = itertools.count(1), {1: mask_key, 3: seed}
+    return lambda size: given.get(next(calls), b"") or rest(size)
+
+
+def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_secret():
+    """t - 1 = 2 neighbours collude: their shares of two extreme secrets fall alike over an 8 x 8 grid (63 degrees)."""
+    parameters, grids = Parameters(4, 3, 1, committee=4, quorum=3), []
+    for secret in (bytes(32), b"\xff" * 32):
+        grid, rest = np.zeros((2, 8, 8)), entropy_from(secret.hex())
+        for number in range(100):
+            carried = Carried(parameters)
+            own = {1: with_secrets(secret, secret, rest)}
+            carry(parameters, random_vectors(parameters), seed=number, carried=carried, own=own)
+            held = [state_of(carried, x, client.Masked) for x in (2, 3, 4)]
+            shares = np.array([np.frombuffer(state.shares[1], "<u2").reshape(2, shamir.LIMBS) for state in held])
+            assert shamir.combine((2, 3, 4), shares) == [secret, secret]
+            for kind in (0, 1):  # of the seed, of the mask key
+                cells = shares[:2, kind].astype(int) * 8 // shamir.PRIME
+                np.add.at(grid[kind], tuple(cells), 1)
+        grids.append(grid)
+    for kind in (0, 1):
+        one, other = grids[0][kind], grids[1][kind]
+        assert 25 < chi_square(one, (one + other) / 2) + chi_square(other, (one + other) / 2) < 125
+        assert 25 < chi_square(one, one.mean()) < 125
 
 
 def test_server_memory_does_not_grow_with_the_number_of_participants():
@@ -283,7 +365,7 @@ def test_participant_that_was_shown_fewer_envelopes_is_not_added():
     vectors = random_vectors(parameters)
     carry(parameters, vectors, carried=carried)
     envelopes = carried.wire[Kind.ENVELOPES, 1]
-    shared = next(s for i, s in carried.history if i == 1 and isinstance(s, client.Shared))
+    shared = state_of(carried, 1, client.Shared)
     sharers, made = messages.decode_envelopes(envelopes, shared.view.digest, set(range(1, 6)))
     del made[2]
     fewer = messages.encode_envelopes(shared.view.digest, sharers - {2}, made)

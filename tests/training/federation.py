@@ -15,6 +15,7 @@ from chatfed.privacy.ledger import Budget
 from chatfed.secagg import primitives
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
+from tests.secagg.rounds import entropy_from
 from training.client import Client, ClientTerms, codec
 from training.identity import new_key, read_key
 from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
@@ -97,7 +98,7 @@ class Federation:
             if self.recipe.secagg.identities == "roster":
                 path = self.home / client / "identity.key"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                new_key(path)
+                new_key(path, entropy_from(f"identity {client}"))  # the same in every home
                 self.roster[client] = primitives.identity_public(read_key(path))
 
     def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:

@@ -12,6 +12,7 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
+from chatfed.secagg.client import DamagedState
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
@@ -139,8 +140,10 @@ def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(fed
     assert federation.charges(A) == 1
 
 
-def test_a_step_is_not_done_twice(federation):
-    session = federation.session()
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path, identities):
+    """A client object lives for one message here: what it did before, it knows from its disk alone."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
     messages: dict[Step, bytes] = {}
 
     def watching(asked):
@@ -148,13 +151,15 @@ def test_a_step_is_not_done_twice(federation):
             messages[Step(asked[A][0])] = asked[A]
         return federation(asked)
 
-    run_round(session, federation.recipe, BASE, watching)
-    client = federation.client(A)
+    federation.carry(federation.session(), watching)
+    client, last = federation.client(A), list(messages)[-1]
+    assert last == (Step.CERTIFICATE if identities == "roster" else Step.SURVIVORS)
     with pytest.raises(AlreadyAnswered):
-        client.handle(messages[Step.SURVIVORS])
-    for step in (Step.ADVERTS, Step.SHARES):
-        with pytest.raises(WrongStep):
-            client.handle(messages[step])
+        client.handle(messages.pop(last))
+    for step in (Step.ADVERTS, Step.SHARES, Step.SURVIVORS):
+        if step in messages:
+            with pytest.raises(WrongStep):
+                client.handle(messages[step])
 
 
 def test_without_a_session_it_answers_nothing(federation):
@@ -251,7 +256,8 @@ def test_an_update_that_is_no_number_leaves_with_an_error_and_uncharged(federati
     assert "norm nan" in federation.refusals[A]
 
 
-def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path):
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path, identities):
     """The same updates, entropy and session from clients with 1 and with 1,000 dialogues: the same bytes."""
 
     class Local(Learner):
@@ -261,13 +267,13 @@ def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client
 
     wires = []
     for dialogues, home in ((1, "few"), (1000, "many")):
-        federation = Federation(tmp_path / home, a_recipe(cohort=4), FOUR)
+        federation = Federation(tmp_path / home, a_recipe(cohort=4, identities=identities), FOUR)
         federation.learners = {name: Local(update_of(name), dialogues) for name in FOUR}
         calls = itertools.count()
         federation.entropy = lambda client, calls=calls: entropy_from(f"{client}/{next(calls)}")
         federation.run(federation.session(attempt=b"a" * 16))
         wires.append(federation.wire)
-    assert len(wires[0]) == 4 * 4
+    assert len(wires[0]) == 4 * (5 if identities == "roster" else 4)
     assert wires[0] == wires[1]
 
 
@@ -304,6 +310,51 @@ def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
         path.write_bytes(broken)
         with pytest.raises(ChatfedError):
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
+
+
+@pytest.mark.parametrize(
+    ("file", "step"),
+    [
+        ("update.bin", Step.SESSION),
+        ("finished", Step.SESSION),
+        ("answered.bin", Step.COMMITTED),
+        ("round.bin", Step.SHARES),
+    ],
+)
+def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federation, file, step):
+    session = federation.session(1)
+    federation.run(federation.session(0))
+    federation.run(session)
+    path = federation.home / A / file
+    path.write_bytes(b"\x03\x00\xff\xff\xff" + path.read_bytes() if path.exists() else b"\xff")
+    message = invitation(session) if step == Step.SESSION else bytes([step]) + session.name
+    with pytest.raises(DamagedState, match=file):
+        federation.client(A).handle(message)
+
+
+def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
+    """Numbers of a survivor set under other names would be another set; another rotation another vector."""
+    federation.client(A).handle(invitation(federation.session()))
+    path = federation.home / A / "round.bin"
+    whole = path.read_bytes()
+    for old, new in (
+        (b'"client-01"', b'"client-07"'),
+        (b'"dimension": 7', b'"dimension": 8'),
+        (b'"rotation": "', b'"rotation": "x'),
+    ):
+        path.write_bytes(whole.replace(old, new))
+        assert path.read_bytes() != whole
+        with pytest.raises(DamagedState):
+            federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
+
+
+def test_an_update_cut_short_on_disk_is_not_sent(federation):
+    session = federation.session()
+    federation.client(A).handle(invitation(session))
+    path = federation.home / A / "update.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedState, match="update.bin"):
+        federation.client(A).handle(invitation(session))
 
 
 def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(federation):
@@ -343,6 +394,22 @@ def test_without_noise_too_a_finished_round_gets_no_second_sum(federation):
     with pytest.raises(ChatfedError, match="only 0 participants"):
         federation.run()
     assert all("no second one" in reason for reason in federation.refusals.values())
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(tmp_path, identities):
+    """Without noise no ledger remembers: the client itself must, or the old round could be summed over other names."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.run(federation.session(0))
+    federation.run(federation.session(1))
+    federation.silent = {Step.SHARES: [D]}
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run(federation.session(0))
+    assert all("no second one" in reason for reason in federation.refusals.values()) and len(federation.refusals) == 4
+    federation.silent = {}
+    assert federation.run(federation.session(1)).survivors == FOUR  # the round that is not over is answered as before
+    assert [federation.learners[name].calls for name in FOUR] == [2] * 4
 
 
 def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):

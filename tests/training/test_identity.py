@@ -46,7 +46,10 @@ def test_a_key_is_never_overwritten_and_a_bad_one_is_told_without_its_content(tm
         assert not content or content not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["", " ", "a\nb", " north", "north "])
+BREAKS = ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"]
+
+
+@pytest.mark.parametrize("name", ["", " ", " north", "north ", *(f"a{end}b" for end in BREAKS), "north\x85"])
 def test_names_that_do_not_fit_a_line_are_refused(name):
     with pytest.raises(IdentityError):
         roster_line(name, bytes(32))
@@ -61,6 +64,20 @@ def test_a_line_that_is_none_is_named(tmp_path, bad):
     path.write_text(roster_line("south", bytes(32)) + "\n" + bad + "\n")
     with pytest.raises(IdentityError, match="line 2"):
         read_roster(path)
+
+
+@pytest.mark.parametrize("end", [end for end in BREAKS if end != "\n"])
+@pytest.mark.parametrize("rest", ["", "b", "# b", "ed25519 " + "1" * 64 + " smuggled"])
+def test_a_name_with_a_line_break_of_another_kind_is_one_error_and_never_two_entries(tmp_path, end, rest):
+    """What an editor shows as one line must not be read as two."""
+    path = tmp_path / "roster"
+    path.write_text(f"{roster_line('north', bytes(32))}{end}{rest}\n", encoding="utf-8", newline="")
+    if (end, rest) == ("\r", ""):  # a file with the line ends of Windows
+        assert list(read_roster(path)) == ["north"]
+        return
+    with pytest.raises(IdentityError, match="line 1: .*one line") as caught:
+        read_roster(path)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_nobody_and_no_key_stands_twice_and_strangers_are_named(tmp_path):

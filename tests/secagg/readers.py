@@ -1,0 +1,285 @@
+"""Everything of ours that reads bytes from outside, with real bytes for it: what tests/secagg/fuzz.py spoils.
+
+A malicious sender changes what is inside and makes checksum, signature, tag or digest right again; a reader therefore
+says how its bytes are opened and closed. Knows no spoiling.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from unittest import mock
+
+from chatfed.privacy import ledger as book
+from chatfed.privacy.accounting import Mechanism
+from chatfed.privacy.ledger import Budget, Ledger
+from chatfed.secagg import client, messages, primitives, server, shamir
+from chatfed.secagg.client import Shared
+from chatfed.secagg.messages import Kind, Parameters
+from chatfed.types import ClientId
+from tests.secagg.rounds import (
+    ATTEMPT,
+    Carried,
+    body_of,
+    carry,
+    deliver,
+    entropy_from,
+    random_vectors,
+    reseal,
+    signer,
+    state_of,
+)
+from tests.training.federation import Federation, a_recipe, names
+from training.identity import read_roster, roster_line
+from training.session import Session, Step, round_name
+
+WHO = 2  # whose messages are spoiled
+KEY = bytes(range(32))
+PRIVATE_FILES = ("round.bin", "update.bin", "answered.bin", "finished", "state.key", "identity.key")
+BUDGET, OWNER = Budget(8.0, 1e-5), ClientId("client-01")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """What reads some bytes, real ones, and how a malicious sender makes spoiled ones right again."""
+
+    name: str
+    real: bytes = field(repr=False)
+    read: Callable[[bytes], object]
+    inner: Callable[[bytes], bytes] | None = None  # what of `real` such a sender changes ...
+    outer: Callable[[bytes, bytes], bytes] = lambda real, changed: changed  # ... and wraps again
+    often: int = 4  # how many turns it gets beside the others
+
+    @property
+    def kind(self) -> str:
+        """The name without the round that it stands in."""
+        return self.name.partition(" @ ")[0]
+
+
+def all_readers(folder: Path) -> list[Reader]:
+    found = [reader for label, carried in rounds() for reader in readers_of_a_round(label, carried)]
+    return [*found, *readers_of_files(folder), *readers_of_training(folder)]
+
+
+# The secure sum
+
+
+def rounds() -> Iterator[tuple[str, Carried]]:
+    """Real rounds in which somebody dropped out after sharing: both kinds of share are answered."""
+    for bits in (16, 21, 32):
+        for label, quorum in (("none", 0), ("roster", 3)):
+            parameters = Parameters(5, 3, 7, bits, committee=5 if quorum else 0, quorum=quorum)
+            yield _carried(f"{label} {bits}", parameters)
+    yield _carried("circle", Parameters(9, 3, 7, 16, 4, 2, 9, 5))
+
+
+def _carried(label: str, parameters: Parameters) -> tuple[str, Carried]:
+    carried = Carried(parameters)
+    carry(parameters, random_vectors(parameters), {2: {5}}, seed=label, carried=carried)
+    return label, carried
+
+
+def codecs(carried: Carried) -> dict[Kind, Callable[[bytes], object]]:
+    """The decoder of each kind of message from, or to, WHO."""
+    p, sharing, closed = carried.parameters, carried.server_states["sharing"], carried.server_states["unmasking"]
+    session, view, roster = sharing.session, sharing.view, sharing.roster
+    sharers, near = closed.sharers, sharing.graph.neighbours(WHO)
+    lead = messages.survivors_digest(view, closed.bound)
+    entries = messages.decode_entries
+    return {
+        Kind.ADVERT: lambda m: messages.Advert.decode(m, WHO, session, roster),
+        Kind.ADVERTS: lambda m: messages.decode_adverts(m, session, p.participants, roster),
+        Kind.SHARES: lambda m: entries(m, Kind.SHARES, WHO, view, near, messages.ENVELOPE_BYTES),
+        Kind.ENVELOPES: lambda m: messages.decode_envelopes(m, view, sharing.adverts.keys()),
+        Kind.MASKED_INPUT: lambda m: messages.decode_masked_input(m, WHO, view, sharers, p, roster),
+        Kind.SURVIVORS: lambda m: messages.decode_survivors(m, view, sharers, roster),
+        Kind.CONSENT: lambda m: messages.decode(m, Kind.CONSENT, WHO, view),
+        Kind.CERTIFICATE: lambda m: entries(m, Kind.CERTIFICATE, 0, view, sharers, primitives.SIGNATURE_BYTES, lead),
+        Kind.ANSWER: lambda m: entries(m, Kind.ANSWER, WHO, view, sharers, shamir.SHARE_BYTES, lead),
+    }
+
+
+def delivered(carried: Carried, kind: Kind, total: Sequence[int], message: bytes) -> object:
+    """The step that reads a message; a wrong share is refused or recovered from, and never gives a wrong sum."""
+    result = deliver(carried, kind, WHO, message)
+    if isinstance(result, server.Total) and result.vector.tolist() != total:
+        raise AssertionError("a wrong sum")
+    return result
+
+
+def readers_of_a_round(label: str, carried: Carried) -> Iterator[Reader]:
+    total = deliver(carried, Kind.ANSWER, WHO, carried.wire[Kind.ANSWER, WHO]).vector.tolist()
+    decoders = codecs(carried)
+    for kind in Kind:
+        if (kind, WHO) not in carried.wire:
+            continue
+        real = carried.wire[kind, WHO]
+        for name, read in (
+            (f"decode {kind.label} @ {label}", decoders[kind]),
+            (f"step on {kind.label} @ {label}", partial(delivered, carried, kind, total)),
+        ):
+            yield Reader(name, real, read, body_of, reseal)
+    yield signed_advert(label, carried)
+    yield sealed_shares(label, carried)
+    yield all_answers(label, carried, total)
+    for step in dict.fromkeys(type(state) for _, state in carried.history):
+        yield stored_state(f"{step.__name__} @ {label}", state_of(carried, WHO, step))
+
+
+def signed_advert(label: str, carried: Carried) -> Reader:
+    """A participant that advertises keys of its choice, and signs them."""
+    session = carried.server_states["sharing"].session
+    real, sign = carried.wire[Kind.ADVERT, WHO], signer(carried.parameters, WHO)
+
+    def outer(real: bytes, keys: bytes) -> bytes:
+        return messages.Advert(keys[:32], keys[32:]).encode(WHO, session, sign)
+
+    read = partial(deliver, carried, Kind.ADVERT, WHO)
+    return Reader(f"signed advert @ {label}", real, read, lambda m: body_of(m)[:64], outer)
+
+
+def sealed_shares(label: str, carried: Carried) -> Reader:
+    """Share bytes of a dealer's choice, in an envelope that opens."""
+    view = carried.server_states["sharing"].view
+    present = frozenset(carried.server_states["sharing"].graph.circle)
+    relayed = carried.wire[Kind.ENVELOPES, WHO]
+    sharers, made = messages.decode_envelopes(relayed, view, present)
+    dealer = min(made)
+    state, holder = state_of(carried, dealer, Shared), state_of(carried, WHO, Shared)
+
+    def outer(real: bytes, shares: bytes) -> bytes:
+        envelope = client._seal_shares(state, WHO, shares, bytes(12))
+        return messages.encode_envelopes(view, sharers, {**made, dealer: envelope})
+
+    shares = client._open_shares(holder, dealer, made[dealer])
+    read = partial(deliver, carried, Kind.ENVELOPES, WHO)
+    return Reader(f"sealed shares @ {label}", relayed, read, lambda m: shares, outer)
+
+
+def all_answers(label: str, carried: Carried, total: Sequence[int]) -> Reader:
+    """All share bytes of all answers at once, as colluders give them: the sum, or BadShares, or another refusal."""
+    unmasking = carried.server_states["unmasking"]
+    answers = {i: m for (kind, i), m in carried.wire.items() if kind is Kind.ANSWER}
+
+    def read(data: bytes) -> object:
+        sent, at = {}, 0
+        for i, message in answers.items():
+            size = len(body_of(message))
+            sent[i] = reseal(message, data[at : at + size])
+            at += size
+        if server.finish(unmasking, sent).vector.tolist() != total:
+            raise AssertionError("a wrong sum")
+        return sent
+
+    return Reader(f"all answers @ {label}", b"".join(map(body_of, answers.values())), read)
+
+
+def stored_state(label: str, state: client.ClientState) -> Reader:
+    """A sealed state, and one that was sealed anew under the same key after a change."""
+    magic = len(client._MAGIC)
+
+    def inner(data: bytes) -> bytes:
+        nonce, sealed = data[magic : magic + 12], data[magic + 12 :]
+        return primitives.unseal(KEY, nonce, sealed, client._MAGIC) or b""
+
+    def outer(real: bytes, plain: bytes) -> bytes:
+        return client._MAGIC + bytes(12) + primitives.seal(KEY, bytes(12), plain, client._MAGIC)
+
+    real = client.store(state, KEY, entropy_from("store"))
+    return Reader(f"restore {label}", real, lambda data: client.restore(data, KEY), inner, outer, often=1)
+
+
+# Files, and what is said around the sum
+
+
+def readers_of_files(folder: Path) -> Iterator[Reader]:
+    roster, path = folder / "roster.txt", folder / "ledger.json"
+    lines = (roster_line(f"branch {i}", bytes([i]) * 32) for i in range(4))
+    yield Reader(
+        "roster file", "\n".join(["# who is who", *lines, ""]).encode(), partial(_read_roster, roster), often=20
+    )
+    opened = Ledger.open(path, OWNER, BUDGET)
+    for number in range(3):
+        opened.charge(f"run/{number}/", Mechanism(1.5 + number, 0.25, 10))
+    yield Reader("ledger file", path.read_bytes(), partial(_read_ledger, path), _ledger_body, _ledger_of, often=20)
+
+
+def _read_roster(path: Path, data: bytes) -> object:
+    path.write_bytes(data)
+    return read_roster(path)
+
+
+def _read_ledger(path: Path, data: bytes) -> object:
+    path.write_bytes(data)
+    return Ledger.open(path, OWNER, BUDGET).entries
+
+
+def _ledger_body(data: bytes) -> bytes:
+    return json.dumps(json.loads(data)["body"]).encode()
+
+
+def _ledger_of(real: bytes, body: bytes) -> bytes:
+    """A ledger whose digest is right, where the changed body is JSON at all."""
+    try:
+        content = json.loads(body)
+        digest = book._digest(content)
+    except (ValueError, RecursionError):
+        return body
+    return json.dumps({**json.loads(real), "sha256": digest, "body": content}).encode()
+
+
+def readers_of_training(folder: Path) -> Iterator[Reader]:
+    """A whole client, on the disk that it had when the message came; and its files, spoiled, under a real message."""
+    for identities in ("none", "roster"):
+        home = folder / identities
+        recipe = a_recipe(ring_bits=16, cohort=4, identities=identities)
+        federation = Federation(home, recipe, names(4), entropy=lambda name: entropy_from(f"training {name}"))
+        asked, disks = _watched(federation)
+        for step, message in asked.items():
+            read = partial(_handled, federation, disks[step], {})
+            yield Reader(f"client on {step.name.lower()} @ {identities}", message, read, often=1)
+        for step, name in ((step, name) for step in asked for name in PRIVATE_FILES if name in disks[step]):
+            read = partial(_handled_with_file, federation, disks[step], name, asked[step])
+            yield Reader(f"file {name} @ {identities}, {step.name.lower()}", disks[step][name], read, often=1)
+    session = federation.session(attempt=ATTEMPT)
+    yield Reader("session", session.to_bytes(), Session.from_bytes, often=20)
+    yield Reader("round name", session.name, round_name)
+
+
+def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, dict[str, bytes]]]:
+    """What the first client was asked in its second round, and its disk at that time."""
+    first, asked, disks = federation.clients[0], {}, {}
+
+    def exchange(sent: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        if first in sent:
+            step = Step(sent[first][0])
+            asked[step], disks[step] = sent[first], _disk(federation.home / first)
+        return federation(sent)
+
+    for number in range(2):
+        session = federation.session(number, attempt=ATTEMPT)
+        with mock.patch("os.fsync"):
+            federation.carry(session, exchange)
+    exchange({first: bytes([Step.COMMITTED]) + session.name})
+    return asked, disks
+
+
+def _disk(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in home.glob("*")}
+
+
+def _handled(federation: Federation, disk: Mapping[str, bytes], changed: Mapping[str, bytes], message: bytes) -> bytes:
+    name = federation.clients[0]
+    for path in (federation.home / name).glob("*"):
+        path.unlink()
+    for file, content in {**disk, **changed}.items():
+        (federation.home / name / file).write_bytes(content)
+    with mock.patch("os.fsync"):  # thousands of times, on files that nobody needs after a crash
+        return federation.client(name).handle(message, entropy_from("again"))
+
+
+def _handled_with_file(federation: Federation, disk: Mapping[str, bytes], file: str, message: bytes, data: bytes):
+    return _handled(federation, disk, {file: data}, message)
