@@ -31,7 +31,7 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
     and Steinke 2016. Rounds add their rho. Raises PrivacyError for a negative rho or a delta outside (0, 1).
 
     >>> round(zcdp_epsilon(0.5, 1e-6), 2), round(0.5 + 2 * math.sqrt(0.5 * math.log(1e6)), 2)
-    (5.07, 5.76)
+    (5.22, 5.76)
     """
     check_delta(delta)
     if not rho >= 0:
@@ -74,8 +74,8 @@ def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float
     """What (epsilon, delta) for one means for `size` at once: (size * epsilon, delta * sum of e^(j epsilon), j < size).
 
     Vadhan 2017, lemma 2.2; the sum is at most size * e^((size - 1) epsilon). For rho-zCDP a group of k has rho k^2 (Bun
-    and Steinke 2016, proposition 27), for mu-Gaussian DP it has k mu (Dong et al. 2022, theorem 2.14), and both say more
-    where they are known. A delta of 1 or more says nothing. Raises PrivacyError for a size below 1.
+    and Steinke 2016, proposition 27), for mu-Gaussian DP it has k mu (Dong et al. 2022, theorem 2.14), and both say
+    more where they are known. A delta of 1 or more says nothing. Raises PrivacyError for a size below 1.
 
     >>> group_privacy(1.0, 1e-6, 1)
     (1.0, 1e-06)

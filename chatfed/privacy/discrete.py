@@ -95,7 +95,7 @@ class DiscreteGaussian:
         """Independent draws, int64[size], from cryptographic bits alone. Raises ChatfedError for a negative size.
 
         >>> draws = discrete_gaussian(3.0).sample(100_000)
-        >>> draws.dtype, 2.9 < draws.std() < 3.1
+        >>> draws.dtype, bool(2.9 < draws.std() < 3.1)
         (dtype('int64'), True)
         """
         if size < 0:
@@ -110,7 +110,7 @@ class DiscreteGaussian:
         return total
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def discrete_gaussian(std: float) -> DiscreteGaussian:
     """The noise of parameter `std` (ring steps); building the tables takes up to half a second, once per std.
 
@@ -160,7 +160,7 @@ def ideal_weights(variance: Fraction) -> list[int]:
     return weights
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)
 def table(variance: Fraction) -> Table:
     """The table of N_Z(0, variance): probabilities rounded to 2^-128; what rounding leaves over goes to zero."""
     ideal = ideal_weights(variance)
