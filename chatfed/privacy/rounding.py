@@ -50,9 +50,9 @@ def inflated_norm(norm: float, granularity: float, dimension: int, beta: float =
 def round_within(vector: FloatVector, norm: float, entropy: Entropy = system_random) -> IntVector:
     """float32[d] in ring steps -> int64[d], each coordinate rounded up or down at random, of L2 norm at most `norm`.
 
-    Whole numbers are compared, so that the norm is certain whatever the vector. `inflated_norm` gives one that many draws
-    keep to. The mean is the vector's to 2^-17 of a step, but for what drawing again changes. Raises ChatfedError for a
-    vector that is not finite or not float32, and when 200 draws are all too long, as for a vector that was not clipped.
+    Whole numbers are compared, so that the norm is certain whatever the vector. `inflated_norm` gives one that many
+    draws keep to. The mean is the vector's to 2^-17 of a step, but for what drawing again changes. Raises ChatfedError
+    for a vector that is not finite or not float32, and when 200 draws are all too long, as for one that is not clipped.
 
     >>> rounded = round_within(np.full(10_000, 0.25, dtype=np.float32), norm=60.0)
     >>> sorted(set(rounded.tolist())), bool(0.2 < rounded.mean() < 0.3)

@@ -18,7 +18,7 @@ from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _ste
 from chatfed.types import ChatfedError, IntVector
 
 from .models import Dialogues, language_loss, llama, square_loss, text
-from .test_noise import replay
+from .entropy import replay
 
 
 def flat(module: nn.Module) -> Tensor:
