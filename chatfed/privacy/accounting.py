@@ -31,6 +31,7 @@ _PRV_UP_TO = 50.0  # epsilon by RDP above which PRV is not asked
 _MOST_NOISE = 1e4  # multipliers above this are not looked for
 History = tuple[tuple[float, float, int], ...]
 _RDP_ORDERS = [1.5, *map(float, range(2, 33)), 40.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0]  # whole orders are quick
+_MORE_ORDERS = sorted({*_RDP_ORDERS, *(1 + eighths / 8 for eighths in range(1, 40))})  # asked when it is RDP's answer
 
 
 @dataclass(frozen=True, order=True)
@@ -230,7 +231,7 @@ def _compose(history: History, delta: float, by: str) -> tuple[float, str]:
         return 0.0, by
     if _without_noise(history):
         return math.inf, by
-    rough = _rdp_epsilon(history, delta)
+    rough = _rdp_epsilon(history, delta, _MORE_ORDERS if by == RDP else _RDP_ORDERS)
     if by == RDP or rough > _PRV_UP_TO:
         return rough, RDP
     exact = _prv_epsilon(history, delta) if by == PRV else float(_pld(history).get_epsilon_for_delta(delta))
@@ -264,16 +265,15 @@ def _prv_epsilon(history: History, delta: float) -> float | None:
     return found if math.isfinite(found) else None
 
 
-def _rdp_epsilon(history: History, delta: float) -> float:
+def _rdp_epsilon(history: History, delta: float, orders: list[float] = _RDP_ORDERS) -> float:
     from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "optimal order is the largest alpha": still an upper bound
         total = sum(
-            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=_RDP_ORDERS)
-            for noise, rate, steps in history
+            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders) for noise, rate, steps in history
         )
-        spent, _ = get_privacy_spent(orders=_RDP_ORDERS, rdp=total, delta=delta)
+        spent, _ = get_privacy_spent(orders=orders, rdp=total, delta=delta)
     return max(0.0, float(spent)) if not math.isnan(spent) else math.inf
 
 

@@ -50,14 +50,14 @@ GOLDEN_RDP = [3.69561319, 2.10136653, 7.68841946, 4.05097038, 7.15051133, 8.0794
 GOLDEN_PRV = [3.15126293, 1.83837164, 7.12785036, 3.77986028, 6.51410048, 7.52164101, 3.95023199, 5.38658180]
 
 
-@pytest.mark.parametrize(("case", "rdp", "prv"), zip(GOLDEN, GOLDEN_RDP, GOLDEN_PRV, strict=True))
+@pytest.mark.parametrize(("case", "rdp", "prv"), [*zip(GOLDEN, GOLDEN_RDP, GOLDEN_PRV, strict=True)])
 def test_each_accountant_gives_its_golden_value(
     case: tuple[float, float, int, float, float], rdp: float, prv: float
 ) -> None:
     noise, rate, steps, delta, pld = case
     assert epsilon(noise, rate, steps, delta=delta, by=PLD) == pytest.approx(pld, abs=1e-4)
     assert epsilon(noise, rate, steps, delta=delta, by=PRV) == pytest.approx(prv, abs=1e-4)
-    assert epsilon(noise, rate, steps, delta=delta, by=RDP) == pytest.approx(rdp, rel=2e-2)
+    assert epsilon(noise, rate, steps, delta=delta, by=RDP) == pytest.approx(rdp, rel=4e-3)
 
 
 def test_a_curve_holds_each_epsilon_of_the_composition_and_falls_with_delta() -> None:

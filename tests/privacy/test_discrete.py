@@ -12,6 +12,7 @@ from scipy import stats
 
 from chatfed.privacy.discrete import BITS, Table, closeness, discrete_gaussian, ideal_weights, table
 from chatfed.types import ChatfedError
+
 from .entropy import replay
 
 STDS = [0.25, 0.5, 0.7310585786300049, 1.0, 3.0, 20.3, 150.0]

@@ -107,12 +107,12 @@ def test_large_shares_cost_as_much_as_a_continuous_gaussian() -> None:
 
 
 def test_small_shares_fall_back_on_the_concentrated_bound() -> None:
-    noise = DistributedGaussian(1.3, 1000, 100.0, 1_000_000)
+    noise = DistributedGaussian(1.0, 1000, 100.0, 1_000_000)
     found = distributed_epsilon([noise], delta=1e-6)
     assert found == pytest.approx(zcdp_epsilon(concentrated(noise), 1e-6), rel=1e-5)
     assert found > gaussian_epsilon(1 / noise.noise_multiplier, 1e-6)
     with pytest.raises(PrivacyError, match="step"):
-        distributed_epsilon([DistributedGaussian(1.3, 1000, 100.0, 1_000_000, 1, 0.1)], delta=1e-6)
+        distributed_epsilon([DistributedGaussian(1.0, 1000, 100.0, 1_000_000, 1, 0.1)], delta=1e-6)
 
 
 def test_rounds_that_differ_compose_and_rounds_without_work_are_free() -> None:
@@ -146,7 +146,7 @@ def test_replacing_a_vector_doubles_the_norm() -> None:
 def test_what_the_tables_cannot_show_is_refused() -> None:
     with pytest.raises(PrivacyError, match="tables"):
         distributed_epsilon([DistributedGaussian(20.0, 1, 1500.0, 1000)], delta=1e-5)
-    assert distributed_epsilon([DistributedGaussian(20.0, 10_000, 150.0, 10**9, 1000)], delta=1e-12) > 0
+    assert distributed_epsilon([DistributedGaussian(20.0, 1000, 150.0, 10**8, 100)], delta=1e-10) < 20
 
 
 @pytest.mark.parametrize(("rate", "target"), [(1.0, 1.0), (1.0, 8.0), (0.2, 3.0)])

@@ -11,6 +11,7 @@ from scipy import stats
 
 from chatfed.privacy.noise import gaussian, poisson_sample, system_random
 from chatfed.types import ChatfedError
+
 from .entropy import replay
 
 
