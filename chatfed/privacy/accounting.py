@@ -1,10 +1,12 @@
 """What training has cost: epsilon of Poisson-subsampled Gaussian steps, and a claim that names all its conditions.
 
 Knows nothing of models or files. Unit of protection: whatever one "example" of the mechanism is (here one dialogue).
-Adjacency: add or remove one example. Accountant: PRV (Gopi, Lee and Wutschitz 2021) as Opacus implements it, its upper
-bound, which lies about 0.01 above the exact value. Where the answer would be above 50, where PRV needs more memory than
-a machine has and no claim is worth making, Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019) is used: it is an
-upper bound too.
+Adjacency: add or remove one example, or replace one where nothing is sampled. Three accountants, upper bounds all:
+
+- PRV (Gopi, Lee and Wutschitz 2021) as Opacus implements it, about 0.01 above the exact value: what is asked first.
+- PLD (Doroshenko et al. 2022) of dp-accounting, closer and slower, both directions of removal (Lebeda et al. 2024).
+- Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019): where the answer would be above 50, where the others need
+  more memory than a machine has and no claim is worth making.
 """
 
 from __future__ import annotations
@@ -16,19 +18,20 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any
 
-from chatfed.types import ChatfedError
+from chatfed.privacy.conversions import PrivacyError as PrivacyError
+from chatfed.privacy.conversions import check_delta
 
 PRV = "PRV (Opacus), upper bound"
+PLD = "PLD (dp-accounting), upper bound"
 RDP = "Renyi DP (Opacus), upper bound"
 ADJACENCY = "add or remove one"
+REPLACE = "replace one"
 
 _PRV_UP_TO = 50.0  # epsilon by RDP above which PRV is not asked
 _MOST_NOISE = 1e4  # multipliers above this are not looked for
+History = tuple[tuple[float, float, int], ...]
 _RDP_ORDERS = [1.5, *map(float, range(2, 33)), 40.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0]  # whole orders are quick
-
-
-class PrivacyError(ChatfedError, ValueError):
-    """A number that no privacy accounting can take, or a claim that lacks one of its conditions."""
+_MORE_ORDERS = sorted({*_RDP_ORDERS, *(1 + eighths / 8 for eighths in range(1, 40))})  # asked when it is RDP's answer
 
 
 @dataclass(frozen=True, order=True)
@@ -48,28 +51,34 @@ class Mechanism:
             raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
 
 
-def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float) -> float:
+def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float, by: str = PRV) -> float:
     """Upper bound on epsilon of `steps` Poisson-subsampled Gaussian steps at `delta` (Gopi et al. 2021, theorem 5.5).
 
     0 for no steps or rate 0, infinity without noise. Raises PrivacyError unless 0 < delta < 1.
 
-    >>> round(epsilon(3.0, 0.1, 512, delta=1e-6), 2)
-    3.78
+    >>> round(epsilon(3.0, 0.1, 512, delta=1e-6), 2), round(epsilon(3.0, 0.1, 512, delta=1e-6, by=PLD), 2)
+    (3.78, 3.77)
     >>> epsilon(0.0, 0.1, 512, delta=1e-6)
     inf
     """
-    return compose([Mechanism(noise_multiplier, sampling_rate, steps)], delta=delta)
+    return compose([Mechanism(noise_multiplier, sampling_rate, steps)], delta=delta, by=by)
 
 
-def compose(mechanisms: Iterable[Mechanism], *, delta: float) -> float:
+def compose(mechanisms: Iterable[Mechanism], *, delta: float, by: str = PRV, adjacency: str = ADJACENCY) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
+
+    by: PRV, PLD or RDP, whose bound it is. adjacency: REPLACE halves each noise multiplier, as two clipped vectors
+    differ by twice the norm; below the sampling rate 1 it is refused, as no theorem that we know gives its worst pair
+    (take `group_privacy` of two: one removed, one added). Raises PrivacyError for that and for other names.
 
     >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
     1.84
     >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
     7.84
+    >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=REPLACE), 2)
+    4.39
     """
-    return _answer(mechanisms, delta)[0]
+    return _answer(mechanisms, delta, by, adjacency)[0]
 
 
 def accountant(mechanisms: Iterable[Mechanism], *, delta: float) -> str:
@@ -78,20 +87,80 @@ def accountant(mechanisms: Iterable[Mechanism], *, delta: float) -> str:
     >>> accountant([Mechanism(1.0, 0.01, 1000)], delta=1e-5), accountant([Mechanism(0.5, 1.0, 10)], delta=1e-5)
     ('PRV (Opacus), upper bound', 'Renyi DP (Opacus), upper bound')
     """
-    return _answer(mechanisms, delta)[1]
+    return _answer(mechanisms, delta, PRV, ADJACENCY)[1]
 
 
-def _answer(mechanisms: Iterable[Mechanism], delta: float) -> tuple[float, str]:
-    _check_delta(delta)
+def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: str = ADJACENCY) -> list[float]:
+    """Epsilon of all `mechanisms` together at each of `deltas`, by PLD, composed once: the privacy profile.
+
+    All pairs hold at once: they are points of one curve. Raises PrivacyError as `compose` does.
+
+    >>> [round(e, 2) for e in curve([Mechanism(1.0, 0.01, 1000)], [1e-4, 1e-5, 1e-6])]
+    [1.51, 1.83, 2.12]
+    """
+    deltas = list(deltas)
+    for delta in deltas:
+        check_delta(delta)
+    history = _history(mechanisms, adjacency)
+    if not history or _without_noise(history):
+        return [math.inf if history else 0.0] * len(deltas)
+    composed = _pld(history)
+    return [float(composed.get_epsilon_for_delta(delta)) for delta in deltas]
+
+
+def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
+    """rho of zero-concentrated DP of all together: steps / (2 noise_multiplier^2), added (Bun and Steinke 2016).
+
+    Raises PrivacyError below the sampling rate 1, where a Poisson sample's Renyi divergence is not linear in the order.
+
+    >>> zcdp([Mechanism(4.0, 1.0, 16)]), gdp([Mechanism(4.0, 1.0, 16)])
+    (0.5, 1.0)
+    """
+    return gdp(mechanisms, adjacency=adjacency) ** 2 / 2
+
+
+def gdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
+    """mu of Gaussian DP of all together: the root of the sum of steps / noise_multiplier^2 (Dong et al. 2022).
+
+    Exact; `gaussian_epsilon` gives epsilon. Raises PrivacyError below the sampling rate 1, where only a limit theorem
+    is known and no bound.
+    """
+    history = _history(mechanisms, adjacency)
+    if any(rate < 1 for _, rate, _ in history):
+        raise PrivacyError("a subsampled mechanism has no exact Gaussian or concentrated form: use compose or curve")
+    if _without_noise(history):
+        return math.inf
+    return math.sqrt(math.fsum(steps / noise**2 for noise, _, steps in history))
+
+
+def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str, adjacency: str) -> tuple[float, str]:
+    check_delta(delta)
+    if by not in (PRV, PLD, RDP):
+        raise PrivacyError(f"no accountant {by!r}: take {PRV!r}, {PLD!r} or {RDP!r}")
+    return _compose(_history(mechanisms, adjacency), float(delta), by)
+
+
+def _history(mechanisms: Iterable[Mechanism], adjacency: str) -> History:
+    """(noise_multiplier, sampling_rate, steps), no kind twice, of what costs anything, as adding or removing one."""
+    if adjacency not in (ADJACENCY, REPLACE):
+        raise PrivacyError(f"no adjacency {adjacency!r}: take {ADJACENCY!r} or {REPLACE!r}")
     steps: dict[tuple[float, float], int] = {}
     for m in mechanisms:
         if m.steps and m.sampling_rate:
             kind = (float(m.noise_multiplier), float(m.sampling_rate))
             steps[kind] = steps.get(kind, 0) + int(m.steps)
-    return _compose(tuple(sorted((*kind, count) for kind, count in steps.items())), float(delta))
+    if adjacency == REPLACE:
+        if any(rate < 1 for _, rate in steps):
+            raise PrivacyError(f"{REPLACE!r} with sampling is not accounted: take group_privacy of 2 of {ADJACENCY!r}")
+        steps = {(noise / 2, rate): count for (noise, rate), count in steps.items()}
+    return tuple(sorted((*kind, count) for kind, count in steps.items()))
 
 
-def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, delta: float) -> float:
+def _without_noise(history: History) -> bool:
+    return any(noise == 0.0 for noise, _, _ in history)
+
+
+def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, delta: float, by: str = PRV) -> float:
     """Smallest noise multiplier (to 1e-3 relative, rounded up) with epsilon(...) <= target_epsilon.
 
     Brackets by interpolation on the logarithms; the answer has been evaluated, so it is on the safe side.
@@ -102,7 +171,7 @@ def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, 
     >>> round(noise, 1), epsilon(noise, 0.1, 100, delta=1e-5) <= 3.0
     (1.7, True)
     """
-    _check_delta(delta)
+    check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
         raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
     if steps == 0 or sampling_rate == 0:
@@ -110,7 +179,7 @@ def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, 
         return 0.0
 
     def spent(noise: float) -> float:
-        return epsilon(noise, sampling_rate, steps, delta=delta)
+        return epsilon(noise, sampling_rate, steps, delta=delta, by=by)
 
     low, high = _bracket(target_epsilon, Mechanism(1.0, sampling_rate, steps), delta)
     above, below = spent(low), spent(high)
@@ -155,29 +224,33 @@ def _bracket(target: float, one: Mechanism, delta: float) -> tuple[float, float]
     return high / 1.2, high
 
 
-def _check_delta(delta: float) -> None:
-    if not 0.0 < delta < 1.0:
-        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1")
-
-
 @lru_cache(maxsize=4096)
-def _compose(history: tuple[tuple[float, float, int], ...], delta: float) -> tuple[float, str]:
-    """Epsilon and whose it is; `history` holds (noise_multiplier, sampling_rate, steps), no kind twice.
-
-    Cached: 400 equal ledgers ask once.
-    """
+def _compose(history: History, delta: float, by: str) -> tuple[float, str]:
+    """Epsilon and whose it is. Cached: 400 equal ledgers ask once."""
     if not history:
-        return 0.0, PRV
-    if any(noise == 0.0 for noise, _, _ in history):
-        return math.inf, PRV
-    rough = _rdp_epsilon(history, delta)
-    if rough > _PRV_UP_TO:
+        return 0.0, by
+    if _without_noise(history):
+        return math.inf, by
+    rough = _rdp_epsilon(history, delta, _MORE_ORDERS if by == RDP else _RDP_ORDERS)
+    if by == RDP or rough > _PRV_UP_TO:
         return rough, RDP
-    exact = _prv_epsilon(history, delta)
-    return (rough, RDP) if exact is None else (exact, PRV)
+    exact = _prv_epsilon(history, delta) if by == PRV else float(_pld(history).get_epsilon_for_delta(delta))
+    return (rough, RDP) if exact is None or math.isinf(exact) else (exact, by)
 
 
-def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float | None:
+def _pld(history: History) -> Any:
+    """The composed privacy loss distribution, rounded against us; the worse of adding and removing is taken later."""
+    from dp_accounting import dp_event
+    from dp_accounting.pld import PLDAccountant
+
+    accountant = PLDAccountant()
+    for noise, rate, steps in history:
+        step: dp_event.DpEvent = dp_event.GaussianDpEvent(noise)
+        accountant.compose(step if rate == 1 else dp_event.PoissonSampledDpEvent(rate, step), steps)
+    return accountant._pld
+
+
+def _prv_epsilon(history: History, delta: float) -> float | None:
     """None where PRV has no answer: a delta too small for its grid."""
     from opacus.accountants import PRVAccountant
 
@@ -192,16 +265,15 @@ def _prv_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) ->
     return found if math.isfinite(found) else None
 
 
-def _rdp_epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> float:
+def _rdp_epsilon(history: History, delta: float, orders: list[float] = _RDP_ORDERS) -> float:
     from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # "optimal order is the largest alpha": still an upper bound
         total = sum(
-            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=_RDP_ORDERS)
-            for noise, rate, steps in history
+            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders) for noise, rate, steps in history
         )
-        spent, _ = get_privacy_spent(orders=_RDP_ORDERS, rdp=total, delta=delta)
+        spent, _ = get_privacy_spent(orders=orders, rdp=total, delta=delta)
     return max(0.0, float(spent)) if not math.isnan(spent) else math.inf
 
 
@@ -240,7 +312,7 @@ class Guarantee:
             raise PrivacyError(f"epsilon {self.epsilon} is no claim: it must be a finite number, 0 or more")
         if self.delta is None:
             raise PrivacyError("a guarantee without delta says nothing: fill it in")
-        _check_delta(self.delta)
+        check_delta(self.delta)
 
     @classmethod
     def without_noise(cls, *, unit: str, rounds: int, sampling: str = "no private sampling") -> Guarantee:

@@ -67,7 +67,7 @@ def _block(size: int, std: float, entropy: Entropy) -> torch.Tensor:
 
 def _uniforms(count: int, entropy: Entropy) -> torch.Tensor:
     """float64[count] on the 2^53 midpoints (k + 1/2) / 2^53, so never 0 and never above 1."""
-    words = _words(count, entropy)
+    words = random_words(count, entropy)
     words >>= np.uint64(11)
     # below 2^63 the signed reading is the same number, and signed integers convert several times faster
     midpoints = words.view(np.int64).astype(np.float64)
@@ -76,11 +76,17 @@ def _uniforms(count: int, entropy: Entropy) -> torch.Tensor:
     return torch.from_numpy(midpoints)
 
 
-def _words(count: int, entropy: Entropy) -> NDArray[np.uint64]:
-    raw = entropy(8 * count)
-    if len(raw) != 8 * count:
-        raise ChatfedError(f"the entropy source gave {len(raw)} bytes where {8 * count} were asked for")
-    return np.frombuffer(bytearray(raw), dtype="<u8").astype(np.uint64, copy=False)
+def random_words(count: int, entropy: Entropy) -> NDArray[np.uint64]:
+    """uint64[count] from 8 * count bytes of `entropy`, little-endian. Raises ChatfedError where it gives fewer."""
+    return np.frombuffer(bytearray(random_bytes(8 * count, entropy)), dtype="<u8").astype(np.uint64, copy=False)
+
+
+def random_bytes(size: int, entropy: Entropy) -> bytes:
+    """`size` bytes, or a ChatfedError: an entropy source that falls short must not pass for one that does not."""
+    raw = entropy(size)
+    if len(raw) != size:
+        raise ChatfedError(f"the entropy source gave {len(raw)} bytes where {size} were asked for")
+    return raw
 
 
 def poisson_sample(n: int, rate: float, entropy: Entropy = system_random) -> IntVector:
@@ -100,4 +106,4 @@ def poisson_sample(n: int, rate: float, entropy: Entropy = system_random) -> Int
     if rate == 1.0:
         return np.arange(n, dtype=np.int64)
     bound = math.floor(math.ldexp(rate, 64))  # exact: rate is a double below 1
-    return np.flatnonzero(_words(n, entropy) < np.uint64(bound)).astype(np.int64)
+    return np.flatnonzero(random_words(n, entropy) < np.uint64(bound)).astype(np.int64)

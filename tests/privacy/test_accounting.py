@@ -8,13 +8,21 @@ import pytest
 
 from chatfed.privacy.accounting import (
     ADJACENCY,
+    PLD,
+    PRV,
+    RDP,
+    REPLACE,
     Guarantee,
     Mechanism,
     PrivacyError,
     calibrate_noise,
     compose,
+    curve,
     epsilon,
+    gdp,
+    zcdp,
 )
+from chatfed.privacy.conversions import gaussian_epsilon, zcdp_epsilon
 from chatfed.types import ChatfedError
 
 # (noise multiplier, sampling rate, steps, delta, epsilon by dp_accounting 0.6.0 PLD): ../shared/golden/accounting.json
@@ -35,6 +43,67 @@ def test_epsilon_is_an_upper_bound_within_two_hundredths_of_pld(
     noise: float, rate: float, steps: int, delta: float, pld: float
 ) -> None:
     assert pld <= epsilon(noise, rate, steps, delta=delta) <= pld + 0.02
+
+
+# epsilon by dp_accounting 0.6.0 Renyi DP and by opacus 1.6.0 PRV for the same cases, same source
+GOLDEN_RDP = [3.69561319, 2.10136653, 7.68841946, 4.05097038, 7.15051133, 8.07940622, 4.25973041, 6.36256236]
+GOLDEN_PRV = [3.15126293, 1.83837164, 7.12785036, 3.77986028, 6.51410048, 7.52164101, 3.95023199, 5.38658180]
+
+
+@pytest.mark.parametrize(("case", "rdp", "prv"), [*zip(GOLDEN, GOLDEN_RDP, GOLDEN_PRV, strict=True)])
+def test_each_accountant_gives_its_golden_value(
+    case: tuple[float, float, int, float, float], rdp: float, prv: float
+) -> None:
+    noise, rate, steps, delta, pld = case
+    assert epsilon(noise, rate, steps, delta=delta, by=PLD) == pytest.approx(pld, abs=1e-4)
+    assert epsilon(noise, rate, steps, delta=delta, by=PRV) == pytest.approx(prv, abs=1e-4)
+    assert epsilon(noise, rate, steps, delta=delta, by=RDP) == pytest.approx(rdp, rel=4e-3)
+
+
+def test_a_curve_holds_each_epsilon_of_the_composition_and_falls_with_delta() -> None:
+    parts, deltas = [Mechanism(1.0, 0.05, 40), Mechanism(3.0, 1.0, 2)], [1e-3, 1e-5, 1e-7]
+    found = curve(parts, deltas)
+    assert found == [compose(parts, delta=delta, by=PLD) for delta in deltas] and found == sorted(found)
+    assert curve([], deltas) == [0.0] * 3 and curve([Mechanism(0.0, 1.0, 1)], deltas) == [math.inf] * 3
+    with pytest.raises(PrivacyError, match="delta"):
+        curve(parts, [1e-5, 0.0])
+
+
+def test_without_sampling_all_forms_surround_the_exact_gaussian() -> None:
+    parts = [Mechanism(4.0, 1.0, 3), Mechanism(8.0, 1.0, 8), Mechanism(1.0, 0.0, 9)]
+    mu = gdp(parts)
+    assert mu == pytest.approx(math.sqrt(3 / 16 + 8 / 64)) and zcdp(parts) == pytest.approx(mu**2 / 2)
+    exact = gaussian_epsilon(mu, 1e-5)
+    assert exact <= compose(parts, delta=1e-5, by=PLD) <= exact + 1e-3
+    assert exact <= compose(parts, delta=1e-5) <= exact + 0.02
+    assert exact < zcdp_epsilon(zcdp(parts), 1e-5) <= compose(parts, delta=1e-5, by=RDP) * 1.001
+    assert gdp([]) == 0.0 and gdp([Mechanism(0.0, 1.0, 1)]) == math.inf == zcdp([Mechanism(0.0, 1.0, 1)])
+    for form in (gdp, zcdp):
+        with pytest.raises(PrivacyError, match="subsampled"):
+            form([Mechanism(1.0, 0.5, 1)])
+
+
+@pytest.mark.parametrize("by", [PRV, PLD, RDP])
+def test_replacing_one_is_a_gaussian_of_half_the_noise_and_refused_with_sampling(by: str) -> None:
+    whole, half = [Mechanism(4.0, 1.0, 3)], [Mechanism(2.0, 1.0, 3)]
+    assert compose(whole, delta=1e-5, by=by, adjacency=REPLACE) == compose(half, delta=1e-5, by=by)
+    assert curve(whole, [1e-5], adjacency=REPLACE) == curve(half, [1e-5])
+    assert gdp(whole, adjacency=REPLACE) == gdp(half)
+    with pytest.raises(PrivacyError, match="group_privacy"):
+        compose([Mechanism(4.0, 0.5, 3)], delta=1e-5, by=by, adjacency=REPLACE)
+
+
+def test_accountants_and_adjacencies_that_do_not_exist_are_refused() -> None:
+    with pytest.raises(PrivacyError, match="accountant"):
+        epsilon(1.0, 0.1, 1, delta=1e-5, by="moments")
+    with pytest.raises(PrivacyError, match="adjacency"):
+        compose([Mechanism(1.0, 1.0, 1)], delta=1e-5, adjacency="swap")
+
+
+def test_noise_calibrated_by_pld_is_no_more_than_by_prv() -> None:
+    noise = calibrate_noise(2.0, 0.2, 10, delta=1e-5, by=PLD)
+    assert epsilon(noise, 0.2, 10, delta=1e-5, by=PLD) <= 2.0 < epsilon(noise / 1.0011, 0.2, 10, delta=1e-5, by=PLD)
+    assert noise <= calibrate_noise(2.0, 0.2, 10, delta=1e-5)
 
 
 def test_heterogeneous_composition_agrees_with_an_independent_accountant() -> None:

@@ -17,8 +17,8 @@ from chatfed.privacy.clipping import DialogueGradients, Loss
 from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, prove_gradients, train_private
 from chatfed.types import ChatfedError, IntVector
 
+from .entropy import replay
 from .models import Dialogues, language_loss, llama, square_loss, text
-from .test_noise import replay
 
 
 def flat(module: nn.Module) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 
 import numpy as np
@@ -11,19 +10,9 @@ import torch
 from scipy import stats
 
 from chatfed.privacy.noise import gaussian, poisson_sample, system_random
-from chatfed.types import ChatfedError, Entropy
+from chatfed.types import ChatfedError
 
-
-def replay(seed: bytes) -> Entropy:
-    """A repeatable stream for tests."""
-    count = 0
-
-    def draw(size: int) -> bytes:
-        nonlocal count
-        count += 1
-        return hashlib.shake_128(seed + count.to_bytes(8, "big")).digest(size)
-
-    return draw
+from .entropy import replay
 
 
 def test_moments_and_shape_are_gaussian() -> None:

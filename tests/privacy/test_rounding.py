@@ -1,0 +1,90 @@
+"""Rounding keeps the mean and never passes the norm; the norm's formula is Hoeffding's bound and not below it."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from chatfed.privacy.rounding import BETA, inflated_norm, round_within
+from chatfed.types import ChatfedError, Entropy
+
+from .entropy import replay
+
+
+def vector(kind: str, d: int, norm: float) -> np.ndarray:
+    draws = np.random.default_rng(0).normal(size=d)
+    shapes = {"dense": draws, "one": np.eye(1, d)[0], "halves": np.full(d, 0.5)}
+    made = shapes[kind] / np.linalg.norm(shapes[kind]) * (math.sqrt(d) / 2 if kind == "halves" else norm)
+    return made.astype(np.float32)
+
+
+@pytest.mark.parametrize(("kind", "norm"), [("dense", 30.0), ("one", 100.3), ("halves", 50.0)])
+def test_rounded_vectors_keep_the_norm_and_each_coordinate_is_a_neighbour(kind: str, norm: float) -> None:
+    x = vector(kind, 10_000, norm)
+    limit = inflated_norm(norm, 1.0, x.size)
+    for trial in range(20):
+        z = round_within(x, limit, replay(bytes([trial])))
+        assert z.dtype == np.int64 and math.sqrt(sum(int(v) ** 2 for v in z[z != 0])) <= limit
+        assert ((z == np.floor(x)) | (z == np.floor(x) + 1)).all()
+
+
+def test_the_mean_of_many_roundings_is_the_vector() -> None:
+    x, n = np.array([0.25, -1.75, 3.0, 0.001, -0.5], dtype=np.float32), 20_000
+    entropy = replay(b"mean")
+    mean = np.mean([round_within(x, 100.0, entropy) for _ in range(n)], axis=0)
+    assert np.all(np.abs(mean - x) < 5 * 0.5 / math.sqrt(n))
+
+
+@pytest.mark.parametrize("kind", ["dense", "one", "halves"])
+def test_few_roundings_pass_the_norm_at_a_small_beta_and_none_at_zero(kind: str) -> None:
+    x, entropy = vector(kind, 400, 20.0), replay(b"beta")
+    norms = [float(np.linalg.norm(round_within(x, 1e6, entropy))) for _ in range(2000)]
+    assert np.mean([n > inflated_norm(20.0, 1.0, 400, beta=0.05) for n in norms]) <= 0.05
+    assert max(norms) <= inflated_norm(20.0, 1.0, 400, beta=0.0)
+
+
+def test_a_rounding_that_is_too_long_is_drawn_again_and_a_long_vector_is_refused() -> None:
+    x, asked = np.array([0.5, 0.5], dtype=np.float32), 0
+    high, low = b"\xff" * 8, b"\x00" * 8
+
+    def entropy(size: int) -> bytes:
+        nonlocal asked
+        asked += 1
+        return high if asked < 3 else low
+
+    assert round_within(x, 1.2, entropy).tolist() == [0, 0] and asked == 3
+    with pytest.raises(ChatfedError, match="clip"):
+        round_within(np.array([3.0, 4.0], dtype=np.float32), 4.9)
+    with pytest.raises(ChatfedError, match="clip"):
+        round_within(np.array([1e30], dtype=np.float32), 10.0)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.array([math.nan], dtype=np.float32), np.zeros(3), np.zeros((2, 2), dtype=np.float32)]
+)
+def test_what_is_no_finite_float32_vector_is_refused(bad: np.ndarray) -> None:
+    with pytest.raises(ChatfedError, match="float32"):
+        round_within(bad, 10.0)
+
+
+def test_the_inflated_norm_is_the_formula_scales_with_the_unit_and_grows() -> None:
+    d, c = 10_000, 30.0
+    squared = c**2 + d / 4 + math.sqrt(2 * 0.5) * (c + math.sqrt(d) / 2)
+    assert inflated_norm(c, 1.0, d) == pytest.approx(math.sqrt(squared)) and BETA == math.exp(-0.5)
+    assert inflated_norm(c, 1.0, 1, beta=1e-300) == c + 1.0
+    assert inflated_norm(c * 0.01, 0.01, d) == pytest.approx(0.01 * inflated_norm(c, 1.0, d))
+    assert c < inflated_norm(c, 1.0, d, beta=0.5) < inflated_norm(c, 1.0, d, beta=1e-9) < inflated_norm(c, 1.0, d, 0.0)
+
+
+@pytest.mark.parametrize("bad", [(0.0, 1.0, 1, 0.5), (1.0, 0.0, 1, 0.5), (1.0, 1.0, 0, 0.5), (1.0, 1.0, 1, 1.0)])
+def test_impossible_norms_are_refused(bad: tuple[float, float, int, float]) -> None:
+    with pytest.raises(ChatfedError, match="rounding"):
+        inflated_norm(*bad)
+
+
+def test_a_short_entropy_source_is_refused() -> None:
+    short: Entropy = lambda size: b"x"  # noqa: E731
+    with pytest.raises(ChatfedError, match="entropy"):
+        round_within(np.zeros(4, dtype=np.float32), 1.0, short)
