@@ -84,12 +84,13 @@ def _plot(path: Path, points: list[Point]) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True, layout="constrained")
     for (axis, words), ax in zip(AXES.items(), axes, strict=True):
         for signed, style in ((False, "-"), (True, ":")):
-            mine = [p for p in points if p.axis == axis and p.setting.signed == signed]
-            at, suffix = [getattr(p.setting, axis) for p in mine], ", signed" if signed else ""
+            mine, suffix = [p for p in points if p.axis == axis and p.setting.signed == signed], ", signed" * signed
+            at = [getattr(p.setting, axis) for p in mine]
             ax.plot(at, [p.figures.server_s for p in mine], "o" + style, color="C0", label=f"server{suffix}")
             ax.plot(at, [p.figures.client_s for p in mine], "s" + style, color="C1", label=f"one client{suffix}")
         ax.set(xscale="log", yscale="log", xlabel=words)
-        ax.set_xticks(at, [f"{value:,}" for value in at])
+        ticks = sorted({getattr(p.setting, axis) for p in points if p.axis == axis})
+        ax.set_xticks(ticks, [f"{value:,}" for value in ticks])
         ax.minorticks_off()
         ax.grid(True, alpha=0.25)
     axes[0].set_ylabel("processor seconds a round")

@@ -119,7 +119,7 @@ class FixedPoint:
         factor = self.scale * min(units / self.weight_scale, self.max_weight)
         self._round(values, np.float32(factor), primitives.draw(entropy, primitives.KEY_BYTES), fields)
         fields[values.size] = units
-        return _pack(fields) if self.ring_bits == 21 else fields
+        return pack(fields) if self.ring_bits == 21 else fields
 
     def decode(self, total: RingVector, vectors: int) -> tuple[FloatVector, float]:
         """Sum of the encodings of `vectors` vectors -> (weighted mean float32[dimension], total weight).
@@ -130,7 +130,7 @@ class FixedPoint:
             raise OutOfRange(f"a total of {total.dtype}{total.shape} is not of this code")
         if not 1 <= vectors <= self.cohort:
             raise OutOfRange(f"a total of {vectors} vectors is not of 1 to {self.cohort}")
-        fields: Fields = _unpack(total) if self.ring_bits == 21 else total
+        fields: Fields = unpack(total) if self.ring_bits == 21 else total
         values, units = fields[: self.coordinates - 1], int(fields[self.coordinates - 1])
         if not vectors <= units <= vectors * self._most_units:
             raise OutOfRange(f"a total weight of {units} units is not that of {vectors} vectors in this ring")
@@ -200,17 +200,21 @@ def _centred(values: Fields, zero: int, factor: np.float32) -> FloatVector:
     return result
 
 
-def _pack(fields: Fields) -> NDArray[np.uint64]:
-    """uint32[3 n] below 2^21 -> uint64[n]: coordinates i, n + i and 2 n + i in the lowest, middle and highest field."""
+def pack(fields: Fields) -> NDArray[np.uint64]:
+    """uint[3 n] -> uint64[n]: coordinates i, n + i and 2 n + i in the lowest, middle and highest 21-bit field.
+
+    Added with wrap-around, so that uint64 fields may also be negative numbers modulo 2^64: sums of them come out right
+    where the sum of each field is not negative.
+    """
     low, middle, high = fields.reshape(FIELDS, -1)
     packed = high.astype("<u8")
     for plane in (middle, low):
         packed <<= np.uint64(21)
-        packed |= plane
+        packed += plane
     return packed
 
 
-def _unpack(packed: RingVector) -> Fields:
+def unpack(packed: RingVector) -> Fields:
     """The inverse; bit 63, which no packed element has, is refused."""
     if packed.size and int(packed.max()) >> 63:
         raise OutOfRange("an element of the total has bit 63, which no sum of this code has")

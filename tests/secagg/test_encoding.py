@@ -164,12 +164,12 @@ def test_rounding_follows_the_entropy_alone():
 @given(st.lists(st.tuples(*[st.integers(0, 2**21 - 1)] * 3), min_size=1, max_size=50), st.data())
 def test_three_fields_add_up_as_plain_integers_do(elements, data):
     fields = np.array(elements, dtype=np.uint32).T.reshape(-1)
-    packed = encoding._pack(fields)
-    assert packed.dtype == np.uint64 and np.array_equal(encoding._unpack(packed), fields)
+    packed = encoding.pack(fields)
+    assert packed.dtype == np.uint64 and np.array_equal(encoding.unpack(packed), fields)
     assert packed.tolist() == [a + (b << 21) + (c << 42) for a, b, c in elements]
     parts = data.draw(st.integers(1, 5))
     small = fields // parts
-    assert np.array_equal(encoding._unpack(ring_sum([encoding._pack(small)] * parts)), small * parts)
+    assert np.array_equal(encoding.unpack(ring_sum([encoding.pack(small)] * parts)), small * parts)
 
 
 @pytest.mark.parametrize("rotation", [None, SEED])
