@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
-from chatfed.privacy.ledger import Budget, Ledger, LedgerError
+from chatfed.privacy.distributed import SUMS, ZERO_OUT
+from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
 from training.recipe import Recipe, RecipeError, planned_participations
 from training.simulation import home_of
+from training.upload import colluders, threshold
 
-UNIT = "dialogue"
+UNITS = {"example": "dialogue", "client": "client"}
 
 
 def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
@@ -22,11 +24,12 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     privacy = recipe.privacy
     if privacy.noise == "none":
         return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
-    steps = privacy.local_steps * planned_participations(recipe, clients)
+    per_round = privacy.local_steps if privacy.unit == "example" else 1
+    steps = per_round * planned_participations(recipe, clients)
     multiplier = privacy.noise_multiplier or calibrate_noise(
         privacy.target_epsilon, privacy.sampling_rate, steps, delta=privacy.delta
     )
-    once = Mechanism(multiplier, privacy.sampling_rate, privacy.local_steps)
+    once = Mechanism(multiplier, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
     return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta))
 
@@ -78,8 +81,13 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] == max(epsilons.values()):
-                    whose = accountant((entry.mechanism for entry in entries), delta=terms.budget.delta)
+                    whose = _accountant([entry.mechanism for entry in entries], terms.budget.delta)
     return Spent(epsilons, counts, whose)
+
+
+def _accountant(charges: Sequence[Charge], delta: float) -> str:
+    own = [charge for charge in charges if isinstance(charge, Mechanism)]
+    return accountant(own, delta=delta) if own else SUMS
 
 
 def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:
@@ -92,7 +100,14 @@ def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:
         )
 
 
-def _sampling(rate: float) -> str:
+def _sampling(unit: str, rate: float) -> str:
+    if unit == "client" and rate == 1:
+        return "none: whoever is asked takes part, and nothing is claimed from the server's choice of clients"
+    if unit == "client":
+        return (
+            f"Poisson: each client that is asked tosses its own coin, and with probability {1 - rate:g} sends its "
+            "noise alone; nothing is claimed from the server's choice of clients"
+        )
     if rate == 1:
         return "every dialogue in every step (Poisson sampling at rate 1): no amplification by sampling is claimed"
     return (
@@ -105,13 +120,15 @@ def _sampling(rate: float) -> str:
 def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
     """The claim of a run, with all that it rests on."""
     privacy = recipe.privacy
-    sampling = _sampling(privacy.sampling_rate)
+    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
     if terms.mechanism is None:
-        return Guarantee.without_noise(unit=UNIT, rounds=rounds, sampling=sampling)
+        return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling)
+    if privacy.noise == "distributed":
+        return _of_sums(recipe, cost, sampling, rounds)
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
-        unit=UNIT,
+        unit=unit,
         adjacency=ADJACENCY,
         accountant=cost.accountant,
         sampling=sampling,
@@ -131,6 +148,47 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         excludes=(
             "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the "
             "same delta: docs/privacy.md)",
+            "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
+            "that a client took part, in which rounds, how long it took, and whether it failed",
+            "the held-out dialogues and the perplexities measured on them",
+            "choices of the recipe made after looking at such measurements",
+            "the public text behind tokenizer and base model",
+        ),
+    )
+
+
+def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarantee:
+    """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
+    privacy, cohort = recipe.privacy, recipe.federation.cohort
+    fewest, corrupt = threshold(recipe, cohort), colluders(recipe, cohort)
+    server = "follows the protocol" if recipe.secagg.identities == "none" else "may deviate from the protocol"
+    return Guarantee(
+        epsilon=cost.most,
+        delta=privacy.delta,
+        unit="client",
+        adjacency=ZERO_OUT,
+        accountant=cost.accountant,
+        sampling=sampling,
+        noise=privacy.noise,
+        holds_against=(
+            f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
+            f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
+            f"than {fewest}"
+        ),
+        rounds=rounds,
+        assumptions=(
+            "each client runs this code on its own machine, and draws its share of the noise",
+            f"at least {fewest - corrupt} of the {fewest} or more survivors of each round are honest: the noise of so "
+            "many is counted",
+            "secure aggregation holds against that server (docs/protocol.md)",
+            "the operating system's random generator and AES-256 are sound",
+            "nobody sets a client's ledger back",
+            *(("which clients' coins fell for noise alone stays with them",) if privacy.sampling_rate < 1 else ()),
+            "a person's dialogues are held by one client",
+            "the recipe was fixed without looking at the private dialogues",
+        ),
+        excludes=(
+            "what several clients of one person, or of one household, reveal together",
             "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
             "that a client took part, in which rounds, how long it took, and whether it failed",
             "the held-out dialogues and the perplexities measured on them",

@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 
 from chatfed.privacy.accounting import Mechanism
-from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger
+from chatfed.privacy.ledger import Budget, BudgetExceeded, Charge, Ledger
 from chatfed.secagg import client as secagg
 from chatfed.secagg import graph, primitives
-from chatfed.secagg.encoding import FixedPoint, choose_ring_bits
 from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, model_hash, rotation_seed, round_context, round_name
+from training.upload import NoisyUpload, Upload, threshold, upload
 
 _COUNT = struct.Struct("<I")
 
@@ -50,7 +50,7 @@ class ClientTerms:
 
 def sum_parameters(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> Parameters:
     """The secure sum of a round for a model of `dimension` coordinates. Raises graph.NoSuchGraph."""
-    code = codec(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
+    code = upload(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
     degree, share_threshold, most_gone = sizes(recipe, participants)
     committee, quorum = 0, 0
     if recipe.secagg.identities == "roster":
@@ -87,34 +87,6 @@ def floors(recipe: Recipe, parameters: Parameters) -> Floors:
         quorum=parameters.quorum,
         most_gone=parameters.most_gone,
     )
-
-
-def threshold(recipe: Recipe, participants: int) -> int:
-    """Survivors without whom nothing is unmasked: the recipe's share of the cohort, and over half of it."""
-    return max(int(np.ceil(recipe.secagg.threshold * participants - 1e-9)), participants // 2 + 1)
-
-
-def ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> int:
-    """The recipe's ring width, or the narrowest whose rounding is lost in the noise that a client's update carries."""
-    privacy, ring = recipe.privacy, recipe.secagg
-    if ring.ring_bits:
-        return ring.ring_bits
-    per_coordinate = 0.0
-    if privacy.noise == "local":
-        one_step = noise_multiplier * privacy.clip_norm / privacy.expected_batch_size
-        per_coordinate = privacy.learning_rate * one_step * math.sqrt(privacy.local_steps)
-    return choose_ring_bits(ring.update_clip, dimension, participants, ring.rotation, per_coordinate)
-
-
-def codec(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes) -> FixedPoint:
-    """Updates are clipped to `update_clip` in L2; every client weighs 1. seed: public, of this attempt's rotation.
-
-    A client with more dialogues weighs more all the same: its update is a sum over its dialogues divided by a public
-    constant. Its count of dialogues therefore need not travel, in the ring or outside.
-    """
-    bits = ring_bits(recipe, participants, dimension, noise_multiplier)
-    rotation = seed if recipe.secagg.rotation else None
-    return FixedPoint(recipe.secagg.update_clip, dimension, participants, bits, rotation)
 
 
 @dataclass(frozen=True)
@@ -176,7 +148,7 @@ class Client:
         parameters = sum_parameters(self.recipe, *size)
         self._refuse_if_finished(key)
         if self._stored_update(key) is None:
-            self._refuse_if_spent(key)
+            self._refuse_if_spent(key, self._cost(self._upload(*size[:2])))
             self._store_update(key, self.learn(session.weights))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
@@ -195,21 +167,32 @@ class Client:
         update = self._stored_update(invited.key)
         if update is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
-        noise_multiplier, seed = self.terms.noise_multiplier, bytes.fromhex(invited.rotation)
-        code = codec(self.recipe, len(invited.cohort), invited.dimension, noise_multiplier, seed)
-        vector = code.encode(_clipped(update, self.recipe), 1.0, self.rounding(invited.key))
+        code = self._upload(len(invited.cohort), invited.dimension, bytes.fromhex(invited.rotation))
+        vector = code.encode(update, self.randomness(invited.key))
         masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
-        if self.terms.mechanism is not None:
-            # on disk before anything that depends on the data leaves
-            self.ledger().charge(invited.key, self.terms.mechanism)
+        if (cost := self._cost(code)) is not None:
+            self.ledger().charge(invited.key, cost)  # on disk before anything that depends on the data leaves
         self._save(masked, invited, entropy)
         return message
 
-    def rounding(self, key: str) -> Entropy:
-        """Randomness of one release's rounding: the same whenever it is encoded, or a crash between encoding and
-        storing could put two vectors under one set of masks."""
-        secret = primitives.derive(self._state_key(), b"rounding", key.encode())
-        return lambda size: secret[:size]
+    def _upload(self, participants: int, dimension: int, seed: bytes = bytes(primitives.KEY_BYTES)) -> Upload:
+        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed)
+
+    def _cost(self, code: Upload) -> Charge | None:
+        """What one round costs: of this client's own noise, or of its share in the sum's."""
+        return code.mechanism if isinstance(code, NoisyUpload) else self.terms.mechanism
+
+    def randomness(self, key: str) -> Entropy:
+        """Of one release's rounding and noise: the same whenever it is encoded, or a crash between encoding and storing
+        could put two vectors under one set of masks. An AES-256-CTR stream."""
+        stream = primitives.key_stream(primitives.derive(self._state_key(), b"release", key.encode()))
+
+        def entropy(size: int) -> bytes:
+            out = bytearray(size + 15)  # update_into wants a block to spare
+            stream(bytes(size), out)
+            return bytes(out[:size])
+
+        return entropy
 
     def _consent(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
@@ -295,9 +278,8 @@ class Client:
         if key in self._finished():
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
 
-    def _refuse_if_spent(self, key: str) -> None:
+    def _refuse_if_spent(self, key: str, mechanism: Charge | None) -> None:
         """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""
-        mechanism = self.terms.mechanism
         if mechanism is None:
             return
         ledger = self.ledger()
@@ -359,13 +341,6 @@ class Client:
 
     def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
         return primitives.derive(self._state_key(entropy), b"round", about)
-
-
-def _clipped(update: FloatVector, recipe: Recipe) -> FloatVector:
-    """The update scaled down to L2 norm `update_clip`; what it says is already private, so this costs nothing."""
-    norm = float(np.linalg.norm(update.astype(np.float64)))
-    limit = recipe.secagg.update_clip * (1 - 1e-6)  # float32 rounding must not carry a coordinate over the range
-    return update if norm <= limit else (update * (limit / norm)).astype(np.float32)
 
 
 def _tagged(key: str, body: bytes) -> bytes:

@@ -18,7 +18,7 @@ from chatfed.model.tokenizer import WORD_START
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
-from training.recipe import Recipe
+from training.recipe import LocalSection, Recipe
 from training.tokens import ASSISTANT, DialogueExamples, TokenTable, next_token_loss, open_tokens
 
 if TYPE_CHECKING:
@@ -70,10 +70,7 @@ class Learner:
         return lambda weights: self.learn(weights, self.private.clients[client])
 
     def learn(self, weights: FloatVector, dialogues: IntVector) -> FloatVector:
-        """Local DP-SGD from `weights` on `dialogues`; returns after - before, float32[d]."""
-        from chatfed.privacy.dpsgd import DPSGDConfig, train_private
-
-        privacy = self.recipe.privacy
+        """Learns from `weights`, by DP-SGD where each dialogue is protected; returns after - before, float32[d]."""
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
         load_flat(self.model, weights)
@@ -81,6 +78,16 @@ class Learner:
         examples = DialogueExamples(
             self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
         )
+        if self.recipe.privacy.unit == "client":
+            train_plainly(self.model, examples, self.recipe.local)
+        else:
+            self._train_privately(examples)
+        return flatten(self.model) - weights
+
+    def _train_privately(self, examples: DialogueExamples) -> None:
+        from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+
+        privacy = self.recipe.privacy
         config = DPSGDConfig(
             privacy.clip_norm,
             self.noise_multiplier,
@@ -90,7 +97,6 @@ class Learner:
             privacy.learning_rate,
         )
         train_private(self.model, examples, next_token_loss, config)
-        return flatten(self.model) - weights
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
@@ -102,6 +108,23 @@ class Learner:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def train_plainly(model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection) -> None:
+    """SGD on the dialogues' mean loss, in place. Nothing here is private: what leaves must be clipped and noised."""
+    import torch
+
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
+    model.train()
+    for _ in range(settings.epochs):
+        order = np.random.default_rng().permutation(len(examples))
+        for start in range(0, len(order), settings.batch):
+            batch, _ = examples.rows(order[start : start + settings.batch])
+            optimizer.zero_grad(set_to_none=True)
+            (next_token_loss(model, batch).sum() / len(order[start : start + settings.batch])).backward()
+            optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    model.eval()
 
 
 def check_device(device: str) -> None:

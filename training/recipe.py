@@ -95,13 +95,13 @@ class PretrainSection(Section):
 @dataclass(frozen=True)
 class PrivacySection(Section):
     name: ClassVar[str] = "privacy"
-    unit: str = setting("example", one_of("example"))  # one dialogue
-    noise: str = setting("local", one_of("local", "none"))
+    unit: str = setting("example", one_of("example", "client"))  # one dialogue, or all of a client's
+    noise: str = setting("local", one_of("local", "distributed", "none"))
     target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
-    clip_norm: float = setting(1.0, above(0))  # L2, per dialogue
-    sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step
+    clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
+    sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
     expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
     local_steps: int = setting(1, at_least(1))  # per participation
     learning_rate: float = setting(1.0, above(0))
@@ -111,6 +111,16 @@ class PrivacySection(Section):
     def budget(self) -> float:
         """The epsilon a client's ledger allows."""
         return self.budget_epsilon or self.target_epsilon
+
+
+@dataclass(frozen=True)
+class LocalSection(Section):
+    """How a client learns where the unit is the client: plain SGD, since its whole update is clipped."""
+
+    name: ClassVar[str] = "local"
+    epochs: int = setting(1, at_least(1))  # passes over its dialogues, in a random order
+    batch: int = setting(4, at_least(1))  # dialogues
+    learning_rate: float = setting(0.5, above(0))
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,7 @@ class Recipe:
     model: ModelSection = ModelSection()
     pretrain: PretrainSection = PretrainSection()
     privacy: PrivacySection = PrivacySection()
+    local: LocalSection = LocalSection()
     secagg: SecAggSection = SecAggSection()
     federation: FederationSection = FederationSection()
     runtime: RuntimeSection = RuntimeSection()
@@ -253,6 +264,8 @@ def _check_cohort(recipe: Recipe, clients: int) -> None:
 def _check_ring(recipe: Recipe) -> None:
     # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
     bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
+    if recipe.privacy.noise == "distributed":
+        return  # sized with the noise, once the model's dimension is known
     if bits and _steps(bits, cohort) < LEAST_STEPS:
         width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
         raise RecipeError(
@@ -267,6 +280,12 @@ def _steps(ring_bits: int, cohort: int) -> int:
 
 
 def _check_privacy(privacy: PrivacySection) -> None:
+    if (privacy.unit, privacy.noise) in (("client", "local"), ("example", "distributed")):
+        fitting = "distributed" if privacy.unit == "client" else "local"
+        raise RecipeError(
+            f'privacy.unit = "{privacy.unit}" goes with privacy.noise = "{fitting}", not "{privacy.noise}": a share of '
+            "noise protects a client's whole update, noise of a client's own its single dialogues"
+        )
     if privacy.noise == "none":
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
             if getattr(privacy, key) > 0:

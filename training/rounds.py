@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from chatfed.secagg import server as secagg
 from chatfed.secagg.messages import BelowThreshold, MalformedMessage, ProtocolError
 from chatfed.types import ClientId, FloatVector
-from training.client import codec, floors, sum_parameters
+from training.client import floors, sum_parameters
 from training.identity import Roster, keys_of
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context
+from training.upload import upload
 
 Exchange = Callable[[Mapping[ClientId, bytes]], Iterable[tuple[ClientId, bytes]]]
 """Sends each client its message and gives back their answers as they arrive; a client that is missing dropped out.
@@ -28,7 +29,6 @@ class Outcome:
     """What the server learned from a round."""
 
     mean: FloatVector = field(repr=False)  # float32[d]
-    weight: float  # sum of the survivors' weights
     survivors: tuple[ClientId, ...]
     dropped: Mapping[Step, tuple[ClientId, ...]]  # who fell silent, by step
     faults: tuple[str, ...]  # what was wrong with messages that were left out
@@ -58,7 +58,7 @@ def run_round(
     roster: Roster | None = None,
     noise_multiplier: float = 0.0,
 ) -> Outcome:
-    """Sessions out, weighted mean of the survivors' updates back.
+    """Sessions out, mean of the survivors' updates back.
 
     `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
     at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
@@ -100,11 +100,10 @@ def run_round(
         last = Step.CERTIFICATE
     total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
     line.faults += faults
-    code = codec(recipe, *size, rotation_seed(session, base_digest))
-    mean, weight = code.decode(total.vector, len(total.survivors))
+    code = upload(recipe, *size, rotation_seed(session, base_digest))
+    mean = code.decode(total.vector, len(total.survivors))
     return Outcome(
         mean,
-        weight,
         tuple(session.cohort[i - 1] for i in total.survivors),
         line.dropped,
         tuple(str(fault) for fault in line.faults) + tuple(_dispute(*pair) for pair in total.disputes),

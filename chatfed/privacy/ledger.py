@@ -14,13 +14,18 @@ import math
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from chatfed.privacy.accounting import Mechanism, PrivacyError, compose
+from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
 from chatfed.types import ChatfedError, ClientId
 
 _FORMAT = "chatfed privacy ledger 1"
+
+Charge = Mechanism | DistributedGaussian
+"""Noise of the client's own, which protects one example; or a share of a sum's, which protects the client."""
 
 
 class LedgerError(ChatfedError):
@@ -50,7 +55,7 @@ class Entry:
     """One charge: what was run under which key."""
 
     key: str
-    mechanism: Mechanism
+    mechanism: Charge
 
 
 class Ledger:
@@ -91,11 +96,11 @@ class Ledger:
         """What all charges cost together at the budget's delta."""
         return self._cost(self.entries)
 
-    def affords(self, mechanism: Mechanism) -> bool:
+    def affords(self, mechanism: Charge) -> bool:
         """Whether `charge` under a new key would be accepted now."""
         return self._cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
 
-    def charge(self, key: str, mechanism: Mechanism) -> float:
+    def charge(self, key: str, mechanism: Charge) -> float:
         """Records `mechanism` under `key` and returns epsilon after it; call this before the work, not after.
 
         The same key and mechanism again changes nothing. Raises BudgetExceeded when the total would pass the budget and
@@ -119,7 +124,16 @@ class Ledger:
             return cost
 
     def _cost(self, entries: tuple[Entry, ...]) -> float:
-        return compose((entry.mechanism for entry in entries), delta=self.budget.delta)
+        charges = [entry.mechanism for entry in entries]
+        shares = tuple(charge for charge in charges if isinstance(charge, DistributedGaussian))
+        if not shares:
+            return compose((charge for charge in charges if isinstance(charge, Mechanism)), delta=self.budget.delta)
+        if len(shares) < len(charges):
+            raise LedgerError(
+                f"{self.path}: charges for one example and for the whole client cannot be added up: keep a ledger of "
+                "its own for each"
+            )
+        return _cost_of_shares(shares, self.budget.delta)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -142,7 +156,7 @@ class Ledger:
             if raw["format"] != _FORMAT or raw["sha256"] != _digest(body):
                 raise ValueError("checksum")
             owner, budget = body["owner"], Budget(**body["budget"])
-            entries = tuple(Entry(e["key"], Mechanism(**e["mechanism"])) for e in body["entries"])
+            entries = tuple(Entry(e["key"], _charge(e["mechanism"])) for e in body["entries"])
         except OSError as error:
             raise LedgerError(f"{self.path}: the privacy ledger cannot be read ({error.strerror})") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
@@ -161,6 +175,16 @@ class Ledger:
         }
         text = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1) + "\n"
         _replace(self.path, self._beside(".tmp"), text.encode())
+
+
+@lru_cache(maxsize=256)
+def _cost_of_shares(shares: tuple[DistributedGaussian, ...], delta: float) -> float:
+    """Cached: hundreds of equal ledgers ask once."""
+    return distributed_epsilon(shares, delta=delta)
+
+
+def _charge(stored: dict[str, Any]) -> Charge:
+    return DistributedGaussian(**stored) if "shares" in stored else Mechanism(**stored)
 
 
 def _digest(body: dict[str, Any]) -> str:

@@ -16,11 +16,12 @@ from chatfed.secagg import primitives
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from tests.secagg.rounds import entropy_from
-from training.client import Client, ClientTerms, codec
+from training.client import Client, ClientTerms
 from training.identity import new_key, read_key
 from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.rounds import Exchange, Outcome, run_round
 from training.session import Session, Step
+from training.upload import upload
 
 BASE = b"b" * 32
 DIMENSION = 7
@@ -115,7 +116,7 @@ class Federation:
                 continue
             client = self.client(name)
             if step == Step.SHARES:
-                self.rounding[name] = client.rounding(release_of(self.home / name))(primitives.KEY_BYTES)
+                self.rounding[name] = client.randomness(release_of(self.home / name))(primitives.KEY_BYTES)
             try:
                 answer = client.handle(message, self.entropy(name))
             except ChatfedError as error:
@@ -154,7 +155,8 @@ def release_of(home: Path) -> str:
 def code_of(federation: Federation) -> FixedPoint:
     """The code of a federation without rotation."""
     assert not federation.recipe.secagg.rotation
-    return codec(federation.recipe, len(federation.clients), DIMENSION, federation.terms.noise_multiplier, bytes(32))
+    size = (len(federation.clients), DIMENSION, federation.terms.noise_multiplier)
+    return upload(federation.recipe, *size, bytes(32)).code
 
 
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
@@ -169,6 +171,6 @@ def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[i
 def ring_sum_of(federation: Federation, outcome: Outcome) -> list[int]:
     """The sum in the ring, read back from what the server decoded; 16-bit sums survive float32 exactly."""
     code = code_of(federation)
-    signed = np.rint(outcome.mean.astype(np.float64) * outcome.weight * code.scale).astype(np.int64)
+    signed = np.rint(outcome.mean.astype(np.float64) * len(outcome.survivors) * code.scale).astype(np.int64)
     zero = code.level * len(outcome.survivors)
-    return [int(value) + zero for value in signed] + [round(outcome.weight * code.weight_scale)]
+    return [int(value) + zero for value in signed] + [round(len(outcome.survivors) * code.weight_scale)]

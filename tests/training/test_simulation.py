@@ -64,8 +64,7 @@ def session(place: Workplace, weights, round_index: int) -> Session:
 
 
 def same(one: Outcome, other: Outcome) -> bool:
-    return one.mean.tobytes() == other.mean.tobytes() and (one.weight, one.survivors, one.dropped, one.bytes_up) == (
-        other.weight,
+    return one.mean.tobytes() == other.mean.tobytes() and (one.survivors, one.dropped, one.bytes_up) == (
         other.survivors,
         other.dropped,
         other.bytes_up,

@@ -1,0 +1,168 @@
+"""A client's update as ring elements, and the sum of such as the clients' mean: what a recipe's noise makes of both.
+
+With noise of the client's own, or none, updates travel in fixed point. With distributed noise the whole update is
+clipped, rotated, rounded to whole ring steps at a certain norm, and carries the client's share of discrete noise.
+Composes codes and noise; knows no key, no message and no disk.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from chatfed.privacy.discrete import discrete_gaussian
+from chatfed.privacy.distributed import DistributedGaussian, sum_reach
+from chatfed.privacy.noise import poisson_sample
+from chatfed.privacy.rounding import inflated_norm, round_within
+from chatfed.secagg.encoding import OUTLIER_BITS, FixedPoint, choose_ring_bits
+from chatfed.secagg.integers import SignedSum
+from chatfed.secagg.masking import RING_BITS, RingVector
+from chatfed.secagg.rotation import BLOCK, padded, rotate, rotate_back
+from chatfed.types import ChatfedError, Entropy, FloatVector
+from training.recipe import Recipe, RecipeError
+
+FINEST = 20.0  # of the update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
+COARSEST = 1.02  # how much longer rounding may make an update, or its noise would be wasted
+LEAST_STD = 2.5  # ring steps; from here on a sum of shares costs no more than a continuous Gaussian
+FOR_NOISE = 0.25  # of the ring; the rest is for the updates themselves
+
+
+@dataclass(frozen=True)
+class PlainUpload:
+    """Fixed point. Every client weighs 1: one with more dialogues weighs more all the same, since its update is a sum
+    over its dialogues divided by a public constant. So its count need not travel, in the ring or outside."""
+
+    code: FixedPoint
+
+    @property
+    def coordinates(self) -> int:
+        return self.code.coordinates
+
+    @property
+    def ring_bits(self) -> int:
+        return self.code.ring_bits
+
+    def encode(self, update: FloatVector, entropy: Entropy) -> RingVector:
+        """float32[d] -> ring elements; a longer update is scaled down to the code's norm."""
+        return self.code.encode(clipped(update, self.code.norm), 1.0, entropy)
+
+    def decode(self, total: RingVector, survivors: int) -> FloatVector:
+        """The ring sum of the survivors' uploads -> their mean float32[d]."""
+        return self.code.decode(total, survivors)[0]
+
+
+@dataclass(frozen=True)
+class NoisyUpload:
+    """Whole ring steps with a share of noise. The survivors' number is public, and so is not in the sum."""
+
+    clip_norm: float  # L2, of a client's whole update
+    dimension: int
+    scale: float  # ring steps per unit of the update
+    ring_bits: int
+    rotation: bytes | None
+    mechanism: DistributedGaussian  # of one round
+
+    @property
+    def coordinates(self) -> int:
+        return self.mechanism.dimension
+
+    def encode(self, update: FloatVector, entropy: Entropy) -> RingVector:
+        """float32[d] -> ring elements, noise included. Noise alone where the client's own coin says so, or where the
+        update is not finite: who is told apart by failing is not protected."""
+        taken = len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) and np.isfinite(update).all()
+        spread = clipped(update, self.clip_norm) if taken else np.zeros_like(update)
+        if self.rotation is not None:
+            spread = rotate(spread, self.rotation)
+        steps = round_within(spread * np.float32(self.scale), self.mechanism.norm, entropy)
+        steps += discrete_gaussian(self.mechanism.std).sample(steps.size, entropy)
+        return SignedSum(steps.size, self.ring_bits).encode(steps)
+
+    def decode(self, total: RingVector, survivors: int) -> FloatVector:
+        """The ring sum of the survivors' uploads -> the mean of the updates that their coins took, noise in it."""
+        steps = SignedSum(self.coordinates, self.ring_bits).decode(total)
+        mean = (steps / (self.scale * survivors * self.mechanism.sampling_rate)).astype(np.float32)
+        return mean[: self.dimension] if self.rotation is None else rotate_back(mean, self.rotation, self.dimension)
+
+
+Upload = PlainUpload | NoisyUpload
+
+
+def upload(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes) -> Upload:
+    """What the recipe makes of a cohort's updates. seed: public, of this attempt's rotation. Raises RecipeError."""
+    rotation = seed if recipe.secagg.rotation else None
+    if recipe.privacy.noise == "distributed":
+        bits, scale, mechanism = _sized(recipe, participants, dimension, noise_multiplier)
+        return NoisyUpload(recipe.privacy.clip_norm, dimension, scale, bits, rotation, mechanism)
+    bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
+    return PlainUpload(FixedPoint(recipe.secagg.update_clip, dimension, participants, bits, rotation))
+
+
+def threshold(recipe: Recipe, participants: int) -> int:
+    """Survivors without whom nothing is unmasked: the recipe's share of the cohort, and over half of it."""
+    return max(int(np.ceil(recipe.secagg.threshold * participants - 1e-9)), participants // 2 + 1)
+
+
+def colluders(recipe: Recipe, participants: int) -> int:
+    """Of the cohort, the most whose noise the server may know."""
+    return math.floor(recipe.secagg.corrupt * participants)
+
+
+def clipped(update: FloatVector, norm: float) -> FloatVector:
+    """The update scaled down to L2 norm `norm`."""
+    length = float(np.linalg.norm(update.astype(np.float64)))
+    limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
+    return update if length <= limit else (update * (limit / length)).astype(np.float32)
+
+
+def _ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> int:
+    """The recipe's ring width, or the narrowest whose rounding is lost in the noise that a client's update carries."""
+    privacy, ring = recipe.privacy, recipe.secagg
+    if ring.ring_bits:
+        return ring.ring_bits
+    per_coordinate = 0.0
+    if privacy.noise == "local":
+        one_step = noise_multiplier * privacy.clip_norm / privacy.expected_batch_size
+        per_coordinate = privacy.learning_rate * one_step * math.sqrt(privacy.local_steps)
+    return choose_ring_bits(ring.update_clip, dimension, participants, ring.rotation, per_coordinate)
+
+
+@lru_cache(maxsize=64)
+def _sized(
+    recipe: Recipe, participants: int, dimension: int, noise_multiplier: float
+) -> tuple[int, float, DistributedGaussian]:
+    """(ring bits, steps per unit, one round's mechanism) in the narrowest ring that holds sum and noise."""
+    for bits in (recipe.secagg.ring_bits,) if recipe.secagg.ring_bits else RING_BITS:
+        try:
+            return bits, *_sized_for(bits, recipe, participants, dimension, noise_multiplier)
+        except ChatfedError as error:
+            reason = str(error)
+    raise RecipeError(
+        f"no ring of {recipe.secagg.ring_bits or max(RING_BITS)} bits carries distributed noise for a cohort of "
+        f"{participants} and {dimension:,} coordinates ({reason}): take a wider ring, a smaller cohort or fewer "
+        "trainable parameters"
+    )
+
+
+def _sized_for(
+    bits: int, recipe: Recipe, participants: int, dimension: int, noise_multiplier: float
+) -> tuple[float, DistributedGaussian]:
+    size, reach = dimension, 1.0  # reach: largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
+    if recipe.secagg.rotation:
+        size = padded(dimension)
+        reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
+    half = 1 << (bits - 1)
+    norm = min(((1 - FOR_NOISE) * half / participants - 1) / reach, FINEST * math.sqrt(size))
+    if norm <= 1 or inflated_norm(norm, 1.0, size) > COARSEST * norm:
+        raise ChatfedError("a step would be too coarse")
+    honest = threshold(recipe, participants) - colluders(recipe, participants)
+    longest = inflated_norm(norm, 1.0, size)
+    std = noise_multiplier * longest / math.sqrt(max(1, honest))
+    if std < LEAST_STD:
+        raise ChatfedError("a share of noise would be too small")
+    mechanism = DistributedGaussian(std, honest, longest, size, 1, recipe.privacy.sampling_rate)
+    if sum_reach(std, participants, size) > FOR_NOISE * half:
+        raise ChatfedError("the noise would not fit")
+    return norm / recipe.privacy.clip_norm, mechanism
