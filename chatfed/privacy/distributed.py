@@ -14,9 +14,9 @@ wraps in its ring. Each share is drawn by `discrete_gaussian(std)`. Two bounds, 
    outcome is within `closeness(t^2)` of the vector plus N_Z(0, s^2), in max-divergence a coordinate: integrated over y
    it is exp(-(z - x)^2 / 2 s^2) but for the ripple of the normalising sum (as in Peikert 2010, theorem 3.1). The sum of
    n shares is within sum_(k<n) closeness(std^2 k / (k + 1)) of N_Z(0, n std^2) (Kairouz et al., proposition 12,
-   one share after another, here with the series itself). Such ratios hold for mixtures, so for samples too, and multiply over
-   coordinates and rounds, adaptive ones included: with a for all of them together, (epsilon, delta) of the continuous
-   Gaussian becomes (epsilon + 2 a, e^a delta). a is negligible from a std of 2.5 on.
+   one share after another, here with the series itself). Such ratios hold for mixtures, so for samples too, and
+   multiply over coordinates and rounds, adaptive ones included: with a for all of them together, (epsilon, delta) of
+   the continuous Gaussian becomes (epsilon + 2 a, e^a delta). a is negligible from a std of 2.5 on.
 
 In both, tables are not ideal: with V the sum of all variations, delta grows by (1 + e^epsilon) V.
 
