@@ -8,15 +8,15 @@ Conditions. At least `shares` honest clients' noise, the protected client's own 
 and independent of all else: fewest survivors minus colluders. More shares are post-processing, and so is a sum that
 wraps in its ring. Each share is drawn by `discrete_gaussian(std)`. Two bounds, of which the least is given:
 
-1. *Concentrated* (Kairouz, Liu and Steinke 2021, theorem 14; std >= 1/2, no sampling): `concentrated`.
+1. *Concentrated* (Kairouz, Liu and Steinke 2021, proposition 14; std >= 1/2, no sampling): `concentrated`.
 2. *Gaussian*. Let Y be the true vector plus continuous N(0, s^2 - t^2) noise, and round each coordinate y to z with a
    probability proportional to exp(-(z - y)^2 / 2 t^2). That is post-processing, and for a vector of whole numbers its
    outcome is within `closeness(t^2)` of the vector plus N_Z(0, s^2), in max-divergence a coordinate: integrated over y
    it is exp(-(z - x)^2 / 2 s^2) but for the ripple of the normalising sum (as in Peikert 2010, theorem 3.1). The sum of
-   n shares is within sum_(k<n) closeness(std^2 k / (k + 1)) of N_Z(0, n std^2) (Kairouz et al., proposition 12 and
-   corollary 13, here with the series itself). Such ratios hold for mixtures, so for samples too, and multiply over
-   coordinates and rounds, adaptive ones included: with a for all of them together, (epsilon, delta) of the continuous
-   Gaussian becomes (epsilon + 2 a, e^a delta). a is negligible from a std of 2.5 on.
+   n shares is within sum_(k<n) closeness(std^2 k / (k + 1)) of N_Z(0, n std^2) (Kairouz et al., proposition 12,
+   one share after another, here with the series itself). Such ratios hold for mixtures, so for samples too, and
+   multiply over coordinates and rounds, adaptive ones included: with a for all of them together, (epsilon, delta) of
+   the continuous Gaussian becomes (epsilon + 2 a, e^a delta). a is negligible from a std of 2.5 on.
 
 In both, tables are not ideal: with V the sum of all variations, delta grows by (1 + e^epsilon) V.
 
@@ -111,7 +111,7 @@ def distributed_epsilon(
 
 
 def concentrated(mechanism: DistributedGaussian, factor: float = 1.0) -> float:
-    """rho of zero-concentrated DP of one round, ideal shares, no sampling (Kairouz, Liu and Steinke 2021, theorem 14).
+    """rho of zero-concentrated DP of one round, ideal shares, no sampling (Kairouz et al. 2021, proposition 14).
 
     With D the norm (times `factor`), s the total std, D1 = min(sqrt(d) D, D^2), not below the L1 norm, and
     tau = 10 sum_(k<n) exp(-2 pi^2 std^2 k / (k + 1)), the least of D^2 / 2 s^2 + tau d, of D^2 / 2 s^2 + D1 tau / s +

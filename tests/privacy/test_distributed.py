@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import doctest
 import math
+from types import ModuleType
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from chatfed.privacy import accounting, conversions, discrete, distributed, rounding
 from chatfed.privacy.accounting import PLD, REPLACE, Mechanism, compose
 from chatfed.privacy.conversions import PrivacyError, gaussian_epsilon, zcdp_epsilon
 from chatfed.privacy.discrete import BITS, discrete_gaussian
@@ -18,6 +21,8 @@ from chatfed.privacy.distributed import (
     distributed_epsilon,
     sum_reach,
 )
+from chatfed.privacy.rounding import inflated_norm, round_within
+from chatfed.secagg.rotation import padded, rotate, rotate_back
 
 from .entropy import replay
 
@@ -185,3 +190,28 @@ def test_a_sampled_distributed_sum_costs_a_little_more_than_its_continuous_twin(
     noise = DistributedGaussian(20.0, 80, 150.0, 1_000_000, 100, 0.1)
     twin = compose([Mechanism(noise.noise_multiplier, 0.1, 100)], delta=1e-5)
     assert twin <= distributed_epsilon([noise], delta=1e-5) <= twin + 0.01
+
+
+def test_a_noised_sum_in_a_narrow_ring_comes_back_as_the_sum_of_the_clipped_vectors() -> None:
+    """The whole way of a client's vector: rotate, scale, round to a certain norm, add a share, wrap, add up, undo."""
+    clients, d, clip, step, seed = 12, 9000, 1.0, 2e-3, bytes(range(32))
+    norm = inflated_norm(clip * (1 + 1e-5), step, padded(d)) / step  # ring steps; float32 rotates to 1e-5
+    share = calibrate_share(8.0, delta=1e-5, norm=norm, dimension=padded(d), shares=10, rounds=1)
+    noise, entropy, draws = discrete_gaussian(share.std), replay(b"whole way"), np.random.default_rng(1)
+    plain, ring = np.zeros(d), np.zeros(padded(d), dtype=np.uint16)
+    for _ in range(clients):
+        update = draws.normal(size=d).astype(np.float32)
+        update *= np.float32(clip) / np.linalg.norm(update)
+        plain += update
+        steps = round_within(rotate(update, seed) / np.float32(step), norm, entropy)
+        ring += (steps + noise.sample(steps.size, entropy)).astype(np.uint16)
+    assert clients * norm / math.sqrt(padded(d)) * 6 + sum_reach(share.std, clients, padded(d)) < 2**15  # no wrap
+    found = rotate_back(ring.view(np.int16).astype(np.float32) * np.float32(step), seed, d)
+    expected = step * math.sqrt(clients * (share.std**2 + 1 / 4))
+    assert np.std(found - plain) == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("module", [accounting, conversions, discrete, distributed, rounding])
+def test_the_numbers_in_docstrings_are_those_that_come_out(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.failed == 0 and found.attempted >= 2

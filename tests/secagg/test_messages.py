@@ -123,6 +123,18 @@ def test_contexts_differ_in_every_part_and_cannot_be_spliced():
     assert messages.roster_root(["a", "bc"]) != messages.roster_root(["ab", "c"])
 
 
+def test_what_is_signed_is_bound_to_its_round_and_to_all_that_it_speaks_of():
+    here, there, keys = bytes(32), b"t" * 32, (b"m" * 32, b"e" * 32)
+    signed = [
+        *(messages.survivors_digest(*what) for what in ((here, {1, 2}), (there, {1, 2}), (here, {1, 3}))),
+        *(messages.sharers_digest(*what, b"H(b)") for what in ((here, {1, 2}), (there, {1, 2}), (here, {1, 3}))),
+        messages.sharers_digest(here, {1, 2}, b"H(c)"),
+        *(messages.Advert(*keys)._signed(*what) for what in ((1, here), (1, there), (2, here))),
+        messages.Advert(*keys[::-1])._signed(1, here),
+    ]
+    assert len(set(signed)) == len(signed)
+
+
 IDS, SEVEN_BYTES = st.integers(0, 2**32 - 1), st.binary(min_size=7, max_size=7)
 
 

@@ -13,7 +13,7 @@ import pytest
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.client import DamagedState
-from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
+from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, RefusedParameters, WrongStep
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import (
@@ -29,7 +29,7 @@ from tests.training.federation import (
     ring_sum_of,
     update_of,
 )
-from training.client import Refused
+from training.client import Refused, floors, sum_parameters
 from training.rounds import commit, run_round
 from training.session import Session, Step
 
@@ -183,6 +183,28 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
         federation.client(A).handle(invitation(dataclasses.replace(session, cohort=strangers)))
     assert federation.learners[A].calls == 0
     assert not (federation.home / A / "round.bin").exists()
+
+
+def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
+    recipe = a_recipe(identities="roster", cohort=60)
+    parameters = sum_parameters(recipe, 60, 7, 2.0)
+    own = floors(recipe, parameters)
+    own.refuse(parameters)
+    p = parameters
+    for weaker in (
+        {"threshold": p.threshold - 1},
+        {"ring_bits": 21},
+        {"degree": p.degree + 2},
+        {"degree": p.degree - 2, "most_gone": p.degree // 2 - 1},
+        {"committee": p.committee - 1},
+        {"quorum": p.quorum - 1},
+        {"most_gone": p.most_gone + 1},
+    ):
+        with pytest.raises(RefusedParameters, match=next(iter(weaker))):
+            own.refuse(dataclasses.replace(parameters, **weaker))
+    assert own.survivors == 54  # what a tenth may leave, on a circle: its sizes are for so many
+    few = a_recipe(identities="roster", threshold=0.9, cohort=10)
+    assert floors(few, sum_parameters(few, 10, 7, 2.0)).survivors == 9
 
 
 def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation):
