@@ -153,16 +153,20 @@ def _sized_for(
     if recipe.secagg.rotation:
         size = padded(dimension)
         reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
-    half = 1 << (bits - 1)
-    norm = min(((1 - FOR_NOISE) * half / participants - 1) / reach, FINEST * math.sqrt(size))
+    half, honest = 1 << (bits - 1), threshold(recipe, participants) - colluders(recipe, participants)
+    share = noise_multiplier / math.sqrt(max(1, honest))  # std of a share over the norm
+    if not share:
+        raise ChatfedError("there is no noise")
+    norm = min(
+        ((1 - FOR_NOISE) * half / participants - 1) / reach,
+        FOR_NOISE * half / (COARSEST * sum_reach(share, participants, size)),
+        FINEST * math.sqrt(max(size, 4)),
+    )
     if norm <= 1 or inflated_norm(norm, 1.0, size) > COARSEST * norm:
         raise ChatfedError("a step would be too coarse")
-    honest = threshold(recipe, participants) - colluders(recipe, participants)
     longest = inflated_norm(norm, 1.0, size)
-    std = noise_multiplier * longest / math.sqrt(max(1, honest))
+    std = share * longest
     if std < LEAST_STD:
         raise ChatfedError("a share of noise would be too small")
     mechanism = DistributedGaussian(std, honest, longest, size, 1, recipe.privacy.sampling_rate)
-    if sum_reach(std, participants, size) > FOR_NOISE * half:
-        raise ChatfedError("the noise would not fit")
     return norm / recipe.privacy.clip_norm, mechanism

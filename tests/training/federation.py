@@ -139,7 +139,14 @@ class Federation:
 
     def carry(self, session: Session, exchange: Exchange, **how: Any) -> Outcome:
         """A round over any exchange."""
-        return run_round(session, self.recipe, BASE, exchange, roster=self.roster, **how)
+        return run_round(
+            session,
+            self.recipe,
+            BASE,
+            exchange,
+            roster=self.roster,
+            **{"noise_multiplier": self.terms.noise_multiplier, **how},
+        )
 
     def charges(self, name: ClientId) -> int:
         path = self.home / name / "ledger.json"

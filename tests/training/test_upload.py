@@ -1,0 +1,191 @@
+"""Updates inside the secure sum: what distributed noise comes out of real rounds, and what it is charged as."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.ledger import Budget
+from chatfed.types import ClientId
+from tests.privacy.entropy import replay
+from training.claims import Spent, client_terms, guarantee
+from training.client import ClientTerms
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check, load_recipe
+from training.session import Step
+from training.upload import NoisyUpload, colluders, threshold, upload
+
+from .federation import Federation, Learner, names, update_of
+
+CLIENTS = names(10)
+SEED = b"s" * 32
+WEIGHTS = np.zeros(5000, np.float32)
+
+
+def client_level(cohort: int = 10, ring_bits: int = 0, rotation: bool = True, **privacy: float) -> Recipe:
+    return Recipe(
+        privacy=PrivacySection(unit="client", noise="distributed", clip_norm=2.0, **privacy),
+        secagg=SecAggSection(threshold=0.8, corrupt=0.1, ring_bits=ring_bits, rotation=rotation),
+        federation=FederationSection(cohort=cohort, rounds=1),
+    )
+
+
+def noisy(recipe: Recipe, dimension: int, noise_multiplier: float) -> NoisyUpload:
+    made = upload(recipe, recipe.federation.cohort, dimension, noise_multiplier, SEED)
+    assert isinstance(made, NoisyUpload)
+    return made
+
+
+def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance_and_shape(tmp_path: Path) -> None:
+    """The real way: clients on disk, masks, dropouts, the ring, decoding. Two of ten fall silent, eight must stay."""
+    terms = ClientTerms(1.5, client_terms(client_level(), 10).mechanism, Budget(1e4, 1e-5))
+    federation = Federation(tmp_path, client_level(noise_multiplier=1.5), CLIENTS, terms)
+    federation.silent = {Step.SHARES: CLIENTS[:1], Step.SURVIVORS: [], Step.ADVERTS: CLIENTS[1:2]}
+    for name in CLIENTS:
+        federation.learners[name] = Learner(np.zeros_like(WEIGHTS))
+    code = noisy(federation.recipe, WEIGHTS.size, 1.5)
+    noise = []
+    for index in range(4):
+        outcome = federation.run(federation.session(index, WEIGHTS + np.float32(index)))
+        assert len(outcome.survivors) == threshold(federation.recipe, 10) == 8
+        noise.append(outcome.mean * (8 * code.scale))  # ring steps, rotated back: still N(0, 8 std^2) each
+    drawn, std = np.concatenate(noise), code.mechanism.std * math.sqrt(8)
+    assert drawn.var() * 7 / 8 >= code.mechanism.total_std**2 * 0.95  # seven honest shares are claimed
+    assert drawn.std() == pytest.approx(std, rel=0.03)
+    assert stats.kstest(drawn / std, "norm").pvalue > 1e-4
+    assert code.mechanism.noise_multiplier == pytest.approx(1.5)
+
+
+def test_the_noise_stands_in_the_sum_as_whole_steps_before_it_is_rotated_back() -> None:
+    code = noisy(client_level(rotation=False), 400, 1.5)
+    encoded = [code.encode(np.zeros(400, np.float32), replay(bytes([i]))) for i in range(8)]
+    steps = code.decode(sum(encoded[1:], encoded[0].copy()), 8).astype(np.float64) * 8 * code.scale
+    assert np.allclose(steps, np.rint(steps), atol=1e-2) and np.abs(steps).max() > 1
+
+
+def test_every_participation_is_charged_as_a_share_and_the_ledger_refuses_more(tmp_path: Path) -> None:
+    recipe = client_level()
+    planned = client_terms(recipe, 10)
+    federation = Federation(tmp_path, recipe, CLIENTS, planned)
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    federation.run(federation.session(0, WEIGHTS))
+    code = noisy(recipe, WEIGHTS.size, planned.noise_multiplier)
+    for name in CLIENTS:
+        (entry,) = federation.client(name).ledger().entries
+        assert entry.mechanism == code.mechanism == dataclasses.replace(code.mechanism, rounds=1)
+        spent = federation.client(name).ledger().epsilon
+        assert spent == distributed_epsilon([code.mechanism], delta=1e-5) and 7.9 < spent <= 8.0
+    with pytest.raises(Exception, match="only 0 participants"):
+        federation.run(federation.session(1, WEIGHTS + np.float32(1)))
+    assert "over" in next(iter(federation.refusals.values())) or "budget" in next(iter(federation.refusals.values()))
+    assert all(federation.charges(name) == 1 for name in CLIENTS)
+
+
+def test_asked_again_a_client_gives_the_same_noise(tmp_path: Path) -> None:
+    """Else the difference of two attempts would be free of its update, and their mean less noisy than claimed."""
+    federation = Federation(tmp_path, client_level(), CLIENTS, client_terms(client_level(), 10))
+    client, key = federation.client(CLIENTS[0]), "run/0/model"
+    code = noisy(federation.recipe, 5000, 1.5)
+    client.home.mkdir(parents=True)
+    once, again, other = (code.encode(WEIGHTS, client.randomness(k)) for k in (key, key, "run/1/model"))
+    assert np.array_equal(once, again) and (once != other).mean() > 0.9
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(4, 40), st.integers(1, 6000), st.booleans(), st.floats(0.01, 100), st.floats(0.7, 5), st.integers(0, 99)
+)
+def test_the_mean_comes_back_within_noise_and_rounding(cohort, dimension, rotation, length, multiplier, seed) -> None:
+    code = noisy(client_level(cohort, rotation=rotation), dimension, multiplier)
+    vector = np.random.default_rng(seed).normal(size=dimension)
+    update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
+    encoded = [code.encode(update, replay(bytes([seed, i]))) for i in range(cohort)]
+    mean = code.decode(sum(encoded[1:], encoded[0].copy()), cohort)
+    expected = update * min(1.0, 2.0 / float(np.linalg.norm(update)))
+    apart = float(np.linalg.norm(mean - expected)) * code.scale * math.sqrt(cohort)
+    assert apart < 1.5 * math.sqrt(code.coordinates + 30) * (code.mechanism.std + 1)
+
+
+def test_an_update_that_is_not_finite_sends_its_noise_alone() -> None:
+    code = noisy(client_level(), 50, 1.0)
+    spoiled = np.full(50, np.nan, np.float32)
+    assert np.array_equal(code.encode(spoiled, replay(b"a")), code.encode(np.zeros(50, np.float32), replay(b"a")))
+
+
+def test_a_clients_coin_takes_it_at_the_sampling_rate_and_the_mean_is_divided_by_it() -> None:
+    code = noisy(client_level(sampling_rate=0.25), 50, 1.0)
+    update = np.full(50, 0.2, np.float32)
+    alone = [
+        np.array_equal(
+            code.encode(update, replay(bytes([i]))), code.encode(np.zeros(50, np.float32), replay(bytes([i])))
+        )
+        for i in range(100)
+    ]
+    assert 60 < sum(alone) < 90
+    assert code.mechanism.sampling_rate == 0.25
+    assert np.allclose(
+        code.decode(code.encode(update, replay(b"b")), 1),
+        4 * noisy(client_level(), 50, 1.0).decode(code.encode(update, replay(b"b")), 1),
+        rtol=1e-5,
+    )
+
+
+def test_shares_are_counted_from_the_fewest_survivors_less_the_colluders() -> None:
+    recipe = client_level(cohort=20)
+    assert (threshold(recipe, 20), colluders(recipe, 20)) == (16, 2)
+    mechanism = noisy(recipe, 1000, 1.2).mechanism
+    assert mechanism.shares == 14 and mechanism.dimension == 4096
+    assert mechanism.std == pytest.approx(1.2 * mechanism.norm / math.sqrt(14))
+
+
+def test_a_ring_that_cannot_hold_the_noise_is_refused_and_a_wider_one_taken() -> None:
+    assert noisy(client_level(), 5000, 1.0).ring_bits == 16
+    assert noisy(client_level(cohort=3000), 5000, 1.0).ring_bits == 21
+    with pytest.raises(RecipeError, match="wider ring"):
+        upload(client_level(cohort=3000, ring_bits=16), 3000, 5000, 1.0, SEED)
+
+
+def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> None:
+    for unit, noise, mend in (("client", "local", "distributed"), ("example", "distributed", "local")):
+        recipe = load_recipe(None, [f"privacy.unit={unit}", f"privacy.noise={noise}"])
+        with pytest.raises(RecipeError, match=f'goes with privacy.noise = "{mend}"'):
+            check(recipe, 400)
+
+
+def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
+    recipe = client_level()
+    terms, cost = client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums")
+    sentence = guarantee(recipe, terms, cost, 1).sentence()
+    for words in (
+        "each single client",
+        "one client's vector, or zeros in its place",
+        "noise: distributed",
+        "at most 1 of the 10 clients of a round",
+        "unmasks a sum of fewer than 8",
+        "at least 7 of the 8 or more survivors",
+        "a server that follows the protocol",
+        "nothing is claimed from the server's choice",
+    ):
+        assert words in sentence
+    pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
+    assert "a server that may deviate" in guarantee(pinned, terms, cost, 1).sentence()
+
+
+def test_one_ledger_does_not_mix_charges_for_examples_and_for_the_client(tmp_path: Path) -> None:
+    from chatfed.privacy.accounting import Mechanism
+    from chatfed.privacy.ledger import Ledger, LedgerError
+
+    ledger = Ledger.open(tmp_path / "ledger.json", ClientId("a"), Budget(100.0, 1e-5))
+    share = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1000)
+    ledger.charge("one", share)
+    with pytest.raises(LedgerError, match="ledger of its own"):
+        ledger.charge("two", Mechanism(1.0, 1.0, 1))
+    assert Ledger.open(ledger.path, ledger.owner, ledger.budget).entries[0].mechanism == share
