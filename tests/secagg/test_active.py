@@ -317,6 +317,23 @@ def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished)
     assert len(members) == 200
 
 
+def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt():
+    parameters, carried = (
+        Parameters(7, 4, 5, committee=4, quorum=3),
+        Carried(Parameters(7, 4, 5, committee=4, quorum=3)),
+    )
+    carry(parameters, random_vectors(parameters), carried=carried)
+    roster, everyone = roster_of(parameters), range(1, 8)
+    members = graph.committee(parameters.record(CTX, roster), 7, 4)
+    assert members != graph.committee(parameters.session(CTX, ATTEMPT, roster), 7, 4)  # else nothing is shown here
+    entries = body_of(carried.wire[Kind.CERTIFICATE, 1])[32:]
+    assert {int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)} == members
+    state = state_of(carried, 1, Consented)
+    with pytest.raises(MalformedMessage, match="ids"):
+        client.unmask(state, certificate(carried, everyone, everyone))
+    client.unmask(state, certificate(carried, everyone, sorted(members)[:3]))
+
+
 def test_two_participants_with_one_identity_are_refused():
     roster = (*roster_of(SEVEN)[:6], roster_of(SEVEN)[0])
     with pytest.raises(RefusedParameters, match="one identity"):
