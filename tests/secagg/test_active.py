@@ -121,6 +121,25 @@ def test_an_advert_of_another_round_is_refused_also_under_this_rounds_header(fin
         assert (caught.value.sender, caught.value.field) == (3, field)
 
 
+@pytest.mark.parametrize("senders", [(1, 2, 2, 3, 4), (2, 1, 3, 4)], ids=str)
+def test_adverts_that_stand_twice_or_out_of_order_are_refused(finished, senders):
+    session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
+    message = messages.encode(Kind.ADVERTS, 0, session, *(finished.wire[Kind.ADVERT, i] for i in senders))
+    with pytest.raises(MalformedMessage, match="order of ids"):
+        client.share(state_of(finished, 1, Advertised), message, entropy_from(1))
+
+
+@pytest.mark.parametrize("stranger", [0, 8, 2**32 - 1])
+def test_an_advert_of_nobody_on_the_roster_is_refused(finished, stranger):
+    session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
+    advert = Advert(primitives.public_key(b"\7" * 32), primitives.public_key(b"\x08" * 32))
+    frames = {i: finished.wire[Kind.ADVERT, i] for i in range(1, 8)}
+    frames[stranger] = advert.encode(stranger, session, lambda m: sign_as(7, m))  # 7 stands last: roster[0 - 1]
+    with pytest.raises(MalformedMessage) as caught:
+        client.share(state_of(finished, 1, Advertised), messages.encode_adverts(session, frames), entropy_from(1))
+    assert (caught.value.sender, caught.value.field) == (0, "ids")
+
+
 def test_another_roster_parameters_or_model_is_another_session_and_its_signatures_are_worth_nothing(finished):
     roster, entropy = roster_of(SEVEN), entropy_from(2)
     swapped = (*roster[:2], primitives.identity_public(bytes(32)), *roster[3:])
