@@ -121,6 +121,25 @@ def test_an_advert_of_another_round_is_refused_also_under_this_rounds_header(fin
         assert (caught.value.sender, caught.value.field) == (3, field)
 
 
+@pytest.mark.parametrize("senders", [(1, 2, 2, 3, 4), (2, 1, 3, 4)], ids=str)
+def test_adverts_that_stand_twice_or_out_of_order_are_refused(finished, senders):
+    session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
+    message = messages.encode(Kind.ADVERTS, 0, session, *(finished.wire[Kind.ADVERT, i] for i in senders))
+    with pytest.raises(MalformedMessage, match="order of ids"):
+        client.share(state_of(finished, 1, Advertised), message, entropy_from(1))
+
+
+@pytest.mark.parametrize("stranger", [0, 8, 2**32 - 1])
+def test_an_advert_of_nobody_on_the_roster_is_refused(finished, stranger):
+    session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
+    advert = Advert(primitives.public_key(b"\7" * 32), primitives.public_key(b"\x08" * 32))
+    frames = {i: finished.wire[Kind.ADVERT, i] for i in range(1, 8)}
+    frames[stranger] = advert.encode(stranger, session, lambda m: sign_as(7, m))  # 7 stands last: roster[0 - 1]
+    with pytest.raises(MalformedMessage) as caught:
+        client.share(state_of(finished, 1, Advertised), messages.encode_adverts(session, frames), entropy_from(1))
+    assert (caught.value.sender, caught.value.field) == (0, "ids")
+
+
 def test_another_roster_parameters_or_model_is_another_session_and_its_signatures_are_worth_nothing(finished):
     roster, entropy = roster_of(SEVEN), entropy_from(2)
     swapped = (*roster[:2], primitives.identity_public(bytes(32)), *roster[3:])
@@ -315,6 +334,23 @@ def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished)
     large = Parameters(1_200, 71, 5, 32, 164, 30, *graph.derive_quorum(1_200, 0.1))
     members = graph.committee(large.record(CTX, roster_of(large)), 1_200, large.committee)
     assert len(members) == 200
+
+
+def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt():
+    parameters, carried = (
+        Parameters(7, 4, 5, committee=4, quorum=3),
+        Carried(Parameters(7, 4, 5, committee=4, quorum=3)),
+    )
+    carry(parameters, random_vectors(parameters), carried=carried)
+    roster, everyone = roster_of(parameters), range(1, 8)
+    members = graph.committee(parameters.record(CTX, roster), 7, 4)
+    assert members != graph.committee(parameters.session(CTX, ATTEMPT, roster), 7, 4)  # else nothing is shown here
+    entries = body_of(carried.wire[Kind.CERTIFICATE, 1])[32:]
+    assert {int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)} == members
+    state = state_of(carried, 1, Consented)
+    with pytest.raises(MalformedMessage, match="ids"):
+        client.unmask(state, certificate(carried, everyone, everyone))
+    client.unmask(state, certificate(carried, everyone, sorted(members)[:3]))
 
 
 def test_two_participants_with_one_identity_are_refused():

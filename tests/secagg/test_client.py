@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg import client, masking, messages, primitives, server
+from chatfed.secagg import client, masking, messages, primitives, server, shamir
 from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
     NO_SHARE,
@@ -274,10 +274,12 @@ def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finis
 
 def test_a_sealed_share_outside_the_field_is_none(finished):
     dealer, (sharers, mine) = state_of(finished, 2, Shared), envelopes_of(finished, 1)
-    forged = client._seal_shares(dealer, 1, b"\xff" * 72, bytes(12))
-    message = messages.encode_envelopes(view_of(finished), sharers, {**mine, 2: forged})
-    masked, _ = client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
-    assert masked.shares[2] == NO_SHARE * 2
+    least = shamir.PRIME.to_bytes(2, "little")
+    for shares in (b"\xff" * 72, least * 36, least + bytes(70), bytes(70) + least):
+        forged = client._seal_shares(dealer, 1, shares, bytes(12))
+        message = messages.encode_envelopes(view_of(finished), sharers, {**mine, 2: forged})
+        masked, _ = client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+        assert masked.shares[2] == NO_SHARE * 2
 
 
 def test_steps_out_of_order_are_refused(finished):

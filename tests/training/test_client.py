@@ -13,6 +13,7 @@ import pytest
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.client import DamagedState
+from chatfed.secagg.graph import derive_active
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, RefusedParameters, WrongStep
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
@@ -190,7 +191,8 @@ def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
     parameters = sum_parameters(recipe, 60, 7, 2.0)
     own = floors(recipe, parameters)
     own.refuse(parameters)
-    p = parameters
+    p, circle = parameters, derive_active(60, recipe.secagg.corrupt, recipe.secagg.dropout)
+    assert (p.degree, p.threshold, p.most_gone) == dataclasses.astuple(circle)  # for a server that says who drops out
     for weaker in (
         {"threshold": p.threshold - 1},
         {"ring_bits": 21},
