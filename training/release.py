@@ -15,6 +15,7 @@ from chatfed.privacy.accounting import Guarantee
 from training import claims
 from training.client import sum_parameters
 from training.durable import DiskError
+from training.upload import NoisyUpload, colluders, threshold, upload
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -72,6 +73,7 @@ def publish(
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
         **_ledger_facts(prepared, cost, metrics),
+        **_noise_facts(prepared, len(state.weights)),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
     }
     summary = {
@@ -125,13 +127,30 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
         "noise_multiplier": prepared.terms.noise_multiplier,
         "clip_norm": privacy.clip_norm,
         "sampling_rate": privacy.sampling_rate,
-        "local_steps": privacy.local_steps,
-        "expected_batch_size": privacy.expected_batch_size,
         "budget_epsilon": privacy.budget if prepared.terms.mechanism else None,
         "clients": len(prepared.clients),
         "clients_charged": len(counts),
         "participations_most": max(counts, default=0),
         "epsilon_mean": cost.mean(len(prepared.clients)) if prepared.terms.mechanism else None,
+    }
+
+
+def _noise_facts(prepared: Prepared, dimension: int) -> dict[str, Any]:
+    """What the accounting was fed with, as far as the noise is of that kind."""
+    recipe, cohort = prepared.recipe, prepared.recipe.federation.cohort
+    if recipe.privacy.unit == "example":
+        privacy = recipe.privacy
+        return {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
+    code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
+    if not isinstance(code, NoisyUpload):
+        return {}
+    return {
+        "ring_step": 1 / code.scale,
+        "share_std": code.mechanism.std / code.scale,
+        "honest_shares": code.mechanism.shares,
+        "fewest_survivors": threshold(recipe, cohort),
+        "most_colluders": colluders(recipe, cohort),
+        "rounded_norm": code.mechanism.norm / code.scale,
     }
 
 

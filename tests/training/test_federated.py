@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from chatfed.privacy.accounting import epsilon
+from chatfed.privacy.distributed import ZERO_OUT
 from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
 from training.display import Display
 from training.durable import DiskError
@@ -74,6 +75,29 @@ def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(fin
     assert privacy["rounds"] == 3
     assert privacy["clients_charged"] == 8
     assert privacy["per_round"] == [row["epsilon_max"] for row in rows(folder)]
+
+
+def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_data, tiny_base, tmp_path):
+    given = settings(
+        privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
+        secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
+    )  # fmt: skip
+    done = here(
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
+        *("--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
+    )
+    assert done.returncode == 0, done.stderr
+    privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("client", "distributed", ZERO_OUT)
+    assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["clients_charged"] == 8
+    assert (privacy["fewest_survivors"], privacy["most_colluders"], privacy["honest_shares"]) == (6, 0, 6)
+    assert privacy["share_std"] * math.sqrt(6) == pytest.approx(privacy["noise_multiplier"] * privacy["rounded_norm"])
+    assert privacy["clip_norm"] <= privacy["rounded_norm"] <= 1.02 * privacy["clip_norm"]
+    assert "local_steps" not in privacy and "each single client" in privacy["sentence"]
+    ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]
+    assert {len(ledger["entries"]) for ledger in ledgers} == {2} and len(ledgers) == 8
+    assert "each single client" in (tmp_path / "out" / "report.html").read_text()
+    assert [row["survivors"] for row in rows(tmp_path / "out")] == [8, 8]
 
 
 def test_summary_json_compares_before_and_after(finished):
