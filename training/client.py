@@ -97,6 +97,7 @@ class _Invited:
     cohort: list[ClientId]
     dimension: int  # of the model
     rotation: str  # public seed of this attempt's rotation, in hex
+    clip_norm: float  # the session's
 
 
 class Client:
@@ -153,7 +154,7 @@ class Client:
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         seed = rotation_seed(session, self.base_digest)
-        self._save(state, _Invited(key, list(session.cohort), size[1], seed.hex()), entropy)
+        self._save(state, _Invited(key, list(session.cohort), size[1], seed.hex(), session.clip_norm), entropy)
         return advert
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
@@ -167,7 +168,8 @@ class Client:
         update = self._stored_update(invited.key)
         if update is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
-        code = self._upload(len(invited.cohort), invited.dimension, bytes.fromhex(invited.rotation))
+        seed, size = bytes.fromhex(invited.rotation), (len(invited.cohort), invited.dimension)
+        code = self._upload(*size, seed, invited.clip_norm)
         vector = code.encode(update, self.randomness(invited.key))
         masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
         if (cost := self._cost(code)) is not None:
@@ -175,8 +177,10 @@ class Client:
         self._save(masked, invited, entropy)
         return message
 
-    def _upload(self, participants: int, dimension: int, seed: bytes = bytes(primitives.KEY_BYTES)) -> Upload:
-        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed)
+    def _upload(
+        self, participants: int, dimension: int, seed: bytes = bytes(primitives.KEY_BYTES), clip_norm: float = 0.0
+    ) -> Upload:
+        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed, clip_norm)
 
     def _cost(self, code: Upload) -> Charge | None:
         """What one round costs: of this client's own noise, or of its share in the sum's."""
@@ -266,13 +270,16 @@ class Client:
             raise Refused(f"{self.name}: the server runs another recipe than this client agreed to.")
         if len(session.cohort) != self.recipe.federation.cohort:  # the threshold follows from it: not the server's word
             raise Refused(f"{self.name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")
+        if bool(session.clip_norm) != bool(self.recipe.privacy.clip_quantile):
+            raise Refused(f"{self.name}: the invitation's clip norm is not of the recipe's kind, fixed or moving.")
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
     def _key(self, session: Session) -> str:
         """Names one release. Another global model is another release, whatever round the server calls it."""
-        return f"{round_name(session.name)}{model_hash(self.base_digest, session.weights).hex()[:16]}"
+        start = model_hash(self.base_digest, session.weights, session.clip_norm)
+        return f"{round_name(session.name)}{start.hex()[:16]}"
 
     def _refuse_if_finished(self, key: str) -> None:
         if key in self._finished():

@@ -35,7 +35,7 @@ from training.recipe import Recipe, check, without_noise
 from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
 from training.run_folder import Begun, RunFolder
-from training.server import ServerState, apply_update, cohort, initial_state
+from training.server import ServerState, apply_update, cohort, follow_quantile, initial_state
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.tokens import open_tokens, write_tokens
@@ -93,7 +93,8 @@ def federate(
             raise ChatfedError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
-        state = stored.state if stored else initial_state(weights)
+        moving = recipe.privacy.clip_norm if recipe.privacy.clip_quantile else 0.0
+        state = stored.state if stored else initial_state(weights, moving)
         metrics = stored.metrics if stored else []
         with clock.phase("evaluate"):
             before = clients.evaluate(weights, prepared.held_out).result()
@@ -198,6 +199,9 @@ def _rounds(
                 with clock.phase("federate"):
                     session, outcome, seconds = _one_round(prepared, clients, state, base_digest)
                     state = apply_update(state, outcome.mean, plan)
+                    if outcome.within is not None:
+                        clip = follow_quantile(state.clip_norm, outcome.within, recipe.privacy.clip_quantile)
+                        state = replace(state, clip_norm=clip)
                     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
                     metrics.append(_row(prepared, state, outcome, cost, seconds))
                     folder.keep_charges(cost.participations)
@@ -224,7 +228,8 @@ def _one_round(
 ) -> tuple[Session, Outcome, float]:
     started, attempt = time.monotonic(), secrets.token_bytes(16)
     asked = tuple(cohort(prepared.clients, state.round, prepared.recipe.federation))
-    session = Session(prepared.run, attempt, state.round, prepared.recipe.digest(), asked, state.weights)
+    start = (prepared.recipe.digest(), asked, state.weights, state.clip_norm)
+    session = Session(prepared.run, attempt, state.round, *start)
     try:
         outcome = run_round(
             session,
@@ -263,6 +268,7 @@ def _row(
         "seconds": seconds,
         "bytes_up": outcome.bytes_up,
         "update_norm": float(np.linalg.norm(outcome.mean)),
+        **({"clip_norm_next": state.clip_norm} if state.clip_norm else {}),
     }
 
 

@@ -101,6 +101,7 @@ class PrivacySection(Section):
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
     clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
+    clip_quantile: float = setting(0.0, between(0, 1))  # of updates' norms that clip_norm follows; 0: it is fixed
     sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
     expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
     local_steps: int = setting(1, at_least(1))  # per participation
@@ -280,6 +281,11 @@ def _steps(ring_bits: int, cohort: int) -> int:
 
 
 def _check_privacy(privacy: PrivacySection) -> None:
+    if privacy.clip_quantile and privacy.noise != "distributed":
+        raise RecipeError(
+            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.noise = "distributed": the quantile is '
+            "estimated inside the noisy sum; set it to 0"
+        )
     if (privacy.unit, privacy.noise) in (("client", "local"), ("example", "distributed")):
         fitting = "distributed" if privacy.unit == "client" else "local"
         raise RecipeError(

@@ -145,12 +145,12 @@ def _noise_facts(prepared: Prepared, dimension: int) -> dict[str, Any]:
     if not isinstance(code, NoisyUpload):
         return {}
     return {
-        "ring_step": 1 / code.scale,
-        "share_std": code.mechanism.std / code.scale,
+        "ring_step": code.clip_norm / code.scale,
+        "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,
         "fewest_survivors": threshold(recipe, cohort),
         "most_colluders": colluders(recipe, cohort),
-        "rounded_norm": code.mechanism.norm / code.scale,
+        "rounded_norm": code.mechanism.norm * code.clip_norm / code.scale,
     }
 
 

@@ -33,6 +33,7 @@ class Outcome:
     dropped: Mapping[Step, tuple[ClientId, ...]]  # who fell silent, by step
     faults: tuple[str, ...]  # what was wrong with messages that were left out
     bytes_up: int  # of all clients together
+    within: float | None = None  # noisy share of updates within the clip norm, where that moves
 
 
 class SurvivorsMissing(ProtocolError):
@@ -100,14 +101,15 @@ def run_round(
         last = Step.CERTIFICATE
     total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
     line.faults += faults
-    code = upload(recipe, *size, rotation_seed(session, base_digest))
+    code = upload(recipe, *size, rotation_seed(session, base_digest), session.clip_norm)
     mean = code.decode(total.vector, len(total.survivors))
     return Outcome(
-        mean,
+        mean.update,
         tuple(session.cohort[i - 1] for i in total.survivors),
         line.dropped,
         tuple(str(fault) for fault in line.faults) + tuple(_dispute(*pair) for pair in total.disputes),
         line.bytes_up,
+        mean.within,
     )
 
 

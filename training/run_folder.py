@@ -122,6 +122,7 @@ class RunFolder:
             weights=state.weights,
             momentum=state.momentum,
             variance=state.variance,
+            clip_norm=state.clip_norm,
             about=np.frombuffer(about.encode(), np.uint8),
         )
         write_atomically(self.state / "server.npz", buffer.getvalue(), 0o644)
@@ -138,7 +139,8 @@ class RunFolder:
             return None
         try:
             with np.load(path) as stored:
-                state = ServerState(int(stored["round"]), stored["weights"], stored["momentum"], stored["variance"])
+                vectors = (stored[name] for name in ("weights", "momentum", "variance"))
+                state = ServerState(int(stored["round"]), *vectors, float(stored["clip_norm"]))
                 about = json.loads(stored["about"].tobytes())
             return Checkpoint(state, about["seconds"], about["metrics"], bytes.fromhex(about["base"]))
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

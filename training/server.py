@@ -5,6 +5,7 @@ Pure steps on arrays. Knows no messages and no model; sees no client's update, o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,9 @@ import numpy as np
 
 from chatfed.types import ClientId, FloatVector, IntVector
 from training.recipe import FederationSection
+from training.session import CLIP_NORMS
+
+CLIP_RATE = 0.2  # how fast a clip norm follows its quantile
 
 
 @dataclass(frozen=True)
@@ -22,10 +26,21 @@ class ServerState:
     weights: FloatVector  # float32[d]
     momentum: FloatVector  # float32[d]
     variance: FloatVector  # float32[d]
+    clip_norm: float = 0.0  # of updates, where it follows a quantile; 0: the recipe's
 
 
-def initial_state(weights: FloatVector) -> ServerState:
-    return ServerState(0, weights, np.zeros_like(weights), np.zeros_like(weights))
+def initial_state(weights: FloatVector, clip_norm: float = 0.0) -> ServerState:
+    return ServerState(0, weights, np.zeros_like(weights), np.zeros_like(weights), clip_norm)
+
+
+def follow_quantile(clip_norm: float, within: float, quantile: float) -> float:
+    """The next clip norm: C exp(-CLIP_RATE (within - quantile)), within its bounds (Andrew et al. 2021, section 2.1).
+
+    >>> follow_quantile(1.0, within=0.5, quantile=0.5), round(follow_quantile(1.0, within=0.9, quantile=0.5), 3)
+    (1.0, 0.923)
+    """
+    low, high = CLIP_NORMS
+    return min(high, max(low, clip_norm * math.exp(-CLIP_RATE * (min(1.0, max(0.0, within)) - quantile))))
 
 
 def apply_update(state: ServerState, mean: FloatVector, settings: FederationSection) -> ServerState:
@@ -47,7 +62,8 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
         np.sqrt(variance / (1 - settings.beta2**count)) + settings.adam_epsilon
     )
     weights = state.weights + rate * step
-    return ServerState(count, *(a.astype(np.float32) for a in (weights, momentum, variance)))
+    moved = (a.astype(np.float32) for a in (weights, momentum, variance))
+    return ServerState(count, *moved, state.clip_norm)
 
 
 def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSection) -> list[ClientId]:

@@ -16,8 +16,11 @@ from chatfed.secagg import primitives
 from chatfed.secagg.messages import MalformedMessage, context, roster_root
 from chatfed.types import ClientId, FloatVector
 
-VERSION = 1
-_HEAD = struct.Struct("<B16s16sI32sII")  # version, run, attempt, round, recipe digest, cohort, d
+VERSION = 2
+_HEAD = struct.Struct("<B16s16sI32sdII")  # version, run, attempt, round, recipe digest, clip norm, cohort, d
+
+
+CLIP_NORMS = (1e-6, 1e6)  # between which a clip norm may move
 
 
 class Step(IntEnum):
@@ -41,6 +44,7 @@ class Session:
     recipe: bytes  # 32 bytes, digest of the recipe that everybody runs
     cohort: tuple[ClientId, ...]  # sorted; a participant's number is its place from 1
     weights: FloatVector = field(repr=False)  # float32[d], the trainable part of the global model
+    clip_norm: float = 0.0  # L2, of updates, where it follows a quantile; 0: the recipe's
 
     @property
     def name(self) -> bytes:
@@ -48,7 +52,8 @@ class Session:
         return self.run + struct.pack("<I", self.round)
 
     def to_bytes(self) -> bytes:
-        head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, len(self.cohort), len(self.weights))
+        sizes = (len(self.cohort), len(self.weights))
+        head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, self.clip_norm, *sizes)
         names = b"".join(struct.pack("<H", len(name.encode())) + name.encode() for name in self.cohort)
         return head + names + self.weights.astype("<f4").tobytes()
 
@@ -56,7 +61,7 @@ class Session:
     def from_bytes(cls, data: bytes) -> Session:
         """Raises MalformedMessage (sender 0: the server) on any other length or layout."""
         try:
-            version, run, attempt, round_index, recipe, count, size = _HEAD.unpack_from(data)
+            version, run, attempt, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
             at, names = _HEAD.size, []
             for _ in range(count):
                 (length,) = struct.unpack_from("<H", data, at)
@@ -70,12 +75,14 @@ class Session:
             raise MalformedMessage(0, "session", "version")
         if len(data) - at != 4 * size:
             raise MalformedMessage(0, "session", "weights")
+        if clip_norm != 0 and not CLIP_NORMS[0] <= clip_norm <= CLIP_NORMS[1]:  # not a number is neither
+            raise MalformedMessage(0, "session", "clip norm")
         if sorted(set(names)) != names:
             raise MalformedMessage(0, "session", "cohort")
         weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
         if not np.isfinite(weights).all():
             raise MalformedMessage(0, "session", "weights")
-        return cls(run, attempt, round_index, recipe, tuple(names), weights)
+        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm)
 
 
 def round_name(name: bytes) -> str:
@@ -90,7 +97,7 @@ def round_context(session: Session, base: bytes) -> bytes:
     return context(
         session.run,
         session.round,
-        model_hash(base, session.weights),
+        model_hash(base, session.weights, session.clip_norm),
         session.recipe,
         roster_root(session.cohort),
     )
@@ -101,6 +108,8 @@ def rotation_seed(session: Session, base: bytes) -> bytes:
     return primitives.digest(b"rotation", round_context(session, base), session.attempt)
 
 
-def model_hash(base: bytes, weights: FloatVector) -> bytes:
-    """SHA-256 over the digest of the base model and the trainable weights: which model a round starts from."""
-    return hashlib.sha256(base + weights.astype("<f4").tobytes()).digest()
+def model_hash(base: bytes, weights: FloatVector, clip_norm: float = 0.0) -> bytes:
+    """SHA-256 over the digest of the base model, the trainable weights and a clip norm that is the server's: where a
+    round starts from."""
+    clip = struct.pack("<d", clip_norm) if clip_norm else b""
+    return hashlib.sha256(base + weights.astype("<f4").tobytes() + clip).digest()

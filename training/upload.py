@@ -8,7 +8,7 @@ Composes codes and noise; knows no key, no message and no disk.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -27,7 +27,17 @@ from training.recipe import Recipe, RecipeError
 FINEST = 20.0  # of the update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
 COARSEST = 1.02  # how much longer rounding may make an update, or its noise would be wasted
 LEAST_STD = 2.5  # ring steps; from here on a sum of shares costs no more than a continuous Gaussian
+BIT = 0.2  # weight of the bit beside an update of norm 1: it makes both together 0.5 % longer
+_WITH_BIT = math.sqrt(1 + (BIT / 2) ** 2)
 FOR_NOISE = 0.25  # of the ring; the rest is for the updates themselves
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """What a sum tells."""
+
+    update: FloatVector = field(repr=False)  # float32[d]
+    within: float | None = None  # noisy share of clients whose updates were within the clip norm
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class PlainUpload:
         """float32[d] -> ring elements; a longer update is scaled down to the code's norm."""
         return self.code.encode(clipped(update, self.code.norm), 1.0, entropy)
 
-    def decode(self, total: RingVector, survivors: int) -> FloatVector:
+    def decode(self, total: RingVector, survivors: int) -> Mean:
         """The ring sum of the survivors' uploads -> their mean float32[d]."""
-        return self.code.decode(total, survivors)[0]
+        return Mean(self.code.decode(total, survivors)[0])
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,8 @@ class NoisyUpload:
 
     clip_norm: float  # L2, of a client's whole update
     dimension: int
-    scale: float  # ring steps per unit of the update
+    quantile: bool  # one more coordinate says whether the update was within the clip norm
+    scale: float  # ring steps per unit of a vector of norm 1, what is sent
     ring_bits: int
     rotation: bytes | None
     mechanism: DistributedGaussian  # of one round
@@ -73,29 +84,46 @@ class NoisyUpload:
         """float32[d] -> ring elements, noise included. Noise alone where the client's own coin says so, or where the
         update is not finite: who is told apart by failing is not protected."""
         taken = len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) and np.isfinite(update).all()
-        spread = clipped(update, self.clip_norm) if taken else np.zeros_like(update)
+        spread = self._unit(update) if taken else np.zeros(self.dimension + self.quantile, np.float32)
         if self.rotation is not None:
             spread = rotate(spread, self.rotation)
         steps = round_within(spread * np.float32(self.scale), self.mechanism.norm, entropy)
         steps += discrete_gaussian(self.mechanism.std).sample(steps.size, entropy)
         return SignedSum(steps.size, self.ring_bits).encode(steps)
 
-    def decode(self, total: RingVector, survivors: int) -> FloatVector:
+    def _unit(self, update: FloatVector) -> FloatVector:
+        """The clipped update in clip norms, and the bit as +-BIT/2, together of norm 1 or less: float32[d (+ 1)]."""
+        unit = clipped(update, self.clip_norm) / np.float32(self.clip_norm)
+        if not self.quantile:
+            return unit
+        within = float(np.linalg.norm(update.astype(np.float64))) <= self.clip_norm
+        return np.append(unit, np.float32(BIT / 2 if within else -BIT / 2)) / np.float32(_WITH_BIT)
+
+    def decode(self, total: RingVector, survivors: int) -> Mean:
         """The ring sum of the survivors' uploads -> the mean of the updates that their coins took, noise in it."""
         steps = SignedSum(self.coordinates, self.ring_bits).decode(total)
         mean = (steps / (self.scale * survivors * self.mechanism.sampling_rate)).astype(np.float32)
-        return mean[: self.dimension] if self.rotation is None else rotate_back(mean, self.rotation, self.dimension)
+        size = self.dimension + self.quantile
+        mean = mean[:size] if self.rotation is None else rotate_back(mean, self.rotation, size)
+        if not self.quantile:
+            return Mean(mean * np.float32(self.clip_norm))
+        mean *= np.float32(_WITH_BIT)
+        return Mean(mean[:-1] * np.float32(self.clip_norm), 0.5 + float(mean[-1]) / BIT)
 
 
 Upload = PlainUpload | NoisyUpload
 
 
-def upload(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes) -> Upload:
-    """What the recipe makes of a cohort's updates. seed: public, of this attempt's rotation. Raises RecipeError."""
+def upload(
+    recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes, clip_norm: float = 0.0
+) -> Upload:
+    """What the recipe makes of a cohort's updates. seed: public, of this attempt's rotation. clip_norm: of this round,
+    0 for the recipe's; the noise moves with it, so that it changes no claim. Raises RecipeError."""
     rotation = seed if recipe.secagg.rotation else None
     if recipe.privacy.noise == "distributed":
         bits, scale, mechanism = _sized(recipe, participants, dimension, noise_multiplier)
-        return NoisyUpload(recipe.privacy.clip_norm, dimension, scale, bits, rotation, mechanism)
+        moving = recipe.privacy.clip_quantile > 0
+        return NoisyUpload(clip_norm or recipe.privacy.clip_norm, dimension, moving, scale, bits, rotation, mechanism)
     bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
     return PlainUpload(FixedPoint(recipe.secagg.update_clip, dimension, participants, bits, rotation))
 
@@ -133,7 +161,7 @@ def _ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multipli
 def _sized(
     recipe: Recipe, participants: int, dimension: int, noise_multiplier: float
 ) -> tuple[int, float, DistributedGaussian]:
-    """(ring bits, steps per unit, one round's mechanism) in the narrowest ring that holds sum and noise."""
+    """(ring bits, steps per clip norm, one round's mechanism) in the narrowest ring that holds sum and noise."""
     for bits in (recipe.secagg.ring_bits,) if recipe.secagg.ring_bits else RING_BITS:
         try:
             return bits, *_sized_for(bits, recipe, participants, dimension, noise_multiplier)
@@ -149,9 +177,10 @@ def _sized(
 def _sized_for(
     bits: int, recipe: Recipe, participants: int, dimension: int, noise_multiplier: float
 ) -> tuple[float, DistributedGaussian]:
-    size, reach = dimension, 1.0  # reach: largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
+    size = dimension + (recipe.privacy.clip_quantile > 0)
+    reach = 1.0  # largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
     if recipe.secagg.rotation:
-        size = padded(dimension)
+        size = padded(size)
         reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
     half, honest = 1 << (bits - 1), threshold(recipe, participants) - colluders(recipe, participants)
     share = noise_multiplier / math.sqrt(max(1, honest))  # std of a share over the norm
@@ -169,4 +198,4 @@ def _sized_for(
     if std < LEAST_STD:
         raise ChatfedError("a share of noise would be too small")
     mechanism = DistributedGaussian(std, honest, longest, size, 1, recipe.privacy.sampling_rate)
-    return norm / recipe.privacy.clip_norm, mechanism
+    return norm, mechanism

@@ -19,6 +19,7 @@ from tests.privacy.entropy import replay
 from training.claims import Spent, client_terms, guarantee
 from training.client import ClientTerms
 from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check, load_recipe
+from training.server import follow_quantile
 from training.session import Step
 from training.upload import NoisyUpload, colluders, threshold, upload
 
@@ -55,7 +56,9 @@ def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance
     for index in range(4):
         outcome = federation.run(federation.session(index, WEIGHTS + np.float32(index)))
         assert len(outcome.survivors) == threshold(federation.recipe, 10) == 8
-        noise.append(outcome.mean * (8 * code.scale))  # ring steps, rotated back: still N(0, 8 std^2) each
+        noise.append(
+            outcome.mean * (8 * code.scale / code.clip_norm)
+        )  # ring steps, rotated back: still N(0, 8 std^2) each
     drawn, std = np.concatenate(noise), code.mechanism.std * math.sqrt(8)
     assert drawn.var() * 7 / 8 >= code.mechanism.total_std**2 * 0.95  # seven honest shares are claimed
     assert drawn.std() == pytest.approx(std, rel=0.03)
@@ -66,7 +69,8 @@ def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance
 def test_the_noise_stands_in_the_sum_as_whole_steps_before_it_is_rotated_back() -> None:
     code = noisy(client_level(rotation=False), 400, 1.5)
     encoded = [code.encode(np.zeros(400, np.float32), replay(bytes([i]))) for i in range(8)]
-    steps = code.decode(sum(encoded[1:], encoded[0].copy()), 8).astype(np.float64) * 8 * code.scale
+    mean = code.decode(sum(encoded[1:], encoded[0].copy()), 8).update.astype(np.float64)
+    steps = mean * (8 * code.scale / code.clip_norm)
     assert np.allclose(steps, np.rint(steps), atol=1e-2) and np.abs(steps).max() > 1
 
 
@@ -108,9 +112,9 @@ def test_the_mean_comes_back_within_noise_and_rounding(cohort, dimension, rotati
     vector = np.random.default_rng(seed).normal(size=dimension)
     update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
     encoded = [code.encode(update, replay(bytes([seed, i]))) for i in range(cohort)]
-    mean = code.decode(sum(encoded[1:], encoded[0].copy()), cohort)
+    mean = code.decode(sum(encoded[1:], encoded[0].copy()), cohort).update
     expected = update * min(1.0, 2.0 / float(np.linalg.norm(update)))
-    apart = float(np.linalg.norm(mean - expected)) * code.scale * math.sqrt(cohort)
+    apart = float(np.linalg.norm(mean - expected)) * code.scale / 2.0 * math.sqrt(cohort)
     assert apart < 1.5 * math.sqrt(code.coordinates + 30) * (code.mechanism.std + 1)
 
 
@@ -132,8 +136,8 @@ def test_a_clients_coin_takes_it_at_the_sampling_rate_and_the_mean_is_divided_by
     assert 60 < sum(alone) < 90
     assert code.mechanism.sampling_rate == 0.25
     assert np.allclose(
-        code.decode(code.encode(update, replay(b"b")), 1),
-        4 * noisy(client_level(), 50, 1.0).decode(code.encode(update, replay(b"b")), 1),
+        code.decode(code.encode(update, replay(b"b")), 1).update,
+        4 * noisy(client_level(), 50, 1.0).decode(code.encode(update, replay(b"b")), 1).update,
         rtol=1e-5,
     )
 
@@ -189,3 +193,53 @@ def test_one_ledger_does_not_mix_charges_for_examples_and_for_the_client(tmp_pat
     with pytest.raises(LedgerError, match="ledger of its own"):
         ledger.charge("two", Mechanism(1.0, 1.0, 1))
     assert Ledger.open(ledger.path, ledger.owner, ledger.budget).entries[0].mechanism == share
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 3000), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.booleans())
+def test_an_update_and_its_bit_together_are_no_longer_than_is_charged(dimension, length, clip_norm, rotation) -> None:
+    recipe = client_level(rotation=rotation, clip_quantile=0.5)
+    code = upload(recipe, 10, dimension, 1.0, SEED, clip_norm)
+    vector = np.random.default_rng(dimension).normal(size=dimension)
+    update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
+    assert float(np.linalg.norm(code._unit(update).astype(np.float64))) <= 1 + 1e-6
+    assert code.mechanism == upload(recipe, 10, dimension, 1.0, SEED, 7.0).mechanism
+    assert code.mechanism.norm >= code.scale  # in steps, rounding included
+
+
+def test_a_moving_clip_norm_comes_to_its_quantile_through_noisy_sums() -> None:
+    recipe, clip, seen = client_level(200, rotation=False, clip_quantile=0.7), 1.5, []
+    updates = [update_of(name, 5) / np.float32(0.7) * np.float32((i + 1) / 200) for i, name in enumerate(names(200))]
+    for turn in range(40):  # norms are 0.005 to 1
+        code = upload(recipe, 200, 5, 1.0, SEED, clip)
+        parts = [code.encode(update, replay(bytes([turn, i]))) for i, update in enumerate(updates)]
+        within = code.decode(sum(parts[1:], parts[0].copy()), 200).within
+        assert within is not None
+        clip = follow_quantile(clip, within, 0.7)
+        seen.append(clip)
+    assert 0.6 < np.mean(seen[-5:]) < 0.85 < seen[5] < seen[0]
+
+
+def test_a_clip_norm_where_the_recipe_fixes_it_is_refused_and_so_is_none_where_it_moves(tmp_path: Path) -> None:
+    for recipe, clip in ((client_level(), 3.0), (client_level(clip_quantile=0.5), 0.0)):
+        federation = Federation(tmp_path / str(clip), recipe, CLIENTS, client_terms(client_level(), 10))
+        with pytest.raises(Exception, match="only 0 participants"):
+            federation.run(dataclasses.replace(federation.session(0, WEIGHTS), clip_norm=clip))
+        assert "clip norm" in federation.refusals[CLIENTS[0]]
+
+
+def test_another_clip_norm_is_another_release_and_is_charged(tmp_path: Path) -> None:
+    """Else a server could have one update encoded at two scales under one charge."""
+    recipe = client_level(clip_quantile=0.5)
+    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5))
+    federation = Federation(tmp_path, recipe, CLIENTS, terms)
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    for clip in (1.0, 2.0):
+        federation.run(dataclasses.replace(federation.session(0, WEIGHTS), clip_norm=clip))
+    assert {federation.charges(name) for name in CLIENTS} == {2}
+
+
+def test_a_quantile_without_distributed_noise_is_refused() -> None:
+    with pytest.raises(RecipeError, match="clip_quantile = 0.5 needs"):
+        check(load_recipe(None, ["privacy.clip_quantile=0.5"]), 400)
