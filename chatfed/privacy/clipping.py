@@ -226,7 +226,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self._uses.clear()
         self._dense.clear()
 
-    def _output_recorder(self, weight: nn.Parameter) -> Callable[[], Callable[[Tensor, Tensor], None] | None]:
+    def _output_recorder(self, weight: Any) -> Callable[[], Callable[[Tensor, Tensor], None] | None]:
         def record(g: Tensor, a: Tensor) -> None:
             self._uses.setdefault(weight, []).append(Use(g, a))
 
@@ -256,7 +256,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self.exact_dtype &= g.dtype == torch.float32
         if is_factored(layer):
             use = _use(layer, a, g)
-            if layer.weight in self.layout:  # type: ignore[operator]
+            if layer.weight in self.layout:
                 self._uses.setdefault(layer.weight, []).append(use)  # type: ignore[arg-type]
             bias = getattr(layer, "bias", None)
             if bias in self.layout:
@@ -411,9 +411,9 @@ def _per_row(layer: nn.Module, a: Tensor, g: Tensor) -> dict[nn.Parameter, Tenso
     """Gradient of each row for the small and the unknown layers: {parameter: float[rows, *shape]}."""
     if _is_rms_norm(layer):  # sum over positions of g * a / sqrt(mean a^2 + eps)
         mean = torch.linalg.vector_norm(a, dim=-1, dtype=torch.float32).square_().div_(a.shape[-1])
-        root = mean.add_(float(layer.variance_epsilon)).rsqrt_().flatten(1)  # type: ignore[arg-type]
+        root = mean.add_(float(layer.variance_epsilon)).rsqrt_().reshape(len(g), 1, -1)  # type: ignore[arg-type]
         product = (g * a).float().reshape(len(g), -1, g.shape[-1])
-        return {layer.weight: torch.bmm(root.unsqueeze(1), product).squeeze(1)}  # type: ignore[dict-item]
+        return {layer.weight: torch.bmm(root, product).squeeze(1)}  # type: ignore[dict-item]
     sampler = GradSampleHooks.GRAD_SAMPLERS.get(type(layer), None)
     if sampler is None:
         found: dict[nn.Parameter, Tensor] = ft_compute_per_sample_gradient(layer, [a], g)

@@ -6,8 +6,8 @@ from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge th
 Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
 is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
 that is nothing; a server that chooses the weights can make one dialogue decide about many others, and then the
-clipped sum moves by more than `clip_norm`. `dialogues_at_once` > 1 takes the one pass over many dialogues of `clipping`,
-quicker for large models and short dialogues: for local training, or a server that is trusted with the weights.
+clipped sum moves by more than `clip_norm`. `dialogues_at_once` > 1 takes many in the one pass of `clipping`, quicker
+for large models and short dialogues: for local training, or a server that is trusted with the weights.
 """
 
 from __future__ import annotations

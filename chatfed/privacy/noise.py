@@ -4,7 +4,7 @@ No generator of `torch` or `numpy.random` is used here: whoever can predict the 
 
 Floating point. Mironov (CCS 2012) showed that the low bits of textbook floating-point noise tell which noiseless values
 are possible. `gaussian` uses the defence of Holohan & Braghin (ESORICS 2021, section 5): each number is the sum of
-2n = 4 independent Gaussians divided by sqrt(2n) = 2, each with a radius in float64 from a 53-bit uniform and an angle of
+2n = 4 independent Gaussians divided by sqrt(2n) = 2, each with a float64 radius from a 53-bit uniform and an angle of
 32 bits, summed in float64 and only then rounded to float32. An attacker who wants to test one candidate must search the
 preimages of a sum of four samples instead of inverting one. What it does not cover: it raises the cost of the attack
 (the paper counts operations; there is no proof of exact differential privacy in floating point), it says nothing about

@@ -38,7 +38,7 @@ def output_layer_loss(hidden: Tensor, layer: nn.Linear, targets: Tensor, weights
     listening = RECORDERS.get(layer, lambda: None)()
     anchor = torch.zeros((), requires_grad=listening is not None)  # the backward pass must come here, weight or not
     with torch.autocast(hidden.device.type, enabled=False):
-        found: Tensor = _OutputLayerLoss.apply(hidden.float(), layer.weight, targets, weights, anchor, listening)  # type: ignore[no-untyped-call]
+        found: Tensor = _OutputLayerLoss.apply(hidden.float(), layer.weight, targets, weights, anchor, listening)
     return found
 
 
@@ -74,7 +74,7 @@ class _OutputLayerLoss(torch.autograd.Function):
         return losses.view_as(weights).sum(1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, go: Tensor) -> tuple[Tensor | None, ...]:
         back, logits, shape = ctx.back, ctx.logits, ctx.shape
         ctx.back = ctx.logits = None  # kept by nobody once used

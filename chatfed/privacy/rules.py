@@ -63,8 +63,8 @@ def clip_factor(gradient: Tensor, clip_norm: float) -> float:
 def sum_of_squares(x: Tensor) -> float:
     """Of all elements, with a relative error below 64 * 2^-24 whatever they are (so no one hides length in rounding).
 
-    float32 sums of 64 squares, then float64: thirty times as fast as float64 throughout, which is left for what over- or
-    underflows.
+    float32 sums of 64 squares, then float64: thirty times as fast as float64 throughout, which is left for what over-
+    or underflows.
     """
     flat = x.detach().reshape(-1)
     whole = len(flat) - len(flat) % _PIECE

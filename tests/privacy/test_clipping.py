@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, clip_factor
+from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.privacy.rules import clip_factor
 
 from .models import Dialogues, gpt2, language_loss, llama, square_loss, text
 
@@ -25,16 +27,23 @@ def plain_gradient(module: nn.Module, loss: Loss, batch: dict[str, Tensor]) -> T
     return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(trained, found, strict=True)])
 
 
+def bounds_of(counts: list[int]) -> list[tuple[int, int]]:
+    ends = np.cumsum(counts)
+    return [(int(last - count), int(last)) for count, last in zip(counts, ends, strict=True)]
+
+
 def assert_agrees(module: nn.Module, loss: Loss, batch: dict[str, Tensor], counts: list[int]) -> None:
     gradients = DialogueGradients(module)
     try:
         gradients.backward(loss, batch, sum(counts))
-        ends = np.cumsum(counts)
-        for first, last in zip(ends - counts, ends, strict=True):
+        bounds = bounds_of(counts)
+        for place, (first, last) in enumerate(bounds):
             fast = gradients.gradient(first, last, torch.empty(gradients.size))
             slow = plain_gradient(module, loss, {k: v[first:last] for k, v in batch.items()})
             assert slow.norm() > 0
             assert float((fast - slow).norm()) <= 1e-5 * float(slow.norm())
+            square = float(gradients.squares(bounds)[:, place].sum())
+            assert abs(math.sqrt(square) / float(slow.norm()) - 1) <= 1e-5
     finally:
         gradients.close()
 
@@ -131,21 +140,17 @@ def test_gradients_of_a_llama_equal_the_loop(tied: bool) -> None:
 
 
 def test_tied_norm_has_its_cross_term() -> None:
-    model, data = llama(), text([1, 1])
-    gradients = DialogueGradients(model)
-    gradients.backward(language_loss, data.batch, 2)
-    whole = gradients.gradient(0, 1, torch.empty(gradients.size)).norm().square()
-    without = 0.0
-    for layer, a, g in gradients._factors:
-        weight = torch.zeros_like(layer.weight)  # type: ignore[arg-type]
-        if isinstance(layer, nn.Embedding):
-            weight.index_add_(0, a[0], g[0])
-        else:
-            weight = g[0].T @ a[0]
-        without += float(weight.square().sum())
-    without += float(sum(per_row[0].square().sum() for _, per_row in gradients._dense))
+    ids = torch.randint(0, 11, (2, 9), generator=torch.Generator().manual_seed(0))
+    gradients = DialogueGradients(Tied())
+    gradients.backward(square_loss, {"x": ids}, 2)
+    whole = gradients.squares([(0, 1), (1, 2)])[0]
+    ((weight, uses),) = gradients._uses.items()
+    apart = torch.zeros(2, dtype=torch.float64)
+    for use in uses:
+        gradients._uses = {weight: [use]}
+        apart += gradients.squares([(0, 1), (1, 2)])[0]
     gradients.close()
-    assert abs(float(whole) - without) > 1e-3 * without
+    assert len(uses) == 2 and bool(((whole - apart).abs() > 1e-3 * apart).all())
 
 
 def test_frozen_parameters_are_left_out() -> None:
@@ -172,7 +177,7 @@ def test_bfloat16_stays_within_its_precision() -> None:
     gradients.close()
 
 
-CONFIG = DPSGDConfig(1.0, 0.0, 1.0, 4.0, 1, 0.1)
+CONFIG = DPSGDConfig(1.0, 0.0, 1.0, 4.0, 1, 0.1, dialogues_at_once=4)
 
 
 def test_position_embeddings_looked_up_once_are_refused_by_name() -> None:
