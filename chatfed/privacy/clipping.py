@@ -9,8 +9,9 @@ are added. No hook, no trust in any layer's kind: right for every model, and bou
 
 **One pass** (`add_batch`): a backward pass over many dialogues without autograd's weight gradients. For `Linear`,
 `Embedding`, transformers' `Conv1D` and the output layer of `output_layer` the two factors of the weight gradient are
-kept; each dialogue's norm comes from their products, all uses of a weight together (`factors`), and one weighted
-product over all positions gives the clipped sum. Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
+kept, and then, whichever is cheaper: one dialogue's gradient after the other is formed in one buffer, measured, scaled
+and added; or norms come from the factors' products, all uses of a weight together (`factors`), and one weighted product
+over all positions gives the clipped sum. Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
 Any other layer gets Opacus' gradient for each row, which is said once. Rows of a batch see each other's padding and
 rounding, and norms are measured apart from the sum, so use it only with weights that no attacker chose (`dpsgd`).
 """
@@ -83,6 +84,9 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         addition longer than `rule.norm` (but for float32's rounding of the sum itself).
         """
         found = self.alone(loss, batch, rows, rows_at_once)
+        self._add_clipped(found, rule, total)
+
+    def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
         squares = [sum_of_squares(g) for g in found]
         factor = rule.factors(self._by_layer(torch.tensor(squares, dtype=torch.float64)[:, None]))[:, 0].tolist()
         views = self._views(total)
@@ -114,6 +118,29 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def add_batch(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size]."""
         self.backward(loss, batch, bounds[-1][1])
+        if self._overlaps_pay(bounds):
+            self._add_weighted(bounds, rule, total)
+        else:
+            self._add_formed(bounds, rule, total)
+        self._forget()
+
+    def _overlaps_pay(self, bounds: Bounds) -> bool:
+        """Whether short dialogues or wide layers make products of factors the cheaper way, by the widest weight."""
+        if not self._uses or any(p in self._dense for p in self._uses):  # both a known and an unknown layer's weight
+            return False
+        widest = max(self._uses, key=lambda p: p.numel())
+        uses = self._uses[widest]
+        positions = max(last - first for first, last in bounds) * uses[0].right[0, ..., 0].numel()
+        return factors.cheaper_by_overlap(uses, int(widest.shape[0]), int(widest.shape[1]), positions)
+
+    def _add_formed(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
+        one = torch.empty_like(total)
+        views = list(self._views(one).values())
+        for first, last in bounds:
+            self.gradient(first, last, one)
+            self._add_clipped(views, rule, total)
+
+    def _add_weighted(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         factor = rule.factors(self._by_layer(self.squares(bounds).cpu())).to(total)
         counts = torch.tensor([last - first for first, last in bounds], device=total.device)
         per_row = torch.repeat_interleave(factor, counts, dim=1)  # [layers, rows]
@@ -132,18 +159,13 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         """Squared norm of each dialogue's gradient of the last `backward`: float64[parameters, dialogues]."""
         found = torch.zeros(len(self.parameters), len(bounds), dtype=torch.float64, device=self.device)
         place = {p: i for i, p in enumerate(self.parameters)}
-        mixed = [p for p in self._uses if p in self._dense]
         for rows, chosen in _by_count(bounds, self.device):
-            for family in _families({p: uses for p, uses in self._uses.items() if p not in self._dense}):
+            for family in _families(self._uses):
                 picked = _pick(family.values(), rows, len(chosen))
-                shapes = [(int(p.shape[0]), int(p.shape[1])) for p in family]
-                for p, of in zip(family, factors.squares(picked, shapes), strict=True):
+                for p, of in zip(family, factors.squares(picked), strict=True):
                     found[place[p], chosen] = of
             for p, each in self._dense.items():
                 one = (each if rows is None else each[rows]).reshape(len(chosen), -1, p.numel()).sum(1).float()
-                if p in mixed:  # a weight of a known and of an unknown layer
-                    (uses,) = _pick([self._uses[p]], rows, len(chosen))
-                    one = one + factors.form(uses, *p.shape).flatten(1)
                 found[place[p], chosen] = torch.linalg.vector_norm(one, dim=1).double().square()
         return found
 
@@ -165,14 +187,15 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def gradient(self, first: int, last: int, out: Tensor) -> Tensor:
         """Unclipped gradient of rows first..last-1 of the last `backward`: float32[size], written into `out`."""
-        out.zero_()
-        views = self._views(out)
-        for p, uses in self._uses.items():
-            for use in uses:
-                rows = use.part(slice(first, last)).pick(None, last - first)
-                factors.add_weighted(rows, torch.ones(last - first, device=out.device), _matrix(views[p]))
-        for p, each in self._dense.items():
-            views[p].add_(each[first:last].sum(0))
+        for p, view in self._views(out).items():
+            uses = self._uses.get(p, [])
+            for i, use in enumerate(uses):
+                factors.form(use.part(slice(first, last)), _matrix(view), fresh=i == 0)
+            if p in self._dense:
+                each = self._dense[p][first:last].sum(0)
+                view.add_(each) if uses else view.copy_(each)
+            elif not uses:
+                view.zero_()
         return out
 
     # Hooks.
@@ -228,7 +251,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def _output_recorder(self, weight: Any) -> Callable[[], Callable[[Tensor, Tensor], None] | None]:
         def record(g: Tensor, a: Tensor) -> None:
-            self._uses.setdefault(weight, []).append(Use(g, a))
+            self._uses.setdefault(weight, []).append(Use(g.detach(), a.detach()))
 
         return lambda: record if self.rows else None
 
