@@ -31,7 +31,7 @@ from torch import Tensor, nn
 from chatfed.privacy import factors
 from chatfed.privacy.factors import Use
 from chatfed.privacy.output_layer import RECORDERS
-from chatfed.privacy.rules import ClipRule, sum_of_squares
+from chatfed.privacy.rules import ClipRule, squares_together, sum_of_squares
 from chatfed.types import ChatfedError
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
@@ -71,6 +71,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self._uses: dict[nn.Parameter, list[Use]] = {}  # weights kept as factors, with the rows still apart
         self._dense: dict[nn.Parameter, Tensor] = {}  # float[rows, *shape], gradients of each row
         self._watched: list[nn.Module] = []
+        self._cut: dict[int, dict[nn.Parameter, Tensor]] = {}  # by address: views of flat vectors, held by them
         super().__init__(module, batch_first=True, loss_reduction="sum", strict=False)
 
     # Each dialogue alone.
@@ -87,12 +88,19 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self._add_clipped(found, rule, total)
 
     def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
-        squares = [sum_of_squares(g) for g in found]
-        factor = rule.factors(self._by_layer(torch.tensor(squares, dtype=torch.float64)[:, None]))[:, 0].tolist()
-        views = self._views(total)
-        for p, g in zip(self.parameters, found, strict=True):
-            if factor[self.layers[p]] > 0.0:
-                views[p].add_(g, alpha=factor[self.layers[p]])
+        if rule.style == "per_layer":
+            apart: dict[int, list[int]] = {}
+            for place, p in enumerate(self.parameters):
+                apart.setdefault(self.layers[p], []).append(place)
+            layers = list(apart.values())
+        else:
+            layers = [list(range(len(found)))]  # one norm for all
+        squares = [[squares_together([found[i] for i in layer])] for layer in layers]
+        factor = rule.factors(torch.tensor(squares, dtype=torch.float64))[:, 0].tolist()
+        views = list(self._views(total).values())
+        for layer, each in zip(layers, factor, strict=True):
+            if each > 0.0:
+                torch._foreach_add_([views[i] for i in layer], [found[i] for i in layer], alpha=each)
 
     def alone(self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int) -> list[Tensor]:
         """Gradient of the summed loss of all rows by plain autograd, hooks asleep: one tensor for each parameter.
@@ -135,10 +143,15 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def _add_formed(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         one = torch.empty_like(total)
-        views = list(self._views(one).values())
+        whole = rule.style != "per_layer"
         for first, last in bounds:
             self.gradient(first, last, one)
-            self._add_clipped(views, rule, total)
+            if not whole:
+                self._add_clipped(list(self._views(one).values()), rule, total)
+                continue
+            factor = float(rule.factors(torch.tensor([[sum_of_squares(one)]], dtype=torch.float64)))
+            if factor > 0.0:
+                total.add_(one, alpha=factor)
 
     def _add_weighted(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         factor = rule.factors(self._by_layer(self.squares(bounds).cpu())).to(total)
@@ -232,6 +245,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def close(self) -> None:
         """Removes hooks and every attribute that Opacus put on the module or its parameters."""
         self._forget()
+        self._cut.clear()
         if self._watched:
             self.cleanup()
         for layer in self._watched:
@@ -243,7 +257,12 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
                     delattr(p, name)
 
     def _views(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
-        return {p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()}
+        if flat.data_ptr() not in self._cut:
+            self._cut = dict(list(self._cut.items())[-1:])  # of the sum and of one gradient, no more
+            self._cut[flat.data_ptr()] = {
+                p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()
+            }
+        return self._cut[flat.data_ptr()]
 
     def _forget(self) -> None:
         self._uses.clear()
