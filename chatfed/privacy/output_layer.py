@@ -24,7 +24,7 @@ Recorder = Callable[[Tensor, Tensor], None]
 RECORDERS: weakref.WeakKeyDictionary[nn.Module, Callable[[], Recorder | None]] = weakref.WeakKeyDictionary()
 """Layers whose weight gradient is recorded; the callable gives None while nobody listens."""
 
-_CHUNK = 1 << 18  # logits computed at a time
+_CHUNK = 1 << 20  # logits computed at a time
 
 
 def output_layer_loss(hidden: Tensor, layer: nn.Linear, targets: Tensor, weights: Tensor) -> Tensor:
