@@ -96,10 +96,10 @@ def form(use: Use, into: Tensor, fresh: bool) -> None:
 def cheaper_by_overlap(uses: Sequence[Use], p: int, q: int, positions: int) -> bool:
     """Whether P x P products cost less than one more walk through the gradient of each dialogue.
 
-    The gradient's own products are no extra cost, they take the place of the weighted product; measuring and adding it
-    took 0.33 ns an element where 100 products and sums take 1 ns (2-core EPYC, docs/log.md).
+    The gradient's own products are no extra cost, they take the place of the weighted product; what forming, measuring
+    and adding it costs beyond that is worth about 66 operations an element (2-core EPYC, docs/log.md).
     """
-    return 2 * (len(uses) * positions) ** 2 * (p + q) < 33 * p * q
+    return 2 * (len(uses) * positions) ** 2 * (p + q) < 66 * p * q
 
 
 def add_weighted(use: Use, weights: Tensor, into: Tensor) -> None:
