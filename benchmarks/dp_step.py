@@ -2,9 +2,9 @@
 
 All take the same steps on the same tokens with the same loss and AdamW; rows are dialogues, so all clip alike. Ours
 is called as a client calls it, `train_private`, with its checks and the putting on and off of its hooks inside the
-time: `private` in one pass over 8 rows at a time, `private_alone` a dialogue at a time, as the federated recipe does against a
-server that chooses the weights. Opacus' hooks are put on before the clock starts. fastDP is not here: no package of it
-can be installed.
+time: `private` in one pass over 8 rows at a time, `private_alone` a dialogue at a time, as the federated recipe does
+against a server that chooses the weights. Opacus' hooks are put on before the clock starts. fastDP is not here: no
+package of it can be installed.
 """
 
 from __future__ import annotations

@@ -69,6 +69,8 @@ def sum_of_squares(x: Tensor) -> float:
     or underflows.
     """
     flat = x.detach().reshape(-1)
+    if flat.dtype in (torch.bfloat16, torch.float16):
+        flat = flat.float()  # a norm of theirs would be rounded to two or three digits
     whole = len(flat) - len(flat) % _PIECE
     pieces = torch.linalg.vector_norm(flat[:whole].view(-1, _PIECE), dim=1).double()
     found = float(torch.dot(pieces, pieces))

@@ -494,3 +494,8 @@ def test_squares_are_summed_to_seven_digits_whatever_their_sizes(values: list[fl
     x = torch.tensor(values * 3, dtype=torch.float32)
     exact = math.fsum(float(v) ** 2 for v in x)
     assert abs(squares_together([x] * copies) - copies * exact) <= 5e-6 * copies * exact + 1e-44
+
+
+def test_squares_of_bfloat16_gradients_are_not_rounded_to_bfloat16() -> None:
+    x = torch.full((129,), 1.0078125, dtype=torch.bfloat16)
+    assert abs(squares_together([x]) / (129 * 1.0078125**2) - 1) < 1e-5
