@@ -18,21 +18,27 @@ rounding, and norms are measured apart from the sum, so use it only with weights
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleHooks
-from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
 from chatfed.privacy import factors
 from chatfed.privacy.factors import Use
+from chatfed.privacy.layers import (
+    ClippingError,
+    is_factored,
+    is_rms_norm,
+    per_row_gradients,
+    refuse_layer_call,
+    refuse_unsuitable,
+    say_when_unknown,
+    use_of,
+)
 from chatfed.privacy.output_layer import RECORDERS
 from chatfed.privacy.rules import ClipRule, squares_together, sum_of_squares
-from chatfed.types import ChatfedError
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 """`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
@@ -40,12 +46,6 @@ Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 
 Bounds = list[tuple[int, int]]
 """Each dialogue's rows [first, last) of a batch."""
-
-_log = logging.getLogger(__name__)
-
-
-class ClippingError(ChatfedError):
-    """A model whose per-dialogue gradients cannot be told apart; the message names the layer."""
 
 
 class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
@@ -227,7 +227,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         names = {layer: name or "(the module itself)" for name, layer in self._module.named_modules()}
         for layer in self.iterate_submodules(self._module):
             self._watched.append(layer)
-            _say_when_unknown(names[layer], layer)
+            say_when_unknown(names[layer], layer)
             hook = self._forward_hook(names[layer])
             self.autograd_grad_sample_hooks.append(layer.register_forward_hook(hook, with_kwargs=True))
             if type(layer) is nn.Linear:
@@ -237,7 +237,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         """Layers to hook: as Opacus does, but ours count as known, so their children are not hidden."""
         if any(p in self.layout for p in module.parameters(recurse=False)):
             yield module
-            if not (is_factored(module) or _is_rms_norm(module) or type(module) in self.GRAD_SAMPLERS):
+            if not (is_factored(module) or is_rms_norm(module) or type(module) in self.GRAD_SAMPLERS):
                 return  # Opacus' functorch path differentiates such a layer together with its children
         for child in module.children():
             yield from self.iterate_submodules(child)
@@ -279,7 +279,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             if self.rows == 0 or not torch.is_grad_enabled():
                 return
             inputs = [*args, *kwargs.values()]
-            _refuse_layer_call(name, layer, inputs, output, self.rows)
+            refuse_layer_call(name, layer, inputs, output, self.rows)
             given = inputs[0]
             version = given._version
             if not output.requires_grad:
@@ -297,7 +297,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def _record(self, layer: nn.Module, a: Tensor, g: Tensor) -> None:
         self.exact_dtype &= g.dtype == torch.float32
         if is_factored(layer):
-            use = _use(layer, a, g)
+            use = use_of(layer, a, g)
             if layer.weight in self.layout:
                 self._uses.setdefault(layer.weight, []).append(use)  # type: ignore[arg-type]
             bias = getattr(layer, "bias", None)
@@ -309,7 +309,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         for p in own:
             p.requires_grad_(True)  # Opacus' samplers look at this flag
         try:
-            for p, each in _per_row(layer, a, g).items():
+            for p, each in per_row_gradients(layer, a, g).items():
                 if p in self.layout:
                     self._keep(p, each)
         finally:
@@ -319,40 +319,6 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def _keep(self, p: nn.Parameter, per_row: Tensor) -> None:
         self._dense[p] = self._dense[p] + per_row if p in self._dense else per_row
-
-
-def refuse_unsuitable(module: nn.Module) -> None:
-    """Raises ClippingError, naming the layer, for layers that mix examples or that Opacus refuses."""
-    mixing = (nn.modules.batchnorm._BatchNorm, nn.EmbeddingBag)
-    for name, layer in module.named_modules():
-        if isinstance(layer, mixing):
-            raise ClippingError(
-                f"layer {name or type(layer).__name__} ({type(layer).__name__}) mixes the examples of a batch, so no "
-                "dialogue has a gradient of its own: replace it, for instance by LayerNorm or GroupNorm"
-            )
-    was_training = module.training
-    module.training = True  # Opacus asks for the flag of the outermost module only
-    try:
-        errors = ModuleValidator.validate(module, strict=False)
-    finally:
-        module.training = was_training
-    if errors:
-        raise ClippingError(f"Opacus refuses this model: {str(errors[0]).splitlines()[0]}")
-
-
-def is_factored(layer: nn.Module) -> bool:
-    """Layers whose weight gradient is a product of activations and output gradients kept apart until needed."""
-    return type(layer) in (nn.Linear, nn.Embedding) or _is_conv1d(layer)
-
-
-def _is_conv1d(layer: nn.Module) -> bool:
-    # transformers' Conv1D is a Linear whose weight lies [in, out]; this room may not import transformers
-    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf") and hasattr(layer, "nx")
-
-
-def _is_rms_norm(layer: nn.Module) -> bool:
-    own = [name for name, _ in layer.named_parameters()]
-    return type(layer).__name__.endswith("RMSNorm") and own == ["weight"] and hasattr(layer, "variance_epsilon")
 
 
 def _layout(parameters: list[nn.Parameter]) -> dict[nn.Parameter, int]:
@@ -368,27 +334,6 @@ def _row_losses(loss: Loss, module: nn.Module, batch: dict[str, Tensor], rows: i
     if losses.shape != (rows,):
         raise ClippingError(f"the loss has shape {list(losses.shape)}; it must be one number a row, [{rows}]")
     return losses
-
-
-def _refuse_layer_call(name: str, layer: nn.Module, inputs: list[Any], output: Any, rows: int) -> None:
-    if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
-        raise ClippingError(f"layer {name} ({type(layer).__name__}) is not one tensor in, one tensor out: freeze it")
-    if inputs[0].shape[:1] != (rows,) or output.shape[:1] != (rows,):
-        raise ClippingError(
-            f"layer {name} ({type(layer).__name__}) saw {list(inputs[0].shape)} in a batch of {rows} rows: it is used "
-            "once for the whole batch, so no dialogue has a gradient of its own: freeze it or give it one entry a row"
-        )
-
-
-def _use(layer: nn.Module, a: Tensor, g: Tensor) -> Use:
-    """The factors of the weight's gradient, rows apart: its rows times its columns."""
-    if not isinstance(layer, nn.Embedding):
-        return Use(a, g) if _is_conv1d(layer) else Use(g, a)
-    if layer.scale_grad_by_freq or layer.sparse or layer.max_norm is not None:
-        raise ClippingError("nn.Embedding with scale_grad_by_freq, sparse or max_norm is not supported: set them off")
-    if layer.padding_idx is not None:
-        g = g * (a != layer.padding_idx).unsqueeze(-1)  # autograd gives the padding row no gradient
-    return Use(a.long(), g)
 
 
 def _matrix(view: Tensor) -> Tensor:
@@ -436,28 +381,3 @@ def _owned(found: Sequence[Tensor]) -> list[Tensor]:
 def _layer_numbers(named: dict[str, nn.Parameter]) -> dict[nn.Parameter, int]:
     layers: dict[str, int] = {}
     return {p: layers.setdefault(name.rpartition(".")[0], len(layers)) for name, p in named.items()}
-
-
-_said: set[str] = set()
-
-
-def _say_when_unknown(name: str, layer: nn.Module) -> None:
-    known = is_factored(layer) or _is_rms_norm(layer) or type(layer) in (nn.LayerNorm, nn.RMSNorm)
-    words = f"layer {name} ({type(layer).__name__}) is not one that chatfed knows: Opacus makes a gradient for each row"
-    if not known and words not in _said:
-        _said.add(words)
-        _log.warning("%s, which costs time and memory", words)
-
-
-def _per_row(layer: nn.Module, a: Tensor, g: Tensor) -> dict[nn.Parameter, Tensor]:
-    """Gradient of each row for the small and the unknown layers: {parameter: float[rows, *shape]}."""
-    if _is_rms_norm(layer):  # sum over positions of g * a / sqrt(mean a^2 + eps)
-        mean = torch.linalg.vector_norm(a, dim=-1, dtype=torch.float32).square_().div_(a.shape[-1])
-        root = mean.add_(float(layer.variance_epsilon)).rsqrt_().reshape(len(g), 1, -1)  # type: ignore[arg-type]
-        product = (g * a).float().reshape(len(g), -1, g.shape[-1])
-        return {layer.weight: torch.bmm(root, product).squeeze(1)}  # type: ignore[dict-item]
-    sampler = GradSampleHooks.GRAD_SAMPLERS.get(type(layer), None)
-    if sampler is None:
-        found: dict[nn.Parameter, Tensor] = ft_compute_per_sample_gradient(layer, [a], g)
-        return found
-    return dict(sampler(layer, [a], g))

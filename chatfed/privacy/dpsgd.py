@@ -22,7 +22,8 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import Bounds, ClippingError, DialogueGradients, Loss
+from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
+from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.noise import gaussian, poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss
+from chatfed.privacy.clipping import DialogueGradients, Loss
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.rules import STYLES, ClipRule, clip_factor, squares_together
 
 from .models import Dialogues, gpt2, language_loss, llama, square_loss, text
