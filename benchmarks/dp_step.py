@@ -1,8 +1,10 @@
-"""What private training costs over ordinary training: a step of each, and of Opacus' own hooks, on one thread.
+"""What private training costs over ordinary training: a step of each, and of its peers, on one thread.
 
-All three take the same steps on the same tokens with the same loss; rows are dialogues, so that all clip alike. Ours
+All take the same steps on the same tokens with the same loss and AdamW; rows are dialogues, so all clip alike. Ours
 is called as a client calls it, `train_private`, with its checks and the putting on and off of its hooks inside the
-time; Opacus' hooks are put on before the clock starts.
+time: `private` in one pass over 8 rows at a time, `private_alone` a dialogue at a time, as the federated recipe does
+against a server that chooses the weights. Opacus' hooks are put on before the clock starts. fastDP is not here: no
+package of it can be installed.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,12 +27,13 @@ from chatfed.model.parameters import dimension, flatten, set_trainable
 from chatfed.model.transformer import Architecture, build_llama, quiet, stay_offline, untie_output
 from chatfed.types import FloatVector, IntVector
 from training.recipe import ModelSection, load_recipe
-from training.tokens import next_token_loss
+from training.tokens import next_token_loss, private_token_loss
 
 if TYPE_CHECKING:
     import torch
 
 LEARNING_RATE, CLIP_NORM, NOISE_MULTIPLIER = 0.01, 1.0, 1.0
+AT_ONCE = 8  # dialogues in one pass: as quick as all 32, in a fraction of the memory
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -49,15 +52,35 @@ class Setting:
 QUICK_MODEL = ModelSection(hidden=24, layers=2, heads=2, intermediate=40, vocabulary=300, context=32)
 
 
+SEVEN_MILLION = ModelSection(hidden=256, layers=6, heads=4, intermediate=688, vocabulary=4096, context=256)
+
+
 def settings(quick: bool) -> list[Setting]:
-    """Everything trained, and what the default recipe trains; once only when that is the same."""
+    """The default model, what the recipe trains of it and all of it, and a model of 7 M parameters."""
     model = load_recipe().model
-    parts = {"all": ("all",), "default_recipe": model.trainable}
-    if model.trainable == ("all",):
-        del parts["default_recipe"]
     if quick:
-        return [Setting(name, QUICK_MODEL, globs, 4, 16, 1) for name, globs in parts.items()]
-    return [Setting(name, model, globs, 16, 128, 2) for name, globs in parts.items()]
+        return [Setting("all", QUICK_MODEL, ("all",), 4, 16, 1)]
+    return [
+        Setting("default_recipe", model, model.trainable, 16, 128, 2),
+        Setting("all", model, ("all",), 16, 128, 1),
+        Setting("7m_t64", SEVEN_MILLION, ("all",), 32, 64, 1),
+        Setting("7m_t128", SEVEN_MILLION, ("all",), 32, 128, 1),
+    ]
+
+
+def scaling_settings(quick: bool) -> list[Setting]:
+    """One change at a time from 16 rows of 64 tokens, width 256, 4 layers, vocabulary 4096."""
+    base = replace(SEVEN_MILLION, layers=4)
+    if quick:
+        return [Setting("start", QUICK_MODEL, ("all",), 4, 16, 1), Setting("rows 8", QUICK_MODEL, ("all",), 8, 16, 1)]
+    wide = replace(base, hidden=384, heads=6, intermediate=1024)
+    return [
+        Setting("start", base, ("all",), 16, 64, 1),
+        *(Setting(f"rows {rows}", base, ("all",), rows, 64, 1) for rows in (4, 64)),
+        *(Setting(f"tokens {tokens}", base, ("all",), 16, tokens, 1) for tokens in (16, 256)),
+        Setting("width 384", wide, ("all",), 16, 64, 1),
+        Setting("vocabulary 1024", replace(base, vocabulary=1024), ("all",), 16, 64, 1),
+    ]
 
 
 @lru_cache(maxsize=2)
@@ -110,65 +133,138 @@ class FixedRows:
 # The candidates: each makes a function that takes `steps` steps.
 
 
-def ordinary(model: torch.nn.Module, data: FixedRows, steps: int, *_: float) -> Callable[[], None]:
-    """Forward, backward, plain SGD."""
-    import torch
+@dataclass(frozen=True)
+class Work:
+    """What a candidate is given."""
 
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE)
-    model.train()
+    model: torch.nn.Module
+    data: FixedRows
+    steps: int
+    noise: float = NOISE_MULTIPLIER
+    clip: float = CLIP_NORM
+    plain: bool = False  # SGD in place of AdamW, whose steps say little about the gradient
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        import torch
+
+        trained = [p for p in self.model.parameters() if p.requires_grad]
+        return torch.optim.SGD(trained, LEARNING_RATE) if self.plain else torch.optim.AdamW(trained, LEARNING_RATE)
+
+
+def ordinary(work: Work) -> Callable[[], None]:
+    """Forward, backward, optimiser."""
+    optimizer = work.optimizer()
+    work.model.train()
 
     def run() -> None:
-        for _ in range(steps):
+        for _ in range(work.steps):
             optimizer.zero_grad()
-            next_token_loss(model, data.batch).mean().backward()  # type: ignore[no-untyped-call]
+            next_token_loss(work.model, work.data.batch).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return run
 
 
-def private(model: torch.nn.Module, data: FixedRows, steps: int, noise: float, clip: float) -> Callable[[], None]:
+def private(work: Work, alone: bool = False) -> Callable[[], None]:
     """chatfed.privacy.dpsgd.train_private, every row in the sample."""
     from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 
-    rows = len(data)
-    config = DPSGDConfig(clip, noise, 1.0, rows, steps, LEARNING_RATE, dialogues_at_once=rows)
-    return lambda: train_private(model, data, next_token_loss, config)
+    rows, optimizer = len(work.data), work.optimizer()
+    at_once = 1 if alone else min(rows, AT_ONCE)
+    config = DPSGDConfig(work.clip, work.noise, 1.0, rows, work.steps, LEARNING_RATE, dialogues_at_once=at_once)
+    return lambda: train_private(work.model, work.data, private_token_loss, config, optimizer=optimizer)
 
 
-def opacus_hooks(model: torch.nn.Module, data: FixedRows, steps: int, noise: float, clip: float) -> Callable[[], None]:
+def private_alone(work: Work) -> Callable[[], None]:
+    """The same, a dialogue at a time."""
+    return private(work, alone=True)
+
+
+def opacus_hooks(work: Work) -> Callable[[], None]:
     """Opacus as it comes: a gradient for each row from GradSampleModule, DPOptimizer, noise from torch.normal."""
-    import torch
     from opacus import GradSampleModule
     from opacus.optimizers import DPOptimizer
 
-    model.train()
-    hooked = GradSampleModule(model)
+    work.model.train()
+    hooked = GradSampleModule(work.model)
     optimizer = DPOptimizer(
-        torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=LEARNING_RATE),
-        noise_multiplier=noise,
-        max_grad_norm=clip,
-        expected_batch_size=len(data),
+        work.optimizer(), noise_multiplier=work.noise, max_grad_norm=work.clip, expected_batch_size=len(work.data)
     )
 
     def run() -> None:
-        for _ in range(steps):
+        for _ in range(work.steps):
             optimizer.zero_grad()
-            next_token_loss(hooked, data.batch).mean().backward()  # type: ignore[no-untyped-call]
+            next_token_loss(hooked, work.data.batch).mean().backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return run
 
 
-MAKERS: dict[str, Callable[..., Callable[[], None]]] = {
+def opacus_ghost(work: Work) -> Callable[[], None]:
+    """Opacus' ghost clipping: norms in one backward pass, the clipped sum in a second."""
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping
+    from opacus.optimizers.optimizer_fast_gradient_clipping import DPOptimizerFastGradientClipping
+    from opacus.utils.fast_gradient_clipping_utils import DPTensorFastGradientClipping
+
+    work.model.train()
+    hooked = GradSampleModuleFastGradientClipping(work.model, max_grad_norm=work.clip, use_ghost_clipping=True)
+    optimizer = DPOptimizerFastGradientClipping(
+        work.optimizer(), noise_multiplier=work.noise, max_grad_norm=work.clip, expected_batch_size=len(work.data)
+    )
+
+    def run() -> None:
+        for _ in range(work.steps):
+            optimizer.zero_grad()
+            losses = next_token_loss(hooked, work.data.batch)
+            DPTensorFastGradientClipping(hooked, optimizer, losses, "mean").backward()
+            optimizer.step()
+
+    return run
+
+
+def functorch(work: Work) -> Callable[[], None]:
+    """torch.func: vmap of grad over the rows, then clipped sum and torch.randn."""
+    import torch
+    from torch.func import functional_call, grad, vmap
+    from torch.nn.functional import cross_entropy
+
+    model, optimizer, rows = work.model.train(), work.optimizer(), len(work.data)
+    model.set_attn_implementation("eager")  # type: ignore[operator]
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+    def loss(weights: dict[str, torch.Tensor], ids: torch.Tensor, targets: torch.Tensor, w: torch.Tensor) -> Any:
+        logits = functional_call(model, weights, (), {"input_ids": ids[None], "use_cache": False}).logits[0]
+        return (cross_entropy(logits, targets, reduction="none") * w).sum()
+
+    def run() -> None:
+        batch = work.data.batch
+        for _ in range(work.steps):
+            values = {name: p.detach() for name, p in trained.items()}
+            found = vmap(grad(loss), (None, 0, 0, 0))(values, batch["ids"], batch["targets"], batch["weights"])
+            norms = torch.stack([g.flatten(1).norm(dim=1) for g in found.values()]).norm(dim=0)
+            factor = (work.clip / (norms + 1e-6)).clamp(max=1.0)
+            for name, p in trained.items():
+                total = torch.einsum("r,r...->...", factor, found[name])
+                p.grad = (total + work.noise * work.clip * torch.randn_like(p)) / rows
+            optimizer.step()
+
+    return run
+
+
+MAKERS: dict[str, Callable[[Work], Callable[[], None]]] = {
     "ordinary": ordinary,
     "private": private,
+    "private_alone": private_alone,
     "opacus_hooks": opacus_hooks,
+    "opacus_ghost": opacus_ghost,
+    "functorch": functorch,
 }
+OURS = ("ordinary", "private", "private_alone")
 
 
 def prepare(name: str, setting: Setting) -> Callable[[], None]:
     """A candidate with a model of its own."""
-    return MAKERS[name](_fresh(setting), FixedRows.random(setting), setting.steps, NOISE_MULTIPLIER, CLIP_NORM)
+    return MAKERS[name](Work(_fresh(setting), FixedRows.random(setting), setting.steps))
 
 
 def check(trainable: tuple[str, ...]) -> None:
@@ -176,7 +272,7 @@ def check(trainable: tuple[str, ...]) -> None:
     setting, arrived = Setting("check", QUICK_MODEL, trainable, 4, 16, 2), dict[str, FloatVector]()
     for name, make in MAKERS.items():
         model = _fresh(setting)
-        make(model, FixedRows.random(setting), setting.steps, 0.0, 1e6)()
+        make(Work(model, FixedRows.random(setting), setting.steps, 0.0, 1e6, plain=True))()
         arrived[name] = flatten(model)
     moved = float(abs(arrived["ordinary"] - flatten(_fresh(setting))).max())
     for name, weights in arrived.items():
@@ -220,12 +316,12 @@ def _kibibytes(field: str) -> int:
     return int(found[1])
 
 
-def memory(setting: Setting) -> dict[str, int]:
+def memory(setting: Setting, names: Sequence[str]) -> dict[str, int]:
     """Each candidate's peak in a fresh process; empty when it could not be measured."""
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload(["chatfed.privacy.dpsgd", "transformers.models.llama.modeling_llama"])
     taken = dict[str, int]()
-    for name in MAKERS:
+    for name in names:
         with ProcessPoolExecutor(1, mp_context=server) as process:
             peak = process.submit(step_memory, name, setting).result()
         if peak is None or peak <= 0:
@@ -237,16 +333,17 @@ def memory(setting: Setting) -> dict[str, int]:
 # The table
 
 
-def compare(setting: Setting, rounds: int) -> tuple[list[Row], dict[str, Any]]:
+def compare(setting: Setting, rounds: int, names: Sequence[str]) -> tuple[list[Row], dict[str, Any]]:
     """Time and memory of one setting: rows of the table, and its part of the JSON."""
-    peaks = memory(setting)
+    peaks = memory(setting, names)
     check(setting.trainable)
-    times = interleaved({name: prepare(name, setting) for name in MAKERS}, rounds)
+    times = interleaved({name: prepare(name, setting) for name in names}, rounds)
     base, rows = times["ordinary"], list[Row]()
     figures: dict[str, Any] = {"rows": setting.rows, "tokens": setting.tokens, "trainable": list(setting.trainable)}
     figures |= _sizes(setting)
     head = f"{setting.name}, {figures['trained']:,} trained, {setting.rows} x {setting.tokens}"
-    for name, prefix in (("private", ""), ("opacus_hooks", "opacus_hooks_")):
+    for name in names[1:]:
+        prefix = {"private": "", "private_alone": "alone_"}.get(name, f"{name}_")
         each, ratio, words = times[name], times[name].over(base), name.replace("_", " ")
         cells = (_milliseconds(each.seconds, setting), _milliseconds(base.seconds, setting), f"{ratio:.2f}")
         rows.append((f"{head}: {words} / ordinary step, processor time", *cells))
@@ -256,7 +353,7 @@ def compare(setting: Setting, rounds: int) -> tuple[list[Row], dict[str, Any]]:
             cells = (_mebibytes(peaks[name]), _mebibytes(peaks["ordinary"]), f"{share:.2f}")
             rows.append((f"{head}: {words} / ordinary step, peak memory above the model", *cells))
             figures[f"{prefix}memory_ratio"] = share
-    figures |= {f"{name}_step_s": times[name].seconds / setting.steps for name in MAKERS}
+    figures |= {f"{name}_step_s": times[name].seconds / setting.steps for name in names}
     return rows, figures | {f"{name}_peak_bytes": peak for name, peak in peaks.items()}
 
 
@@ -287,13 +384,16 @@ def _calm() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measures, prints the table, and writes the JSON where asked to."""
-    about = "A private training step beside an ordinary one and Opacus' hooks, on one thread."
-    options = parser("dp_step", about).parse_args(arguments)
+    about = "A private training step beside an ordinary one and its peers, on one thread."
+    made = parser("dp_step", about)
+    made.add_argument("--scaling", action="store_true", help="how the ratio changes with the sizes")
+    options = made.parse_args(arguments)
     _calm()
-    start, rounds = time.perf_counter(), 3 if options.quick else 9
+    start, rounds = time.perf_counter(), 3 if options.quick else 5 if options.scaling else 7
     rows, figures = list[Row](), dict[str, Any]()
-    for setting in settings(options.quick):
-        more, figures[setting.name] = compare(setting, rounds)
+    names = OURS if options.scaling else tuple(MAKERS)
+    for setting in (scaling_settings if options.scaling else settings)(options.quick):
+        more, figures[setting.name] = compare(setting, rounds, names)
         rows += more
     title = "private training (quick: figures mean little)" if options.quick else "private training"
     where = machine("torch", "opacus", "transformers")

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,6 +168,26 @@ class DialogueExamples:
             "weights": torch.from_numpy(weights).to(self.device),
         }
         return rows, torch.from_numpy(batch.owner)
+
+
+_PLAIN_OUTPUT = ("llama", "mistral", "qwen2", "qwen3")  # logits are the output layer's, neither scaled nor capped
+
+
+def private_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """`next_token_loss` for private training, the output layer and the cross-entropy in one: float32[rows].
+
+    Models whose logits are not simply their output layer's go through `next_token_loss` itself.
+    """
+    from chatfed.privacy.output_layer import output_layer_loss
+
+    untyped: Any = model
+    if getattr(untyped.config, "model_type", "") not in _PLAIN_OUTPUT or untyped.lm_head.bias is not None:
+        return next_token_loss(model, rows)
+    used = rows["weights"].any(0).nonzero()
+    length = int(used[-1]) + 1 if len(used) else 1
+    ids, targets, weights = (rows[name][:, :length] for name in ("ids", "targets", "weights"))
+    hidden = untyped.model(input_ids=ids, use_cache=False).last_hidden_state
+    return output_layer_loss(hidden, untyped.lm_head, targets, weights)
 
 
 def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:

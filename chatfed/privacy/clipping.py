@@ -1,46 +1,59 @@
-"""Per-dialogue gradients in one backward pass, and their clipped sum. Knows nothing of noise, budgets or text.
+"""Clipped sums of per-dialogue gradients: each dialogue alone, or many in one backward pass. Knows no noise, no text.
 
 An *example* (the unit that is protected) is one dialogue: all rows (windows) that carry the same owner. Its gradient is
 the sum of its rows' gradients over all trained parameters, and it is clipped as a whole (Abadi et al. 2016, algorithm
-1). Opacus finds the layers (`GradSampleHooks`), validates them and knows the per-sample gradient of most of them; this
-module changes what is kept between the passes. For `Linear`, `Embedding` and transformers' `Conv1D` the activations and
-output gradients are kept instead of a gradient per row: one dialogue's gradient is then one matrix product over its
-own positions, written into one flat buffer that all parameters share. So memory holds one gradient at a time, not one
-a row; its norm is the norm of that very buffer, tied embeddings with their cross term included; and what is added to
-the sum is the buffer scaled, so no dialogue can add more than `clip_norm`, whatever the layers are.
+1) or as `rules.ClipRule` says.
 
-Autograd's own weight gradients are switched off meanwhile: that is what pays for the products here.
+**Alone** (`add_alone`): ordinary autograd on one dialogue; its gradients are measured, and these very tensors, scaled,
+are added. No hook, no trust in any layer's kind: right for every model, and bounded whatever the weights are.
+
+**One pass** (`add_batch`): a backward pass over many dialogues without autograd's weight gradients. For `Linear`,
+`Embedding`, transformers' `Conv1D` and the output layer of `output_layer` the two factors of the weight gradient are
+kept, and then, whichever is cheaper: one dialogue's gradient after the other is formed in one buffer, measured, scaled
+and added; or norms come from the factors' products, all uses of a weight together (`factors`), and one weighted product
+over all positions gives the clipped sum. Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
+Any other layer gets Opacus' gradient for each row, which is said once. Rows of a batch see each other's padding and
+rounding, and norms are measured apart from the sum, so use it only with weights that no attacker chose (`dpsgd`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from opacus.grad_sample import GradSampleHooks
-from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from chatfed.types import ChatfedError
+from chatfed.privacy import factors
+from chatfed.privacy.factors import Use
+from chatfed.privacy.layers import (
+    ClippingError,
+    is_factored,
+    is_rms_norm,
+    per_row_gradients,
+    refuse_layer_call,
+    refuse_unsuitable,
+    say_when_unknown,
+    use_of,
+)
+from chatfed.privacy.output_layer import RECORDERS
+from chatfed.privacy.rules import ClipRule, squares_together, sum_of_squares
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 """`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
 
 
-_LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
-
-
-class ClippingError(ChatfedError):
-    """A model whose per-dialogue gradients cannot be told apart; the message names the layer."""
+Bounds = list[tuple[int, int]]
+"""Each dialogue's rows [first, last) of a batch."""
 
 
 class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
-    """Hooks on a module that give each dialogue's gradient after one backward pass over many dialogues.
+    """The trained parameters of a module and the clipped sums of their gradients.
 
     `parameters` are the trained ones (each once, though tied), `size` their number of coordinates, `layout` the place
-    of each in a flat float32[size]. `close()` gives the module back as it was.
+    of each in a flat float32[size], `layers` the number of the layer that each is clipped with. Hooks are put on the
+    module by the first `add_batch`; `close()` gives it back as it was.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,47 +63,128 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             raise ClippingError("nothing to train: no parameter of the module has requires_grad set")
         self.parameters = list(self.named.values())
         self.layout = _layout(self.parameters)
+        self.layers = _layer_numbers(self.named)
         self.size = sum(p.numel() for p in self.parameters)
         self.device = self.parameters[0].device
         self.rows = 0  # of the batch in progress; 0 while the hooks sleep
-        self._factors: list[tuple[nn.Module, Tensor, Tensor]] = []  # (layer, activations, output gradients)
-        self._dense: list[tuple[nn.Parameter, Tensor]] = []  # (parameter, gradient of each row)
         self.exact_dtype = True  # False once a layer ran in bfloat16 or float16
+        self._uses: dict[nn.Parameter, list[Use]] = {}  # weights kept as factors, with the rows still apart
+        self._dense: dict[nn.Parameter, Tensor] = {}  # float[rows, *shape], gradients of each row
+        self._watched: list[nn.Module] = []
+        self._cut: dict[int, dict[nn.Parameter, Tensor]] = {}  # by address: views of flat vectors, held by them
         super().__init__(module, batch_first=True, loss_reduction="sum", strict=False)
 
-    def add_hooks(self, **_: Any) -> None:
-        """Puts a forward hook on each layer that Opacus names; called by Opacus' constructor."""
-        if hasattr(self._module, "autograd_grad_sample_hooks"):
-            raise ClippingError("this module already carries Opacus hooks: one private training at a time")
-        self.autograd_grad_sample_hooks: list[Any] = []
-        self._module.autograd_grad_sample_hooks = self.autograd_grad_sample_hooks
-        names = {layer: name or "(the module itself)" for name, layer in self._module.named_modules()}
-        for layer in self.iterate_submodules(self._module):
-            hook = self._forward_hook(names[layer])
-            self.autograd_grad_sample_hooks.append(layer.register_forward_hook(hook, with_kwargs=True))
+    # Each dialogue alone.
 
-    def iterate_submodules(self, module: nn.Module) -> Iterator[nn.Module]:
-        """Layers to hook: as Opacus does, but ours count as known, so their children are not hidden."""
-        if any(p.requires_grad for p in module.parameters(recurse=False)):
-            yield module
-            if not (is_factored(module) or _is_rms_norm(module) or type(module) in self.GRAD_SAMPLERS):
-                return  # Opacus' functorch path differentiates such a layer together with its children
-        for child in module.children():
-            yield from self.iterate_submodules(child)
+    def add_alone(
+        self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int, rule: ClipRule, total: Tensor
+    ) -> None:
+        """Adds the clipped gradient of one dialogue, all rows of `batch`, to `total` float32[size].
 
-    def close(self) -> None:
-        """Removes hooks and every attribute that Opacus put on the module or its parameters."""
+        What is measured is what is scaled and added: no rounding, no overflow and no kind of layer can make the
+        addition longer than `rule.norm` (but for float32's rounding of the sum itself).
+        """
+        found = self.alone(loss, batch, rows, rows_at_once)
+        self._add_clipped(found, rule, total)
+
+    def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
+        if rule.style == "per_layer":
+            apart: dict[int, list[int]] = {}
+            for place, p in enumerate(self.parameters):
+                apart.setdefault(self.layers[p], []).append(place)
+            layers = list(apart.values())
+        else:
+            layers = [list(range(len(found)))]  # one norm for all
+        squares = [[squares_together([found[i] for i in layer])] for layer in layers]
+        factor = rule.factors(torch.tensor(squares, dtype=torch.float64))[:, 0].tolist()
+        views = list(self._views(total).values())
+        for layer, each in zip(layers, factor, strict=True):
+            if each > 0.0:
+                torch._foreach_add_([views[i] for i in layer], [found[i] for i in layer], alpha=each)
+
+    def alone(self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int) -> list[Tensor]:
+        """Gradient of the summed loss of all rows by plain autograd, hooks asleep: one tensor for each parameter.
+
+        Rows beyond `rows_at_once` follow in further passes: the parts' gradients add up before anybody measures them.
+        """
+        whole: list[Tensor] = []
+        for start in range(0, rows, rows_at_once):
+            part = {key: value[start : start + rows_at_once] for key, value in batch.items()}
+            losses = _row_losses(loss, self._module, part, min(rows_at_once, rows - start))
+            found = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True, materialize_grads=True)
+            whole = [a.add_(b) for a, b in zip(whole, found, strict=True)] if whole else _owned(found)
+            del found
+        return whole
+
+    def _by_layer(self, squares: Tensor) -> Tensor:
+        """float64[parameters, n] summed to float64[layers, n]."""
+        numbers = torch.tensor([self.layers[p] for p in self.parameters])
+        return squares.new_zeros(max(self.layers.values()) + 1, squares.shape[1]).index_add_(0, numbers, squares)
+
+    # Many dialogues in one backward pass.
+
+    def add_batch(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
+        """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size]."""
+        self.backward(loss, batch, bounds[-1][1])
+        if self._overlaps_pay(bounds):
+            self._add_weighted(bounds, rule, total)
+        else:
+            self._add_formed(bounds, rule, total)
         self._forget()
-        self.cleanup()
-        for p in self.parameters:
-            for name in ("summed_grad", "grad_sample", "_forward_counter"):
-                if hasattr(p, name):
-                    delattr(p, name)
 
-    # One backward pass over whole dialogues.
+    def _overlaps_pay(self, bounds: Bounds) -> bool:
+        """Whether short dialogues or wide layers make products of factors the cheaper way, by the widest weight."""
+        if not self._uses or any(p in self._dense for p in self._uses):  # both a known and an unknown layer's weight
+            return False
+        widest = max(self._uses, key=lambda p: p.numel())
+        uses = self._uses[widest]
+        positions = max(last - first for first, last in bounds) * uses[0].right[0, ..., 0].numel()
+        return factors.cheaper_by_overlap(uses, int(widest.shape[0]), int(widest.shape[1]), positions)
+
+    def _add_formed(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
+        one = torch.empty_like(total)
+        whole = rule.style != "per_layer"
+        for first, last in bounds:
+            self.gradient(first, last, one)
+            if not whole:
+                self._add_clipped(list(self._views(one).values()), rule, total)
+                continue
+            factor = float(rule.factors(torch.tensor([[sum_of_squares(one)]], dtype=torch.float64)))
+            if factor > 0.0:
+                total.add_(one, alpha=factor)
+
+    def _add_weighted(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
+        factor = rule.factors(self._by_layer(self.squares(bounds).cpu())).to(total)
+        counts = torch.tensor([last - first for first, last in bounds], device=total.device)
+        per_row = torch.repeat_interleave(factor, counts, dim=1)  # [layers, rows]
+        views = self._views(total)
+        for p in list(self._uses):
+            for use in self._uses.pop(p):
+                rows = use.pick(None, len(use.right))
+                factors.add_weighted(rows, per_row[self.layers[p]], _matrix(views[p]))
+        for p in list(self._dense):
+            weights = per_row[self.layers[p]]
+            each = self._dense.pop(p).flatten(1)
+            each = torch.where((weights != 0.0)[:, None], each, 0.0).to(total.dtype)  # 0 times infinity is no number
+            views[p].view(-1).addmv_(each.t(), weights)
+
+    def squares(self, bounds: Bounds) -> Tensor:
+        """Squared norm of each dialogue's gradient of the last `backward`: float64[parameters, dialogues]."""
+        found = torch.zeros(len(self.parameters), len(bounds), dtype=torch.float64, device=self.device)
+        place = {p: i for i, p in enumerate(self.parameters)}
+        for rows, chosen in _by_count(bounds, self.device):
+            for family in _families(self._uses):
+                picked = _pick(family.values(), rows, len(chosen))
+                for p, of in zip(family, factors.squares(picked), strict=True):
+                    found[place[p], chosen] = of
+            for p, each in self._dense.items():
+                one = (each if rows is None else each[rows]).reshape(len(chosen), -1, p.numel()).sum(1).float()
+                found[place[p], chosen] = torch.linalg.vector_norm(one, dim=1).double().square()
+        return found
 
     def backward(self, loss: Loss, batch: dict[str, Tensor], rows: int) -> None:
-        """Runs loss and backward pass; afterwards `gradient` gives any dialogue's part of it. Weights keep no grad."""
+        """Runs loss and backward pass and keeps what `squares` and `add_batch` need. Weights keep no grad."""
+        self._wake()
         self._forget()
         self.rows = rows
         for p in self.parameters:
@@ -105,53 +199,96 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
                 p.requires_grad_(True)
 
     def gradient(self, first: int, last: int, out: Tensor) -> Tensor:
-        """Gradient of the loss of rows first..last-1 of the last batch: float32[size], written into `out`."""
-        out.zero_()
-        views = self._views(out)
-        for layer, a, g in self._factors:
-            _add_factored(layer, a[first:last], g[first:last], views)
-        for p, per_row in self._dense:
-            views[p].add_(per_row[first:last].sum(0))
+        """Unclipped gradient of rows first..last-1 of the last `backward`: float32[size], written into `out`."""
+        for p, view in self._views(out).items():
+            uses = self._uses.get(p, [])
+            for i, use in enumerate(uses):
+                factors.form(use.part(slice(first, last)), _matrix(view), fresh=i == 0)
+            if p in self._dense:
+                each = self._dense[p][first:last].sum(0)
+                view.add_(each) if uses else view.copy_(each)
+            elif not uses:
+                view.zero_()
         return out
 
-    def loop_gradient(self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int, out: Tensor) -> Tensor:
-        """The same for the whole batch by plain autograd, hooks asleep: float32[size] into `out`.
+    # Hooks.
 
-        The obvious twin, and the way for a dialogue with more rows than fit at once: the parts' gradients add up.
-        """
-        out.zero_()
-        views = self._views(out)
-        for start in range(0, rows, rows_at_once):
-            part = {key: value[start : start + rows_at_once] for key, value in batch.items()}
-            total = _row_losses(loss, self._module, part, min(rows_at_once, rows - start)).sum()
-            found = torch.autograd.grad(total, self.parameters, allow_unused=True)
-            for p, g in zip(self.parameters, found, strict=True):
-                if g is not None:
-                    views[p].add_(g)
-        return out
+    def add_hooks(self, **_: Any) -> None:
+        """Called by Opacus' constructor: nothing yet, a dialogue alone needs no hook."""
+
+    def _wake(self) -> None:
+        """Puts a forward hook on each layer that Opacus names."""
+        if self._watched:
+            return
+        if hasattr(self._module, "autograd_grad_sample_hooks"):
+            raise ClippingError("this module already carries Opacus hooks: one private training at a time")
+        self.autograd_grad_sample_hooks: list[Any] = []
+        self._module.autograd_grad_sample_hooks = self.autograd_grad_sample_hooks
+        names = {layer: name or "(the module itself)" for name, layer in self._module.named_modules()}
+        for layer in self.iterate_submodules(self._module):
+            self._watched.append(layer)
+            say_when_unknown(names[layer], layer)
+            hook = self._forward_hook(names[layer])
+            self.autograd_grad_sample_hooks.append(layer.register_forward_hook(hook, with_kwargs=True))
+            if type(layer) is nn.Linear:
+                RECORDERS[layer] = self._output_recorder(layer.weight)
+
+    def iterate_submodules(self, module: nn.Module) -> Iterator[nn.Module]:
+        """Layers to hook: as Opacus does, but ours count as known, so their children are not hidden."""
+        if any(p in self.layout for p in module.parameters(recurse=False)):
+            yield module
+            if not (is_factored(module) or is_rms_norm(module) or type(module) in self.GRAD_SAMPLERS):
+                return  # Opacus' functorch path differentiates such a layer together with its children
+        for child in module.children():
+            yield from self.iterate_submodules(child)
+
+    def close(self) -> None:
+        """Removes hooks and every attribute that Opacus put on the module or its parameters."""
+        self._forget()
+        self._cut.clear()
+        if self._watched:
+            self.cleanup()
+        for layer in self._watched:
+            RECORDERS.pop(layer, None)
+        self._watched = []
+        for p in self.parameters:
+            for name in ("summed_grad", "grad_sample", "_forward_counter"):
+                if hasattr(p, name):
+                    delattr(p, name)
 
     def _views(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
-        return {p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()}
+        if flat.data_ptr() not in self._cut:
+            self._cut = dict(list(self._cut.items())[-1:])  # of the sum and of one gradient, no more
+            self._cut[flat.data_ptr()] = {
+                p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()
+            }
+        return self._cut[flat.data_ptr()]
 
     def _forget(self) -> None:
-        self._factors.clear()
+        self._uses.clear()
         self._dense.clear()
+
+    def _output_recorder(self, weight: Any) -> Callable[[], Callable[[Tensor, Tensor], None] | None]:
+        def record(g: Tensor, a: Tensor) -> None:
+            self._uses.setdefault(weight, []).append(Use(g.detach(), a.detach()))
+
+        return lambda: record if self.rows else None
 
     def _forward_hook(self, name: str) -> Callable[..., None]:
         def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
             if self.rows == 0 or not torch.is_grad_enabled():
                 return
             inputs = [*args, *kwargs.values()]
-            _refuse_layer_call(name, layer, inputs, output, self.rows)
-            a = inputs[0].detach()
-            version = a._version
+            refuse_layer_call(name, layer, inputs, output, self.rows)
+            given = inputs[0]
+            version = given._version
             if not output.requires_grad:
                 output.requires_grad_(True)  # the first trained layer: the backward pass ends here
 
             def record(g: Tensor) -> None:
-                if a._version != version:
+                if given._version != version:
                     raise ClippingError(f"layer {name}: its input was overwritten in place before the backward pass")
-                self._record(layer, a, g.detach())
+                self._record(layer, given.detach(), g.detach())
 
             output.register_hook(record)
 
@@ -160,64 +297,28 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def _record(self, layer: nn.Module, a: Tensor, g: Tensor) -> None:
         self.exact_dtype &= g.dtype == torch.float32
         if is_factored(layer):
-            self._factors.append((layer, a, g))
+            use = use_of(layer, a, g)
+            if layer.weight in self.layout:
+                self._uses.setdefault(layer.weight, []).append(use)  # type: ignore[arg-type]
+            bias = getattr(layer, "bias", None)
+            if bias in self.layout:
+                self._keep(bias, g.reshape(len(g), -1, g.shape[-1]).sum(1))
             return
         own = [p for p in layer.parameters() if p in self.layout]
         rows, self.rows = self.rows, 0  # Opacus' functorch path calls a copy of the layer: no hooks then
         for p in own:
             p.requires_grad_(True)  # Opacus' samplers look at this flag
         try:
-            self._dense += [(p, per_row) for p, per_row in _per_row(layer, a, g).items() if p in self.layout]
+            for p, each in per_row_gradients(layer, a, g).items():
+                if p in self.layout:
+                    self._keep(p, each)
         finally:
             self.rows = rows
             for p in own:
                 p.requires_grad_(False)
 
-
-def clip_factor(gradient: Tensor, clip_norm: float) -> float:
-    """min(1, clip_norm / L2 norm) of one dialogue's gradient, rounded so that the result never exceeds clip_norm.
-
-    A gradient that is not finite gets 0, and so does one so long that the factor would lose digits in float32: that
-    dialogue adds nothing, which keeps the sensitivity bound.
-    """
-    norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
-    if not norm <= clip_norm * _LONGEST:
-        return 0.0
-    return min(1.0, clip_norm * (1.0 - 1e-6) / norm) if norm > 0.0 else 1.0
-
-
-def refuse_unsuitable(module: nn.Module) -> None:
-    """Raises ClippingError, naming the layer, for layers that mix examples or that Opacus refuses."""
-    mixing = (nn.modules.batchnorm._BatchNorm, nn.EmbeddingBag)
-    for name, layer in module.named_modules():
-        if isinstance(layer, mixing):
-            raise ClippingError(
-                f"layer {name or type(layer).__name__} ({type(layer).__name__}) mixes the examples of a batch, so no "
-                "dialogue has a gradient of its own: replace it, for instance by LayerNorm or GroupNorm"
-            )
-    was_training = module.training
-    module.training = True  # Opacus asks for the flag of the outermost module only
-    try:
-        errors = ModuleValidator.validate(module, strict=False)
-    finally:
-        module.training = was_training
-    if errors:
-        raise ClippingError(f"Opacus refuses this model: {str(errors[0]).splitlines()[0]}")
-
-
-def is_factored(layer: nn.Module) -> bool:
-    """Layers whose weight gradient is a product of activations and output gradients kept apart until needed."""
-    return type(layer) in (nn.Linear, nn.Embedding) or _is_conv1d(layer)
-
-
-def _is_conv1d(layer: nn.Module) -> bool:
-    # transformers' Conv1D is a Linear whose weight lies [in, out]; this room may not import transformers
-    return type(layer).__name__ == "Conv1D" and hasattr(layer, "nf") and hasattr(layer, "nx")
-
-
-def _is_rms_norm(layer: nn.Module) -> bool:
-    own = [name for name, _ in layer.named_parameters()]
-    return type(layer).__name__.endswith("RMSNorm") and own == ["weight"] and hasattr(layer, "variance_epsilon")
+    def _keep(self, p: nn.Parameter, per_row: Tensor) -> None:
+        self._dense[p] = self._dense[p] + per_row if p in self._dense else per_row
 
 
 def _layout(parameters: list[nn.Parameter]) -> dict[nn.Parameter, int]:
@@ -235,53 +336,48 @@ def _row_losses(loss: Loss, module: nn.Module, batch: dict[str, Tensor], rows: i
     return losses
 
 
-def _refuse_layer_call(name: str, layer: nn.Module, inputs: list[Any], output: Any, rows: int) -> None:
-    if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
-        raise ClippingError(f"layer {name} ({type(layer).__name__}) is not one tensor in, one tensor out: freeze it")
-    if inputs[0].shape[:1] != (rows,) or output.shape[:1] != (rows,):
-        raise ClippingError(
-            f"layer {name} ({type(layer).__name__}) saw {list(inputs[0].shape)} in a batch of {rows} rows: it is used "
-            "once for the whole batch, so no dialogue has a gradient of its own: freeze it or give it one entry a row"
-        )
+def _matrix(view: Tensor) -> Tensor:
+    return view.view(view.shape[0], -1)
 
 
-def _add_factored(layer: nn.Module, a: Tensor, g: Tensor, views: dict[nn.Parameter, Tensor]) -> None:
-    """Adds sum over positions of g a^T (a one-hot for Embedding) to the layer's parameters in `views`."""
-    weight = layer.weight
-    g = g.reshape(-1, g.shape[-1])  # [positions, out]
-    if isinstance(weight, nn.Parameter) and weight in views:
-        into = views[weight]
-        if isinstance(layer, nn.Embedding):
-            _add_embedding(layer, a, g, into)
-        else:
-            a = a.reshape(-1, a.shape[-1]).to(g.dtype)  # [positions, in]
-            left, right = (a, g) if _is_conv1d(layer) else (g, a)
-            if g.dtype == into.dtype:
-                into.addmm_(left.t(), right)
-            else:
-                into.add_(left.t() @ right)
-    bias = getattr(layer, "bias", None)
-    if isinstance(bias, nn.Parameter) and bias in views:
-        views[bias].add_(g.sum(0))
+def _by_count(bounds: Bounds, device: torch.device) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Dialogues with equally many rows together: (their rows, None for all of the batch in order; their places)."""
+    counts = [last - first for first, last in bounds]
+    for count in sorted(set(counts)):
+        chosen = [i for i, each in enumerate(counts) if each == count]
+        rows = [row for i in chosen for row in range(*bounds[i])]
+        everything = len(chosen) == len(bounds)
+        yield None if everything else torch.tensor(rows, device=device), torch.tensor(chosen, device=device)
 
 
-def _add_embedding(layer: nn.Embedding, a: Tensor, g: Tensor, into: Tensor) -> None:
-    if layer.scale_grad_by_freq or layer.sparse or layer.max_norm is not None:
-        raise ClippingError("nn.Embedding with scale_grad_by_freq, sparse or max_norm is not supported: set them off")
-    ids = a.reshape(-1)
-    if layer.padding_idx is not None:
-        g = g * (ids != layer.padding_idx).unsqueeze(1)  # autograd gives the padding row no gradient
-    into.index_add_(0, ids, g.to(into.dtype))
+def _families(uses: dict[nn.Parameter, list[Use]]) -> Iterator[dict[nn.Parameter, list[Use]]]:
+    """Weights that are used once and on the same input, together; every other weight by itself."""
+    shared: dict[object, dict[nn.Parameter, list[Use]]] = {}
+    for p, of in uses.items():
+        right = of[0].right
+        key: object = p if len(of) > 1 else (right.data_ptr(), right.shape, right.stride())
+        shared.setdefault(key, {})[p] = of
+    yield from shared.values()
 
 
-def _per_row(layer: nn.Module, a: Tensor, g: Tensor) -> dict[nn.Parameter, Tensor]:
-    """Gradient of each row for the small and the unknown layers: {parameter: float[rows, *shape]}."""
-    if _is_rms_norm(layer):
-        x = a.float()
-        normal = (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + float(layer.variance_epsilon))).to(g.dtype)  # type: ignore[arg-type]
-        return {layer.weight: (g * normal).reshape(len(g), -1, g.shape[-1]).sum(1)}  # type: ignore[dict-item]
-    sampler = GradSampleHooks.GRAD_SAMPLERS.get(type(layer), None)
-    if sampler is None:
-        found: dict[nn.Parameter, Tensor] = ft_compute_per_sample_gradient(layer, [a], g)
-        return found
-    return dict(sampler(layer, [a], g))
+def _pick(family: Iterable[list[Use]], rows: Tensor | None, dialogues: int) -> list[list[Use]]:
+    """Each weight's uses, dialogues apart; what the family shares stays shared."""
+    picked = [[use.pick(rows, dialogues) for use in uses] for uses in family]
+    if len(picked) > 1:
+        picked = [[Use(uses[0].left, picked[0][0].right)] for uses in picked]
+    return picked
+
+
+def _owned(found: Sequence[Tensor]) -> list[Tensor]:
+    """Gradients that may be added to in place: autograd may give the same tensor twice or an expanded one."""
+    seen: set[int] = set()
+    owned = []
+    for g in found:
+        owned.append(g.clone() if g.data_ptr() in seen or not g.is_contiguous() else g)
+        seen.add(g.data_ptr())
+    return owned
+
+
+def _layer_numbers(named: dict[str, nn.Parameter]) -> dict[nn.Parameter, int]:
+    layers: dict[str, int] = {}
+    return {p: layers.setdefault(name.rpartition(".")[0], len(layers)) for name, p in named.items()}

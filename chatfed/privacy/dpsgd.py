@@ -6,7 +6,8 @@ from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge th
 Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
 is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
 that is nothing; a server that chooses the weights can make one dialogue decide about many others, and then the
-clipped sum moves by more than `clip_norm`. Alone is also the quickest here on a processor (docs/log.md).
+clipped sum moves by more than `clip_norm`. `dialogues_at_once` > 1 takes many in the one pass of `clipping`, quicker
+for large models and short dialogues: for local training, or a server that is trusted with the weights.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, clip_factor
+from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
+from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.noise import gaussian, poisson_sample, system_random
+from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "prove_gradients", "train_private"]
@@ -40,6 +43,8 @@ class DPSGDConfig:
     learning_rate: float
     dialogues_at_once: int = 1  # more only where no attacker chose the weights: see the module's first lines
     rows_at_once: int = 16  # rows of one long dialogue in one pass: memory only
+    clipping: str = "flat"  # or "per_layer" or "automatic": see chatfed.privacy.rules
+    gamma: float = 0.01  # automatic clipping only
 
     def __post_init__(self) -> None:
         wrong = [
@@ -53,11 +58,18 @@ class DPSGDConfig:
                 ("learning_rate", 0 <= self.learning_rate < math.inf),
                 ("dialogues_at_once", self.dialogues_at_once >= 1),
                 ("rows_at_once", self.rows_at_once >= 1),
+                ("clipping", self.clipping in STYLES),
+                ("gamma", 0 < self.gamma < math.inf),
             )
             if not good
         ]
         if wrong:
             raise ChatfedError(f"private training cannot run with {', '.join(wrong)}: out of range")
+
+    @property
+    def rule(self) -> ClipRule:
+        """How dialogues are clipped."""
+        return ClipRule(self.clip_norm, self.clipping, self.gamma)
 
 
 class Examples(Protocol):
@@ -75,44 +87,39 @@ class Examples(Protocol):
 class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
     """Opacus' optimiser with whole dialogues clipped and noise from cryptographic bits.
 
+    The wrapped optimiser is plain SGD unless another over `gradients.parameters` is given.
     `step()` ends with p.grad = (sum of clipped dialogue gradients + N(0, (noise_multiplier * clip_norm)^2))
-    / expected_batch_size, and the wrapped SGD then does p -= learning_rate * p.grad.
+    / expected_batch_size; SGD then does p -= learning_rate * p.grad.
     """
 
-    def __init__(self, gradients: DialogueGradients, config: DPSGDConfig, entropy: Entropy) -> None:
+    def __init__(
+        self,
+        gradients: DialogueGradients,
+        config: DPSGDConfig,
+        entropy: Entropy,
+        optimizer: torch.optim.Optimizer | None = None,
+    ) -> None:
         super().__init__(
-            torch.optim.SGD(gradients.parameters, lr=config.learning_rate),
+            optimizer or torch.optim.SGD(gradients.parameters, lr=config.learning_rate),
             noise_multiplier=config.noise_multiplier,
             max_grad_norm=config.clip_norm,
             expected_batch_size=config.expected_batch_size,  # a float here; Opacus only divides by it
             loss_reduction="mean",
         )
         self.gradients = gradients
+        self.rule = config.rule
         self.entropy = entropy
         self.total = torch.zeros(gradients.size, device=gradients.device)  # float32[size], the clipped sum
-        self._one = torch.empty_like(self.total)  # one dialogue's gradient at a time
-        self._bounds: list[tuple[int, int]] = []
 
-    def add(self, loss: Loss, batch: dict[str, Tensor], bounds: list[tuple[int, int]], rows_at_once: int) -> None:
+    def add(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rows_at_once: int) -> None:
         """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
-        rows = bounds[-1][1]
-        if len(bounds) == 1 and rows > rows_at_once:  # one long dialogue: its parts add up before the one clip
-            self._add(self.gradients.loop_gradient(loss, batch, rows, rows_at_once, self._one))
-            return
-        self.gradients.backward(loss, batch, rows)
-        self._bounds = bounds
-        self.clip_and_accumulate()
+        if len(bounds) == 1:
+            self.gradients.add_alone(loss, batch, bounds[0][1], rows_at_once, self.rule, self.total)
+        else:
+            self.gradients.add_batch(loss, batch, bounds, self.rule, self.total)
 
     def clip_and_accumulate(self) -> None:
-        """Clips each dialogue of the last backward pass by itself and adds it to `total`."""
-        for first, last in self._bounds:
-            self._add(self.gradients.gradient(first, last, self._one))
-        self._bounds = []
-
-    def _add(self, gradient: Tensor) -> None:
-        factor = clip_factor(gradient, self.max_grad_norm)
-        if factor > 0.0:
-            self.total.add_(gradient, alpha=factor)
+        """Nothing is left to do: `add` has clipped each dialogue already."""
 
     def add_noise(self) -> None:
         """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
@@ -136,7 +143,6 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the sum and every p.grad."""
         self.total.zero_()
-        self._bounds = []
         for p in self.gradients.parameters:
             p.grad = None
 
@@ -147,9 +153,11 @@ def train_private(
     loss: Loss,
     config: DPSGDConfig,
     entropy: Entropy = system_random,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> None:
     """Trains the requires_grad parameters of `module` in place by `config.steps` steps of DP-SGD.
 
+    `optimizer`, over the trained parameters, takes the place of plain SGD at `config.learning_rate`.
     Each step: Poisson sample of dialogues, p -= learning_rate * (sum of clipped gradients + N(0, (sigma C)^2)) /
     expected_batch_size (Abadi et al. 2016, algorithm 1, with the expected batch size). An empty sample still takes a
     step of noise alone. A dialogue whose gradient is not finite adds nothing. Parameters without requires_grad are left
@@ -161,7 +169,7 @@ def train_private(
     try:
         gradients = DialogueGradients(module)
         try:
-            optimizer = DialogueOptimizer(gradients, config, entropy)
+            optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
             for _ in range(config.steps):
                 _step(optimizer, gradients, examples, loss, config, entropy)
             optimizer.zero_grad()
@@ -182,7 +190,8 @@ def _step(
 ) -> None:
     optimizer.zero_grad()
     picked = poisson_sample(len(examples), config.sampling_rate, entropy)
-    _prove(gradients, loss, examples, picked)
+    if config.dialogues_at_once > 1:  # alone, autograd itself is used
+        _prove(gradients, loss, examples, picked)
     for start in range(0, len(picked), config.dialogues_at_once):
         group = picked[start : start + config.dialogues_at_once]
         batch, bounds = _by_dialogue(*examples.rows(group), len(group))
@@ -241,7 +250,7 @@ def _prove(gradients: DialogueGradients, loss: Loss, examples: Examples, picked:
         gradients.backward(loss, both, rows)
         fast = gradients.gradient(0, cut, torch.empty(gradients.size, device=gradients.device))
         alone = {key: value[:cut] for key, value in both.items()}
-        slow = gradients.loop_gradient(loss, alone, cut, cut, torch.empty_like(fast))
+        slow = torch.cat([g.flatten() for g in gradients.alone(loss, alone, cut, cut)])
     finally:
         module.train()
     _refuse_difference(gradients, fast, slow)

@@ -95,7 +95,8 @@ def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path
     assert "private / ordinary step" in printed and "opacus hooks / ordinary step" in printed
     assert "all" in found["settings"]
     for setting in found["settings"].values():
-        assert_measured(setting, "time_ratio", "opacus_hooks_time_ratio", "parameters", "trained")
+        assert_measured(setting, "time_ratio", "alone_time_ratio", "opacus_hooks_time_ratio", "opacus_ghost_time_ratio")
+        assert_measured(setting, "functorch_time_ratio", "parameters", "trained")
         assert 0 < setting["trained"] <= setting["parameters"]
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from chatfed.privacy.clipping import DialogueGradients, Loss
 from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, prove_gradients, train_private
+from chatfed.privacy.rules import STYLES
 from chatfed.types import ChatfedError, IntVector
 
 from .entropy import replay
@@ -60,6 +61,15 @@ def test_how_many_go_through_at_once_changes_nothing_under_honest_weights(dialog
     assert float((one - other).norm()) < 1e-5 * float(one.norm())
 
 
+def test_another_optimiser_takes_the_private_gradient() -> None:
+    model, data = llama(), text([1, 2])
+    trained, start = copy.deepcopy(model), flat(model)
+    momentum = torch.optim.SGD(trained.parameters(), lr=1.0, momentum=0.9)
+    train_private(trained, data, language_loss, DPSGDConfig(0.5, 0.0, 1.0, 2.0, 1, 123.0), optimizer=momentum)
+    expected = -clipped_sum_by_loop(model, data, 0.5) / 2.0
+    assert float((flat(trained) - start - expected).norm()) < 1e-5 * float(expected.norm())
+
+
 def zero_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return 0.0 * square_loss(module, batch)
 
@@ -93,15 +103,16 @@ def test_noise_is_new_in_every_run_and_untouched_by_seeds() -> None:
     extra=st.integers(1, 4),
     scale=st.floats(1e-3, 1e4),
     norm=st.floats(0.01, 100.0),
+    style=st.sampled_from(STYLES),
     seed=st.integers(0, 1000),
 )
 def test_one_more_dialogue_moves_the_sum_by_at_most_the_clip_norm(
-    counts: list[int], extra: int, scale: float, norm: float, seed: int
+    counts: list[int], extra: int, scale: float, norm: float, style: str, seed: int
 ) -> None:
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
     x = scale * torch.randn(sum(counts) + extra, 5, 4)
-    config = DPSGDConfig(norm, 0.0, 1.0, 1.0, 1, 1.0, rows_at_once=3)
+    config = DPSGDConfig(norm, 0.0, 1.0, 1.0, 1, 1.0, rows_at_once=3, clipping=style)
     sums = [pre_noise_sum(model, Dialogues({"x": x[:rows]}, c), config) for rows, c in
             ((sum(counts), counts), (len(x), [*counts, extra]))]  # fmt: skip
     difference = float((sums[0] - sums[1]).double().norm())
@@ -281,7 +292,7 @@ def test_rows_that_do_not_fit_their_owners_are_refused() -> None:
     [
         {"clip_norm": 0.0}, {"clip_norm": math.inf}, {"noise_multiplier": -1.0}, {"noise_multiplier": math.nan},
         {"sampling_rate": 1.5}, {"expected_batch_size": 0.0}, {"steps": -1}, {"rows_at_once": 0},
-        {"dialogues_at_once": 0},
+        {"dialogues_at_once": 0}, {"clipping": "other"}, {"gamma": 0.0},
     ],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused_by_name(change: dict[str, float]) -> None:

@@ -22,6 +22,7 @@ from training.tokens import (
     TokenTable,
     next_token_loss,
     open_tokens,
+    private_token_loss,
     windows,
     write_tokens,
 )
@@ -116,12 +117,13 @@ def model(tiny_base):
     return load_model(tiny_base)[0]
 
 
+@pytest.mark.parametrize("loss", [next_token_loss, private_token_loss])
 @pytest.mark.parametrize("train_on", ["all", "assistant"])
-def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(model, table, train_on):
+def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(model, table, train_on, loss):
     context = 48
     examples = DialogueExamples(table, np.arange(12), context, train_on)
     rows, owner = examples.rows(np.arange(12))
-    together = torch.zeros(12).index_add_(0, owner, next_token_loss(model, rows))
+    together = torch.zeros(12).index_add_(0, owner, loss(model, rows))
     for dialogue in range(12):
         start, stop = int(table.starts[dialogue]), int(table.starts[dialogue + 1])
         nats = []

@@ -1,0 +1,117 @@
+"""Weight gradients kept as two factors, L^T R over positions: norms and weighted sums without forming each dialogue's.
+
+A layer's weight gradient for one dialogue is a sum over its positions t of outer products L[t] R[t]^T: for `Linear` the
+output gradient and the input, for `Embedding` a one-hot (kept as the token's number) and the output gradient. So
+
+    |L^T R|^2 = sum over t, s of (L L^T)[t, s] (R R^T)[t, s]        (Goodfellow 2015; Li et al. 2022, "ghost clipping")
+
+and for a weight used more than once (tied embeddings, a layer called twice) the same sum over all pairs of its uses:
+the cross term is exact. Where positions are so many that these products cost more than a walk through the gradient, it
+is better formed (Bu et al. 2022, "mixed"): `cheaper_by_overlap`. Knows no module, no clipping and no noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_AT_ONCE = 1 << 19  # float32 numbers of products held at a time: they stay in the processor's cache
+
+
+@dataclass(frozen=True)
+class Use:
+    """One use of a weight [p, q] in a forward pass, for n dialogues of P positions each."""
+
+    left: Tensor  # float[n, P, p], or int64[n, P]: the place of a one-hot's one
+    right: Tensor  # float[n, P, q]
+
+    def pick(self, rows: Tensor | None, dialogues: int) -> Use:
+        """The same with `rows` (None: all, in order) dealt to `dialogues`, the same number to each."""
+        return Use(*(_pick(x, rows, dialogues) for x in (self.left, self.right)))
+
+    def part(self, part: slice) -> Use:
+        """Some of the dialogues."""
+        return Use(self.left[part], self.right[part])
+
+
+def _pick(x: Tensor, rows: Tensor | None, dialogues: int) -> Tensor:
+    x = x if rows is None else x[rows]
+    x = x if x.dtype == torch.int64 else x.float()
+    return x.reshape(dialogues, -1) if x.dtype == torch.int64 else x.reshape(dialogues, -1, x.shape[-1])
+
+
+def squares(weights: Sequence[Sequence[Use]]) -> list[Tensor]:
+    """Squared norm of each dialogue's gradient for each of several weights: float64[n] each.
+
+    Weights with one use each may share `right` (queries, keys and values read the same input): its products are then
+    computed once.
+    """
+    n, positions = weights[0][0].right.shape[:2]
+    found = [torch.empty(n, dtype=torch.float64, device=weights[0][0].right.device) for _ in weights]
+    step = max(1, _AT_ONCE // positions**2)
+    for start in range(0, n, step):
+        part, shared = slice(start, start + step), dict[int, Tensor]()
+        for out, uses in zip(found, weights, strict=True):
+            out[part] = _by_overlap([use.part(part) for use in uses], shared, id(uses[0].right))
+    return found
+
+
+def _by_overlap(uses: list[Use], shared: dict[int, Tensor], key: int) -> Tensor:
+    total = torch.zeros(len(uses[0].right), dtype=torch.float64, device=uses[0].right.device)
+    for i, u in enumerate(uses):
+        for v in uses[: i + 1]:
+            right = shared.get(key) if len(uses) == 1 else None
+            if right is None:
+                right = overlap(u.right, v.right)
+                shared[key] = right
+            both = torch.linalg.vecdot(overlap(u.left, v.left).flatten(1), right.flatten(1))
+            total += both.double() if u is v else 2.0 * both.double()
+    return total.clamp_(min=0.0)  # NaN stays
+
+
+def overlap(x: Tensor, y: Tensor) -> Tensor:
+    """x y^T for each dialogue: float[n, P, P]; one-hots are multiplied by looking up."""
+    if x.dtype == torch.int64 and y.dtype == torch.int64:
+        return (x.unsqueeze(2) == y.unsqueeze(1)).float()
+    if x.dtype == torch.int64:
+        return overlap(y, x).transpose(1, 2)
+    if y.dtype == torch.int64:
+        return x.gather(2, y.unsqueeze(1).expand(-1, x.shape[1], -1))
+    return torch.bmm(x, y.transpose(1, 2))
+
+
+def form(use: Use, into: Tensor, fresh: bool) -> None:
+    """into[p, q] = (`fresh`) or += the gradient of one or more dialogues together."""
+    right = use.right.reshape(-1, use.right.shape[-1]).float()
+    if use.left.dtype == torch.int64:
+        (into.zero_() if fresh else into).index_add_(0, use.left.flatten(), right)
+        return
+    left = use.left.reshape(-1, use.left.shape[-1]).float()
+    into.addmm_(left.t(), right, beta=0.0 if fresh else 1.0)
+
+
+def cheaper_by_overlap(uses: Sequence[Use], p: int, q: int, positions: int) -> bool:
+    """Whether P x P products cost less than one more walk through the gradient of each dialogue.
+
+    The gradient's own products are no extra cost, they take the place of the weighted product; what forming, measuring
+    and adding it costs beyond that is worth about 66 operations an element (2-core EPYC, docs/log.md).
+    """
+    return 2 * (len(uses) * positions) ** 2 * (p + q) < 66 * p * q
+
+
+def add_weighted(use: Use, weights: Tensor, into: Tensor) -> None:
+    """into[p, q] += sum over dialogues of weights[n] L^T R; a weight of 0 also silences what is not finite."""
+    right = use.right * weights.to(use.right.dtype)[:, None, None]
+    left = use.left
+    if bool((weights == 0.0).any()):
+        live = weights != 0.0
+        right = torch.where(live[:, None, None], right, 0.0)
+        left = left if left.dtype == torch.int64 else torch.where(live[:, None, None], left, 0.0)
+    right = right.flatten(0, 1)
+    if left.dtype == torch.int64:
+        into.index_add_(0, left.flatten(), right)
+    else:
+        into.addmm_(left.flatten(0, 1).t(), right)
