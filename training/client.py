@@ -20,7 +20,7 @@ import numpy as np
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Charge, Ledger
 from chatfed.secagg import client as secagg
-from chatfed.secagg import graph, primitives
+from chatfed.secagg import graph, primitives, states
 from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
@@ -223,10 +223,10 @@ class Client:
         self._save(answered, invited, entropy)
         return message
 
-    def _refuse_another_set(self, invited: _Invited, state: secagg.ClientState, body: bytes) -> None:
+    def _refuse_another_set(self, invited: _Invited, state: states.ClientState, body: bytes) -> None:
         """Of one update, one sum: a second sum with other survivors would give away by its difference who is in one
         only. Remembers the set that is signed, or without identities answered, before that leaves."""
-        assert isinstance(state, secagg.Masked), "the step before has checked it"
+        assert isinstance(state, states.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
         chosen = json.dumps(sorted(invited.cohort[i - 1] for i in numbers)).encode()
         key, before = _read_tagged(self.home / "answered.bin") or (invited.key, chosen)
@@ -330,20 +330,20 @@ class Client:
             raise _damaged(path)
         return key
 
-    def _save(self, state: secagg.ClientState, invited: _Invited, entropy: Entropy) -> None:
+    def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
         about = json.dumps(asdict(invited)).encode()
-        sealed = secagg.store(state, self._round_key(about, entropy), entropy)
+        sealed = states.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
-    def _load(self) -> tuple[secagg.ClientState, _Invited]:
+    def _load(self) -> tuple[states.ClientState, _Invited]:
         stored = _read_tagged(self.home / "round.bin")
         if stored is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
         body = stored[1]
         at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
         about, sealed = body[_COUNT.size : at], body[at:]
-        state = secagg.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
+        state = states.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
         return state, _Invited(**json.loads(about))
 
     def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
@@ -367,5 +367,5 @@ def _read_tagged(path: Path) -> tuple[str, bytes] | None:
         raise _damaged(path) from None
 
 
-def _damaged(path: Path) -> secagg.DamagedState:
-    return secagg.DamagedState(f"{path} is damaged; leave the round")
+def _damaged(path: Path) -> states.DamagedState:
+    return states.DamagedState(f"{path} is damaged; leave the round")

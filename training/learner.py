@@ -14,12 +14,11 @@ import numpy as np
 
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
-from chatfed.model.tokenizer import WORD_START
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
 from training.recipe import LocalSection, Recipe
-from training.tokens import ASSISTANT, DialogueExamples, TokenTable, next_token_loss, open_tokens
+from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
     import torch
@@ -45,12 +44,15 @@ class Learner:
         """One thread, the recipe's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
+        from chatfed.privacy.layers import refuse_unsuitable
+
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
         set_trainable(model, recipe.model.trainable)
-        _prove(model, recipe)
+        if recipe.privacy.unit == "example":
+            refuse_unsuitable(model)
         _place(model, recipe.runtime.device)
         return cls(
             recipe,
@@ -96,7 +98,7 @@ class Learner:
             privacy.local_steps,
             privacy.learning_rate,
         )
-        train_private(self.model, examples, next_token_loss, config)
+        train_private(self.model, examples, private_token_loss, config)
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
@@ -140,16 +142,3 @@ def _place(what: torch.nn.Module | torch.Tensor, device: str) -> None:
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ChatfedError(f"runtime.device = {device!r} cannot be used: {reason}") from None
-
-
-def _prove(model: PreTrainedModel, recipe: Recipe) -> None:
-    """Refuses a model whose per-dialogue gradients are wrong, on random tokens: no private one decides about it."""
-    from chatfed.privacy.dpsgd import prove_gradients
-
-    generator = np.random.default_rng(1)  # tokens that mean nothing: no secret
-    lengths = (12, 9)
-    ids = generator.integers(0, model.config.vocab_size, sum(lengths)).astype(np.int32)
-    kinds = np.full(len(ids), WORD_START | ASSISTANT, np.uint8)
-    table = TokenTable(ids, kinds, np.cumsum((0, *lengths)), {})
-    examples = DialogueExamples(table, np.arange(len(lengths)), max(lengths), recipe.data.train_on)
-    prove_gradients(model, examples, next_token_loss)

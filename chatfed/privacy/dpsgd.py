@@ -28,7 +28,7 @@ from chatfed.privacy.noise import gaussian, poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector
 
-__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "prove_gradients", "train_private"]
+__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "train_private"]
 
 
 @dataclass(frozen=True)
@@ -218,22 +218,6 @@ def _by_dialogue(
 
 
 _proved: weakref.WeakKeyDictionary[nn.Module, frozenset[str]] = weakref.WeakKeyDictionary()
-
-
-def prove_gradients(module: nn.Module, examples: Examples, loss: Loss) -> None:
-    """Compares the one-pass gradient of a dialogue with plain autograd's, on the first two of `examples`, public rows.
-
-    Finds what no hook can see: a weight used as a function's argument, examples mixed inside a forward pass. Call it
-    once for a module and its trained parameters: `train_private` then need not look at private rows for it, and so
-    cannot stop because of what they are. Raises ClippingError.
-    """
-    gradients = DialogueGradients(module)
-    was_training = module.training
-    try:
-        _prove(gradients, loss, examples, np.arange(min(2, len(examples))))
-    finally:
-        gradients.close()
-        module.train(was_training)
 
 
 def _prove(gradients: DialogueGradients, loss: Loss, examples: Examples, picked: IntVector) -> None:

@@ -117,7 +117,7 @@ def relay_adverts(state: Advertising, inbound: Inbound) -> tuple[Sharing, Outbou
     adverts = {i: Advert.decode(m, i, state.session, state.roster) for i, m in sorted(inbound.items())}
     for i, advert in adverts.items():
         _check_keys(i, advert)
-    _check_count("advertise", len(adverts), state.parameters.threshold)
+    check_count("advertise", len(adverts), state.parameters.threshold)
     view = messages.view_of(state.session, adverts)
     message = messages.encode_adverts(state.session, {i: bytes(inbound[i]) for i in adverts})
     drawn = Graph.draw(view, adverts, state.parameters.degree)
@@ -129,7 +129,7 @@ def relay_shares(state: Sharing, inbound: Inbound) -> tuple[Collecting, Outbound
     _at(state, Sharing)
     _check_senders(inbound, state.adverts, Kind.SHARES)
     dealt = {i: _decode_shares(state, i, message) for i, message in sorted(inbound.items())}
-    _check_count("share", len(dealt), state.parameters.threshold)
+    check_count("share", len(dealt), state.parameters.threshold)
     outbound = {
         i: messages.encode_envelopes(
             state.view, dealt, {j: dealt[j][i] for j in state.graph.neighbours(i) & dealt.keys()}
@@ -160,7 +160,7 @@ def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
 def close_inputs(state: Collecting) -> tuple[Certifying, Outbound]:
     """Fix the survivors -> the survivor set, to each of them. With identities, `certify` comes next, else `finish`."""
     _at(state, Collecting)
-    _check_count("masked input", len(state.bound), state.parameters.threshold)
+    check_count("masked input", len(state.bound), state.parameters.threshold)
     entries = state.bound if state.roster else dict.fromkeys(state.bound, b"")
     message = messages.encode_survivors(state.view, entries)
     step = Certifying if state.roster else Unmasking
@@ -175,7 +175,7 @@ def certify(state: Certifying, inbound: Inbound) -> tuple[Unmasking, Outbound]:
     signatures = {i: _decode_consent(state, i, message, digest) for i, message in sorted(inbound.items())}
     members = graph.committee(state.record, state.parameters.participants, state.parameters.committee)
     chosen = {i: signature for i, signature in signatures.items() if i in members}
-    _check_count("consent", len(chosen), state.parameters.quorum)
+    check_count("consent", len(chosen), state.parameters.quorum)
     message = messages.encode_entries(Kind.CERTIFICATE, messages.SERVER, state.view, chosen, digest)
     return Unmasking(**vars(state)), dict.fromkeys(sorted(state.bound), message)
 
@@ -189,7 +189,7 @@ def finish(state: Certifying, inbound: Inbound) -> Total:
     survivors = state.bound.keys()
     _check_senders(inbound, survivors, Kind.ANSWER)
     answers = {i: _decode_answer(state, i, message) for i, message in sorted(inbound.items())}
-    _check_count("unmask", len(answers), state.parameters.threshold)
+    check_count("unmask", len(answers), state.parameters.threshold)
     secrets, disputes = _recover(state, answers)
 
     added, subtracted = _masks_to_remove(state, secrets)
@@ -226,7 +226,8 @@ def _check_senders(inbound: Inbound, allowed: Collection[int], kind: Kind) -> No
             raise MalformedMessage(sender, kind.label, "sender")
 
 
-def _check_count(stage: str, got: int, need: int) -> None:
+def check_count(stage: str, got: int, need: int) -> None:
+    """Raises BelowThreshold."""
     if got < need:
         raise BelowThreshold(stage, got, need)
 
@@ -280,7 +281,7 @@ def _recover(
     """Each sharer's one secret: a survivor's self-mask seed, the mask key of one that dropped out."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
     for points, owners in _by_holders(state, answers).items():
-        _check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
+        check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
         if len(points) < threshold:  # they answered, but say that nothing of the owner's opened
             raise BadShares(owners[0], tuple(sorted(state.graph.holders(owners[0]) & answers.keys())))
         disputes += [

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chatfed.privacy.clipping import DialogueGradients, Loss
-from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, prove_gradients, train_private
+from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, train_private
 from chatfed.privacy.rules import STYLES
 from chatfed.types import ChatfedError, IntVector
 
@@ -163,9 +163,8 @@ def test_a_gradient_however_long_adds_no_more_than_the_clip_norm(size: float) ->
     assert float(total.double().norm()) <= 1.0
 
 
-def test_proved_on_public_rows_no_private_row_is_looked_at_for_it() -> None:
+def test_alone_each_dialogue_is_looked_at_once_and_for_nothing_else() -> None:
     model = nn.Linear(2, 2)
-    prove_gradients(model, Padded([3, 5]), weighted_loss)
     asked: list[int] = []
 
     class Watched(Padded):

@@ -16,9 +16,9 @@ from unittest import mock
 from chatfed.privacy import ledger as book
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, Ledger
-from chatfed.secagg import client, messages, primitives, server, shamir
-from chatfed.secagg.client import Shared
+from chatfed.secagg import client, messages, primitives, server, shamir, states
 from chatfed.secagg.messages import Kind, Parameters
+from chatfed.secagg.states import Shared
 from chatfed.types import ClientId
 from tests.secagg.rounds import (
     ATTEMPT,
@@ -177,19 +177,19 @@ def all_answers(label: str, carried: Carried, total: Sequence[int]) -> Reader:
     return Reader(f"all answers @ {label}", b"".join(map(body_of, answers.values())), read)
 
 
-def stored_state(label: str, state: client.ClientState) -> Reader:
+def stored_state(label: str, state: states.ClientState) -> Reader:
     """A sealed state, and one that was sealed anew under the same key after a change."""
-    magic = len(client._MAGIC)
+    magic = len(states._MAGIC)
 
     def inner(data: bytes) -> bytes:
         nonce, sealed = data[magic : magic + 12], data[magic + 12 :]
-        return primitives.unseal(KEY, nonce, sealed, client._MAGIC) or b""
+        return primitives.unseal(KEY, nonce, sealed, states._MAGIC) or b""
 
     def outer(real: bytes, plain: bytes) -> bytes:
-        return client._MAGIC + bytes(12) + primitives.seal(KEY, bytes(12), plain, client._MAGIC)
+        return states._MAGIC + bytes(12) + primitives.seal(KEY, bytes(12), plain, states._MAGIC)
 
-    real = client.store(state, KEY, entropy_from("store"))
-    return Reader(f"restore {label}", real, lambda data: client.restore(data, KEY), inner, outer, often=1)
+    real = states.store(state, KEY, entropy_from("store"))
+    return Reader(f"restore {label}", real, lambda data: states.restore(data, KEY), inner, outer, often=1)
 
 
 # Files, and what is said around the sum

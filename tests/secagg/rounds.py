@@ -10,9 +10,9 @@ from functools import partial
 import numpy as np
 
 from chatfed.secagg import client, messages, primitives, server
-from chatfed.secagg.client import Advertised, ClientState, Consented, Masked, Shared
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import Floors, Kind, Parameters, Sign
+from chatfed.secagg.states import Advertised, ClientState, Consented, Masked, Shared
 from chatfed.types import Entropy
 
 ATTEMPT = b"attempt 16 bytes"

@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import client, graph, messages, primitives, server
-from chatfed.secagg.client import Advertised, Consented, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
     NO_SHARE,
     Advert,
@@ -22,6 +21,7 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
+from chatfed.secagg.states import Advertised, Consented, Masked, Shared, restore, store
 from tests.secagg.rounds import (
     ATTEMPT,
     CTX,

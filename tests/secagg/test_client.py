@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import client, masking, messages, primitives, server, shamir
-from chatfed.secagg.client import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from chatfed.secagg.messages import (
     NO_SHARE,
     AlreadyAnswered,
@@ -23,6 +22,7 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
+from chatfed.secagg.states import Advertised, Answered, DamagedState, Masked, Shared, restore, store
 from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, state_of
 
 PARAMETERS = Parameters(7, 4, 5)

@@ -12,9 +12,9 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded
-from chatfed.secagg.client import DamagedState
 from chatfed.secagg.graph import derive_active
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, RefusedParameters, WrongStep
+from chatfed.secagg.states import DamagedState
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import (
