@@ -105,3 +105,23 @@ def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(
     assert f"python -m benchmarks.{name} --quick" in run(name, "--help").stdout
     refused = run(name, "--json", str(tmp_path / "nowhere" / "figures.json"))
     assert refused.returncode == 2 and "nowhere" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_path: Path) -> None:
+    def scores(perplexity: float) -> dict[str, float]:
+        return {"perplexity": perplexity, "top1": 0.1, "top3": 0.2}
+
+    for name, after, epsilon in (
+        ("plain", 256, None),
+        ("example8", 1024, 7.9),
+        ("client8", 512, 7.5),
+        ("client2", 724, 2),
+    ):
+        (tmp_path / name).mkdir()
+        summary = {"before": scores(1024), "after": scores(after), "epsilon": epsilon}
+        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+    done = run("utility", "--out", str(tmp_path), "--json", str(tmp_path / "figures.json"))
+    assert (done.returncode, done.stderr) == (0, "")
+    kept = {k: v["kept"] for k, v in json.loads((tmp_path / "figures.json").read_text()).items() if "kept" in str(v)}
+    assert kept == pytest.approx({"plain": 1.0, "example8": 0.0, "client8": 0.5, "client2": 0.25}, abs=1e-3)
+    assert "| each client, distributed noise, epsilon 8 | 7.50 | 512 | 1.00 | 50% | 10.0% | 20.0% |" in done.stdout
