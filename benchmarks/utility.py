@@ -53,7 +53,7 @@ def table(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], dict[str, An
     base = next(iter(summaries.values()))["before"]
     figures: dict[str, Any] = {"base": base}
     lines = [
-        "| what is protected | epsilon | perplexity a word | gain, bits a word | share of the gain | next word | top 3 |",
+        "| what is protected | epsilon | perplexity a word | gain, bits a word | of the gain | next word | top 3 |",
         "|---|---|---|---|---|---|---|",
         f"| base model, no private dialogue | 0 | {base['perplexity']:,.0f} | 0 | | {_scores(base)} |",
     ]

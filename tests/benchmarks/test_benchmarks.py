@@ -111,12 +111,8 @@ def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_p
     def scores(perplexity: float) -> dict[str, float]:
         return {"perplexity": perplexity, "top1": 0.1, "top3": 0.2}
 
-    for name, after, epsilon in (
-        ("plain", 256, None),
-        ("example8", 1024, 7.9),
-        ("client8", 512, 7.5),
-        ("client2", 724, 2),
-    ):
+    ended = {"plain": (256, None), "example8": (1024, 7.9), "client8": (512, 7.5), "client2": (724, 2)}
+    for name, (after, epsilon) in ended.items():
         (tmp_path / name).mkdir()
         summary = {"before": scores(1024), "after": scores(after), "epsilon": epsilon}
         (tmp_path / name / "summary.json").write_text(json.dumps(summary))
