@@ -250,16 +250,12 @@ class Client:
         return b""
 
     def _finished(self) -> list[str]:
-        path = self.home / "finished"
-        try:
-            return (read_if_there(path) or b"").decode().split()
-        except UnicodeDecodeError:
-            raise _damaged(path) from None
+        return (_read_tagged(self.home / "finished") or ("", b""))[1].decode().split()
 
     def _remember_as_finished(self, key: str) -> None:
         finished = self._finished()
         if key not in finished:
-            write_atomically(self.home / "finished", "\n".join([*finished, key]).encode())
+            write_atomically(self.home / "finished", _tagged("", "\n".join([*finished, key]).encode()))
 
     def ledger(self) -> Ledger:
         return Ledger.open(self.home / "ledger.json", self.name, self.terms.budget)
@@ -351,8 +347,10 @@ class Client:
 
 
 def _tagged(key: str, body: bytes) -> bytes:
+    """With a checksum: a bit that flips on the disk must not pass for another key, set or update."""
     name = key.encode()
-    return len(name).to_bytes(2, "little") + name + body
+    content = len(name).to_bytes(2, "little") + name + body
+    return content + primitives.digest(b"file", content)
 
 
 def _read_tagged(path: Path) -> tuple[str, bytes] | None:
@@ -360,11 +358,10 @@ def _read_tagged(path: Path) -> tuple[str, bytes] | None:
     raw = read_if_there(path)
     if raw is None:
         return None
-    end = 2 + int.from_bytes(raw[:2], "little")
-    try:
-        return raw[2:end].decode(), raw[end:]
-    except UnicodeDecodeError:
-        raise _damaged(path) from None
+    content, end = raw[:-32], 2 + int.from_bytes(raw[:2], "little")
+    if primitives.digest(b"file", content) != raw[-32:]:
+        raise _damaged(path)
+    return content[2:end].decode(), content[end:]
 
 
 def _damaged(path: Path) -> states.DamagedState:

@@ -30,6 +30,7 @@ from tests.training.federation import (
     ring_sum_of,
     update_of,
 )
+from training import client as client_module
 from training.client import Refused, floors, sum_parameters
 from training.rounds import commit, run_round
 from training.session import Session, Step
@@ -356,18 +357,33 @@ def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federati
         federation.client(A).handle(message)
 
 
+@pytest.mark.parametrize("file", ["update.bin", "answered.bin", "finished"])
+def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation, file):
+    """A key that reads differently would be another round's: the client would forget what it gave or answered."""
+    federation.run(federation.session(0))
+    federation.run(federation.session(1))
+    path = federation.home / A / file
+    content = path.read_bytes()
+    for bit in range(0, 8 * len(content), 37):
+        spoiled = bytearray(content)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bytes(spoiled))
+        with pytest.raises(DamagedState, match=file):
+            client_module._read_tagged(path)
+
+
 def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
     """Numbers of a survivor set under other names would be another set; another rotation another vector."""
     federation.client(A).handle(invitation(federation.session()))
     path = federation.home / A / "round.bin"
-    whole = path.read_bytes()
+    key, body = client_module._read_tagged(path)
     for old, new in (
         (b'"client-01"', b'"client-07"'),
         (b'"dimension": 7', b'"dimension": 8'),
         (b'"rotation": "', b'"rotation": "x'),
     ):
-        path.write_bytes(whole.replace(old, new))
-        assert path.read_bytes() != whole
+        assert old in body
+        path.write_bytes(client_module._tagged(key, body.replace(old, new)))  # the checksum is right
         with pytest.raises(DamagedState):
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
 
