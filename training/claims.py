@@ -138,7 +138,8 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         assumptions=(
             "each client runs this code on its own machine",
             "the operating system's random generator is sound",
-            "noise and sums are taken for those of real numbers; they are floating-point numbers (docs/privacy.md)",
+            "sums of gradients are near enough to those of real numbers: they are float32; noise is exact "
+            "(docs/privacy.md)",
             "nobody sets a client's ledger back",
             *(("which dialogues a step took stays with the client",) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",

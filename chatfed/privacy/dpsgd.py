@@ -1,7 +1,7 @@
 """DP-SGD (Abadi et al. 2016): Poisson sample, clip each dialogue, add Gaussian noise, step. Keeps no accounts.
 
 Steps plug into Opacus: `DialogueOptimizer` is a `DPOptimizer` whose clipping works on dialogues and whose noise comes
-from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge the ledger before calling `train_private`.
+from `lattice`, exact. What is spent is for `accounting` and `ledger`; charge the ledger before calling `train_private`.
 
 Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
 is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
@@ -23,8 +23,9 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
+from chatfed.privacy.lattice import add_noise
 from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.noise import gaussian, poisson_sample, system_random
+from chatfed.privacy.noise import poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector
 
@@ -123,9 +124,10 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def add_noise(self) -> None:
         """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
-        std = self.noise_multiplier * self.max_grad_norm
-        if std > 0.0:
-            self.total.add_(gaussian(self.total.numel(), std, self.entropy).to(self.total.device))
+        if self.noise_multiplier > 0.0:
+            total = self.total.cpu()  # the same memory, where it is there already
+            add_noise(total.numpy(), self.max_grad_norm, self.noise_multiplier, self.entropy)
+            self.total.copy_(total)
         for p, start in self.gradients.layout.items():
             p.grad = self.total[start : start + p.numel()].view_as(p)
 
