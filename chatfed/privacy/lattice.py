@@ -25,7 +25,7 @@ from chatfed.types import Entropy, FloatVector
 
 STD = 1e6  # of the noise, in steps, whatever the multiplier: one pair of tables serves all
 _SURE = 1.0 + 1e-6  # times the noise; also for what the division by the step rounds
-_BLOCK = 1 << 16
+_BLOCK = 1 << 14  # coordinates at a time: the temporaries stay in the second-level cache
 
 
 def lattice_step(size: int, clip_norm: float, noise_multiplier: float) -> float:
