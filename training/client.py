@@ -26,13 +26,13 @@ from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
-from training.session import Session, Step, model_hash, rotation_seed, round_context, round_name
+from training.session import Session, Step, release_key, rotation_seed, round_context, round_name
 from training.upload import NoisyUpload, Upload, threshold, upload
 
 _COUNT = struct.Struct("<I")
 
 Learn = Callable[[FloatVector], FloatVector]
-"""Global weights float32[d] -> the client's update float32[d], noise included."""
+"""Global weights float32[d] -> the client's update float32[d], with the noise in it where that is the client's own."""
 
 
 class Refused(ChatfedError):
@@ -96,7 +96,7 @@ class _Invited:
     key: str  # of the release
     cohort: list[ClientId]
     dimension: int  # of the model
-    rotation: str  # public seed of this attempt's rotation, in hex
+    rotation: str  # public seed of the release's rotation, in hex
     clip_norm: float  # the session's
 
 
@@ -142,7 +142,7 @@ class Client:
     def _join(self, body: bytes, entropy: Entropy) -> bytes:
         session = Session.from_bytes(body)
         place = self._place(session)
-        key = self._key(session)
+        key = release_key(session, self.base_digest)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights), self.terms.noise_multiplier)
@@ -271,11 +271,6 @@ class Client:
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
-
-    def _key(self, session: Session) -> str:
-        """Names one release. Another global model is another release, whatever round the server calls it."""
-        start = model_hash(self.base_digest, session.weights, session.clip_norm)
-        return f"{round_name(session.name)}{start.hex()[:16]}"
 
     def _refuse_if_finished(self, key: str) -> None:
         if key in self._finished():

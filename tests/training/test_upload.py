@@ -103,6 +103,26 @@ def test_asked_again_a_client_gives_the_same_noise(tmp_path: Path) -> None:
     assert np.array_equal(once, again) and (once != other).mean() > 0.9
 
 
+@pytest.mark.parametrize("rotation", [True, False])
+def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_free_of_noise(
+    tmp_path, rotation
+) -> None:
+    """A server that crashed after the sum asks again, for the same survivors, also beside another client."""
+    recipe = client_level(rotation=rotation)
+    terms = client_terms(recipe, 10)
+    federation = Federation(tmp_path, recipe, names(11), terms)
+    for name in federation.clients:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    session = dataclasses.replace(federation.session(0, WEIGHTS), cohort=CLIENTS)
+    federation.silent = {Step.SHARES: federation.clients[-2:]}
+    first = federation.run(session)
+    others = (*CLIENTS[:-1], federation.clients[-1])
+    for again in ({"attempt": b"b" * 16}, {"attempt": b"c" * 16, "cohort": others}):
+        outcome = federation.run(dataclasses.replace(session, **again))
+        assert outcome.survivors == first.survivors == CLIENTS[:-1]
+        assert np.array_equal(outcome.mean, first.mean)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.integers(4, 40), st.integers(1, 6000), st.booleans(), st.floats(0.01, 100), st.floats(0.7, 5), st.integers(0, 99)
