@@ -92,7 +92,9 @@ def _statement(privacy: Mapping[str, Any]) -> str:
             "noise, or its privacy.json states no epsilon. Treat it as a model trained without protection.</p></div>"
         )
     unit = html.escape(unit_noun(str(privacy.get("unit", "unit"))))
-    part = "took part in training" if unit == "client" else "was in a client's training data"
+    part = "was in a client's training data"
+    if unit == "client":
+        part = "took part with its dialogues or with its noise alone"
     against = privacy.get("holds_against")
     who = f" It holds against: {html.escape(_text(against))}." if against else ""
     figures = (

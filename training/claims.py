@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
-from chatfed.privacy.distributed import SUMS, ZERO_OUT
+from chatfed.privacy.conversions import PrivacyError
+from chatfed.privacy.distributed import SUMS, ZERO_OUT, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
-from training.recipe import Recipe, RecipeError, planned_participations
+from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
 from training.simulation import home_of
-from training.upload import colluders, threshold
+from training.upload import NoisyUpload, colluders, threshold, upload
 
+FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
 
 
@@ -26,12 +28,36 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
         return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
     per_round = privacy.local_steps if privacy.unit == "example" else 1
     steps = per_round * planned_participations(recipe, clients)
-    multiplier = privacy.noise_multiplier or calibrate_noise(
-        privacy.target_epsilon, privacy.sampling_rate, steps, delta=privacy.delta
-    )
+    multiplier = privacy.noise_multiplier or _calibrated(privacy, steps)
     once = Mechanism(multiplier, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
     return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta))
+
+
+def _calibrated(privacy: PrivacySection, steps: int) -> float:
+    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise == "distributed" else 1)
+    try:
+        return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
+    except PrivacyError as error:
+        raise RecipeError(f"privacy.target_epsilon = {privacy.target_epsilon:g}: {error}") from None
+
+
+def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
+    """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
+    ones. Raises RecipeError."""
+    code = upload(recipe, recipe.federation.cohort, dimension, terms.noise_multiplier, bytes(32))
+    if not isinstance(code, NoisyUpload):
+        return
+    planned, budget = planned_participations(recipe, clients), terms.budget
+    try:
+        cost = distributed_epsilon([code.mechanism] * planned, delta=budget.delta)
+    except PrivacyError as error:
+        raise RecipeError(f"privacy.delta = {budget.delta:g}: the sums' noise cannot be accounted: {error}") from None
+    if cost > budget.epsilon:
+        raise RecipeError(
+            f"the {planned} planned participations of a client in sums cost epsilon {cost:g}, over its budget of "
+            f"{budget.epsilon:g}: raise privacy.noise_multiplier or privacy.budget_epsilon a little"
+        )
 
 
 def _check_budget(recipe: Recipe, once: Mechanism, planned: int) -> None:
@@ -111,9 +137,8 @@ def _sampling(unit: str, rate: float) -> str:
     if rate == 1:
         return "every dialogue in every step (Poisson sampling at rate 1): no amplification by sampling is claimed"
     return (
-        f"Poisson: each step takes each of the client's dialogues with probability {rate:g}, drawn by the "
-        f"client; nothing "
-        "is claimed from the server's choice of clients"
+        f"Poisson: each step takes each of the client's dialogues with probability {rate:g}, drawn by the client; "
+        "nothing is claimed from the server's choice of clients"
     )
 
 

@@ -8,6 +8,7 @@ offered beginnings would spell.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from training.tokens import ASSISTANT, TokenTable, Windows, windows
 
 if TYPE_CHECKING:
     import torch
+
+
+MOST_NATS = 700.0  # a word, as far as it is told apart: e^709 is beyond a float, and infinity beyond JSON
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Counts:
         if not self.words:
             raise ChatfedError("The held-out dialogues have no word to measure on: give others with --validation.")
         words = self.words
-        return Evaluation(float(np.exp(self.nats / words)), self.top1 / words, self.top3 / words, words)
+        nats = min(self.nats / words, MOST_NATS)
+        return Evaluation(math.exp(nats), self.top1 / words, self.top3 / words, words)
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ from training.server import ServerState, apply_update, cohort, follow_quantile, 
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.tokens import open_tokens, write_tokens
+from training.upload import refuse_hopeless
 
 
 @dataclass
@@ -93,6 +94,7 @@ def federate(
             raise ChatfedError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
+        claims.check_sums(recipe, prepared.terms, len(prepared.clients), len(weights))
         moving = recipe.privacy.clip_norm if recipe.privacy.clip_quantile else 0.0
         state = stored.state if stored else initial_state(weights, moving)
         metrics = stored.metrics if stored else []
@@ -116,9 +118,8 @@ def federate(
 def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:
     """Data, base model and tokens, each made now or found from before."""
     cache = Path(recipe.runtime.cache)
-    if (
-        stored := folder.prepared()
-    ) is not None:  # a resumed run keeps its clients and its base, whatever became of the data
+    stored = folder.prepared()
+    if stored is not None:  # a resumed run keeps its clients and its base, whatever became of the data
         worker_context()
         tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
         terms = claims.client_terms(recipe, len(tables[0].clients))
@@ -137,6 +138,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
         terms = claims.client_terms(recipe, len(corpus.clients))
+        refuse_hopeless(recipe, recipe.federation.cohort, terms.noise_multiplier)
     with clock.phase("pretrain"):
         base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
     with clock.phase("data"):

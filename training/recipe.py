@@ -36,6 +36,9 @@ DEFAULT_RECIPE = Path(__file__).parent / "recipes" / "default.toml"
 
 RING_WIDTHS = (16, 21, 32)
 
+CLIP_NORMS = (1e-6, 1e6)
+"""Between which a clip norm that follows a quantile may move."""
+
 LEAST_STEPS = 4096
 """A ring width that a recipe names must leave so many steps on each side of zero: whether noise hides rounding is not
 known here."""
@@ -216,7 +219,8 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 
 def without_noise(recipe: Recipe) -> Recipe:
     """The same run with no noise and no claim: what `--reference` prints beside the private one."""
-    bare = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
     return replace(recipe, privacy=bare)
 
 
@@ -286,8 +290,13 @@ def _check_privacy(privacy: PrivacySection) -> None:
             f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.noise = "distributed": the quantile is '
             "estimated inside the noisy sum; set it to 0"
         )
-    if (privacy.unit, privacy.noise) in (("client", "local"), ("example", "distributed")):
-        fitting = "distributed" if privacy.unit == "client" else "local"
+    if privacy.clip_quantile and not CLIP_NORMS[0] <= privacy.clip_norm <= CLIP_NORMS[1]:
+        raise RecipeError(
+            f"privacy.clip_norm = {privacy.clip_norm:g} cannot follow privacy.clip_quantile: it moves between "
+            f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
+        )
+    fitting = "distributed" if privacy.unit == "client" else "local"
+    if privacy.noise not in (fitting, "none"):
         raise RecipeError(
             f'privacy.unit = "{privacy.unit}" goes with privacy.noise = "{fitting}", not "{privacy.noise}": a share of '
             "noise protects a client's whole update, noise of a client's own its single dialogues"
@@ -297,7 +306,7 @@ def _check_privacy(privacy: PrivacySection) -> None:
             if getattr(privacy, key) > 0:
                 raise RecipeError(
                     f'privacy.noise is "none", which bounds no epsilon, but privacy.{key} is '
-                    f'{getattr(privacy, key):g}: set privacy.{key} to 0, or privacy.noise to "local"'
+                    f'{getattr(privacy, key):g}: set privacy.{key} to 0, or privacy.noise to "{fitting}"'
                 )
     elif privacy.noise_multiplier == 0 and privacy.target_epsilon == 0:
         raise RecipeError("privacy: give target_epsilon, or noise_multiplier: without both there is no noise to add")

@@ -73,7 +73,7 @@ def publish(
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
         **_ledger_facts(prepared, cost, metrics),
-        **_noise_facts(prepared, len(state.weights)),
+        **_noise_facts(prepared, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
     }
     summary = {
@@ -135,8 +135,9 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
     }
 
 
-def _noise_facts(prepared: Prepared, dimension: int) -> dict[str, Any]:
-    """What the accounting was fed with, as far as the noise is of that kind."""
+def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
+    those of the first round, and move with it."""
     recipe, cohort = prepared.recipe, prepared.recipe.federation.cohort
     if recipe.privacy.unit == "example":
         privacy = recipe.privacy
@@ -144,7 +145,9 @@ def _noise_facts(prepared: Prepared, dimension: int) -> dict[str, Any]:
     code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
     if not isinstance(code, NoisyUpload):
         return {}
+    moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
     return {
+        **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chatfed.types import ClientId, FloatVector, IntVector
-from training.recipe import FederationSection
-from training.session import CLIP_NORMS
+from training.recipe import CLIP_NORMS, FederationSection
 
 CLIP_RATE = 0.2  # how fast a clip norm follows its quantile
 
@@ -71,7 +70,7 @@ def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSe
 
     "shuffled" deals one random permutation of all clients after another, so that everyone is asked equally often.
     "uniform" draws a fresh cohort without replacement each round, from those still below `max_participations`. Neither
-    is secret, and no claim rests on it: the local guarantee takes no amplification from the choice of clients.
+    is secret, and no claim rests on it: no guarantee takes amplification from the server's choice of clients.
     """
     size = min(settings.cohort, len(clients))
     ordered = sorted(clients)

@@ -15,12 +15,10 @@ import numpy as np
 from chatfed.secagg import primitives
 from chatfed.secagg.messages import MalformedMessage, context, roster_root
 from chatfed.types import ClientId, FloatVector
+from training.recipe import CLIP_NORMS
 
 VERSION = 2
 _HEAD = struct.Struct("<B16s16sI32sdII")  # version, run, attempt, round, recipe digest, clip norm, cohort, d
-
-
-CLIP_NORMS = (1e-6, 1e6)  # between which a clip norm may move
 
 
 class Step(IntEnum):

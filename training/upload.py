@@ -125,7 +125,18 @@ def upload(
         moving = recipe.privacy.clip_quantile > 0
         return NoisyUpload(clip_norm or recipe.privacy.clip_norm, dimension, moving, scale, bits, rotation, mechanism)
     bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
-    return PlainUpload(FixedPoint(recipe.secagg.update_clip, dimension, participants, bits, rotation))
+    return PlainUpload(FixedPoint(_longest(recipe), dimension, participants, bits, rotation))
+
+
+def refuse_hopeless(recipe: Recipe, participants: int, noise_multiplier: float) -> None:
+    """Raises RecipeError where no ring holds the noise for a model of any size: known before there is a model."""
+    for power in reversed(range(32)):
+        try:
+            upload(recipe, participants, 1 << power, noise_multiplier, bytes(32))
+            return
+        except RecipeError as error:
+            why = error
+    raise RecipeError(f"whatever the model's size: {why}")
 
 
 def threshold(recipe: Recipe, participants: int) -> int:
@@ -145,6 +156,11 @@ def clipped(update: FloatVector, norm: float) -> FloatVector:
     return update if length <= limit else (update * (limit / length)).astype(np.float32)
 
 
+def _longest(recipe: Recipe) -> float:
+    """L2 norm to which an update without a share of noise is scaled down. Noise or not, a client's is `clip_norm`."""
+    return recipe.privacy.clip_norm if recipe.privacy.unit == "client" else recipe.secagg.update_clip
+
+
 def _ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> int:
     """The recipe's ring width, or the narrowest whose rounding is lost in the noise that a client's update carries."""
     privacy, ring = recipe.privacy, recipe.secagg
@@ -154,7 +170,7 @@ def _ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multipli
     if privacy.noise == "local":
         one_step = noise_multiplier * privacy.clip_norm / privacy.expected_batch_size
         per_coordinate = privacy.learning_rate * one_step * math.sqrt(privacy.local_steps)
-    return choose_ring_bits(ring.update_clip, dimension, participants, ring.rotation, per_coordinate)
+    return choose_ring_bits(_longest(recipe), dimension, participants, ring.rotation, per_coordinate)
 
 
 @lru_cache(maxsize=64)
@@ -167,10 +183,12 @@ def _sized(
             return bits, *_sized_for(bits, recipe, participants, dimension, noise_multiplier)
         except ChatfedError as error:
             reason = str(error)
+    widest = recipe.secagg.ring_bits in (0, max(RING_BITS))
     raise RecipeError(
-        f"no ring of {recipe.secagg.ring_bits or max(RING_BITS)} bits carries distributed noise for a cohort of "
-        f"{participants} and {dimension:,} coordinates ({reason}): take a wider ring, a smaller cohort or fewer "
-        "trainable parameters"
+        f"no ring of {recipe.secagg.ring_bits or max(RING_BITS)} bits carries distributed noise for federation.cohort "
+        f"= {participants} and {dimension:,} coordinates ({reason}): {'' if widest else 'set secagg.ring_bits to 0, '}"
+        f"take a smaller cohort, fewer parameters in model.trainable, or {'more' if 'small' in reason else 'less'} "
+        "noise (privacy.target_epsilon)"
     )
 
 
@@ -182,10 +200,11 @@ def _sized_for(
     if recipe.secagg.rotation:
         size = padded(size)
         reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
-    half, honest = 1 << (bits - 1), threshold(recipe, participants) - colluders(recipe, participants)
-    share = noise_multiplier / math.sqrt(max(1, honest))  # std of a share over the norm
+    half = 1 << (bits - 1)
+    honest = threshold(recipe, participants) - colluders(recipe, participants)  # over half, less under half: 1 or more
+    share = noise_multiplier / math.sqrt(honest)  # std of a share over the norm
     if not share:
-        raise ChatfedError("there is no noise")
+        raise ChatfedError("a share of noise would be too small")
     norm = min(
         ((1 - FOR_NOISE) * half / participants - 1) / reach,
         FOR_NOISE * half / (COARSEST * sum_reach(share, participants, size)),

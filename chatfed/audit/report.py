@@ -55,7 +55,8 @@ SHOWS = (
 
 SHOWS_NOT = (
     "It does not show that the model repeats nothing: ε bounds the effect of one unit. What many people said alike is "
-    "learned, and one person's many dialogues count as many units.",
+    "learned. Where the unit is a dialogue, one person's many dialogues count as many units; where it is a client, so "
+    "do one person's clients.",
     "It does not measure attacks. The leakage probe lets one look at single texts, and proves nothing about others.",
     "Perplexity is no measure of whether an answer is true or useful.",
     "Nothing here covers the text used for pre-training and for the tokenizer: it is taken to be public.",
@@ -233,10 +234,10 @@ def _guarantee(privacy: Mapping[str, Any]) -> Markup:
     if epsilon is None:
         words = "No differential privacy is claimed for this run: its model may repeat what it was told."
         return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy), css="warn")
-    unit = _unit(privacy)
+    whose, it = ("client's dialogues", "them") if privacy.get("unit") == "client" else (_unit(privacy), "it")
     words = (
-        f"With any one {unit} or without it, the probability of any outcome of training changes at most by the factor "
-        f"e^{above(epsilon)} ≈ {_factor(epsilon)}, plus {plain(privacy.get('delta'))}. "
+        f"With any one {whose} or without {it}, the probability of any outcome of training changes at most by the "
+        f"factor e^{above(epsilon)} ≈ {_factor(epsilon)}, plus {plain(privacy.get('delta'))}. "
         f"Holds against: {plain(privacy.get('holds_against'))}."
     )
     return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy))

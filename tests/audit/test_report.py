@@ -100,6 +100,12 @@ def test_the_report_states_what_was_learned_and_every_field_of_the_guarantee() -
     assert "2 min 00 s" in text  # all phases, the recorded total not counted again
 
 
+def test_a_guarantee_for_clients_is_of_their_dialogues_and_not_of_whether_they_took_part() -> None:
+    text = Reader(render(SUMMARY, {**PRIVACY, "unit": "client", "noise": "distributed"}, METRICS)).text
+    assert "With any one client's dialogues or without them" in text and "for each client" in text
+    assert "With any one dialogue or without it" in Reader(render(SUMMARY, PRIVACY, METRICS)).text
+
+
 def test_the_noiseless_run_stands_beside_when_there_was_one() -> None:
     assert "Without noise" not in Reader(render(SUMMARY, PRIVACY, METRICS)).text
     bare = {"perplexity": 61.25, "top1": 0.3, "top3": 0.5}

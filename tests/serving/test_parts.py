@@ -183,6 +183,14 @@ def test_the_guarantee_in_words_is_a_factor_plus_delta() -> None:
     assert "changes at most by the factor e<sup>ε</sup> = 1,808, plus δ = 1e-5" in shown and "except" not in shown
 
 
+def test_a_guarantee_for_clients_is_not_for_whether_one_took_part() -> None:
+    client = {**GUARANTEE, "unit": "client", "noise": "distributed"}
+    shown = privacy_html(run_with(client))
+    assert "any one client took part with its dialogues or with its noise alone" in shown and "ε per client" in shown
+    assert "dialogue was" not in shown and badge(client)[0] == "ε = 7.50 per client"
+    assert "any one dialogue was in a client's training data" in privacy_html(run_with(GUARANTEE))
+
+
 def test_facts_show_before_after_and_reference() -> None:
     scores = {"perplexity": 61.23, "top1": 0.382, "top3": 0.56}
     shown = facts_html(run_with(None, {"before": scores, "after": scores, "reference": None, "clients": 400}))

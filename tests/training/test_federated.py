@@ -81,10 +81,11 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
     given = settings(
         privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
+        privacy__clip_quantile=0.5,
     )  # fmt: skip
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
-        *("--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
+        *("--reference", "--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
     )
     assert done.returncode == 0, done.stderr
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
@@ -94,6 +95,9 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
     assert privacy["share_std"] * math.sqrt(6) == pytest.approx(privacy["noise_multiplier"] * privacy["rounded_norm"])
     assert privacy["clip_norm"] <= privacy["rounded_norm"] <= 1.02 * privacy["clip_norm"]
     assert "local_steps" not in privacy and "each single client" in privacy["sentence"]
+    moved = [row["clip_norm_next"] for row in rows(tmp_path / "out")]
+    assert privacy["clip_norm_by_round"] == [privacy["clip_norm"], moved[0]] and len(set(moved)) == 2
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["reference"]["words"] > 0
     ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]
     assert {len(ledger["entries"]) for ledger in ledgers} == {2} and len(ledgers) == 8
     assert "each single client" in (tmp_path / "out" / "report.html").read_text()

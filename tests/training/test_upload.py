@@ -16,12 +16,21 @@ from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
-from training.claims import Spent, client_terms, guarantee
+from training.claims import Spent, check_sums, client_terms, guarantee
 from training.client import ClientTerms
-from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check, load_recipe
+from training.recipe import (
+    FederationSection,
+    PrivacySection,
+    Recipe,
+    RecipeError,
+    SecAggSection,
+    check,
+    load_recipe,
+    without_noise,
+)
 from training.server import follow_quantile
 from training.session import Step
-from training.upload import NoisyUpload, colluders, threshold, upload
+from training.upload import NoisyUpload, PlainUpload, colluders, refuse_hopeless, threshold, upload
 
 from .federation import Federation, Learner, names, update_of
 
@@ -173,8 +182,64 @@ def test_shares_are_counted_from_the_fewest_survivors_less_the_colluders() -> No
 def test_a_ring_that_cannot_hold_the_noise_is_refused_and_a_wider_one_taken() -> None:
     assert noisy(client_level(), 5000, 1.0).ring_bits == 16
     assert noisy(client_level(cohort=3000), 5000, 1.0).ring_bits == 21
-    with pytest.raises(RecipeError, match="wider ring"):
+    with pytest.raises(RecipeError, match="federation.cohort = 3000.*set secagg.ring_bits to 0"):
         upload(client_level(cohort=3000, ring_bits=16), 3000, 5000, 1.0, SEED)
+
+
+def test_what_no_model_of_any_size_could_carry_is_refused_before_there_is_a_model() -> None:
+    refuse_hopeless(client_level(), 10, 1.0)
+    refuse_hopeless(Recipe(), 40, 1.0)
+    with pytest.raises(RecipeError, match="set secagg.ring_bits to 0.*less noise"):
+        refuse_hopeless(client_level(cohort=3000, ring_bits=16), 3000, 1.0)
+    with pytest.raises(RecipeError, match="share of noise would be too small.*more noise"):
+        refuse_hopeless(client_level(), 10, 1e-9)
+
+
+@pytest.mark.parametrize(("cohort", "rate"), [(10, 0.3), (333, 0.3), (10, 1.0)])
+def test_noise_from_a_target_is_affordable_in_sums_too(cohort, rate) -> None:
+    """Else every client refuses its last round: the sums' accountant is not the one that the noise is calibrated by."""
+    recipe = client_level(cohort, sampling_rate=rate)
+    terms = client_terms(recipe, cohort)
+    check_sums(recipe, terms, cohort, 1000)
+    cost = distributed_epsilon([noisy(recipe, 1000, terms.noise_multiplier).mechanism], delta=1e-5)
+    assert 7.95 < cost <= 8.0
+
+
+def test_a_plan_that_the_sums_accountant_finds_too_dear_or_cannot_bound_is_refused_before_the_rounds() -> None:
+    recipe = client_level(noise_multiplier=1.0)
+    terms = client_terms(client_level(), 10)
+    with pytest.raises(RecipeError, match="over its budget of 4: raise privacy.noise_multiplier"):
+        check_sums(recipe, dataclasses.replace(terms, budget=Budget(4.0, 1e-5)), 10, 1000)
+    with pytest.raises(RecipeError, match="privacy.delta.*cannot be accounted"):
+        check_sums(recipe, dataclasses.replace(terms, budget=Budget(1e4, 1e-37)), 10, 1000)
+    check_sums(Recipe(), terms, 400, 1000)
+
+
+def test_a_target_that_no_noise_reaches_is_refused_by_its_key() -> None:
+    with pytest.raises(RecipeError, match="privacy.target_epsilon = 1e-09"):
+        client_terms(client_level(target_epsilon=1e-9), 10)
+
+
+def test_without_noise_a_clients_update_is_clipped_to_the_same_norm() -> None:
+    """Else the run for comparison would differ in more than the noise."""
+    bare = without_noise(client_level(clip_quantile=0.5))
+    check(bare, 10)
+    made = upload(bare, 10, 400, 0.0, SEED)
+    assert isinstance(made, PlainUpload)
+    long = 7 * update_of(CLIENTS[0], 400) / np.linalg.norm(update_of(CLIENTS[0], 400))
+    mean = made.decode(made.encode(long.astype(np.float32), replay(b"a")), 1).update
+    assert np.linalg.norm(mean) == pytest.approx(2.0, rel=1e-3)
+
+
+def test_a_clip_norm_that_could_not_move_is_refused() -> None:
+    far = PrivacySection(unit="client", noise="distributed", clip_norm=2e7, clip_quantile=0.5)
+    with pytest.raises(RecipeError, match="privacy.clip_norm = 2e.07 cannot follow"):
+        check(Recipe(privacy=far), 400)
+
+
+def test_a_mend_for_a_run_without_noise_fits_its_unit() -> None:
+    with pytest.raises(RecipeError, match='privacy.noise to "distributed"'):
+        check(Recipe(privacy=PrivacySection(unit="client", noise="none")), 400)
 
 
 def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> None:
