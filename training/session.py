@@ -104,8 +104,9 @@ def round_context(session: Session, base: bytes) -> bytes:
 
 
 def rotation_seed(session: Session, base: bytes) -> bytes:
-    """Public seed of the rotation of one attempt's vectors: 32 bytes, another for each attempt."""
-    return primitives.digest(b"rotation", round_context(session, base), session.attempt)
+    """Public seed of the rotation of a round's vectors: 32 bytes, the same in every attempt, as an update is encoded
+    once."""
+    return primitives.digest(b"rotation", round_context(session, base))
 
 
 def model_hash(base: bytes, weights: FloatVector, clip_norm: float = 0.0) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,10 +111,24 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
     assert len(contexts) == len(others) + 2
 
 
-def test_attempts_at_a_round_share_its_context_and_have_rotations_of_their_own():
-    one, other = (Session(b"r" * 16, x * 16, 1, b"d" * 32, (), np.ones(3, np.float32)) for x in (b"a", b"b"))
-    assert round_context(one, b"m" * 32) == round_context(other, b"m" * 32)
-    assert rotation_seed(one, b"m" * 32) != rotation_seed(other, b"m" * 32)
+def test_attempts_at_a_round_share_its_context_and_its_rotation():
+    """Two rotations of one update under the same noise would tell it by their difference."""
+    one = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (), np.ones(3, np.float32), 2.0)
+    again = dataclasses.replace(one, attempt=b"b" * 16)
+    assert round_context(one, b"m" * 32) == round_context(again, b"m" * 32)
+    assert rotation_seed(one, b"m" * 32) == rotation_seed(again, b"m" * 32)
+    others = [
+        dataclasses.replace(one, **change)
+        for change in (
+            {"run": b"s" * 16},
+            {"round": 2},
+            {"weights": np.zeros(3, np.float32)},
+            {"clip_norm": 3.0},
+            {"recipe": b"e" * 32},
+            {"cohort": (ClientId("x"),)},
+        )
+    ]
+    assert len({rotation_seed(session, b"m" * 32) for session in [one, *others]}) == 7
     assert len(rotation_seed(one, b"m" * 32)) == 32
 
 
