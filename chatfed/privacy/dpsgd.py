@@ -1,7 +1,7 @@
 """DP-SGD (Abadi et al. 2016): Poisson sample, clip each dialogue, add Gaussian noise, step. Keeps no accounts.
 
 Steps plug into Opacus: `DialogueOptimizer` is a `DPOptimizer` whose clipping works on dialogues and whose noise comes
-from `noise.gaussian`. What is spent is for `accounting` and `ledger`; charge the ledger before calling `train_private`.
+from `noise.add_gaussian`. What is spent is for `accounting` and `ledger`: charge the ledger before `train_private`.
 
 Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
 is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
 from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.noise import gaussian, poisson_sample, system_random
+from chatfed.privacy.noise import add_gaussian, poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector
 
@@ -109,7 +109,10 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
         self.gradients = gradients
         self.rule = config.rule
         self.entropy = entropy
-        self.total = torch.zeros(gradients.size, device=gradients.device)  # float32[size], the clipped sum
+        # The clipped sum. In float32 each of n additions may round by what an earlier one decided, n^2 in all.
+        single = config.dialogues_at_once > 1 or gradients.device.type == "mps"  # Apple's has no float64
+        dtype = torch.float32 if single else torch.float64
+        self.total = torch.zeros(gradients.size, dtype=dtype, device=gradients.device)  # float[size]
 
     def add(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rows_at_once: int) -> None:
         """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
@@ -124,10 +127,9 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
     def add_noise(self) -> None:
         """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
         std = self.noise_multiplier * self.max_grad_norm
-        if std > 0.0:
-            self.total.add_(gaussian(self.total.numel(), std, self.entropy).to(self.total.device))
+        noisy = add_gaussian(self.total, std, self.entropy) if std > 0.0 else self.total.float()
         for p, start in self.gradients.layout.items():
-            p.grad = self.total[start : start + p.numel()].view_as(p)
+            p.grad = noisy[start : start + p.numel()].view_as(p)
 
     @property
     def accumulated_iterations(self) -> int:

@@ -3,13 +3,15 @@
 No generator of `torch` or `numpy.random` is used here: whoever can predict the noise can subtract it.
 
 Floating point. Mironov (CCS 2012) showed that the low bits of textbook floating-point noise tell which noiseless values
-are possible. `gaussian` uses the defence of Holohan & Braghin (ESORICS 2021, section 5): each number is the sum of
-2n = 4 independent Gaussians divided by sqrt(2n) = 2, each with a float64 radius from a 53-bit uniform and an angle of
-32 bits, summed in float64 and only then rounded to float32. An attacker who wants to test one candidate must search the
-preimages of a sum of four samples instead of inverting one. What it does not cover: it raises the cost of the attack
-(the paper counts operations; there is no proof of exact differential privacy in floating point), it says nothing about
-timing, and each radius still has 53 bits, so no single Gaussian is beyond 8.6 standard deviations (probability 1e-17,
-far below any delta used here).
+are possible. The defence here is that of Holohan & Braghin (ESORICS 2021, section 5): each number is the sum of 2n = 4
+independent Gaussians divided by sqrt(2n) = 2, each with a float64 radius from a 53-bit uniform and an angle of 32 bits.
+An attacker who wants to test one candidate must search the preimages of a sum of four samples instead of inverting one.
+`add_gaussian` adds it in float64, and only the sum is rounded to float32. Noise that is rounded first has nothing left
+to defend: where it cancels most of a value, the low bits of what remains are the value's own, and one look at the grid
+on which a small sum lies tells 0 from 1. What the defence does not cover: it raises the cost of the attack (the paper
+counts operations; there is no proof of exact differential privacy in floating point), it says nothing about timing, and
+each radius still has 53 bits, so no single Gaussian is beyond 8.6 standard deviations (probability 1e-17, far below any
+delta used here).
 
 Angles. A Gaussian is the mean of its law over all angles, a smooth periodic function, so a grid of 2^32 angles gives it
 to the last digit (the midpoint rule). Cosine and sine are taken in float32, 2e-7 off at most; errors of both signs
@@ -40,23 +42,37 @@ def system_random(size: int) -> bytes:
     return ssl.RAND_bytes(size)
 
 
+def add_gaussian(values: torch.Tensor, std: float, entropy: Entropy = system_random) -> torch.Tensor:
+    """values[d] plus independent N(0, std^2) numbers, each sum made in float64 and rounded once -> float32[d].
+
+    `values` should be float64 where its own digits depend on private data. Raises ChatfedError when `std` is negative
+    or not finite.
+
+    >>> add_gaussian(torch.tensor([1.0, -2.0], dtype=torch.float64), std=0.0)
+    tensor([ 1., -2.])
+    """
+    if not math.isfinite(std) or std < 0:
+        raise ChatfedError(f"noise of standard deviation {std}: must be finite and not negative")
+    plain, noisy = values.cpu(), torch.empty(len(values), dtype=torch.float32)
+    for start in range(0, len(plain), _BLOCK):
+        piece = plain[start : start + _BLOCK]
+        noisy[start : start + _BLOCK] = torch.from_numpy(_block(len(piece), std, entropy)).add_(piece)
+    return noisy.to(values.device)
+
+
 def gaussian(size: int, std: float, entropy: Entropy = system_random) -> torch.Tensor:
     """Independent N(0, std^2) numbers, float32[size], from cryptographic bits; float64 inside.
 
-    Box & Muller (1958), four Gaussians to a number (see the module's first lines).
-    Raises ChatfedError when `std` is negative or not finite or `size` is negative.
+    Box & Muller (1958), four Gaussians to a number (see the module's first lines). To make a value private, take
+    `add_gaussian`. Raises ChatfedError when `std` is negative or not finite or `size` is negative.
 
     >>> noise = gaussian(100_000, std=2.0)
     >>> noise.dtype, 1.9 < float(noise.std()) < 2.1
     (torch.float32, True)
     """
-    if size < 0 or not math.isfinite(std) or std < 0:
-        raise ChatfedError(f"noise of size {size} and standard deviation {std}: both must be finite and not negative")
-    noise = torch.empty(size, dtype=torch.float32)
-    for start in range(0, size, _BLOCK):
-        stop = min(start + _BLOCK, size)
-        noise[start:stop] = torch.from_numpy(_block(stop - start, std, entropy))
-    return noise
+    if size < 0:
+        raise ChatfedError(f"noise of size {size}: must not be negative")
+    return add_gaussian(torch.zeros(1, dtype=torch.float64).expand(size), std, entropy)
 
 
 def _block(size: int, std: float, entropy: Entropy) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy import stats
 
-from chatfed.privacy.noise import gaussian, poisson_sample, system_random
+from chatfed.privacy.noise import add_gaussian, gaussian, poisson_sample, system_random
 from chatfed.types import ChatfedError
 
 from .entropy import replay
@@ -80,6 +80,18 @@ def test_zero_std_is_no_noise_and_bad_requests_are_refused() -> None:
             gaussian(size, std)
     with pytest.raises(ChatfedError, match="entropy"):
         gaussian(4, 1.0, lambda n: b"short")
+
+
+def test_low_bits_of_a_small_sum_do_not_tell_the_value_under_the_noise() -> None:
+    """Noise rounded to float32 and then added to 1 leaves every small sum on the grid 2^-24; added to 0, one in six.
+    An onlooker who sees one number off that grid then knows that the value was not 1."""
+
+    def on_grid(value: float) -> float:
+        noisy = add_gaussian(torch.full((200_000,), value, dtype=torch.float64), 1.0, replay(b"grid")).double()
+        small = noisy[noisy.abs() < 0.25] * 2**24
+        return float((small == small.round()).double().mean())
+
+    assert abs(on_grid(1.0) - on_grid(0.0)) < 0.02
 
 
 def test_poisson_samples_have_binomial_size_and_independent_members() -> None:
