@@ -1,8 +1,9 @@
 """A client in a federation: its own terms, ledger and disk around the secure sum's pure steps.
 
 Learns first, then takes part in the secure sum with what it learned; charges its ledger before anything leaves; and
-gives a round one update only, so that asking again gets the same numbers and costs nothing. With pinned identities it
-signs one survivor set a round, whatever the attempt. Knows no socket and no other client.
+gives a round one update only, encoded and noised once and stored as it leaves: asking again, in whatever attempt, gets
+the same numbers and costs nothing. With pinned identities it signs one survivor set a round, whatever the
+attempt. Knows no socket and no other client.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Charge, Ledger
 from chatfed.secagg import client as secagg
 from chatfed.secagg import graph, primitives, states
+from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
 from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
-from training.session import Session, Step, release_key, rotation_seed, round_context, round_name
+from training.session import Session, Step, rotation_seed, round_context, round_name
 from training.upload import NoisyUpload, Upload, threshold, upload
 
 _COUNT = struct.Struct("<I")
@@ -96,8 +98,6 @@ class _Invited:
     key: str  # of the release
     cohort: list[ClientId]
     dimension: int  # of the model
-    rotation: str  # public seed of the release's rotation, in hex
-    clip_norm: float  # the session's
 
 
 class Client:
@@ -142,19 +142,19 @@ class Client:
     def _join(self, body: bytes, entropy: Entropy) -> bytes:
         session = Session.from_bytes(body)
         place = self._place(session)
-        key = release_key(session, self.base_digest)
+        key = self._key(session)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
-        size = (len(session.cohort), len(session.weights), self.terms.noise_multiplier)
-        parameters = sum_parameters(self.recipe, *size)
+        size = (len(session.cohort), len(session.weights))
+        parameters = sum_parameters(self.recipe, *size, self.terms.noise_multiplier)
         self._refuse_if_finished(key)
-        if self._stored_update(key) is None:
-            self._refuse_if_spent(key, self._cost(self._upload(*size[:2])))
-            self._store_update(key, self.learn(session.weights))
+        code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm)
+        if self._stored_upload(key, code) is None:
+            self._refuse_if_spent(key, self._cost(code))
+            self._store_upload(key, code.encode(self.learn(session.weights), entropy))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
-        seed = rotation_seed(session, self.base_digest)
-        self._save(state, _Invited(key, list(session.cohort), size[1], seed.hex(), session.clip_norm), entropy)
+        self._save(state, _Invited(key, list(session.cohort), size[1]), entropy)
         return advert
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
@@ -165,12 +165,10 @@ class Client:
 
     def _masked_input(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
-        update = self._stored_update(invited.key)
-        if update is None:
+        code = self._upload(len(invited.cohort), invited.dimension)
+        vector = self._stored_upload(invited.key, code)
+        if vector is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
-        seed, size = bytes.fromhex(invited.rotation), (len(invited.cohort), invited.dimension)
-        code = self._upload(*size, seed, invited.clip_norm)
-        vector = code.encode(update, self.randomness(invited.key))
         masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
         if (cost := self._cost(code)) is not None:
             self.ledger().charge(invited.key, cost)  # on disk before anything that depends on the data leaves
@@ -185,18 +183,6 @@ class Client:
     def _cost(self, code: Upload) -> Charge | None:
         """What one round costs: of this client's own noise, or of its share in the sum's."""
         return code.mechanism if isinstance(code, NoisyUpload) else self.terms.mechanism
-
-    def randomness(self, key: str) -> Entropy:
-        """Of one release's rounding and noise: the same whenever it is encoded, or a crash between encoding and storing
-        could put two vectors under one set of masks. An AES-256-CTR stream."""
-        stream = primitives.key_stream(primitives.derive(self._state_key(), b"release", key.encode()))
-
-        def entropy(size: int) -> bytes:
-            out = bytearray(size + 15)  # update_into wants a block to spare
-            stream(bytes(size), out)
-            return bytes(out[:size])
-
-        return entropy
 
     def _consent(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
@@ -272,6 +258,12 @@ class Client:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
+    def _key(self, session: Session) -> str:
+        """Names one release: run, round and the whole context. Another global model, clip norm or cohort is another
+        release, whatever round the server calls it: were one vector in the sums of two cohorts, each could certify a
+        set of its own, and their difference leave few clients. A short digest a server could make agree for two."""
+        return f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+
     def _refuse_if_finished(self, key: str) -> None:
         if key in self._finished():
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
@@ -289,17 +281,21 @@ class Client:
                 f"stays out."
             )
 
-    def _store_update(self, key: str, update: FloatVector) -> None:
-        write_atomically(self.home / "update.bin", _tagged(self._made_by(key), update.astype("<f4").tobytes()))
+    def _store_upload(self, key: str, vector: RingVector) -> None:
+        """What leaves, noise included. It is never made again: of other noise, rounding, rotation or scale for the same
+        update a server that has both could take the difference, without the noise or without the update."""
+        write_atomically(self.home / "update.bin", _tagged(self._made_by(key), vector.tobytes()))
 
-    def _stored_update(self, key: str) -> FloatVector | None:
+    def _stored_upload(self, key: str, code: Upload) -> RingVector | None:
         path = self.home / "update.bin"
         made_by, raw = _read_tagged(path) or ("", b"")
         if made_by != self._made_by(key):
             return None
-        if len(raw) % 4:
+        dtype = ring_dtype(code.ring_bits)
+        if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
             raise _damaged(path)
-        return np.frombuffer(raw, "<f4").astype(np.float32)
+        stored: RingVector = np.frombuffer(raw, dtype)
+        return stored
 
     def _made_by(self, key: str) -> str:
         """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""

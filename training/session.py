@@ -101,16 +101,10 @@ def round_context(session: Session, base: bytes) -> bytes:
     )
 
 
-def release_key(session: Session, base: bytes) -> str:
-    """Names one release: run, round and where it starts from, whatever the attempt and the cohort. The whole hash: with
-    a piece of it a server could find two starts of one name, and have one update sent in two ways under one charge."""
-    return f"{round_name(session.name)}{model_hash(base, session.weights, session.clip_norm).hex()}"
-
-
 def rotation_seed(session: Session, base: bytes) -> bytes:
-    """Public seed of the rotation of one release's vectors: 32 bytes, the same in each attempt. Two rotations of one
-    update under the same noise would give the update away by their difference."""
-    return primitives.digest(b"rotation", release_key(session, base).encode())
+    """Public seed of the rotation of a round's vectors: 32 bytes, the same in every attempt, as an update is encoded
+    once."""
+    return primitives.digest(b"rotation", round_context(session, base))
 
 
 def model_hash(base: bytes, weights: FloatVector, clip_norm: float = 0.0) -> bytes:

@@ -117,7 +117,7 @@ Upload = PlainUpload | NoisyUpload
 def upload(
     recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes, clip_norm: float = 0.0
 ) -> Upload:
-    """What the recipe makes of a cohort's updates. seed: public, of the release's rotation. clip_norm: of this round,
+    """What the recipe makes of a cohort's updates. seed: public, of this round's rotation. clip_norm: of this round,
     0 for the recipe's; the noise moves with it, so that it changes no claim. Raises RecipeError."""
     rotation = seed if recipe.secagg.rotation else None
     if recipe.privacy.noise == "distributed":

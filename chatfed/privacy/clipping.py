@@ -79,10 +79,10 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def add_alone(
         self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int, rule: ClipRule, total: Tensor
     ) -> None:
-        """Adds the clipped gradient of one dialogue, all rows of `batch`, to `total` float32[size].
+        """Adds the clipped gradient of one dialogue, all rows of `batch`, to `total` float64[size] (or float32).
 
         What is measured is what is scaled and added: no rounding, no overflow and no kind of layer can make the
-        addition longer than `rule.norm` (but for float32's rounding of the sum itself).
+        addition longer than `rule.norm` (but for the rounding of the sum itself, which is why it is float64).
         """
         found = self.alone(loss, batch, rows, rows_at_once)
         self._add_clipped(found, rule, total)

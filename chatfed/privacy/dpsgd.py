@@ -23,7 +23,7 @@ from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
 from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
-from chatfed.privacy.lattice import add_noise
+from chatfed.privacy.lattice import noised
 from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.noise import poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
@@ -110,7 +110,10 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
         self.gradients = gradients
         self.rule = config.rule
         self.entropy = entropy
-        self.total = torch.zeros(gradients.size, device=gradients.device)  # float32[size], the clipped sum
+        # The clipped sum. In float32 each of n additions may round by what an earlier one decided, n^2 in all.
+        single = config.dialogues_at_once > 1 or gradients.device.type == "mps"  # Apple's has no float64
+        dtype = torch.float32 if single else torch.float64
+        self.total = torch.zeros(gradients.size, dtype=dtype, device=gradients.device)  # float[size]
 
     def add(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rows_at_once: int) -> None:
         """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
@@ -124,12 +127,12 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def add_noise(self) -> None:
         """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
+        noisy = self.total.float()
         if self.noise_multiplier > 0.0:
-            total = self.total.cpu()  # the same memory, where it is there already
-            add_noise(total.numpy(), self.max_grad_norm, self.noise_multiplier, self.entropy)
-            self.total.copy_(total)
+            made = noised(self.total.cpu().numpy(), self.max_grad_norm, self.noise_multiplier, self.entropy)
+            noisy = torch.from_numpy(made).to(noisy.device)
         for p, start in self.gradients.layout.items():
-            p.grad = self.total[start : start + p.numel()].view_as(p)
+            p.grad = noisy[start : start + p.numel()].view_as(p)
 
     @property
     def accumulated_iterations(self) -> int:

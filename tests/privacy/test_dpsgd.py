@@ -163,6 +163,21 @@ def test_a_gradient_however_long_adds_no_more_than_the_clip_norm(size: float) ->
     assert float(total.double().norm()) <= 1.0
 
 
+def test_many_additions_do_not_round_by_what_one_dialogue_decided() -> None:
+    """One dialogue lifts the sum over 16, where float32's last digit is twice as long: there 0.6 of it is rounded up
+    each time, below 16 the same number down: 1,000 short gradients would add 3 % of the norm to what the one adds."""
+    gradients, config = DialogueGradients(nn.Linear(1000, 1, bias=False)), DPSGDConfig(1.0, 1.0, 1.0, 1.0, 1, 1.0)
+    one, short = torch.ones(1, 1000), torch.full((1, 1000), 0.6 * 2.0**-19)
+
+    def summed(ones: int) -> Tensor:
+        total = DialogueOptimizer(gradients, config, replay(b"")).total
+        for found in [one] * ones + [short] * 1000:
+            gradients._add_clipped([found], config.rule, total)
+        return total.double()
+
+    assert float((summed(506) - summed(505)).norm()) <= 1.0
+
+
 def test_alone_each_dialogue_is_looked_at_once_and_for_nothing_else() -> None:
     model = nn.Linear(2, 2)
     asked: list[int] = []

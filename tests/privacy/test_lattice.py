@@ -15,16 +15,14 @@ from scipy import stats
 from chatfed.privacy import lattice
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.discrete import closeness, discrete_gaussian
-from chatfed.privacy.lattice import STD, add_noise, lattice_step
+from chatfed.privacy.lattice import STD, lattice_step, noised
 from chatfed.types import FloatVector
 
 from .entropy import replay
 
 
 def noise(size: int, clip_norm: float, multiplier: float, seed: bytes) -> FloatVector:
-    total = np.zeros(size, dtype=np.float32)
-    add_noise(total, clip_norm, multiplier, replay(seed))
-    return total
+    return noised(np.zeros(size), clip_norm, multiplier, replay(seed))
 
 
 def test_moments_and_shape_are_those_of_the_claimed_gaussian() -> None:
@@ -39,9 +37,8 @@ def test_moments_and_shape_are_those_of_the_claimed_gaussian() -> None:
 
 def test_noise_and_rounded_sum_are_exact_whole_steps() -> None:
     """The obvious twin: whole numbers, rounded one by one."""
-    values = np.array([0.1, -3.7, 12345.678, 1e-9, 0.0], dtype=np.float32)
-    total, step = values.copy(), lattice_step(5, 1.0, 0.7)
-    add_noise(total, 1.0, 0.7, replay(b"twin"))
+    values, step = np.array([0.1, -3.7, 12345.678, 1e-9, 0.0]), lattice_step(5, 1.0, 0.7)
+    total = noised(values, 1.0, 0.7, replay(b"twin"))
     drawn = discrete_gaussian(STD).sample(5, replay(b"twin"))
     for value, added, result in zip(values, drawn, total, strict=True):
         nearest = round(Fraction(float(value)) / Fraction(step))
@@ -51,10 +48,7 @@ def test_noise_and_rounded_sum_are_exact_whole_steps() -> None:
 def test_same_entropy_same_noise_and_other_entropy_other_noise() -> None:
     assert np.array_equal(noise(20_001, 1.0, 1.0, b"a"), noise(20_001, 1.0, 1.0, b"a"))
     assert not np.array_equal(noise(64, 1.0, 1.0, b"a"), noise(64, 1.0, 1.0, b"b"))
-    one, other = np.zeros((2, 64), dtype=np.float32)
-    add_noise(one, 1.0, 1.0)
-    add_noise(other, 1.0, 1.0)
-    assert not np.array_equal(one, other)
+    assert not np.array_equal(noised(np.zeros(64), 1.0, 1.0), noised(np.zeros(64), 1.0, 1.0))
 
 
 @settings(max_examples=200, deadline=None)

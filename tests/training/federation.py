@@ -14,6 +14,7 @@ from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg import primitives
 from chatfed.secagg.encoding import FixedPoint
+from chatfed.secagg.masking import RingVector
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from tests.secagg.rounds import entropy_from
 from training.client import Client, ClientTerms
@@ -91,7 +92,6 @@ class Federation:
     refusals: dict[ClientId, str] = field(default_factory=dict)
 
     roster: dict[ClientId, bytes] = field(default_factory=dict)  # where the recipe pins identities
-    rounding: dict[ClientId, bytes] = field(default_factory=dict)  # what each client rounded with last
 
     def __post_init__(self) -> None:
         for client in self.clients:
@@ -114,11 +114,8 @@ class Federation:
                 self.gone.add(name)
             if name in self.gone:
                 continue
-            client = self.client(name)
-            if step == Step.SHARES:
-                self.rounding[name] = client.randomness(release_of(self.home / name))(primitives.KEY_BYTES)
             try:
-                answer = client.handle(message, self.entropy(name))
+                answer = self.client(name).handle(message, self.entropy(name))
             except ChatfedError as error:
                 self.refusals[name] = str(error)
                 continue
@@ -153,10 +150,10 @@ class Federation:
         return len(self.client(name).ledger().entries) if path.exists() else 0
 
 
-def release_of(home: Path) -> str:
-    """The release that a client's stored round state belongs to."""
-    stored = (home / "round.bin").read_bytes() if (home / "round.bin").exists() else bytes(2)
-    return stored[2 : 2 + int.from_bytes(stored[:2], "little")].decode()
+def stored_upload(home: Path, length: int, dtype: str) -> RingVector:
+    """What a client has stored of its update: the ring elements that leave it, under its masks."""
+    raw = (home / "update.bin").read_bytes()
+    return np.frombuffer(raw[2 + int.from_bytes(raw[:2], "little") :], dtype, length)
 
 
 def code_of(federation: Federation) -> FixedPoint:
@@ -167,10 +164,16 @@ def code_of(federation: Federation) -> FixedPoint:
 
 
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
-    """The obvious twin: Python integers of the survivors' encoded updates, the weight last, modulo the ring."""
+    """The obvious twin: Python integers of the survivors' stored uploads, the weight last, modulo the ring. Each is
+    within a step of its update in fixed point."""
     code = code_of(federation)
-    rounding = {name: (lambda size, key=federation.rounding[name]: key[:size]) for name in survivors}
-    encoded = [code.encode(federation.learners[name].update, 1.0, rounding[name]) for name in survivors]
+    stored = {
+        name: stored_upload(federation.home / name, DIMENSION + 1, f"<u{code.ring_bits // 8}") for name in survivors
+    }
+    for name, vector in stored.items():
+        steps = federation.learners[name].update.astype(np.float64) * code.scale + code.level
+        assert np.abs(vector[:DIMENSION] - steps).max() <= 1 + 1e-6 * code.level
+    encoded = list(stored.values())
     ring = 1 << federation.recipe.secagg.ring_bits
     return [sum(int(vector[k]) for vector in encoded) % ring for k in range(len(encoded[0]))]
 

@@ -33,7 +33,7 @@ from tests.training.federation import (
 from training import client as client_module
 from training.client import Refused, floors, sum_parameters
 from training.rounds import commit, run_round
-from training.session import Session, Step
+from training.session import Session, Step, round_context
 
 FOUR = names(4)
 A, B, C, D = FOUR
@@ -63,6 +63,7 @@ def test_charges_each_round_and_keeps_exactly_what_was_planned(federation):
     entries = federation.client(A).ledger().entries
     assert [entry.mechanism for entry in entries] == [MECHANISM] * 3
     assert [entry.key.split("/")[1] for entry in entries] == ["0", "1", "2"]
+    assert entries[0].key.endswith("/" + round_context(federation.session(0), BASE).hex())  # not a short form of it
 
 
 def test_another_global_model_under_the_same_round_number_is_charged_and_learned_anew(federation):
@@ -373,14 +374,14 @@ def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation, file):
 
 
 def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
-    """Numbers of a survivor set under other names would be another set; another rotation another vector."""
+    """Numbers of a survivor set under other names would be another set; another dimension another charge."""
     federation.client(A).handle(invitation(federation.session()))
     path = federation.home / A / "round.bin"
     key, body = client_module._read_tagged(path)
     for old, new in (
         (b'"client-01"', b'"client-07"'),
         (b'"dimension": 7', b'"dimension": 8'),
-        (b'"rotation": "', b'"rotation": "x'),
+        (b"/0/", b"/1/"),
     ):
         assert old in body
         path.write_bytes(client_module._tagged(key, body.replace(old, new)))  # the checksum is right

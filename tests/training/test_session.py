@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId
-from training.session import Session, model_hash, release_key, rotation_seed, round_context
+from training.session import Session, model_hash, rotation_seed, round_context
 
 identifiers = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 sessions = st.builds(
@@ -111,26 +111,25 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
     assert len(contexts) == len(others) + 2
 
 
-def test_attempts_at_a_round_share_its_context_its_release_and_its_rotation():
-    one, other = (Session(b"r" * 16, x * 16, 1, b"d" * 32, (), np.ones(3, np.float32)) for x in (b"a", b"b"))
-    for of in (round_context, release_key, rotation_seed):
-        assert of(one, b"m" * 32) == of(other, b"m" * 32)
-    assert len(rotation_seed(one, b"m" * 32)) == 32
-
-
-def test_a_release_is_the_run_the_round_and_where_it_starts_from_whatever_the_cohort():
-    one = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (ClientId("a"), ClientId("b")), np.ones(3, np.float32), 1.0)
-    same = dataclasses.replace(one, cohort=(ClientId("a"), ClientId("c")))
+def test_attempts_at_a_round_share_its_context_and_its_rotation():
+    """Two rotations of one update under the same noise would tell it by their difference."""
+    one = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (), np.ones(3, np.float32), 2.0)
+    again = dataclasses.replace(one, attempt=b"b" * 16)
+    assert round_context(one, b"m" * 32) == round_context(again, b"m" * 32)
+    assert rotation_seed(one, b"m" * 32) == rotation_seed(again, b"m" * 32)
     others = [
-        dataclasses.replace(one, run=b"s" * 16),
-        dataclasses.replace(one, round=2),
-        dataclasses.replace(one, weights=np.nextafter(one.weights, np.float32(2))),
-        dataclasses.replace(one, clip_norm=2.0),
+        dataclasses.replace(one, **change)
+        for change in (
+            {"run": b"s" * 16},
+            {"round": 2},
+            {"weights": np.zeros(3, np.float32)},
+            {"clip_norm": 3.0},
+            {"recipe": b"e" * 32},
+            {"cohort": (ClientId("x"),)},
+        )
     ]
-    for of in (release_key, rotation_seed):
-        assert of(one, b"m" * 32) == of(same, b"m" * 32)
-        assert len({of(session, b"m" * 32) for session in [one, *others]}) == len(others) + 1
-    assert release_key(one, b"m" * 32).endswith(model_hash(b"m" * 32, one.weights, 1.0).hex())  # all of it
+    assert len({rotation_seed(session, b"m" * 32) for session in [one, *others]}) == 7
+    assert len(rotation_seed(one, b"m" * 32)) == 32
 
 
 def test_the_model_hash_covers_the_untrained_part_through_the_base():

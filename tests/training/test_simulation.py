@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import os
 import signal
 import subprocess
@@ -22,9 +21,10 @@ from training.durable import write_atomically
 from training.learner import Learner
 from training.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.rounds import Outcome, run_round
-from training.session import Session, Step
+from training.session import Session, Step, rotation_seed
 from training.simulation import Simulation, Workplace, home_of, simulation
 from training.tokens import write_tokens
+from training.upload import upload
 
 NAMES = tuple(ClientId(name) for name in ("ann", "bob/../x", "cé", "d" * 300, "one"))
 A, B, C, D, ONE = NAMES
@@ -87,24 +87,30 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(place
     digest, weights, _ = workers.facts()
     invitation = session(place, weights, len(str(silent)))
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
-    for name in NAMES:  # one key in both places: what a client rounds by follows from it
-        for homes in (place.homes, tmp_path):
-            write_atomically(home_of(homes, name) / "state.key", hashlib.sha256(name.encode()).digest())
     outcome = run_round(invitation, place.recipe, digest, workers)
 
-    gone: set[ClientId] = set()
+    def in_process(homes):
+        gone: set[ClientId] = set()
 
-    def in_process(messages):
-        for name, message in messages.items():
-            if name in silent.get(Step(message[0]), ()):
-                gone.add(name)
-            if name not in gone:
-                learn = learner.for_client(name)
-                client = Client(name, home_of(tmp_path, name), place.recipe, place.terms, digest, learn)
-                yield name, client.handle(message)
+        def exchange(messages):
+            for name, message in messages.items():
+                if name in silent.get(Step(message[0]), ()):
+                    gone.add(name)
+                if name not in gone:
+                    learn = learner.for_client(name)
+                    client = Client(name, home_of(homes, name), place.recipe, place.terms, digest, learn)
+                    yield name, client.handle(message)
 
-    twin = run_round(invitation, place.recipe, digest, in_process)
-    assert same(outcome, twin)
+        return run_round(invitation, place.recipe, digest, exchange)
+
+    for name in NAMES:
+        if (stored := home_of(place.homes, name) / "update.bin").exists():
+            write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
+    assert same(outcome, in_process(tmp_path / "stored"))
+    learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
+    step = upload(place.recipe, 5, len(weights), 0.0, rotation_seed(invitation, digest)).code.step
+    assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
+    assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
     assert outcome.mean.any()
 

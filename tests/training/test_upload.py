@@ -14,6 +14,7 @@ from scipy import stats
 
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
+from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
 from training.claims import Spent, check_sums, client_terms, guarantee
@@ -32,7 +33,7 @@ from training.server import follow_quantile
 from training.session import Step
 from training.upload import NoisyUpload, PlainUpload, colluders, refuse_hopeless, threshold, upload
 
-from .federation import Federation, Learner, names, update_of
+from .federation import Federation, Learner, names, stored_upload, update_of
 
 CLIENTS = names(10)
 SEED = b"s" * 32
@@ -102,21 +103,54 @@ def test_every_participation_is_charged_as_a_share_and_the_ledger_refuses_more(t
     assert all(federation.charges(name) == 1 for name in CLIENTS)
 
 
-def test_asked_again_a_client_gives_the_same_noise(tmp_path: Path) -> None:
-    """Else the difference of two attempts would be free of its update, and their mean less noisy than claimed."""
-    federation = Federation(tmp_path, client_level(), CLIENTS, client_terms(client_level(), 10))
-    client, key = federation.client(CLIENTS[0]), "run/0/model"
-    code = noisy(federation.recipe, 5000, 1.5)
-    client.home.mkdir(parents=True)
-    once, again, other = (code.encode(WEIGHTS, client.randomness(k)) for k in (key, key, "run/1/model"))
-    assert np.array_equal(once, again) and (once != other).mean() > 0.9
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_two_sums_of_one_round_are_the_same_numbers(tmp_path: Path, identities: str) -> None:
+    """Else their difference would hold every update without its noise, under one charge."""
+    recipe = client_level()
+    recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities=identities))
+    federation = Federation(tmp_path, recipe, CLIENTS, client_terms(recipe, 10))
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    sums = [federation.run(federation.session(0, WEIGHTS)).mean.tolist() for _ in range(3)]
+    assert sums[0] == sums[1] == sums[2]
+    assert [federation.charges(name) for name in CLIENTS] == [1] * 10
+
+
+def test_another_cohort_gets_another_update_with_other_noise_and_it_is_charged(tmp_path: Path) -> None:
+    """Else two cohorts could each certify a set of its own, and the difference hold the noise of few clients."""
+    recipe = client_level()
+    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5))
+    federation = Federation(tmp_path, recipe, names(12), terms)
+    for name in federation.clients:
+        federation.learners[name] = Learner(np.zeros_like(WEIGHTS))
+    kept = []
+    for others in (federation.clients[8:10], federation.clients[10:]):
+        cohort = tuple(sorted((*federation.clients[:8], *others)))
+        federation.run(dataclasses.replace(federation.session(0, WEIGHTS), cohort=cohort))
+        kept.append(stored_upload(tmp_path / CLIENTS[0], WEIGHTS.size, "<i2").astype(float))
+    assert [federation.charges(name) for name in federation.clients] == [2] * 8 + [1] * 4
+    assert [federation.learners[name].calls for name in federation.clients] == [2] * 8 + [1] * 4
+    assert abs(np.corrcoef(*kept)[0, 1]) < 0.1
+
+
+def test_what_a_client_keeps_until_the_round_is_over_is_noised_and_does_not_tell_its_update(tmp_path: Path) -> None:
+    federation = Federation(tmp_path, client_level(rotation=False), CLIENTS, client_terms(client_level(), 10))
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    federation.run(federation.session(0, WEIGHTS))
+    code = noisy(federation.recipe, WEIGHTS.size, federation.terms.noise_multiplier)
+    one, other = (stored_upload(tmp_path / name, WEIGHTS.size, "<i2") for name in CLIENTS[:2])
+    assert one.astype(float).std() == pytest.approx(code.mechanism.std, rel=0.05)
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.1  # noise of its own
+    for path in (tmp_path / CLIENTS[0]).iterdir():
+        assert update_of(CLIENTS[0], WEIGHTS.size).tobytes()[:64] not in path.read_bytes()
 
 
 @pytest.mark.parametrize("rotation", [True, False])
 def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_free_of_noise(
     tmp_path, rotation
 ) -> None:
-    """A server that crashed after the sum asks again, for the same survivors, also beside another client."""
+    """A server that crashed after the sum asks again; beside another client it is another release, and not afforded."""
     recipe = client_level(rotation=rotation)
     terms = client_terms(recipe, 10)
     federation = Federation(tmp_path, recipe, names(11), terms)
@@ -126,10 +160,13 @@ def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_f
     federation.silent = {Step.SHARES: federation.clients[-2:]}
     first = federation.run(session)
     others = (*CLIENTS[:-1], federation.clients[-1])
-    for again in ({"attempt": b"b" * 16}, {"attempt": b"c" * 16, "cohort": others}):
-        outcome = federation.run(dataclasses.replace(session, **again))
+    for attempt in (b"b" * 16, b"c" * 16):
+        outcome = federation.run(dataclasses.replace(session, attempt=attempt))
         assert outcome.survivors == first.survivors == CLIENTS[:-1]
         assert np.array_equal(outcome.mean, first.mean)
+    with pytest.raises(BelowThreshold):
+        federation.run(dataclasses.replace(session, cohort=others))
+    assert "budget" in federation.refusals[CLIENTS[0]] and federation.charges(CLIENTS[0]) == 1
 
 
 @settings(max_examples=40, deadline=None)
