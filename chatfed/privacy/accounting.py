@@ -262,7 +262,7 @@ def _prv_epsilon(history: History, delta: float) -> float | None:
             found = float(accountant.get_epsilon(delta))
         except (RuntimeError, ValueError, MemoryError):
             return None
-    return found if math.isfinite(found) else None
+    return max(0.0, found) if math.isfinite(found) else None  # below 0 it bounds one direction only
 
 
 def _rdp_epsilon(history: History, delta: float, orders: list[float] = _RDP_ORDERS) -> float:

@@ -244,3 +244,9 @@ def test_json_carries_the_keys_of_a_run_folder() -> None:
         "rounds",
     } <= set(found)
     assert found["assumptions"] == ["the client runs this code"]
+
+
+def test_a_large_delta_never_makes_epsilon_negative() -> None:
+    """Opacus looks at one direction: at an epsilon below 0 the other needs more delta."""
+    for noise, rate, steps, delta in ((0.577, 0.00127, 5, 0.0313), (3.44, 0.0062, 9, 0.0307), (1.0, 0.1, 1, 0.2)):
+        assert epsilon(noise, rate, steps, delta=delta) == 0.0
