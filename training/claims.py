@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
-from chatfed.privacy.distributed import SUMS, ZERO_OUT, distributed_epsilon
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
@@ -113,7 +113,9 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
 
 def _accountant(charges: Sequence[Charge], delta: float) -> str:
     own = [charge for charge in charges if isinstance(charge, Mechanism)]
-    return accountant(own, delta=delta) if own else SUMS
+    if own:
+        return accountant(own, delta=delta)
+    return SAMPLED_SUMS if any(charge.sampling_rate < 1 for charge in charges) else SUMS
 
 
 def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:

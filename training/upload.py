@@ -150,10 +150,11 @@ def colluders(recipe: Recipe, participants: int) -> int:
 
 
 def clipped(update: FloatVector, norm: float) -> FloatVector:
-    """The update scaled down to L2 norm `norm`."""
-    length = float(np.linalg.norm(update.astype(np.float64)))
+    """The update scaled down to L2 norm `norm`, also one so long that float32 could not hold the factor."""
+    exact = update.astype(np.float64)
+    length = float(np.linalg.norm(exact))
     limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
-    return update if length <= limit else (update * (limit / length)).astype(np.float32)
+    return update if length <= limit else (exact * (limit / length)).astype(np.float32)
 
 
 def _longest(recipe: Recipe) -> float:

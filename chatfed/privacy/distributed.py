@@ -39,6 +39,7 @@ from chatfed.privacy.discrete import MOST_STD, closeness, discrete_gaussian
 
 ZERO_OUT = "one client's vector, or zeros in its place"
 SUMS = "Gaussian and zCDP bounds for sums of discrete Gaussians, the lesser"
+SAMPLED_SUMS = "Poisson-sampled Gaussian bound for sums of discrete Gaussians, by PRV or Renyi DP (Opacus)"
 LEAST_SHARE = 0.5  # std; below, the theorems say nothing
 _FOR_TABLES = 1e-4  # share of delta kept for the tables' variation; they take far less
 _SLACK = 1e-5  # what the rounding of the continuous Gaussian may add to epsilon

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
-from training.claims import Spent, check_sums, client_terms, guarantee
+from training.claims import Spent, check_sums, client_terms, guarantee, spent
 from training.client import ClientTerms
 from training.recipe import (
     FederationSection,
@@ -31,7 +31,16 @@ from training.recipe import (
 )
 from training.server import follow_quantile
 from training.session import Step
-from training.upload import NoisyUpload, PlainUpload, colluders, refuse_hopeless, threshold, upload
+from training.simulation import home_of
+from training.upload import (
+    NoisyUpload,
+    PlainUpload,
+    clipped,
+    colluders,
+    refuse_hopeless,
+    threshold,
+    upload,
+)
 
 from .federation import Federation, Learner, names, stored_upload, update_of
 
@@ -184,6 +193,13 @@ def test_the_mean_comes_back_within_noise_and_rounding(cohort, dimension, rotati
     assert apart < 1.5 * math.sqrt(code.coordinates + 30) * (code.mechanism.std + 1)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1.0, 1e30, 3.4e38])
+def test_an_update_however_long_is_scaled_to_the_clip_norm(size: float) -> None:
+    update = np.full(50_000, size, np.float32)
+    length = float(np.linalg.norm(clipped(update, 1.0).astype(np.float64)))
+    assert length == pytest.approx(min(1.0, size * math.sqrt(50_000)), rel=2e-6) and length <= 1.0
+
+
 def test_an_update_that_is_not_finite_sends_its_noise_alone() -> None:
     code = noisy(client_level(), 50, 1.0)
     spoiled = np.full(50, np.nan, np.float32)
@@ -214,6 +230,19 @@ def test_shares_are_counted_from_the_fewest_survivors_less_the_colluders() -> No
     mechanism = noisy(recipe, 1000, 1.2).mechanism
     assert mechanism.shares == 14 and mechanism.dimension == 4096
     assert mechanism.std == pytest.approx(1.2 * mechanism.norm / math.sqrt(14))
+
+
+@pytest.mark.parametrize(("rate", "whose"), [(1.0, SUMS), (0.5, SAMPLED_SUMS)])
+def test_the_accountant_named_is_the_one_that_was_asked(tmp_path: Path, rate: float, whose: str) -> None:
+    recipe = client_level(sampling_rate=rate)
+    federation = Federation(tmp_path, recipe, CLIENTS, client_terms(recipe, 10))
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+    federation.run(federation.session(0, WEIGHTS))
+    for name in CLIENTS:
+        (tmp_path / name).rename(home_of(tmp_path, name))
+    cost = spent(tmp_path, CLIENTS, federation.terms)
+    assert cost.accountant == whose and cost.charges == 10
 
 
 def test_a_ring_that_cannot_hold_the_noise_is_refused_and_a_wider_one_taken() -> None:
