@@ -2,7 +2,7 @@
 
 All take the same steps on the same tokens with the same loss and AdamW; rows are dialogues, so all clip alike. Ours
 is called as a client calls it, `train_private`, with its checks and the putting on and off of its hooks inside the
-time: `private` in one pass over 16 rows at a time, `private_alone` a dialogue at a time, as the federated recipe does
+time: `private` in one pass over 8 rows at a time, `private_alone` a dialogue at a time, as the federated recipe does
 against a server that chooses the weights. Opacus' hooks are put on before the clock starts. fastDP is not here: no
 package of it can be installed.
 """
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import torch
 
 LEARNING_RATE, CLIP_NORM, NOISE_MULTIPLIER = 0.01, 1.0, 1.0
-AT_ONCE = 16  # dialogues in one pass: as quick as all 32, in less of the memory
+AT_ONCE = 8  # dialogues in one pass: 16 take 4 to 8 % less time and up to twice the memory
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
