@@ -149,7 +149,8 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
     if terms.mechanism is None:
-        return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling)
+        adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
+        return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
     if privacy.noise == "distributed":
         return _of_sums(recipe, cost, sampling, rounds)
     return Guarantee(

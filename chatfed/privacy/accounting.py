@@ -315,7 +315,9 @@ class Guarantee:
         check_delta(self.delta)
 
     @classmethod
-    def without_noise(cls, *, unit: str, rounds: int, sampling: str = "no private sampling") -> Guarantee:
+    def without_noise(
+        cls, *, unit: str, rounds: int, sampling: str = "no private sampling", adjacency: str = ADJACENCY
+    ) -> Guarantee:
         """The honest record of a run that adds no noise.
 
         >>> Guarantee.without_noise(unit="dialogue", rounds=3).to_json()["epsilon"] is None
@@ -325,7 +327,7 @@ class Guarantee:
             epsilon=None,
             delta=None,
             unit=unit,
-            adjacency=ADJACENCY,
+            adjacency=adjacency,
             accountant="none",
             sampling=sampling,
             noise="none",

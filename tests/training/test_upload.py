@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
@@ -394,3 +394,14 @@ def test_another_clip_norm_is_another_release_and_is_charged(tmp_path: Path) -> 
 def test_a_quantile_without_distributed_noise_is_refused() -> None:
     with pytest.raises(RecipeError, match="clip_quantile = 0.5 needs"):
         check(load_recipe(None, ["privacy.clip_quantile=0.5"]), 400)
+
+
+def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
+    recipe = without_noise(client_level())
+    claim = guarantee(recipe, client_terms(recipe, 10), Spent({}, {}, "none"), 1)
+    assert (claim.epsilon, claim.unit, claim.adjacency) == (
+        None,
+        "client",
+        "one client's vector, or zeros in its place",
+    )
+    assert "No differential privacy is claimed" in claim.sentence()
