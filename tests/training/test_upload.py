@@ -399,9 +399,5 @@ def test_a_quantile_without_distributed_noise_is_refused() -> None:
 def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
     recipe = without_noise(client_level())
     claim = guarantee(recipe, client_terms(recipe, 10), Spent({}, {}, "none"), 1)
-    assert (claim.epsilon, claim.unit, claim.adjacency) == (
-        None,
-        "client",
-        "one client's vector, or zeros in its place",
-    )
+    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", ZERO_OUT)
     assert "No differential privacy is claimed" in claim.sentence()
