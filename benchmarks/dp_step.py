@@ -99,12 +99,6 @@ def build(model: ModelSection) -> torch.nn.Module:
     return model
 
 
-def default_dimension() -> int:
-    """How many numbers the default recipe trains and every client sends."""
-    model = load_recipe().model
-    return set_trainable(copy.deepcopy(build(model)), model.trainable)
-
-
 @dataclass(frozen=True)
 class FixedRows:
     """Random tokens; each row is a dialogue of its own."""

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.secagg_round import require
+
 CLIP, LEVELS, RING, WEIGHT = 8.0, 1 << 22, 1 << 32, 1000
 STAGES = ("setup", "share_keys", "collect_masked_vectors", "unmask")  # Flower's words; its functions are named so
 Seconds = dict[str, float]  # processor seconds of each of STAGES, and of all of them as "total"
@@ -40,18 +42,13 @@ def installed() -> bool:
     return find_spec("flwr") is not None
 
 
-def _require(right: bool, wrong: str) -> None:
-    if not right:
-        raise SystemExit(f"benchmarks.flower_secagg: {wrong}; no time of a wrong result is worth printing")
-
-
 # Pieces
 
 
 def mask(d: int, neighbours: int) -> Callable[[], object]:
     """A call that expands `neighbours` pairwise masks and adds or subtracts each, as `_collect_masked_vectors` does.
 
-    Key agreement and the reduction mod 2^32 are left out: both are in `client_round`.
+    Key agreement and the reduction mod 2^32 are left out: both are in `whole_round`.
     """
     from flwr.common.secure_aggregation.ndarrays_arithmetic import (
         parameters_addition,
@@ -73,8 +70,8 @@ def mask(d: int, neighbours: int) -> Callable[[], object]:
     keys = [base64.urlsafe_b64encode(os.urandom(32)) for _ in range(neighbours)]  # what generate_shared_key returns
     plain = [np.arange(1000, dtype=np.int64)]
     masked = apply(plain, keys, True)
-    _require(bool((parameters_mod(masked, RING)[0] != plain[0]).mean() > 0.9), "the mask hides nothing")
-    _require(bool((apply(masked, keys, False)[0] == plain[0]).all()), "two sides' masks do not cancel")
+    require(bool((parameters_mod(masked, RING)[0] != plain[0]).mean() > 0.9), "the mask hides nothing")
+    require(bool((apply(masked, keys, False)[0] == plain[0]).all()), "two sides' masks do not cancel")
     vector = [np.zeros(d, np.int64)]
     return lambda: apply(vector, keys, True)
 
@@ -123,111 +120,12 @@ class _Client:
         return answer
 
 
-def client_round(n: int, k: int, t: int, d: int) -> Seconds:
-    """One client's work in a round with k neighbours, a tenth of them dropped; theirs is done outside the clock.
-
-    Their keys and envelopes are real, the shares inside are random bytes of the right length: no client looks at them.
-    """
-    from flwr.common import ndarrays_to_parameters
-    from flwr.common.secure_aggregation.secaggplus_constants import Key
-
-    me, neighbours = _Client(1), {nid: _Client(nid) for nid in range(2, k + 2)}
-    everyone = {1: me, **neighbours}
-    keys = {str(nid): tuple(each.run("setup", _settings(n, k, t)).values()) for nid, each in everyone.items()}
-    sent = me.run("share_keys", keys)
-    envelopes = [_envelope(each, me) for each in neighbours.values()]
-    update = _update(0, d)
-    masked = me.run(
-        "collect_masked_vectors",
-        {Key.SOURCE_LIST: list(neighbours), Key.CIPHERTEXT_LIST: envelopes},
-        WEIGHT,
-        ndarrays_to_parameters([update]),
-    )
-    dead = list(neighbours)[: k // 10]
-    answer = me.run("unmask", {Key.ACTIVE_NODE_ID_LIST: list(everyone)[len(dead) :], Key.DEAD_NODE_ID_LIST: dead})
-    _check_shares(me, neighbours, sent[Key.DESTINATION_LIST], sent[Key.CIPHERTEXT_LIST], t)
-    _check_masked(me, neighbours, masked[Key.MASKED_PARAMETERS], update)
-    _require(len(answer[Key.SHARE_LIST]) == k + 1, "the client answers for some neighbours only")
-    return _in_all(me.seconds)
-
-
-def _settings(n: int, k: int, t: int) -> dict[str, Any]:
-    """What the server sends first. A share for each neighbour and one to keep."""
-    from flwr.common.secure_aggregation.secaggplus_constants import Key
-
-    return {
-        Key.SAMPLE_NUMBER: n,
-        Key.SHARE_NUMBER: k + 1,
-        Key.THRESHOLD: t,
-        Key.CLIPPING_RANGE: CLIP,
-        Key.TARGET_RANGE: LEVELS,
-        Key.MOD_RANGE: RING,
-        Key.MAX_WEIGHT: float(WEIGHT),
-    }
-
-
 def _update(nid: int, d: int) -> NDArray[np.float32]:
     """A client's update: another for each, the same again when it is asked for again."""
     return np.random.default_rng(nid).uniform(-1, 1, d).astype(np.float32)
 
 
-def _agreed(private: bytes, public: bytes) -> bytes:
-    from flwr.common.secure_aggregation.crypto.symmetric_encryption import generate_shared_key
-    from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
-
-    return generate_shared_key(bytes_to_private_key(private), bytes_to_public_key(public))
-
-
-def _envelope(source: _Client, to: _Client) -> bytes:
-    from flwr.common.secure_aggregation.crypto.symmetric_encryption import encrypt
-    from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_concat
-
-    own = to.state.rd_seed_share_dict[to.state.nid], to.state.sk1_share_dict[to.state.nid]
-    shares = [os.urandom(len(each)) for each in own]
-    plaintext = share_keys_plaintext_concat(source.state.nid, to.state.nid, *shares)
-    return encrypt(_agreed(source.state.sk2, to.state.pk2), plaintext)
-
-
-def _check_shares(me: _Client, others: dict[int, _Client], to: list[int], ciphertexts: list[bytes], t: int) -> None:
-    """t neighbours open their envelopes: the shares recover both secrets."""
-    from flwr.common.secure_aggregation.crypto.symmetric_encryption import decrypt
-    from flwr.common.secure_aggregation.secaggplus_utils import share_keys_plaintext_separate
-
-    seeds, keys = [], []
-    for nid, ciphertext in list(zip(to, ciphertexts, strict=True))[:t]:
-        plaintext = decrypt(_agreed(others[nid].state.sk2, me.state.pk2), ciphertext)
-        source, destination, seed, key = share_keys_plaintext_separate(plaintext)
-        _require((source, destination) == (me.state.nid, nid), "an envelope goes astray")
-        seeds.append(seed)
-        keys.append(key)
-    recovered = combine(seeds), combine(keys)
-    _require(recovered == (me.state.rd_seed, me.state.sk1), "the shares do not recover the secrets")
-
-
-def _check_masked(me: _Client, others: dict[int, _Client], arrays: list[bytes], update: NDArray[np.float32]) -> None:
-    """Without its masks, as the neighbours would compute them, the upload is the update."""
-    from flwr.common import bytes_to_ndarray
-    from flwr.common.secure_aggregation.quantization import dequantize
-    from flwr.common.secure_aggregation.secaggplus_utils import pseudo_rand_gen
-
-    weight, vector = (bytes_to_ndarray(each) for each in arrays)
-    keys = [(1, me.state.rd_seed)]
-    for nid, other in others.items():
-        keys.append((1 if me.state.nid > nid else -1, _agreed(other.state.sk1, me.state.pk1)))
-    for sign, key in keys:
-        one, many = pseudo_rand_gen(key, RING, [weight.shape, vector.shape])
-        weight, vector = weight - sign * one, vector - sign * many
-    (decoded,) = dequantize([vector % RING], CLIP, LEVELS)
-    right = int(weight[0]) % RING == LEVELS and float(np.abs(decoded - update).max()) <= 2 * CLIP / LEVELS * 1.5
-    _require(right, "the upload without its masks is not the update")
-
-
 # The server, and a whole round
-
-
-def server_round(n: int, k: int, t: int, d: int, dropped: int) -> Seconds:
-    """The server's work in a whole round."""
-    return whole_round(n, k, t, d, dropped).server
 
 
 def whole_round(n: int, k: int, t: int, d: int, dropped: int) -> Round:
@@ -237,7 +135,7 @@ def whole_round(n: int, k: int, t: int, d: int, dropped: int) -> Round:
     its strategy would do with the mean is left out. Checks the mean. n uploads of 8 d bytes are in memory at once.
     """
     # Flower tells clients another number of shares than it then uses when this number is even and less than n.
-    _require(k + 1 == n or k % 2 == 0, f"k = {k}: Flower's graph has an even number of neighbours")
+    require(k + 1 == n or k % 2 == 0, f"k = {k}: Flower's graph has an even number of neighbours")
     _quiet()
     from flwr.app import ArrayRecord, ConfigRecord, Context, RecordDict
     from flwr.common import parameters_to_ndarrays
@@ -253,13 +151,13 @@ def whole_round(n: int, k: int, t: int, d: int, dropped: int) -> Round:
     state, seconds = WorkflowState(), Seconds()
     for stage in STAGES:  # what SecAggPlusWorkflow.__call__ does
         start, waited = time.process_time(), grid.seconds
-        _require(getattr(workflow, f"{stage}_stage")(grid, context, state), f"Flower halts at {stage}")
+        require(getattr(workflow, f"{stage}_stage")(grid, context, state), f"Flower halts at {stage}")
         seconds[stage] = time.process_time() - start - (grid.seconds - waited)
 
     (mean,) = parameters_to_ndarrays(strategy.mean)
     stayed = range(1, n - dropped + 1)
     expected = sum((_update(nid, d).astype(np.float64) for nid in stayed), np.zeros(d)) / len(stayed)
-    _require(float(np.abs(mean - expected).max()) <= 2 * CLIP / LEVELS * 1.5, "the mean is not that of the survivors")
+    require(float(np.abs(mean - expected).max()) <= 2 * CLIP / LEVELS * 1.5, "the mean is not that of the survivors")
     taken = [grid.clients[nid].seconds for nid in stayed]
     return Round(_in_all({stage: median(each[stage] for each in taken) for stage in STAGES}), _in_all(seconds))
 

@@ -18,6 +18,13 @@ from training.upload import NoisyUpload, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
+EXCLUDED = (
+    "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
+    "that a client took part, in which rounds, how long it took, and whether it failed",
+    "the held-out dialogues and the perplexities measured on them",
+    "choices of the recipe made after looking at such measurements",
+    "the public text behind tokenizer and base model",
+)  # what no claim of a run counts, whatever its unit
 
 
 def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
@@ -99,16 +106,16 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
     """Reads every ledger there is. Raises LedgerError for a damaged one: a claim without it would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
-    whose = PRV
+    most, costliest = 0.0, list[Charge]()
     for client in clients:
         path = home_of(homes, client) / "ledger.json"
         if terms.mechanism is not None and path.exists():
             ledger = Ledger.open(path, client, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
-                if epsilons[client] == max(epsilons.values()):
-                    whose = _accountant([entry.mechanism for entry in entries], terms.budget.delta)
-    return Spent(epsilons, counts, whose)
+                if epsilons[client] >= most:
+                    most, costliest = epsilons[client], [entry.mechanism for entry in entries]
+    return Spent(epsilons, counts, _accountant(costliest, terms.budget.delta) if costliest else PRV)
 
 
 def _accountant(charges: Sequence[Charge], delta: float) -> str:
@@ -166,8 +173,8 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         assumptions=(
             "each client runs this code on its own machine",
             "the operating system's random generator is sound",
-            "sums of gradients are near enough to those of real numbers: they are float32; noise is exact "
-            "(docs/privacy.md)",
+            "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
+            "noise is exact (docs/privacy.md)",
             "nobody sets a client's ledger back",
             *(("which dialogues a step took stays with the client",) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
@@ -177,11 +184,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         excludes=(
             "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the "
             "same delta: docs/privacy.md)",
-            "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
-            "that a client took part, in which rounds, how long it took, and whether it failed",
-            "the held-out dialogues and the perplexities measured on them",
-            "choices of the recipe made after looking at such measurements",
-            "the public text behind tokenizer and base model",
+            *EXCLUDED,
         ),
     )
 
@@ -218,10 +221,6 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
         ),
         excludes=(
             "what several clients of one person, or of one household, reveal together",
-            "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
-            "that a client took part, in which rounds, how long it took, and whether it failed",
-            "the held-out dialogues and the perplexities measured on them",
-            "choices of the recipe made after looking at such measurements",
-            "the public text behind tokenizer and base model",
+            *EXCLUDED,
         ),
     )

@@ -264,9 +264,12 @@ class Client:
         set of its own, and their difference leave few clients. A short digest a server could make agree for two."""
         return f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
 
+    def _gave(self, key: str) -> Refused:
+        return Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+
     def _refuse_if_finished(self, key: str) -> None:
         if key in self._finished():
-            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+            raise self._gave(key)
 
     def _refuse_if_spent(self, key: str, mechanism: Charge | None) -> None:
         """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""
@@ -274,7 +277,7 @@ class Client:
             return
         ledger = self.ledger()
         if any(entry.key == key for entry in ledger.entries):
-            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+            raise self._gave(key)
         if not ledger.affords(mechanism):
             raise BudgetExceeded(
                 f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "

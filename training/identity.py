@@ -18,9 +18,9 @@ from typing import Annotated
 import typer
 
 from chatfed.secagg import primitives
+from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError, ClientId, Entropy
 
-KEY_BYTES = 32
 Roster = Mapping[ClientId, bytes]
 """Ed25519 public keys, 32 bytes each, by name."""
 

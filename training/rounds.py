@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from chatfed.secagg import server as secagg
-from chatfed.secagg.messages import MalformedMessage, ProtocolError
+from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
 from chatfed.types import ClientId, FloatVector
 from training.client import floors, sum_parameters
 from training.identity import Roster, keys_of
@@ -77,10 +77,10 @@ def run_round(
     everyone = dict.fromkeys(range(1, len(session.cohort) + 1), invitation)
     (sharing, adverts), faults = secagg.leaving_out(secagg.relay_adverts, opened, line.ask(Step.SESSION, everyone))
     line.faults += faults
-    secagg.check_count("advertise", len(adverts), least)
+    check_count("advertise", len(adverts), least)
     (collecting, envelopes), faults = secagg.leaving_out(secagg.relay_shares, sharing, line.ask(Step.ADVERTS, adverts))
     line.faults += faults
-    secagg.check_count("share", len(envelopes), least)
+    check_count("share", len(envelopes), least)
     for sender, message in line.stream(Step.SHARES, envelopes):
         if agreed is not None and session.cohort[sender - 1] not in agreed:
             continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
@@ -89,7 +89,7 @@ def run_round(
         except MalformedMessage as fault:
             line.faults.append(fault)
     closed, out = secagg.close_inputs(collecting)
-    secagg.check_count("masked input", len(out), least)
+    check_count("masked input", len(out), least)
     survivors = [session.cohort[i - 1] for i in sorted(out)]
     if agreed is not None and set(survivors) != set(agreed):
         raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))

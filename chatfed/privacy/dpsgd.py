@@ -127,10 +127,11 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
 
     def add_noise(self) -> None:
         """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
-        noisy = self.total.float()
         if self.noise_multiplier > 0.0:
             made = noised(self.total.cpu().numpy(), self.max_grad_norm, self.noise_multiplier, self.entropy)
-            noisy = torch.from_numpy(made).to(noisy.device)
+            noisy = torch.from_numpy(made).to(self.total.device)
+        else:
+            noisy = self.total.float()
         for p, start in self.gradients.layout.items():
             p.grad = noisy[start : start + p.numel()].view_as(p)
 

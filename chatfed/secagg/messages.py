@@ -75,6 +75,12 @@ class BelowThreshold(ProtocolError):
         super().__init__(f"only {got} participants at stage {stage}, {need} needed; nothing was unmasked, start again")
 
 
+def check_count(stage: str, got: int, need: int) -> None:
+    """Raises BelowThreshold."""
+    if got < need:
+        raise BelowThreshold(stage, got, need)
+
+
 class RefusedParameters(ProtocolError):
     """Parameters that are not sound, or below what this participant accepts."""
 

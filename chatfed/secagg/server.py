@@ -23,12 +23,12 @@ from chatfed.secagg.messages import (
     NO_SHARE,
     Advert,
     BadShares,
-    BelowThreshold,
     Kind,
     MalformedMessage,
     Parameters,
     Roster,
     WrongStep,
+    check_count,
 )
 from chatfed.secagg.primitives import SIGNATURE_BYTES, Buffer
 from chatfed.secagg.shamir import SHARE_BYTES
@@ -224,12 +224,6 @@ def _check_senders(inbound: Inbound, allowed: Collection[int], kind: Kind) -> No
     for sender in inbound:
         if sender not in allowed:
             raise MalformedMessage(sender, kind.label, "sender")
-
-
-def check_count(stage: str, got: int, need: int) -> None:
-    """Raises BelowThreshold."""
-    if got < need:
-        raise BelowThreshold(stage, got, need)
 
 
 def _check_keys(sender: int, advert: Advert) -> None:

@@ -17,11 +17,11 @@ from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import name
 from chatfed.secagg.messages import (
     Advert,
-    BelowThreshold,
     Floors,
     Parameters,
     ProtocolError,
     Roster,
+    check_count,
 )
 from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES, PrivateKey
 from chatfed.secagg.shamir import SHARE_BYTES
@@ -56,8 +56,7 @@ class Round:
         return max(self.parameters.threshold, self.floors.survivors)
 
     def check_count(self, stage: str, got: int) -> None:
-        if got < self.need:
-            raise BelowThreshold(stage, got, self.need)
+        check_count(stage, got, self.need)
 
     def to_bytes(self) -> bytes:
         floors = (getattr(self.floors, each.name) for each in fields(Floors))
