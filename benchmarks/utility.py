@@ -30,6 +30,7 @@ EXAMPLE = {
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("federated, no noise", PLAIN),
     "example8": ("each dialogue, local noise, epsilon 8", EXAMPLE),
+    "dialogue8": ("each dialogue, distributed noise, epsilon 8", EXAMPLE | {"privacy.noise": "distributed"}),
     "client8": ("each client, distributed noise, epsilon 8", {}),
     "client2": ("each client, distributed noise, epsilon 2", {"privacy.target_epsilon": 2}),
 }

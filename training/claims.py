@@ -18,6 +18,14 @@ from training.upload import NoisyUpload, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
+SEVERAL = (
+    "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
+    "delta: docs/privacy.md)"
+)
+_KEPT_BY_CLIENTS = {
+    "example": "which dialogues a step took stays with the client",
+    "client": "which clients' coins fell for noise alone stays with them",
+}
 EXCLUDED = (
     "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
     "that a client took part, in which rounds, how long it took, and whether it failed",
@@ -32,13 +40,13 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     target. Raises RecipeError when the planned participations would cost more than a client's budget."""
     privacy = recipe.privacy
     if privacy.noise == "none":
-        return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
+        return ClientTerms(0.0, None, Budget(0.0, privacy.delta, UNITS[privacy.unit]))
     per_round = privacy.local_steps if privacy.unit == "example" else 1
     steps = per_round * planned_participations(recipe, clients)
     multiplier = privacy.noise_multiplier or _calibrated(privacy, steps)
     once = Mechanism(multiplier, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
-    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta))
+    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, UNITS[privacy.unit]))
 
 
 def _calibrated(privacy: PrivacySection, steps: int) -> float:
@@ -176,14 +184,13 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
             "noise is exact (docs/privacy.md)",
             "nobody sets a client's ledger back",
-            *(("which dialogues a step took stays with the client",) if privacy.sampling_rate < 1 else ()),
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
             "corpus of seed 1, which is nobody's)",
         ),
         excludes=(
-            "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the "
-            "same delta: docs/privacy.md)",
+            SEVERAL,
             *EXCLUDED,
         ),
     )
@@ -191,14 +198,14 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
 
 def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarantee:
     """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
-    privacy, cohort = recipe.privacy, recipe.federation.cohort
+    privacy, cohort, of_clients = recipe.privacy, recipe.federation.cohort, recipe.privacy.unit == "client"
     fewest, corrupt = threshold(recipe, cohort), colluders(recipe, cohort)
     server = "follows the protocol" if recipe.secagg.identities == "none" else "may deviate from the protocol"
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
-        unit="client",
-        adjacency=ZERO_OUT,
+        unit=UNITS[privacy.unit],
+        adjacency=ZERO_OUT if of_clients else ADJACENCY,
         accountant=cost.accountant,
         sampling=sampling,
         noise=privacy.noise,
@@ -215,12 +222,12 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
             "secure aggregation holds against that server (docs/protocol.md)",
             "the operating system's random generator and AES-256 are sound",
             "nobody sets a client's ledger back",
-            *(("which clients' coins fell for noise alone stays with them",) if privacy.sampling_rate < 1 else ()),
-            "a person's dialogues are held by one client",
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+            "a person's dialogues are held by one client" if of_clients else "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues",
         ),
         excludes=(
-            "what several clients of one person, or of one household, reveal together",
+            "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
             *EXCLUDED,
         ),
     )

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,8 +33,9 @@ from training.upload import NoisyUpload, Upload, threshold, upload
 
 _COUNT = struct.Struct("<I")
 
-Learn = Callable[[FloatVector], FloatVector]
-"""Global weights float32[d] -> the client's update float32[d], with the noise in it where that is the client's own."""
+Learn = Callable[[FloatVector], Iterable[FloatVector]]
+"""Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where
+that is the client's own; or, where noise is shared and single dialogues are protected, what each one adds to it."""
 
 
 class Refused(ChatfedError):

@@ -104,6 +104,7 @@ class PrivacySection(Section):
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
     clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
+    clipping: str = setting("flat", one_of("flat", "per_layer", "automatic"))  # of a dialogue's gradient
     clip_quantile: float = setting(0.0, between(0, 1))  # of updates' norms that clip_norm follows; 0: it is fixed
     sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
     expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
@@ -285,10 +286,10 @@ def _steps(ring_bits: int, cohort: int) -> int:
 
 
 def _check_privacy(privacy: PrivacySection) -> None:
-    if privacy.clip_quantile and privacy.noise != "distributed":
+    if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
         raise RecipeError(
-            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.noise = "distributed": the quantile is '
-            "estimated inside the noisy sum; set it to 0"
+            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.unit = "client" and privacy.noise = '
+            '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0'
         )
     if privacy.clip_quantile and not CLIP_NORMS[0] <= privacy.clip_norm <= CLIP_NORMS[1]:
         raise RecipeError(
@@ -296,10 +297,21 @@ def _check_privacy(privacy: PrivacySection) -> None:
             f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
         )
     fitting = "distributed" if privacy.unit == "client" else "local"
-    if privacy.noise not in (fitting, "none"):
+    if privacy.unit == "client" and privacy.noise == "local":
         raise RecipeError(
-            f'privacy.unit = "{privacy.unit}" goes with privacy.noise = "{fitting}", not "{privacy.noise}": a share of '
-            "noise protects a client's whole update, noise of a client's own its single dialogues"
+            'privacy.unit = "client" goes with privacy.noise = "distributed", not "local": noise of a client\'s own is '
+            "for its single dialogues"
+        )
+    if privacy.unit == "client" and (privacy.clipping != "flat" or privacy.local_steps != 1):
+        raise RecipeError(
+            'privacy.clipping and privacy.local_steps are for privacy.unit = "example": a client\'s whole update is '
+            'clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
+        )
+    if privacy.unit == "example" and privacy.noise == "distributed" and privacy.local_steps != 1:
+        raise RecipeError(
+            f'privacy.local_steps = {privacy.local_steps}, but privacy.unit = "example" with privacy.noise = '
+            '"distributed" is for one step: a second one would learn from a first without noise; set local_steps to '
+            '1, or privacy.noise to "local"'
         )
     if privacy.noise == "none":
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):

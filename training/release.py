@@ -139,14 +139,14 @@ def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any
     """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
     those of the first round, and move with it."""
     recipe, cohort = prepared.recipe, prepared.recipe.federation.cohort
-    if recipe.privacy.unit == "example":
-        privacy = recipe.privacy
-        return {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
+    steps = {"local_steps": recipe.privacy.local_steps, "expected_batch_size": recipe.privacy.expected_batch_size}
+    facts = steps if recipe.privacy.unit == "example" else {}
     code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
     if not isinstance(code, NoisyUpload):
-        return {}
+        return facts
     moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
     return {
+        **facts,
         **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,

@@ -151,6 +151,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
     old = getattr(table, key)
     choices: dict[str, Any] = {
         "train_on": "assistant",
+        "clipping": "automatic",
         "noise": "none",
         "sampling": "uniform",
         "server_optimizer": "fedadam",
