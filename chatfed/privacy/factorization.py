@@ -3,13 +3,16 @@
 Rounds t = 0..T-1, X_t the sum of what clients begin in round t. A client uploads c_j times its vector in the j-th round
 after its own, j < bands (its *echoes*), and every round's secure sum has fresh noise: the server sees S = C X + Z, C
 lower triangular with c_j on its j-th subdiagonal, and takes X + C^-1 Z from it, which is post-processing. The model
-after round t is A (X + C^-1 Z), A[t, s] = rates[s] for s <= t: in its noise A C^-1 Z most of what round s added is taken
-back (the matrix mechanism of Li et al. 2015 for prefix sums: Denisov, McMahan, Rush, Smith and Thakurta 2022).
+after round t is row t of A (X + C^-1 Z), A[t, s] = rates[s] for s <= t; of the noise that round s put into it, later
+rounds take much back (the matrix mechanism for prefix sums: Denisov, McMahan, Rush, Smith and Thakurta 2022).
 
 Cost. A client's vector is in `bands` sums, with sensitivities c_0, c_1, ...: Gaussian mechanisms, composed adaptively,
 so one of sensitivity ||c||, whatever the server sends in between. k contributions cost sqrt(k) ||c|| where no two are
 in one sum, that is with at least `bands` rounds from one beginning to the next (Choquette-Choo, Ganesh, McKenna,
-McMahan, Rush, Thakurta and Xu 2023, "(Amplified) banded matrix factorization", section 3). Fewer uploads cost less.
+McMahan, Rush, Thakurta and Xu 2023, "(Amplified) banded matrix factorization"). Fewer uploads cost less.
+
+What it cannot do: errors(c, rates) >= errors((1,), rates) / sqrt(bands), whatever c. The right side is what a client
+gets who trains anew for each of as many uploads. Echoes save training, not uploads.
 """
 
 from __future__ import annotations
@@ -34,11 +37,11 @@ _MOST_STEPS = 200
 def toeplitz(rates: Sequence[float], bands: int) -> Coefficients:
     """The coefficients, c_0 = 1, of least mean squared noise in the models after each round, at equal privacy.
 
-    rates: the server's learning rate in each round, positive, any unit. Minimises ||c||^2 ||A C^-1||_F^2, the objective
-    of Denisov et al. 2022, section 3, over banded Toeplitz matrices as McKenna 2024 ("Scaling up the banded matrix
-    factorization mechanism"), from the square root of A (Kalinin and Lampert 2024) on. The noise of the last model alone
-    would be a bad aim: with falling rates the models before it may then be as noisy as you like. Raises PrivacyError for
-    bands that are not 1 to len(rates), or rates that are not positive.
+    rates: the server's learning rate in each round, positive, any unit. Minimises ||c||^2 ||A C^-1||_F^2 (Denisov et
+    al. 2022) over banded Toeplitz matrices (McKenna 2024, "Scaling up the banded matrix factorization mechanism"), from
+    the square root of A (Kalinin and Lampert 2024) on. The last model alone would be a bad aim: with falling rates all
+    c_j = 1 are best for it, and the models before it several times noisier. Raises PrivacyError for bands that are not
+    1 to len(rates), or rates that are not positive.
 
     >>> toeplitz([1.0] * 10, bands=4)
     (1.0, 0.5108, 0.361, 0.27)
@@ -79,8 +82,8 @@ def errors(c: Coefficients, rates: Sequence[float]) -> Vector:
     """
     eta = _checked_rates(rates)
     check_coefficients(c)
-    noise = _noise(np.array(c), eta)
-    return math.hypot(*c) * np.sqrt((noise**2).sum(axis=1))
+    factors: Vector = math.hypot(*c) * np.linalg.norm(_noise(np.array(c), eta), axis=1)
+    return factors
 
 
 def estimate(noisy_sum: FloatVector, earlier: Sequence[FloatVector], c: Coefficients) -> FloatVector:
@@ -130,7 +133,8 @@ def _inverse(c: Vector, rounds: int) -> Vector:
 
 def _noise(c: Vector, eta: Vector) -> Vector:
     """A C^-1: the weight of each round's noise in each model."""
-    return np.cumsum(eta[:, None] * _inverse(c, eta.size), axis=0)
+    noise: Vector = np.cumsum(eta[:, None] * _inverse(c, eta.size), axis=0)
+    return noise
 
 
 def _objective(c: Vector, eta: Vector) -> tuple[float, Vector]:

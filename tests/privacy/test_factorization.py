@@ -94,7 +94,7 @@ def test_the_noisy_sum_is_not_written_to_and_one_band_is_the_sum() -> None:
 
 
 def test_a_missing_echo_makes_an_update_count_in_part_and_no_more() -> None:
-    """What reaches the last model of one that began in round s: sum over the uploads j of w_(s+j) c_j, w = C^-T rates."""
+    """What reaches the last model of one begun in round s: sum over its uploads j of w_(s+j) c_j, w = C^-T rates."""
     c, rounds = toeplitz(EQUAL, 4), 12
     weight = np.linalg.solve(dense(c, rounds).T, np.ones(rounds))
     for begun, uploads in ((0, [0]), (0, [0, 1, 3]), (5, [0, 2]), (5, [0, 1, 2, 3]), (11, [0])):
