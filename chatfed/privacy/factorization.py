@@ -91,8 +91,8 @@ def estimate(noisy_sum: FloatVector, earlier: Sequence[FloatVector], c: Coeffici
 
     earlier: the estimates of the rounds before, the latest first; those beyond len(c) - 1 are not looked at, those
     before round 0 are left out. It is row t of C^-1 S, whatever noise and dropouts are in S. With coefficients that do
-    not grow no error does, since all zeros of the polynomial c lie outside the open unit disc (Enestrom and Kakeya).
-    Raises PrivacyError for such as grow, or vectors of different sizes.
+    not grow no error does, since no zero of their polynomial lies inside the unit circle (Enestrom and Kakeya). Raises
+    PrivacyError for such as grow, or vectors of different sizes.
 
     >>> first = estimate(np.float32([4.0]), [], (1.0, 0.5))
     >>> float(estimate(np.float32([5.0]), [first], (1.0, 0.5))[0])  # 3 and half of 4

@@ -107,6 +107,13 @@ def test_a_missing_echo_makes_an_update_count_in_part_and_no_more() -> None:
         assert share == pytest.approx(1.0, abs=1e-5) if complete else 0 < share < 0.99
 
 
+@given(falling_coefficients(), st.lists(st.floats(0.01, 1.0), min_size=1, max_size=15))
+def test_no_upload_counts_negatively_while_rates_do_not_grow(c: Coefficients, rates: list[float]) -> None:
+    """(1 - x) c(x) = c_0 - sum of (c_(j-1) - c_j) x^j, so its inverse has no negative coefficient."""
+    weight = np.linalg.solve(dense(c, len(rates)).T, sorted(rates, reverse=True))
+    assert weight.min() > -1e-9 * max(rates)
+
+
 # Errors, and the least of them
 
 
