@@ -146,6 +146,7 @@ class FederationSection(Section):
     rounds: int = setting(10, at_least(1))
     cohort: int = setting(40, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
+    bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
     server_learning_rate: float = setting(1.0, above(0))
     server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
@@ -154,6 +155,21 @@ class FederationSection(Section):
     adam_epsilon: float = setting(1e-8, above(0))
     max_participations: int = setting(0, at_least(0))  # per client, over the run; 0: as many as the plan gives
     seed: int = setting(1, SEED)
+
+    def participants(self, round_index: int) -> int:
+        """Clients in a round's sum: those that begin in it and those whose updates are sent again."""
+        return self.cohort * min(round_index + 1, self.bands)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of all rounds' sums, each once, the least first."""
+        return [self.participants(i) for i in range(self.bands)]
+
+    def rates(self) -> list[float]:
+        """The server's learning rate in each round. Falling: late noise stays in the model, early noise is learned
+        away."""
+        fall = self.server_schedule == "linear"
+        return [self.server_learning_rate * (1 - i / self.rounds if fall else 1.0) for i in range(self.rounds)]
 
 
 @dataclass(frozen=True)
@@ -222,7 +238,8 @@ def without_noise(recipe: Recipe) -> Recipe:
     """The same run with no noise and no claim: what `--reference` prints beside the private one."""
     none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
-    return replace(recipe, privacy=bare)
+    once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
+    return replace(recipe, privacy=bare, federation=once)
 
 
 def planned_participations(recipe: Recipe, clients: int) -> int:
@@ -248,6 +265,7 @@ def check(recipe: Recipe, clients: int) -> None:
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
     _check_cohort(recipe, clients)
+    _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
 
@@ -264,6 +282,34 @@ def _check_cohort(recipe: Recipe, clients: int) -> None:
         raise RecipeError(
             f"federation.rounds x federation.cohort asks for {asked} participations, but {clients} clients at "
             f"federation.max_participations = {plan.max_participations} give {given}: lower rounds or cohort"
+        )
+
+
+def _check_bands(recipe: Recipe, clients: int) -> None:
+    plan, privacy = recipe.federation, recipe.privacy
+    if plan.bands == 1:
+        return
+    for key, value, needed, why in (
+        ("privacy.unit", privacy.unit, "client", "a client's whole update is what is sent again"),
+        ("privacy.noise", privacy.noise, "distributed", "fresh noise is in every sum"),
+        ("privacy.clip_quantile", privacy.clip_quantile, 0, "an update is clipped once"),
+        ("privacy.sampling_rate", privacy.sampling_rate, 1, "no amplification is accounted for it"),
+        ("federation.sampling", plan.sampling, "shuffled", "rounds lie between a client's two updates"),
+    ):
+        if value != needed:
+            raise RecipeError(
+                f"federation.bands = {plan.bands} needs {key} = {shown(needed)}, not {shown(value)}: {why}; set it so, "
+                "or federation.bands to 1"
+            )
+    if plan.bands > plan.rounds:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} is more than federation.rounds = {plan.rounds}: no update can be sent in "
+            "more rounds than there are; lower the bands"
+        )
+    if clients < plan.cohort * plan.bands:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} asks for {plan.cohort * plan.bands} "
+            f"different clients in a round, but the data has {clients}: lower one of them, or bring more clients"
         )
 
 

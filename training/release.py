@@ -15,7 +15,7 @@ from chatfed.privacy.accounting import Guarantee
 from training import claims
 from training.client import sum_parameters
 from training.durable import DiskError
-from training.upload import NoisyUpload, colluders, threshold, upload
+from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -138,7 +138,7 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
 def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
     those of the first round, and move with it."""
-    recipe, cohort = prepared.recipe, prepared.recipe.federation.cohort
+    recipe, cohort = prepared.recipe, prepared.recipe.federation.sizes[-1]
     steps = {"local_steps": recipe.privacy.local_steps, "expected_batch_size": recipe.privacy.expected_batch_size}
     facts = steps if recipe.privacy.unit == "example" else {}
     code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
@@ -148,6 +148,7 @@ def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any
     return {
         **facts,
         **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
+        **({"coefficients": coefficients(recipe)} if recipe.federation.bands > 1 else {}),
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,
@@ -159,7 +160,7 @@ def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any
 
 def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
     recipe = prepared.recipe
-    parameters = sum_parameters(recipe, recipe.federation.cohort, dimension, prepared.terms.noise_multiplier)
+    parameters = sum_parameters(recipe, recipe.federation.sizes[-1], dimension, prepared.terms.noise_multiplier)
     facts: dict[str, Any] = {
         "threshold": recipe.secagg.threshold,
         "ring_bits": parameters.ring_bits,

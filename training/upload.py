@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
 from chatfed.privacy.discrete import discrete_gaussian
 from chatfed.privacy.distributed import DistributedGaussian, sum_reach
+from chatfed.privacy.factorization import Coefficients, toeplitz
 from chatfed.privacy.noise import poisson_sample
 from chatfed.privacy.rounding import inflated_norm, round_within
 from chatfed.secagg.encoding import OUTLIER_BITS, FixedPoint, choose_ring_bits
@@ -28,6 +29,7 @@ from training.recipe import PrivacySection, Recipe, RecipeError
 
 FINEST = 20.0  # of the update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
 COARSEST = 1.02  # how much longer rounding may make an update, or its noise would be wasted
+COARSEST_AGAIN = 1.001  # where it is sent again, shorter, and rounded as coarsely
 LEAST_STD = 2.5  # ring steps; from here on a sum of shares costs no more than a continuous Gaussian
 BIT = 0.2  # weight of the bit beside an update of norm 1: it makes both together 0.5 % longer
 _WITH_BIT = math.sqrt(1 + (BIT / 2) ** 2)
@@ -80,6 +82,7 @@ class NoisyUpload:
     room: int  # ring steps on each side of zero for one client's parts together
     rotation: bytes | None
     mechanism: DistributedGaussian  # of one round
+    weight: float = 1.0  # of an update that is sent again
 
     @property
     def coordinates(self) -> int:
@@ -102,7 +105,7 @@ class NoisyUpload:
         return SignedSum(steps.size, self.ring_bits).encode(steps)
 
     def _rounded(self, part: FloatVector, entropy: Entropy) -> IntVector:
-        spread = self._unit(part)
+        spread = self._unit(part) * np.float32(self.weight)
         if self.rotation is not None:
             spread = rotate(spread, self.rotation)
         return round_within(spread * np.float32(self.scale), self.mechanism.norm, entropy)
@@ -132,16 +135,24 @@ Upload = PlainUpload | NoisyUpload
 
 
 def upload(
-    recipe: Recipe, participants: int, dimension: int, noise_multiplier: float, seed: bytes, clip_norm: float = 0.0
+    recipe: Recipe,
+    participants: int,
+    dimension: int,
+    noise_multiplier: float,
+    seed: bytes,
+    clip_norm: float = 0.0,
+    lag: int = 0,
 ) -> Upload:
     """What the recipe makes of a cohort's updates. seed: public, of this round's rotation. clip_norm: of this round,
-    0 for the recipe's; the noise moves with it, so that it changes no claim. Raises RecipeError."""
+    0 for the recipe's; the noise moves with it, so that it changes no claim. lag: rounds since the update began; sent
+    again it is shorter, and costs less. Raises RecipeError."""
     rotation = seed if recipe.secagg.rotation else None
     if recipe.privacy.noise == "distributed":
         bits, scale, room, mechanism = _sized(recipe, participants, dimension, noise_multiplier)
         moving, whole = recipe.privacy.clip_quantile > 0, recipe.privacy.unit == "client"
         longest = clip_norm or _longest_part(recipe.privacy)
-        return NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
+        code = NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
+        return _sent_again(code, coefficients(recipe)[lag]) if lag else code
     bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
     return PlainUpload(FixedPoint(_longest(recipe), dimension, participants, bits, rotation))
 
@@ -173,6 +184,18 @@ def clipped(update: FloatVector, norm: float) -> FloatVector:
     length = float(np.linalg.norm(exact))
     limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
     return update if length <= limit else (exact * (limit / length)).astype(np.float32)
+
+
+def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:
+    least = 1 / code.scale  # a weight that is all but zero would be no norm to account for
+    norm = inflated_norm(max(weight, least) * code.scale, 1.0, code.mechanism.dimension)
+    return replace(code, weight=weight, mechanism=replace(code.mechanism, norm=norm))
+
+
+@lru_cache(maxsize=16)
+def coefficients(recipe: Recipe) -> Coefficients:
+    """What an update is multiplied with in the rounds in which it is sent; (1,) without bands."""
+    return toeplitz(recipe.federation.rates(), recipe.federation.bands)
 
 
 def _longest_part(privacy: PrivacySection) -> float:
@@ -235,12 +258,13 @@ def _sized_for(
     if not share:
         raise ChatfedError("a share of noise would be too small")
     room = math.floor((1 - FOR_NOISE) * half / participants)
+    coarsest = COARSEST if recipe.federation.bands == 1 else COARSEST_AGAIN
     norm = min(
         (room / parts - 1) / reach,
-        FOR_NOISE * half / (COARSEST * sum_reach(share, participants, size)),
+        FOR_NOISE * half / (coarsest * sum_reach(share, participants, size)),
         FINEST * math.sqrt(max(size, 4)),
     )
-    if norm <= 1 or inflated_norm(norm, 1.0, size) > COARSEST * norm:
+    if norm <= 1 or inflated_norm(norm, 1.0, size) > coarsest * norm:
         raise ChatfedError("a step would be too coarse")
     longest = inflated_norm(norm, 1.0, size)
     std = share * longest

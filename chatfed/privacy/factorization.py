@@ -31,7 +31,6 @@ Coefficients = tuple[float, ...]
 
 Vector = NDArray[np.float64]
 _DIGITS = 4  # of a coefficient: the error is flat at its least, and what machines' arithmetic differs by is cut off
-_MOST_STEPS = 200
 
 
 def toeplitz(rates: Sequence[float], bands: int) -> Coefficients:
@@ -49,7 +48,16 @@ def toeplitz(rates: Sequence[float], bands: int) -> Coefficients:
     eta = _checked_rates(rates)
     if not 1 <= bands <= eta.size:
         raise PrivacyError(f"{bands} bands for {eta.size} rounds: take from 1 to the number of rounds")
-    found = _descend(square_root(bands), eta)
+    found = np.ones(1)
+    if bands > 1:
+        from scipy.optimize import minimize
+
+        def aim(tail: Vector) -> tuple[float, Vector]:
+            value, slope = _objective(np.append(1.0, tail), eta)
+            return value, slope[1:]
+
+        start = np.array(square_root(bands)[1:])
+        found = np.append(1.0, minimize(aim, start, jac=True, method="BFGS", options={"gtol": 1e-8}).x)
     falling = np.minimum.accumulate(np.maximum(found, 0.0))  # changes nothing at equal or falling rates
     return tuple(round(float(each), _DIGITS) for each in falling)
 
@@ -144,29 +152,3 @@ def _objective(c: Vector, eta: Vector) -> tuple[float, Vector]:
     total, norm = float((noise**2).sum()), float(c @ c)
     along = [float((moved[:, : eta.size - j] * noise[:, j:]).sum()) for j in range(c.size)]
     return math.log(total * norm), 2 * c / norm - 2 * np.array(along) / total
-
-
-def _descend(start: Sequence[float], eta: Vector) -> Vector:
-    """The least of _objective with c_0 fixed, by BFGS with halved steps (Nocedal and Wright 2006, algorithm 6.1)."""
-    c, metric = np.array(start), np.eye(len(start) - 1)
-    value, slope = _objective(c, eta)
-    for _ in range(_MOST_STEPS):
-        step = -metric @ slope[1:]
-        fall = float(slope[1:] @ step)
-        if fall > -1e-14:
-            break
-        while True:
-            new = c + np.append(0.0, step)
-            new_value, new_slope = _objective(new, eta)
-            if new_value <= value + 1e-4 * fall:
-                break
-            step, fall = step / 2, fall / 2
-            if fall > -1e-16:
-                return c
-        change = new_slope[1:] - slope[1:]
-        along = float(change @ step)
-        if along > 0:
-            turn = np.eye(step.size) - np.outer(step, change) / along
-            metric = turn @ metric @ turn.T + np.outer(step, step) / along
-        c, value, slope = new, new_value, new_slope
-    return c

@@ -124,6 +124,30 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_d
     assert "each single dialogue" in (tmp_path / "out" / "report.html").read_text()
 
 
+def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_base, tmp_path):
+    given = settings(
+        privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
+        secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
+        federation__bands=2,
+    )  # fmt: skip
+    done = here(
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
+        *("--rounds", "3", "--cohort", "4", "--out", tmp_path / "out", *given),
+    )
+    assert done.returncode == 0, done.stderr
+    privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert len(privacy["coefficients"]) == 2 and 0.3 < privacy["coefficients"][1] < 0.9
+    assert (
+        privacy["participations_most"] == 3 and 2.0 < privacy["epsilon"] <= 3.0
+    )  # begun in rounds 1 and 3, again in 2
+    assert "each update is sent in 2 rounds and charged in each" in privacy["sampling"]
+    assert "in the first round at most 0 of 4, and no fewer than 3" in privacy["holds_against"]
+    assert [(row["cohort"], row["survivors"]) for row in rows(tmp_path / "out")] == [(4, 4), (8, 8), (8, 8)]
+    checkpoint = RunFolder(tmp_path / "out").latest()
+    assert checkpoint is not None and len(checkpoint.state.estimates) == 1
+    assert not list((tmp_path / "out").rglob("begun.bin"))
+
+
 def test_summary_json_compares_before_and_after(finished):
     folder, _ = finished
     summary = json.loads((folder / "summary.json").read_text())
