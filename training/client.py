@@ -9,7 +9,6 @@ attempt. Knows no socket and no other client.
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
@@ -21,15 +20,16 @@ import numpy as np
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Charge, Ledger
 from chatfed.secagg import client as secagg
-from chatfed.secagg import graph, primitives, states
+from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
-from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
+from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context, round_name
-from training.upload import NoisyUpload, Upload, clipped, threshold, upload
+from training.sums import floors, sum_parameters
+from training.upload import NoisyUpload, Upload, clipped, upload
 
 _COUNT = struct.Struct("<I")
 
@@ -49,47 +49,6 @@ class ClientTerms:
     noise_multiplier: float
     mechanism: Mechanism | None  # None: no noise, no guarantee, nothing to charge
     budget: Budget
-
-
-def sum_parameters(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> Parameters:
-    """The secure sum of a round for a model of `dimension` coordinates. Raises graph.NoSuchGraph."""
-    code = upload(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
-    degree, share_threshold, most_gone = sizes(recipe, participants)
-    committee, quorum = 0, 0
-    if recipe.secagg.identities == "roster":
-        committee, quorum = graph.derive_quorum(participants, recipe.secagg.corrupt)
-    return Parameters(
-        participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
-    )
-
-
-def sizes(recipe: Recipe, participants: int) -> tuple[int, int, int]:
-    """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
-    corrupt, dropout = recipe.secagg.corrupt, recipe.secagg.dropout
-    if participants <= graph.COMPLETE_UP_TO:
-        return -1, threshold(recipe, participants), 0
-    if recipe.secagg.identities == "roster":
-        active = graph.derive_active(participants, corrupt, dropout)
-        return active.degree, active.threshold, active.most_gone
-    degree, share_threshold = graph.derive(participants, corrupt, dropout)
-    return degree, share_threshold, degree // 2
-
-
-def floors(recipe: Recipe, parameters: Parameters) -> Floors:
-    """What a client accepts at the least: what it has derived itself, exactly."""
-    survivors = threshold(recipe, parameters.participants)
-    if recipe.secagg.identities == "roster" and not parameters.complete:  # the circle's sizes are for so many
-        bearable = math.floor(recipe.secagg.dropout * parameters.participants)
-        survivors = max(survivors, parameters.participants - bearable)
-    return Floors(
-        threshold=parameters.threshold,
-        survivors=survivors,
-        ring_bits=parameters.ring_bits,
-        degree=parameters.degree,
-        committee=parameters.committee,
-        quorum=parameters.quorum,
-        most_gone=parameters.most_gone,
-    )
 
 
 @dataclass(frozen=True)

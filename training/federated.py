@@ -22,7 +22,7 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
-from training.client import ClientTerms, sizes
+from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
 from training.durable import Stopped
@@ -38,6 +38,7 @@ from training.run_folder import Begun, RunFolder
 from training.server import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
+from training.sums import sizes
 from training.tokens import open_tokens, write_tokens
 from training.upload import coefficients, refuse_hopeless
 

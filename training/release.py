@@ -13,8 +13,8 @@ from chatfed.model.parameters import load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
-from training.client import sum_parameters
 from training.durable import DiskError
+from training.sums import sum_parameters
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
 if TYPE_CHECKING:

@@ -222,6 +222,10 @@ def _ring_bits(recipe: Recipe, participants: int, dimension: int, noise_multipli
     return choose_ring_bits(_longest(recipe), dimension, participants, ring.rotation, per_coordinate)
 
 
+class _TooLittleNoise(ChatfedError):
+    """Shares that fall between the ring's steps."""
+
+
 @lru_cache(maxsize=64)
 def _sized(
     recipe: Recipe, participants: int, dimension: int, noise_multiplier: float
@@ -232,12 +236,12 @@ def _sized(
         try:
             return bits, *_sized_for(bits, recipe, participants, dimension, noise_multiplier)
         except ChatfedError as error:
-            reason = str(error)
+            reason, more = str(error), isinstance(error, _TooLittleNoise)
     widest = recipe.secagg.ring_bits in (0, max(RING_BITS))
     raise RecipeError(
         f"no ring of {recipe.secagg.ring_bits or max(RING_BITS)} bits carries distributed noise for federation.cohort "
         f"= {participants} and {dimension:,} coordinates ({reason}): {'' if widest else 'set secagg.ring_bits to 0, '}"
-        f"take a smaller cohort, fewer parameters in model.trainable, or {'more' if 'small' in reason else 'less'} "
+        f"take a smaller cohort, fewer parameters in model.trainable, or {'more' if more else 'less'} "
         "noise (privacy.target_epsilon)"
     )
 
@@ -256,7 +260,7 @@ def _sized_for(
     honest = threshold(recipe, participants) - colluders(recipe, participants)  # over half, less under half: 1 or more
     share = noise_multiplier / math.sqrt(honest)  # std of a share over the norm
     if not share:
-        raise ChatfedError("a share of noise would be too small")
+        raise _TooLittleNoise("a share of noise would be too small")
     room = math.floor((1 - FOR_NOISE) * half / participants)
     coarsest = COARSEST if recipe.federation.bands == 1 else COARSEST_AGAIN
     norm = min(
@@ -269,6 +273,6 @@ def _sized_for(
     longest = inflated_norm(norm, 1.0, size)
     std = share * longest
     if std < LEAST_STD:
-        raise ChatfedError("a share of noise would be too small")
+        raise _TooLittleNoise("a share of noise would be too small")
     mechanism = DistributedGaussian(std, honest, longest, size, 1, recipe.privacy.sampling_rate)
     return norm, room, mechanism
