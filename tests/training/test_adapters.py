@@ -181,8 +181,11 @@ def test_a_base_that_the_run_made_is_kept_beside_its_adapters(few: Path, tiny_da
         ({"model__trainable": '["all"]'}, ["model.lora_rank", "model.trainable"]),
     ],
 )
-def test_adapters_that_fit_nothing_are_refused_before_anything_is_trained(given, parts, few, tmp_path) -> None:
+def test_adapters_that_fit_nothing_are_refused_before_anything_is_trained(
+    given: dict[str, str], parts: list[str], few: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     data = ("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl", "--out", tmp_path / "out")
+    data += ("--public", tiny_data / "public.jsonl")
     cache = settings(runtime__cache=f'"{tmp_path / "cache"}"', model__lora_rank=2, federation__cohort=4)
     one_line(here(*data, *cache, *settings(**given)), *parts, code=2)
     assert not (tmp_path / "cache" / "base").exists()
@@ -215,8 +218,11 @@ def some_rows() -> Rows:
 
 
 def adapted(folder: Path, *targets: str):
-    """A base with adapters that do something already; otherwise half of the gradients are 0."""
+    """A base, its dropout off, with adapters that do something already; otherwise half of the gradients are 0."""
     model, _ = load_model(folder)
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.Dropout):
+            layer.p = 0.0
     attach(model, Adapters(3, 6.0, targets))
     for name, p in model.named_parameters():
         if p.requires_grad and "lora_B" in name:
