@@ -147,9 +147,10 @@ def test_the_chat_runs_on_base_and_adapters_as_they_were_measured(finished: Fini
 def test_serving_finds_the_claim_and_takes_the_base_for_reference(finished: Finished) -> None:
     run = read_run_folder(finished.model)
     assert run.privacy is not None and not run.no_claim and run.reference == finished.base
-    assert run.privacy["model_sha256"] == hashlib.sha256(
-        (finished.model / "adapter_model.safetensors").read_bytes()
-    ).hexdigest()
+    assert (
+        run.privacy["model_sha256"]
+        == hashlib.sha256((finished.model / "adapter_model.safetensors").read_bytes()).hexdigest()
+    )
     assert not (finished.folder / "reference").exists(), "a base that was there before is not copied"
 
 
