@@ -81,13 +81,6 @@ class ModelSection(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lora_rank and self.trainable != ModelSection.trainable:
-            raise RecipeError(
-                f"model.lora_rank = {self.lora_rank} trains adapters and nothing else: leave model.trainable out, or "
-                "set model.lora_rank to 0"
-            )
-        if self.lora_targets and not self.lora_rank:
-            raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
         if self.hidden % (2 * self.heads):
             raise RecipeError(
                 f"model.hidden must be a multiple of twice model.heads (rotary positions pair up each head's "
@@ -256,9 +249,20 @@ def check(recipe: Recipe, clients: int) -> None:
 
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
+    _check_trained(recipe.model)
     _check_cohort(recipe, clients)
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
+
+
+def _check_trained(model: ModelSection) -> None:
+    if model.lora_rank and model.trainable != ModelSection().trainable:
+        raise RecipeError(
+            f"model.lora_rank = {model.lora_rank} trains adapters and nothing else: leave model.trainable out, or set "
+            "model.lora_rank to 0"
+        )
+    if model.lora_targets and not model.lora_rank:
+        raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
 
 
 def _check_cohort(recipe: Recipe, clients: int) -> None:

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 import chatfed
 from chatfed import Turn
 from chatfed.model.adapters import Adapters, attach
+from chatfed.model.checkpoint import weights_digest
 from chatfed.model.transformer import load_model
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 from serving.run_folder import read_run_folder
@@ -26,6 +27,7 @@ from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
 from tests.training.processes import here, of_session, one_line, settings, start
 from training.evaluation import evaluate
+from training.run_folder import RunFolder
 from training.tokens import next_token_loss, open_tokens, private_token_loss
 
 HUNDRED_MILLION = {
@@ -122,6 +124,10 @@ def test_adapters_alone_are_trained_summed_and_saved(finished: Finished) -> None
     assert all(".lora_A." in name or ".lora_B." in name for name in saved)
     assert finished.facts["trainable_parameters"] == sum(tensor.numel() for tensor in saved.values())
     assert finished.facts["parameters"] > 10 * finished.facts["trainable_parameters"]
+    base, _ = load_model(finished.base)
+    attach(base, Adapters(4, 8.0))
+    stored = RunFolder(finished.folder).latest()
+    assert stored is not None and stored.base == weights_digest(base), "what rounds are bound to"
     assert any(tensor.any() for name, tensor in saved.items() if ".lora_B." in name)
     rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
     assert [row["survivors"] for row in rows] == [4, 4]
