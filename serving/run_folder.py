@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chatfed.model.adapters import base_of
+from chatfed.model.adapters import base_folder
 from chatfed.model.checkpoint import holds_adapters, weights_file
 from chatfed.types import ChatfedError
 
@@ -43,8 +43,8 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
         _require_model(reference, "reference model", "leave --reference out to serve without one")
     elif (run / "reference" / "config.json").is_file():
         reference = run / "reference"
-    elif holds_adapters(model) and (base := Path(base_of(model))).is_dir():
-        reference = base
+    elif holds_adapters(model):
+        reference = base_folder(model)
     privacy = _read_object(run / "privacy.json")
     no_claim = _why_not_its_own(privacy, model)
     return RunFolder(

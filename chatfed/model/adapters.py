@@ -132,6 +132,20 @@ def base_of(folder: Path) -> str:
     return str(named)
 
 
+def base_folder(folder: Path) -> Path | None:
+    """Where on this machine that base lies, in the hub's cache too; None when it would have to be fetched."""
+    base = base_of(folder)
+    if Path(base).is_dir():
+        return Path(base)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(base, "config.json")
+    except ValueError:  # no name that a hub could know
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
 def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The base with the adapters in `folder` on it, and the tokenizer beside them. Raises ChatfedError."""
     base = base_of(folder)
@@ -153,11 +167,13 @@ def _refuse_missing(adapted: PeftModel, file: Path) -> None:
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
+    if adapted.peft_config["default"].is_prompt_learning:
+        raise ValueError("they are prompts, no adapters in layers")
     with safe_open(str(file), "pt") as stored:
         names = set(stored.keys())
     wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    if names != wanted:
-        odd = sorted(names ^ wanted)
+    odd = sorted((wanted - names) | {name for name in names - wanted if "lora_" in name})
+    if odd:
         raise ValueError(f"{len(odd)} tensors are in one of both only, {odd[0]} among them; is it another base's?")
 
 

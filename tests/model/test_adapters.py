@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from chatfed import ChatfedError, load_chat
-from chatfed.model.adapters import Adapters, attach, base_of, check_adapters, save_adapters
+from chatfed.model.adapters import Adapters, attach, base_folder, base_of, check_adapters, save_adapters
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten
 from chatfed.model.transformer import load_model
@@ -143,6 +143,18 @@ def test_adapters_whose_base_was_moved_find_it_beside_them(saved: Path, tmp_path
     assert torch.equal(logits(load_chat(tmp_path / "model").model), logits(load_chat(saved).model))
 
 
+def test_a_base_of_the_hub_is_found_in_its_cache(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "hub" / "models--org--small"
+    (kept / "refs").mkdir(parents=True)
+    (kept / "refs" / "main").write_text("abc")
+    shutil.copytree(saved.parent / "base", kept / "snapshots" / "abc")
+    shutil.copytree(saved, tmp_path / "model")
+    rewritten(base_model_name_or_path="org/small")(tmp_path / "model")
+    assert base_folder(tmp_path / "model") is None
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    assert base_folder(tmp_path / "model") == kept / "snapshots" / "abc"
+
+
 def rewritten(**changes: object) -> Callable[[Path], object]:
     def rewrite(folder: Path) -> None:
         config = json.loads((folder / "adapter_config.json").read_text())
@@ -159,6 +171,7 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "cannot be put on .*": lambda folder: (folder / "adapter_model.safetensors").unlink(),
     "in one of both only": rewritten(target_modules=["q_proj"]),
     "size mismatch|cannot be put": rewritten(r=3),
+    "prompts|cannot be": rewritten(peft_type="PROMPT_TUNING", num_virtual_tokens=2),
     "tokenizer|No causal": lambda folder: (folder / "tokenizer.json").unlink(),
 }
 

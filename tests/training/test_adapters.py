@@ -143,7 +143,7 @@ def assert_chat_is_what_was_measured(run: Finished) -> None:
     assert found.words == run.facts["after"]["words"]
     reply = chatfed.Generation(max_new_tokens=3, temperature=1.0, seed=1)
     assert isinstance(chat.reply([Turn("user", "my laptop will not start")], reply), str)
-    assert len(chat.word_log_probs("my laptop")) == 2
+    assert len(chat.word_log_probs("my laptop")) == 2 and chat.suggest("my ")
 
 
 def test_the_chat_runs_on_base_and_adapters_as_they_were_measured(finished: Finished) -> None:
