@@ -28,7 +28,7 @@ from training.display import Display
 from training.durable import Stopped
 from training.evaluation import Evaluation
 from training.identity import Roster, read_roster
-from training.learner import check_device
+from training.learner import check_device, check_trainable
 from training.memory import Peak
 from training.pretrain import pretrained_base
 from training.recipe import Recipe, check, without_noise
@@ -139,6 +139,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
             sizes(recipe, participants)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
+        check_trainable(recipe.model)
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
-from training.recipe import LocalSection, Recipe
+from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from chatfed.privacy.dpsgd import DPSGDConfig
@@ -37,7 +39,7 @@ class Learner:
     tokenizer: PreTrainedTokenizerFast
     private: TokenTable
     held_out: TokenTable
-    base_digest: bytes  # of all weights as the base has them
+    base_digest: bytes  # of all weights as the base has them, adapters as they begin included
     initial: FloatVector  # float32[d], the trainable part as the base has it
     parameters: int
 
@@ -50,9 +52,9 @@ class Learner:
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
+        choose_trainable(model, recipe.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
-        set_trainable(model, recipe.model.trainable)
         if recipe.privacy.unit == "example":
             refuse_unsuitable(model)
         _place(model, recipe.runtime.device)
@@ -128,6 +130,24 @@ class Learner:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel | None:
+    """Makes trainable what the recipe says, and nothing else; returns the adapters' cover where it says adapters."""
+    if section.lora_rank:
+        return attach(model, adapters_of(section))
+    set_trainable(model, section.trainable)
+    return None
+
+
+def adapters_of(section: ModelSection) -> Adapters:
+    return Adapters(section.lora_rank, section.lora_alpha, section.lora_targets)
+
+
+def check_trainable(section: ModelSection) -> None:
+    """Raises ChatfedError when the model will not take the recipe's adapters. Loads no weights."""
+    if section.lora_rank:
+        check_adapters(adapters_of(section), section.base, section.layers)
 
 
 def train_plainly(model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection) -> None:

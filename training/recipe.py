@@ -75,6 +75,9 @@ class ModelSection(Section):
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
     trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
+    lora_rank: int = setting(0, at_least(0))  # of adapters, which then are all that is trained; 0: none
+    lora_alpha: float = setting(16.0, above(0))  # adapters count lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = ()  # ends of layers' names, or "all-linear"; empty: peft's choice
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -264,10 +267,21 @@ def check(recipe: Recipe, clients: int) -> None:
 
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
+    _check_trained(recipe.model)
     _check_cohort(recipe, clients)
     _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
+
+
+def _check_trained(model: ModelSection) -> None:
+    if model.lora_rank and model.trainable != ModelSection().trainable:
+        raise RecipeError(
+            f"model.lora_rank = {model.lora_rank} trains adapters and nothing else: leave model.trainable out, or set "
+            "model.lora_rank to 0"
+        )
+    if model.lora_targets and not model.lora_rank:
+        raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
 
 
 def _check_cohort(recipe: Recipe, clients: int) -> None:

@@ -4,16 +4,20 @@ report."""
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
-from chatfed.model.checkpoint import save_model
-from chatfed.model.parameters import load_flat, set_trainable
+from chatfed.model.adapters import save_adapters
+from chatfed.model.checkpoint import save_model, weights_file
+from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
 from training.durable import DiskError
+from training.learner import choose_trainable
 from training.sums import sum_parameters
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
@@ -68,7 +72,7 @@ def publish(
     claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
     with clock.phase("save"):
         _save_models(prepared, state, claim, before, after, facts)
-    weights = (folder.path / "model" / "model.safetensors").read_bytes()
+    weights = weights_file(folder.path / "model").read_bytes()
     privacy = {
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
@@ -109,13 +113,20 @@ def _save_models(
     after: Evaluation,
     facts: dict[str, Any],
 ) -> None:
+    path, section = prepared.folder.path, prepared.recipe.model
     model, tokenizer = load_model(prepared.base)
-    card = "The public model that the run began with. It has seen no private dialogue.\n"
-    save_model(prepared.folder.path / "reference", model, tokenizer, card)
-    set_trainable(model, prepared.recipe.model.trainable)
+    if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
+        card = "The public model that the run began with. It has seen no private dialogue.\n"
+        save_model(path / "reference", model, tokenizer, card)
+    adapted = choose_trainable(model, section)
     load_flat(model, state.weights)
     text = CARD.format(**facts, sentence=claim.sentence(), before=before.perplexity, after=after.perplexity)
-    save_model(prepared.folder.path / "model", model, tokenizer, text)
+    if adapted is None:
+        save_model(path / "model", model, tokenizer, text)
+    else:
+        base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
+        text = text.replace("library_name: transformers", f"library_name: peft\nbase_model: {json.dumps(base)}")
+        save_adapters(path / "model", adapted, tokenizer, text, base)
 
 
 def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str, Any]]) -> dict[str, Any]:

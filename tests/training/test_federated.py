@@ -88,6 +88,7 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
         *("--reference", "--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
     )
     assert done.returncode == 0, done.stderr
+    assert "Each client, with all its dialogues" in done.stdout and "Each dialogue" not in done.stdout
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
     assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("client", "distributed", ZERO_OUT)
     assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["clients_charged"] == 8
