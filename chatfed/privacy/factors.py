@@ -53,22 +53,42 @@ def squares(weights: Sequence[Sequence[Use]]) -> list[Tensor]:
     found = [torch.empty(n, dtype=torch.float64, device=weights[0][0].right.device) for _ in weights]
     step = max(1, _AT_ONCE // positions**2)
     for start in range(0, n, step):
-        part, shared = slice(start, start + step), dict[int, Tensor]()
+        part, shared = slice(start, start + step), dict[int, tuple[Tensor, Tensor]]()
         for out, uses in zip(found, weights, strict=True):
-            out[part] = _by_overlap([use.part(part) for use in uses], shared, id(uses[0].right))
+            chosen = [use.part(part) for use in uses]
+            if len(uses) > 1:
+                out[part] = _by_overlap(chosen)
+                continue
+            key = id(uses[0].right)
+            if key not in shared:
+                shared[key] = _halves(chosen[0].right)
+            out[part] = _by_halves(_halves(chosen[0].left), shared[key])
     return found
 
 
-def _by_overlap(uses: list[Use], shared: dict[int, Tensor], key: int) -> Tensor:
+def _by_overlap(uses: list[Use]) -> Tensor:
     total = torch.zeros(len(uses[0].right), dtype=torch.float64, device=uses[0].right.device)
     for i, u in enumerate(uses):
         for v in uses[: i + 1]:
-            right = shared.get(key) if len(uses) == 1 else None
-            if right is None:
-                right = overlap(u.right, v.right)
-                shared[key] = right
-            both = torch.linalg.vecdot(overlap(u.left, v.left).flatten(1), right.flatten(1))
+            both = torch.linalg.vecdot(overlap(u.left, v.left).flatten(1), overlap(u.right, v.right).flatten(1))
             total += both.double() if u is v else 2.0 * both.double()
+    return total.clamp_(min=0.0)  # NaN stays
+
+
+def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x x^T without its upper right quarter, which is the lower left one turned: two square blocks for each dialogue,
+    float[n, 2 h^2], and the one below, float[n, (P - h) h]. A fifth less time than all of it."""
+    n, positions = x.shape[:2]
+    if positions % 2:  # one block, and nothing below
+        return overlap(x, x).flatten(1), x.new_zeros(n, 0, dtype=torch.float32)
+    half = positions // 2
+    square = x.reshape(2 * n, half, *x.shape[2:])
+    return overlap(square, square).reshape(n, -1), overlap(x[:, half:], x[:, :half]).flatten(1)
+
+
+def _by_halves(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Tensor:
+    on, below = (torch.linalg.vecdot(a, b).double() for a, b in zip(left, right, strict=True))
+    total: Tensor = on + 2.0 * below
     return total.clamp_(min=0.0)  # NaN stays
 
 
