@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chatfed.model.parameters import set_trainable
 from chatfed.model.transformer import Architecture, build_llama, quiet, untie_output
 from chatfed.types import IntVector
 from training.learner import choose_trainable
@@ -24,7 +23,7 @@ class Setting:
 
     name: str
     model: ModelSection
-    trainable: tuple[str, ...]  # globs; or "adapters" alone, where the model's lora_rank says so
+    trainable: tuple[str, ...]  # globs; not read where the model has a lora_rank
     rows: int
     tokens: int  # in a row
     steps: int  # in one sample
@@ -113,8 +112,5 @@ class FixedRows:
 def fresh(setting: Setting) -> torch.nn.Module:
     """A model of its own for each candidate, ready to train."""
     model = copy.deepcopy(build(setting.model))
-    if setting.model.lora_rank:
-        choose_trainable(model, setting.model)
-    else:
-        set_trainable(model, setting.trainable)
+    choose_trainable(model, replace(setting.model, trainable=setting.trainable))
     return model

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.model.checkpoint import new_folder, weights_file
-from chatfed.model.transformer import load_model, load_tokenizer
+from chatfed.model.transformer import load_model, load_tokenizer, skeleton
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise ChatfedError(
-                f"No adapters can be put on a model of kind {_kind(model)}: {reason}. {_mend(model)}"
+                f"No adapters can be put on a model of kind {model.config.model_type}: {reason}. {_mend(model)}"
             ) from None
     return made
 
@@ -68,16 +68,9 @@ def check_adapters(adapters: Adapters, base: str, layers: int) -> None:
     """Raises, before anything is trained, what `attach` would: for the kind of model in `base`, or, without one, for
     the small Llama of so many layers. No weights are loaded."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
 
-    if base:
-        load_tokenizer(base)  # says it where there is no model
-        config = AutoConfig.from_pretrained(base)
-    else:
-        sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 8}
-        config = AutoConfig.for_model("llama", num_hidden_layers=layers, **sizes)
+    model = skeleton(base, layers)
     with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
         attach(model, adapters)
 
 
@@ -100,10 +93,6 @@ def _mend(model: nn.Module) -> str:
     return f'Give model.lora_targets some of {", ".join(sorted(linear))}, or ["{ALL_LINEAR}"].'
 
 
-def _kind(model: PreTrainedModel) -> str:
-    return str(getattr(model.config, "model_type", type(model).__name__))
-
-
 def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokenizerFast, card: str, base: str) -> None:
     """Writes a plain peft folder: the adapters alone, with `base` (folder or hub name) as the model they belong to,
     tokenizer and the model card `card` (markdown)."""
@@ -117,19 +106,19 @@ def base_of(folder: Path) -> str:
 
     A folder that is gone, as when a run was moved, is looked for in `reference/` beside. Raises ChatfedError.
     """
+    path = folder / "adapter_config.json"
     try:
-        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ChatfedError(f"{folder / 'adapter_config.json'} names no base model ({reason}); restore it.") from None
+        named = json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        named = None
+    if not isinstance(named, str) or not named:
+        raise ChatfedError(f"{path} cannot be read or names no base model (base_model_name_or_path); restore it.")
+    if not Path(named).is_absolute() or Path(named).is_dir():
+        return named
     beside = folder.resolve().parent / "reference"
-    if isinstance(named, str) and Path(named).is_absolute() and not Path(named).is_dir():
-        if not (beside / "config.json").is_file():
-            raise ChatfedError(
-                f"{folder} holds adapters for {named}, which is not there: bring it back, or to {beside}."
-            )
-        return str(beside)
-    return str(named)
+    if not (beside / "config.json").is_file():
+        raise ChatfedError(f"{folder} holds adapters for {named}, which is not there: bring it back, or to {beside}.")
+    return str(beside)
 
 
 def base_folder(folder: Path) -> Path | None:

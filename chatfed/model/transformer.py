@@ -83,6 +83,26 @@ def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
     return model, tokenizer
 
 
+def skeleton(name: str, layers: int) -> PreTrainedModel:
+    """The model of folder or hub name `name`, or, where that is empty, a small Llama of so many layers, without any
+    weights (on torch's meta device): its layers by name and kind. Raises ChatfedError as `load_model` does."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    small = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 8}
+    if name:
+        load_tokenizer(name)
+        config = _load(AutoConfig, name)
+    else:
+        config = AutoConfig.for_model("llama", num_hidden_layers=layers, **small)
+    kind: Any = AutoModelForCausalLM
+    with torch.device("meta"):
+        try:
+            return kind.from_config(config)  # type: ignore[no-any-return]
+        except ValueError:
+            raise ChatfedError(f"{name} is no causal language model; give another base.") from None
+
+
 def load_tokenizer(name: str | Path, needs_model: bool = True) -> PreTrainedTokenizerFast:
     """The tokenizer alone. Raises ChatfedError as `load_model` does."""
     path = Path(name)

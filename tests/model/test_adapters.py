@@ -120,6 +120,15 @@ def test_what_attach_would_refuse_is_told_without_weights(base: bool, tiny_base:
         check_adapters(Adapters(2, 4.0), str(tmp_path / "nothing"), 2)
 
 
+def test_a_base_that_is_no_language_model_is_refused_without_weights(tiny_base: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_base, tmp_path / "base")
+    for config in ('{"model_type": "vit"}', '{"model_type": "unheard-of"}', "{"):
+        (tmp_path / "base" / "config.json").write_text(config)
+        with pytest.raises(ChatfedError, match=str(tmp_path / "base")) as caught:
+            check_adapters(Adapters(2, 4.0), str(tmp_path / "base"), 2)
+        assert "\n" not in str(caught.value)
+
+
 def test_a_chat_on_adapters_says_what_was_saved(saved: Path) -> None:
     model, _, _ = made(saved.parent / "base")
     with torch.no_grad():
