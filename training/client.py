@@ -13,7 +13,7 @@ import math
 import os
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -226,13 +226,15 @@ class Client:
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
+        over = list[str]()
         for name in ("round.bin", "update.bin", "answered.bin"):
             key, _ = _read_tagged(self.home / name) or ("", b"")
             if key.startswith(round_name(body)):
                 self._remember_as_finished(key.partition(" ")[0])
-                erase(self.home / name)
-                if name == "round.bin":  # what a disk may keep of erased states cannot be opened any more
-                    erase(self.home / "state.key")
+                over.append(name)
+        if "round.bin" in over:  # what a disk may keep of erased states cannot be opened any more
+            over.append("state.key")
+        erase(self.home, *over)
         return b""
 
     def _finished(self) -> list[str]:
@@ -322,7 +324,7 @@ class Client:
 
     def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
-        about = json.dumps(asdict(invited)).encode()
+        about = json.dumps(vars(invited)).encode()
         sealed = states.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
