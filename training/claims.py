@@ -108,7 +108,8 @@ class Spent:
 
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
-    """Reads the ledger of each of `clients` that has one. Raises LedgerError for a damaged one: a claim without it would be unearned."""
+    """Reads the ledger of each of `clients` that has one. Raises LedgerError for a damaged one: a claim without it
+    would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()

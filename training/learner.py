@@ -76,7 +76,8 @@ class Learner:
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
         load_flat(self.model, weights)
-        by_length = dialogues[np.argsort(np.diff(self.private.starts)[dialogues], kind="stable")]  # spares padding
+        lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
+        by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(
             self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
         )
