@@ -132,7 +132,7 @@ class World:
         numbers = {"cohort": self.cohort, "rounds": s.rounds, "context": s.context, "batch": BATCH, "epochs": 1}
         noise = {"rate": RATE, "clip": CLIP, "noise": NOISE}
         options = [part for key, value in (given | numbers | noise).items() for part in (f"--{key}", str(value))]
-        many = ["-m", "torch.distributed.run", "--nproc_per_node", str(cores), "--master_port", "0"]
+        many = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(cores)]
         program = ["-m", "benchmarks.simulation_peers", kind, *options, "--trainable", *s.trainable]
         return self._watched([str(python), *(many if cores > 1 else ()), *program], kind, cores)
 

@@ -2,12 +2,14 @@
 
 Knows that the program adds a line to a file when a round is done. Between the first and the last of these lines nothing
 begins and nothing is prepared: that is what is measured. Memory is the proportional share (PSS, a page that three
-processes share counts a third in each) summed over the session's processes, as Linux counts it.
+processes share counts a third in each) summed over the program's processes, as Linux counts it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -59,10 +61,10 @@ def watch(command: Sequence[str], lines: Path, rounds: int, cohort: int, cores: 
         try:
             sample = _between(process, lines, rounds, cohort)
         finally:
-            process.kill()
-            while _session(process.pid):  # its workers end with it
-                process.poll()
-                time.sleep(LOOK_EVERY)
+            for member in _family(process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(member, signal.SIGKILL)
+            process.wait()
     if sample is None:
         raise SystemExit(f"{' '.join(command[:3])} ended before its last round:\n{log.read_text()[-2000:]}")
     return sample
@@ -89,27 +91,27 @@ def _lines(path: Path) -> int:
         return 0
 
 
-def _session(leader: int) -> dict[int, list[str]]:
-    """Processes of the session, each with the fields of its stat from the state on."""
-    found = {}
+def _family(leader: int) -> dict[int, list[str]]:
+    """The program's processes, of its session or begun by one of them, each with the fields of its stat from the state
+    on."""
+    alive: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:  # it has ended
-                continue
-            if int(fields[3]) == leader:
-                found[int(entry.name)] = fields
-    return found
+            with contextlib.suppress(OSError):  # it has ended
+                alive[int(entry.name)] = (entry / "stat").read_text().rpartition(")")[2].split()
+    members = {process for process, fields in alive.items() if int(fields[3]) == leader and fields[0] != "Z"}
+    while begun := {process for process, fields in alive.items() if int(fields[1]) in members} - members:
+        members |= begun
+    return {process: alive[process] for process in members}
 
 
 def _cpu(leader: int) -> float:
-    """Seconds of all processes of the session so far, user and system."""
-    return sum(int(fields[11]) + int(fields[12]) for fields in _session(leader).values()) / TICKS
+    """Seconds of all its processes so far, user and system."""
+    return sum(int(fields[11]) + int(fields[12]) for fields in _family(leader).values()) / TICKS
 
 
 def _pss_mib(leader: int) -> float:
-    return sum(_pss_kib(process) for process in _session(leader)) / 1024
+    return sum(_pss_kib(process) for process in _family(leader)) / 1024
 
 
 def _pss_kib(process: int) -> int:
