@@ -8,7 +8,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test fuzz lint bench pfl vectors clean
+.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench pfl vectors clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -30,6 +30,9 @@ probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 
 test: $(VENV)/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/training/test_adapters.py $(ARGS)
 
 fuzz: $(VENV)/.ready ## feed spoiled bytes to whatever reads bytes from outside (ARGS="--seconds 600 --seed 1")
 	@OMP_NUM_THREADS=1 $(PY) -m tests.secagg.fuzz $(ARGS)

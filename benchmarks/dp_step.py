@@ -9,24 +9,22 @@ package of it can be installed.
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import gc
 import multiprocessing
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import Row, interleaved, machine, parser, print_table, write_json
-from chatfed.model.parameters import dimension, flatten, set_trainable
-from chatfed.model.transformer import Architecture, build_llama, quiet, stay_offline, untie_output
-from chatfed.types import FloatVector, IntVector
-from training.recipe import ModelSection, load_recipe
+from benchmarks.dp_models import QUICK_MODEL, FixedRows, Setting, fresh, scaling_settings, settings
+from chatfed.model.parameters import dimension, flatten
+from chatfed.model.transformer import stay_offline
+from chatfed.types import FloatVector
 from training.tokens import next_token_loss, private_token_loss
 
 if TYPE_CHECKING:
@@ -35,93 +33,6 @@ if TYPE_CHECKING:
 LEARNING_RATE, CLIP_NORM, NOISE_MULTIPLIER = 0.01, 1.0, 1.0
 AT_ONCE = 8  # dialogues in one pass: 16 take 4 to 8 % less time and up to twice the memory
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-
-
-@dataclass(frozen=True)
-class Setting:
-    """One comparison."""
-
-    name: str
-    model: ModelSection
-    trainable: tuple[str, ...]
-    rows: int
-    tokens: int  # in a row
-    steps: int  # in one sample
-
-
-QUICK_MODEL = ModelSection(hidden=24, layers=2, heads=2, intermediate=40, vocabulary=300, context=32)
-
-
-SEVEN_MILLION = ModelSection(hidden=256, layers=6, heads=4, intermediate=688, vocabulary=4096, context=256)
-
-
-def settings(quick: bool) -> list[Setting]:
-    """The default model, what the recipe trains of it and all of it, and a model of 7 M parameters."""
-    model = load_recipe().model
-    if quick:
-        return [Setting("all", QUICK_MODEL, ("all",), 4, 16, 1)]
-    return [
-        Setting("default_recipe", model, model.trainable, 16, 128, 2),
-        Setting("all", model, ("all",), 16, 128, 1),
-        Setting("7m_t64", SEVEN_MILLION, ("all",), 32, 64, 1),
-        Setting("7m_t128", SEVEN_MILLION, ("all",), 32, 128, 1),
-    ]
-
-
-def scaling_settings(quick: bool) -> list[Setting]:
-    """One change at a time from 16 rows of 64 tokens, width 256, 4 layers, vocabulary 4096."""
-    base = replace(SEVEN_MILLION, layers=4)
-    if quick:
-        return [Setting("start", QUICK_MODEL, ("all",), 4, 16, 1), Setting("rows 8", QUICK_MODEL, ("all",), 8, 16, 1)]
-    wide = replace(base, hidden=384, heads=6, intermediate=1024)
-    return [
-        Setting("start", base, ("all",), 16, 64, 1),
-        *(Setting(f"rows {rows}", base, ("all",), rows, 64, 1) for rows in (4, 64)),
-        *(Setting(f"tokens {tokens}", base, ("all",), 16, tokens, 1) for tokens in (16, 256)),
-        Setting("width 384", wide, ("all",), 16, 64, 1),
-        Setting("vocabulary 1024", replace(base, vocabulary=1024), ("all",), 16, 64, 1),
-    ]
-
-
-@lru_cache(maxsize=2)
-def build(model: ModelSection) -> torch.nn.Module:
-    """The recipe's small Llama with random weights; its tokenizer knows nothing, but has the recipe's size."""
-    from chatfed.model.tokenizer import train_tokenizer
-
-    quiet()
-    words = (f"{i * i * 2654435761 % 10**9} word{i}" for i in range(20_000 if model.vocabulary > 1000 else 500))
-    tokenizer = train_tokenizer(words, model.vocabulary)
-    if len(tokenizer) != model.vocabulary:
-        raise SystemExit(f"benchmarks.dp_step: a vocabulary of {len(tokenizer)}, not {model.vocabulary}")
-    sizes = Architecture(model.hidden, model.layers, model.heads, model.intermediate, model.context)
-    model = build_llama(sizes, tokenizer, seed=1)
-    untie_output(model)
-    return model
-
-
-@dataclass(frozen=True)
-class FixedRows:
-    """Random tokens; each row is a dialogue of its own."""
-
-    batch: Mapping[str, torch.Tensor]
-
-    @classmethod
-    def random(cls, setting: Setting) -> FixedRows:
-        import torch
-
-        shape = (setting.rows, setting.tokens + 1)
-        ids = torch.randint(0, setting.model.vocabulary, shape, generator=torch.Generator().manual_seed(2))
-        weights = torch.full((setting.rows, setting.tokens), 1 / setting.tokens)
-        return cls({"ids": ids[:, :-1], "targets": ids[:, 1:], "weights": weights})
-
-    def __len__(self) -> int:
-        return len(self.batch["ids"])
-
-    def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """As training.tokens.DialogueExamples gives them."""
-        import torch
-
-        return {key: value[indices] for key, value in self.batch.items()}, torch.arange(len(indices))
 
 
 # The candidates: each makes a function that takes `steps` steps.
@@ -258,26 +169,21 @@ OURS = ("ordinary", "private", "private_alone")
 
 def prepare(name: str, setting: Setting) -> Callable[[], None]:
     """A candidate with a model of its own."""
-    return MAKERS[name](Work(_fresh(setting), FixedRows.random(setting), setting.steps))
+    return MAKERS[name](Work(fresh(setting), FixedRows.random(setting), setting.steps))
 
 
-def check(trainable: tuple[str, ...]) -> None:
+def check(of: Setting) -> None:
     """Without noise, and with a bound that clips nothing, all candidates must arrive at the same weights."""
-    setting, arrived = Setting("check", QUICK_MODEL, trainable, 4, 16, 2), dict[str, FloatVector]()
+    tiny = replace(QUICK_MODEL, lora_rank=of.model.lora_rank)
+    setting, arrived = Setting("check", tiny, of.trainable, 4, 16, 2), dict[str, FloatVector]()
     for name, make in MAKERS.items():
-        model = _fresh(setting)
+        model = fresh(setting)
         make(Work(model, FixedRows.random(setting), setting.steps, 0.0, 1e6, plain=True))()
         arrived[name] = flatten(model)
-    moved = float(abs(arrived["ordinary"] - flatten(_fresh(setting))).max())
+    moved = float(abs(arrived["ordinary"] - flatten(fresh(setting))).max())
     for name, weights in arrived.items():
         if not float(abs(weights - arrived["ordinary"]).max()) <= 1e-3 * moved:
             raise SystemExit(f"benchmarks.dp_step: {name} takes another step; its time would mean nothing")
-
-
-def _fresh(setting: Setting) -> torch.nn.Module:
-    model = copy.deepcopy(build(setting.model))
-    set_trainable(model, setting.trainable)
-    return model
 
 
 # Memory
@@ -330,7 +236,7 @@ def memory(setting: Setting, names: Sequence[str]) -> dict[str, int]:
 def compare(setting: Setting, rounds: int, names: Sequence[str]) -> tuple[list[Row], dict[str, Any]]:
     """Time and memory of one setting: rows of the table, and its part of the JSON."""
     peaks = memory(setting, names)
-    check(setting.trainable)
+    check(setting)
     times = interleaved({name: prepare(name, setting) for name in names}, rounds)
     base, rows = times["ordinary"], list[Row]()
     figures: dict[str, Any] = {"rows": setting.rows, "tokens": setting.tokens, "trainable": list(setting.trainable)}
@@ -352,7 +258,7 @@ def compare(setting: Setting, rounds: int, names: Sequence[str]) -> tuple[list[R
 
 
 def _sizes(setting: Setting) -> dict[str, int]:
-    model = _fresh(setting)
+    model = fresh(setting)
     return {"parameters": sum(p.numel() for p in model.parameters()), "trained": dimension(model)}
 
 

@@ -27,10 +27,14 @@ EXAMPLE = {
     "privacy.expected_batch_size": 12,
     "federation.server_learning_rate": 1.0,
 }
+TWELVE = {"federation.rounds": 12, "federation.cohort": 83, "federation.server_learning_rate": 1.0}
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "plain": ("federated, no noise", PLAIN),
     "example8": ("each dialogue, local noise, epsilon 8", EXAMPLE),
+    "dialogue8": ("each dialogue, distributed noise, epsilon 8", EXAMPLE | {"privacy.noise": "distributed"}),
     "client8": ("each client, distributed noise, epsilon 8", {}),
+    "rounds12": ("each client, twelve rounds of 83, epsilon 8", TWELVE),
+    "bands4": ("the same, each update sent in 4 rounds (DP-FTRL), epsilon 8", TWELVE | {"federation.bands": 4}),
     "client2": ("each client, distributed noise, epsilon 2", {"privacy.target_epsilon": 2}),
 }
 

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatfed.model.adapters import load_adapted
+from chatfed.model.checkpoint import holds_adapters
 from chatfed.model.tokenizer import (
     encode_dialogue,
     encode_open_turn,
@@ -245,13 +247,15 @@ class Chat:
 
 def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast
-    tokenizer).
+    tokenizer, or peft's adapters for one).
 
-    Raises ChatfedError when the folder is missing or holds no such model.
+    Raises ChatfedError when the folder is missing or holds no such model, or when the base of adapters is not there.
     """
-    check_model_folder(Path(path))
-    model, tokenizer = load_model(path)
-    return Chat(model, tokenizer, Path(path))
+    folder = Path(path)
+    if holds_adapters(folder):
+        return Chat(*load_adapted(folder), folder)
+    check_model_folder(folder)
+    return Chat(*load_model(folder), folder)
 
 
 def _from_next_user(turns: Sequence[Turn]) -> Sequence[Turn]:

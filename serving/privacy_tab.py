@@ -29,7 +29,7 @@ _LABELS = {
     "per_round": "ε after each round",
     "clients_charged": "Clients charged",
     "noise_multiplier": "Noise multiplier",
-    "model_sha256": "SHA-256 of model.safetensors",
+    "model_sha256": "SHA-256 of the weights",
 }
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chatfed.model.adapters import base_folder
+from chatfed.model.checkpoint import holds_adapters, weights_file
 from chatfed.types import ChatfedError
 
 
@@ -29,7 +31,7 @@ class RunFolder:
 
 
 def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
-    """The facts beside `model`; `reference` defaults to the sibling folder of that name.
+    """The facts beside `model`; `reference` defaults to the sibling folder of that name, or to adapters' own base.
 
     Raises RunFolderError when a folder is missing or a file is there but cannot be read: a privacy file that
     cannot be read is never taken for "no claim" in silence. One that does not name this model's weights is not its
@@ -41,6 +43,8 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
         _require_model(reference, "reference model", "leave --reference out to serve without one")
     elif (run / "reference" / "config.json").is_file():
         reference = run / "reference"
+    elif holds_adapters(model):
+        reference = base_folder(model)
     privacy = _read_object(run / "privacy.json")
     no_claim = _why_not_its_own(privacy, model)
     return RunFolder(
@@ -60,7 +64,7 @@ def _why_not_its_own(privacy: Mapping[str, Any] | None, model: Path) -> str:
     named = privacy.get("model_sha256")
     if named is None:
         return "privacy.json does not say of which model it is"
-    return "" if named == _digest(model / "model.safetensors") else "privacy.json is of another model"
+    return "" if named == _digest(weights_file(model)) else "privacy.json is of another model"
 
 
 def _digest(weights: Path) -> str | None:
@@ -76,7 +80,7 @@ def _digest(weights: Path) -> str | None:
 def _require_model(folder: Path, what: str, mend: str) -> None:
     if not folder.is_dir():
         raise RunFolderError(f"There is no {what} folder at {folder}; {mend}.")
-    if not (folder / "config.json").is_file():
+    if not (folder / "config.json").is_file() and not holds_adapters(folder):
         raise RunFolderError(f"{folder} is not a {what} folder: it holds no config.json; {mend}.")
 
 

@@ -21,6 +21,7 @@ HOMES = {
     "dp_accounting": ("chatfed/privacy/",),
     "transformers": ("chatfed/model/",),
     "tokenizers": ("chatfed/model/",),
+    "peft": ("chatfed/model/adapters.py",),
     "datasets": ("chatfed/data/",),
     "matplotlib": ("chatfed/audit/report.py",),
     "gradio": ("serving/",),
@@ -122,7 +123,7 @@ def test_the_check_for_ordinary_generators_finds_them() -> None:
 
 
 def test_importing_the_library_loads_nothing_heavy() -> None:
-    heavy = ("torch", "transformers", "datasets", "opacus", "gradio", "matplotlib", "cryptography")
+    heavy = ("torch", "transformers", "peft", "datasets", "opacus", "gradio", "matplotlib", "cryptography")
     code = f"import sys, chatfed; print([name for name in {heavy!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
-from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, distributed_epsilon
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
-from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
+from training.recipe import Recipe, RecipeError, planned_participations
 from training.simulation import home_of
-from training.upload import NoisyUpload, colluders, threshold, upload
+from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
+FOR_ECHOES = 1e-2  # the same where updates are sent again: the shorter they are, the more rounding adds
 UNITS = {"example": "dialogue", "client": "client"}
+SEVERAL = (
+    "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
+    "delta: docs/privacy.md)"
+)
+_KEPT_BY_CLIENTS = {
+    "example": "which dialogues a step took stays with the client",
+    "client": "which clients' coins fell for noise alone stays with them",
+}
 EXCLUDED = (
     "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
     "that a client took part, in which rounds, how long it took, and whether it failed",
@@ -32,17 +42,19 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     target. Raises RecipeError when the planned participations would cost more than a client's budget."""
     privacy = recipe.privacy
     if privacy.noise == "none":
-        return ClientTerms(0.0, None, Budget(0.0, privacy.delta))
+        return ClientTerms(0.0, None, Budget(0.0, privacy.delta, UNITS[privacy.unit]))
     per_round = privacy.local_steps if privacy.unit == "example" else 1
     steps = per_round * planned_participations(recipe, clients)
-    multiplier = privacy.noise_multiplier or _calibrated(privacy, steps)
-    once = Mechanism(multiplier, privacy.sampling_rate, per_round)
+    again = math.hypot(*coefficients(recipe))  # an update that is sent in several rounds is in so many sums
+    multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps)
+    once = Mechanism(multiplier / again, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
-    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta))
+    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, UNITS[privacy.unit]))
 
 
-def _calibrated(privacy: PrivacySection, steps: int) -> float:
-    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise == "distributed" else 1)
+def _calibrated(recipe: Recipe, steps: int) -> float:
+    privacy, kept = recipe.privacy, FOR_SUMS if recipe.federation.bands == 1 else FOR_ECHOES
+    aim = privacy.target_epsilon * (1 - kept if privacy.noise == "distributed" else 1)
     try:
         return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
     except PrivacyError as error:
@@ -52,12 +64,26 @@ def _calibrated(privacy: PrivacySection, steps: int) -> float:
 def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
     """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
     ones. Raises RecipeError."""
-    code = upload(recipe, recipe.federation.cohort, dimension, terms.noise_multiplier, bytes(32))
-    if not isinstance(code, NoisyUpload):
-        return
-    planned, budget = planned_participations(recipe, clients), terms.budget
+    budget, planned = terms.budget, planned_participations(recipe, clients)
+    for first in range(recipe.federation.bands):  # the first rounds' sums are smaller, and their shares larger
+        charges = charges_of(recipe, terms, dimension, first)
+        if charges:
+            _check_affordable(charges * planned, planned, budget)
+
+
+def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -> list[DistributedGaussian]:
+    """What one update costs that begins in round `first`: a charge in each sum that it is in; none without shares."""
+    plan = recipe.federation
+    codes = [
+        upload(recipe, plan.participants(first + lag), dimension, terms.noise_multiplier, bytes(32), lag=lag)
+        for lag in range(plan.bands)
+    ]
+    return [code.mechanism for code in codes if isinstance(code, NoisyUpload)]
+
+
+def _check_affordable(charges: Sequence[DistributedGaussian], planned: int, budget: Budget) -> None:
     try:
-        cost = distributed_epsilon([code.mechanism] * planned, delta=budget.delta)
+        cost = distributed_epsilon(charges, delta=budget.delta)
     except PrivacyError as error:
         raise RecipeError(f"privacy.delta = {budget.delta:g}: the sums' noise cannot be accounted: {error}") from None
     if cost > budget.epsilon:
@@ -161,6 +187,11 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
     """The claim of a run, with all that it rests on."""
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
+    if recipe.federation.bands > 1:
+        sampling += (
+            f"; each update is sent in {recipe.federation.bands} rounds and charged in each, and a client begins no "
+            "second one within as many rounds"
+        )
     if terms.mechanism is None:
         adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
         return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
@@ -182,36 +213,46 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
             "noise is exact (docs/privacy.md)",
             "nobody sets a client's ledger back",
-            *(("which dialogues a step took stays with the client",) if privacy.sampling_rate < 1 else ()),
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
             "corpus of seed 1, which is nobody's)",
         ),
         excludes=(
-            "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the "
-            "same delta: docs/privacy.md)",
+            SEVERAL,
             *EXCLUDED,
         ),
     )
 
 
+def _first_rounds(recipe: Recipe) -> str:
+    small = recipe.federation.sizes[0]
+    if small == recipe.federation.sizes[-1]:
+        return ""
+    return (
+        f" (in the first round at most {colluders(recipe, small)} of {small}, and no fewer than "
+        f"{threshold(recipe, small)}; in between in proportion)"
+    )
+
+
 def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarantee:
     """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
-    privacy, cohort = recipe.privacy, recipe.federation.cohort
+    privacy, plan, of_clients = recipe.privacy, recipe.federation, recipe.privacy.unit == "client"
+    cohort = plan.sizes[-1]
     fewest, corrupt = threshold(recipe, cohort), colluders(recipe, cohort)
     server = "follows the protocol" if recipe.secagg.identities == "none" else "may deviate from the protocol"
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
-        unit="client",
-        adjacency=ZERO_OUT,
+        unit=UNITS[privacy.unit],
+        adjacency=ZERO_OUT if of_clients else ADJACENCY,
         accountant=cost.accountant,
         sampling=sampling,
         noise=privacy.noise,
         holds_against=(
             f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
             f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
-            f"than {fewest}"
+            f"than {fewest}{_first_rounds(recipe)}"
         ),
         rounds=rounds,
         assumptions=(
@@ -221,12 +262,12 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
             "secure aggregation holds against that server (docs/protocol.md)",
             "the operating system's random generator and AES-256 are sound",
             "nobody sets a client's ledger back",
-            *(("which clients' coins fell for noise alone stays with them",) if privacy.sampling_rate < 1 else ()),
-            "a person's dialogues are held by one client",
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+            "a person's dialogues are held by one client" if of_clients else "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues",
         ),
         excludes=(
-            "what several clients of one person, or of one household, reveal together",
+            "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
             *EXCLUDED,
         ),
     )

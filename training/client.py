@@ -9,10 +9,9 @@ attempt. Knows no socket and no other client.
 from __future__ import annotations
 
 import json
-import math
 import os
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,20 +20,22 @@ import numpy as np
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Charge, Ledger
 from chatfed.secagg import client as secagg
-from chatfed.secagg import graph, primitives, states
+from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
-from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, Sign, decode_survivors
+from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, read_if_there, sweep, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context, round_name
-from training.upload import NoisyUpload, Upload, threshold, upload
+from training.sums import floors, sum_parameters
+from training.upload import NoisyUpload, Upload, clipped, upload
 
 _COUNT = struct.Struct("<I")
 
-Learn = Callable[[FloatVector], FloatVector]
-"""Global weights float32[d] -> the client's update float32[d], with the noise in it where that is the client's own."""
+Learn = Callable[[FloatVector], Iterable[FloatVector]]
+"""Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where
+that is the client's own; or, where noise is shared and single dialogues are protected, what each one adds to it."""
 
 
 class Refused(ChatfedError):
@@ -50,47 +51,6 @@ class ClientTerms:
     budget: Budget
 
 
-def sum_parameters(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> Parameters:
-    """The secure sum of a round for a model of `dimension` coordinates. Raises graph.NoSuchGraph."""
-    code = upload(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
-    degree, share_threshold, most_gone = sizes(recipe, participants)
-    committee, quorum = 0, 0
-    if recipe.secagg.identities == "roster":
-        committee, quorum = graph.derive_quorum(participants, recipe.secagg.corrupt)
-    return Parameters(
-        participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
-    )
-
-
-def sizes(recipe: Recipe, participants: int) -> tuple[int, int, int]:
-    """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
-    corrupt, dropout = recipe.secagg.corrupt, recipe.secagg.dropout
-    if participants <= graph.COMPLETE_UP_TO:
-        return -1, threshold(recipe, participants), 0
-    if recipe.secagg.identities == "roster":
-        active = graph.derive_active(participants, corrupt, dropout)
-        return active.degree, active.threshold, active.most_gone
-    degree, share_threshold = graph.derive(participants, corrupt, dropout)
-    return degree, share_threshold, degree // 2
-
-
-def floors(recipe: Recipe, parameters: Parameters) -> Floors:
-    """What a client accepts at the least: what it has derived itself, exactly."""
-    survivors = threshold(recipe, parameters.participants)
-    if recipe.secagg.identities == "roster" and not parameters.complete:  # the circle's sizes are for so many
-        bearable = math.floor(recipe.secagg.dropout * parameters.participants)
-        survivors = max(survivors, parameters.participants - bearable)
-    return Floors(
-        threshold=parameters.threshold,
-        survivors=survivors,
-        ring_bits=parameters.ring_bits,
-        degree=parameters.degree,
-        committee=parameters.committee,
-        quorum=parameters.quorum,
-        most_gone=parameters.most_gone,
-    )
-
-
 @dataclass(frozen=True)
 class _Invited:
     """What a client keeps of an invitation until the round is over."""
@@ -98,6 +58,7 @@ class _Invited:
     key: str  # of the release
     cohort: list[ClientId]
     dimension: int  # of the model
+    lag: int  # rounds since the update began
 
 
 class Client:
@@ -142,20 +103,37 @@ class Client:
     def _join(self, body: bytes, entropy: Entropy) -> bytes:
         session = Session.from_bytes(body)
         place = self._place(session)
-        key = self._key(session)
+        lag = session.lag(place)
+        key = self._key(session, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights))
         parameters = sum_parameters(self.recipe, *size, self.terms.noise_multiplier)
         self._refuse_if_finished(key)
-        code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm)
+        code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
+            self._refuse_too_soon(session, lag)
             self._refuse_if_spent(key, self._cost(code))
-            self._store_upload(key, code.encode(self.learn(session.weights), entropy))
+            self._store_upload(key, code.encode(self._parts(session, lag), entropy))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
-        self._save(state, _Invited(key, list(session.cohort), size[1]), entropy)
+        self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
         return advert
+
+    def _parts(self, session: Session, lag: int) -> Iterable[FloatVector]:
+        """What this client learns in this round; or learned in the one that its update began in, and nothing if it was
+        not there."""
+        if self.recipe.federation.bands == 1:
+            return self.learn(session.weights)
+        path, began = self.home / "begun.bin", f"{session.run.hex()}/{session.round - lag}/"
+        if lag:
+            stored, raw = _read_tagged(path) or ("", b"")
+            size = len(session.weights)
+            return [np.frombuffer(raw, "<f4", size)] if stored == began and len(raw) == 4 * size else []
+        (update,) = self.learn(session.weights)
+        kept = clipped(update, self.recipe.privacy.clip_norm) if np.isfinite(update).all() else np.zeros_like(update)
+        write_atomically(path, _tagged(began, kept.astype("<f4").tobytes()))
+        return [kept]
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
@@ -165,7 +143,7 @@ class Client:
 
     def _masked_input(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
-        code = self._upload(len(invited.cohort), invited.dimension)
+        code = self._upload(len(invited.cohort), invited.dimension, lag=invited.lag)
         vector = self._stored_upload(invited.key, code)
         if vector is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
@@ -176,9 +154,14 @@ class Client:
         return message
 
     def _upload(
-        self, participants: int, dimension: int, seed: bytes = bytes(primitives.KEY_BYTES), clip_norm: float = 0.0
+        self,
+        participants: int,
+        dimension: int,
+        seed: bytes = bytes(primitives.KEY_BYTES),
+        clip_norm: float = 0.0,
+        lag: int = 0,
     ) -> Upload:
-        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed, clip_norm)
+        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed, clip_norm, lag)
 
     def _cost(self, code: Upload) -> Charge | None:
         """What one round costs: of this client's own noise, or of its share in the sum's."""
@@ -234,8 +217,16 @@ class Client:
                 over.append(name)
         if "round.bin" in over:  # what a disk may keep of erased states cannot be opened any more
             over.append("state.key")
+        if self._forgets_begun(body):
+            over.append("begun.bin")
         erase(self.home, *over)
         return b""
+
+    def _forgets_begun(self, body: bytes) -> bool:
+        """Whether no later round of those that an update is sent again for is left."""
+        run, at, plan = body[:16].hex(), int.from_bytes(body[16:], "little"), self.recipe.federation
+        stored, _ = _read_tagged(self.home / "begun.bin") or ("", b"")
+        return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + plan.bands, plan.rounds) - 1
 
     def _finished(self) -> list[str]:
         return (_read_tagged(self.home / "finished") or ("", b""))[1].decode().split()
@@ -252,19 +243,42 @@ class Client:
         """This client's number in the round, from 1."""
         if session.recipe != self.recipe.digest():
             raise Refused(f"{self.name}: the server runs another recipe than this client agreed to.")
-        if len(session.cohort) != self.recipe.federation.cohort:  # the threshold follows from it: not the server's word
+        if len(session.cohort) != self.recipe.federation.participants(session.round):  # the threshold follows from it
             raise Refused(f"{self.name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")
+        if max(session.lags, default=0) >= self.recipe.federation.bands:
+            raise Refused(
+                f"{self.name}: the server asks for an update again after more rounds than the recipe has bands."
+            )
         if bool(session.clip_norm) != bool(self.recipe.privacy.clip_quantile):
             raise Refused(f"{self.name}: the invitation's clip norm is not of the recipe's kind, fixed or moving.")
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
-    def _key(self, session: Session) -> str:
+    def _key(self, session: Session, lag: int) -> str:
         """Names one release: run, round and the whole context. Another global model, clip norm or cohort is another
         release, whatever round the server calls it: were one vector in the sums of two cohorts, each could certify a
         set of its own, and their difference leave few clients. A short digest a server could make agree for two."""
-        return f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+        key = f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+        return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
+
+    def _refuse_too_soon(self, session: Session, lag: int) -> None:
+        """The minimum separation, from the ledger: no second update begins within `bands` rounds of a first, and
+        nothing is given twice in a round. Two updates in one sum would be longer than what each is charged for."""
+        bands, run = self.recipe.federation.bands, f"{session.run.hex()}/"
+        if bands == 1:
+            return
+        for entry in self.ledger().entries:
+            if not entry.key.startswith(run):
+                continue
+            before = _round_of(entry.key)
+            if before == session.round:
+                raise self._gave(entry.key)
+            if lag == 0 and entry.key.endswith("+0") and abs(session.round - before) < bands:
+                raise Refused(
+                    f"{self.name}: began an update in round {before}, and begins none in round {session.round}: "
+                    f"{bands} rounds must lie between, or two would be in one sum."
+                )
 
     def _gave(self, key: str) -> Refused:
         return Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
@@ -358,6 +372,10 @@ def _read_tagged(path: Path) -> tuple[str, bytes] | None:
     if primitives.digest(b"file", content) != raw[-32:]:
         raise _damaged(path)
     return content[2:end].decode(), content[end:]
+
+
+def _round_of(key: str) -> int:
+    return int(key.split("/")[1])
 
 
 def _damaged(path: Path) -> states.DamagedState:

@@ -20,26 +20,27 @@ import numpy as np
 
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, ClientId, IntVector
+from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
-from training.client import ClientTerms, sizes
+from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
 from training.durable import Stopped
 from training.evaluation import Evaluation
 from training.identity import Roster, read_roster
-from training.learner import check_device
+from training.learner import check_device, check_trainable
 from training.memory import Peak
 from training.pretrain import pretrained_base
 from training.recipe import Recipe, check, without_noise
 from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
 from training.run_folder import Begun, RunFolder
-from training.server import ServerState, apply_update, cohort, follow_quantile, initial_state
+from training.server import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
+from training.sums import sizes
 from training.tokens import open_tokens, write_tokens
-from training.upload import refuse_hopeless
+from training.upload import coefficients, refuse_hopeless
 
 
 @dataclass
@@ -134,11 +135,14 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         for note in corpus.notes:
             display.say(note)
         check(recipe, len(corpus.clients))
-        sizes(recipe, recipe.federation.cohort)  # fractions that no circle bears are said now
+        for participants in recipe.federation.sizes:
+            sizes(recipe, participants)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
+        check_trainable(recipe.model)
         terms = claims.client_terms(recipe, len(corpus.clients))
-        refuse_hopeless(recipe, recipe.federation.cohort, terms.noise_multiplier)
+        for participants in recipe.federation.sizes:
+            refuse_hopeless(recipe, participants, terms.noise_multiplier)
     with clock.phase("pretrain"):
         base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
     with clock.phase("data"):
@@ -201,7 +205,8 @@ def _rounds(
                 clients.dropouts = dropouts(state.round) if dropouts else {}
                 with clock.phase("federate"):
                     session, outcome, seconds = _one_round(prepared, clients, state, base_digest)
-                    state = apply_update(state, outcome.mean, plan)
+                    state, mean = _mean(recipe, state, session, outcome)
+                    state = apply_update(state, mean, plan)
                     if outcome.within is not None:
                         clip = follow_quantile(state.clip_norm, outcome.within, recipe.privacy.clip_quantile)
                         state = replace(state, clip_norm=clip)
@@ -221,6 +226,17 @@ def _rounds(
     return state, after
 
 
+def _mean(recipe: Recipe, state: ServerState, session: Session, outcome: Outcome) -> tuple[ServerState, FloatVector]:
+    """The mean of the updates that began in this round, as far as the sum tells."""
+    if recipe.federation.bands == 1:
+        return state, outcome.mean
+    lags = dict(zip(session.cohort, session.lags or [0] * len(session.cohort), strict=True))
+    began = sum(lags[name] == 0 for name in outcome.survivors)
+    total = outcome.mean * np.float32(len(outcome.survivors))
+    state, begun = take_back(state, total, coefficients(recipe))
+    return state, begun / np.float32(max(1, began))
+
+
 def _unmeasured(metrics: list[dict[str, Any]]) -> bool:
     """Whether the run was stopped between a round's end and its evaluation."""
     return bool(metrics) and metrics[-1]["perplexity"] is None
@@ -230,8 +246,9 @@ def _one_round(
     prepared: Prepared, clients: Simulation, state: ServerState, base_digest: bytes
 ) -> tuple[Session, Outcome, float]:
     started, attempt = time.monotonic(), secrets.token_bytes(16)
-    asked = tuple(cohort(prepared.clients, state.round, prepared.recipe.federation))
-    start = (prepared.recipe.digest(), asked, state.weights, state.clip_norm)
+    asked = invited(prepared.clients, state.round, prepared.recipe.federation)
+    lags = tuple(asked.values()) if any(asked.values()) else ()
+    start = (prepared.recipe.digest(), tuple(asked), state.weights, state.clip_norm, lags)
     session = Session(prepared.run, attempt, state.round, *start)
     try:
         outcome = run_round(
@@ -259,7 +276,7 @@ def _row(
     private = prepared.terms.mechanism is not None
     return {
         "round": state.round,
-        "cohort": prepared.recipe.federation.cohort,
+        "cohort": prepared.recipe.federation.participants(state.round - 1),
         "survivors": len(outcome.survivors),
         "dropped": {step.name.lower(): len(who) for step, who in outcome.dropped.items()},
         "epsilon_max": cost.most if private else None,

@@ -5,24 +5,28 @@ Knows the model and DP-SGD; knows no protocol, no ledger and no disk but the tok
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.evaluation import Counts, evaluate
-from training.recipe import LocalSection, Recipe
+from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.privacy.dpsgd import DPSGDConfig
 
 
 @dataclass
@@ -35,7 +39,7 @@ class Learner:
     tokenizer: PreTrainedTokenizerFast
     private: TokenTable
     held_out: TokenTable
-    base_digest: bytes  # of all weights as the base has them
+    base_digest: bytes  # of all weights as the base has them, adapters as they begin included
     initial: FloatVector  # float32[d], the trainable part as the base has it
     parameters: int
 
@@ -48,9 +52,9 @@ class Learner:
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
+        choose_trainable(model, recipe.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
-        set_trainable(model, recipe.model.trainable)
         if recipe.privacy.unit == "example":
             refuse_unsuitable(model)
         _place(model, recipe.runtime.device)
@@ -66,13 +70,13 @@ class Learner:
             parameters,
         )
 
-    def for_client(self, client: ClientId) -> Callable[[FloatVector], FloatVector]:
-        """The client's training: global weights float32[d] -> its update float32[d] (noised, when the recipe says
-        so)."""
+    def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
+        """The client's training: global weights float32[d] -> the parts of its update, float32[d] each."""
         return lambda weights: self.learn(weights, self.private.clients[client])
 
-    def learn(self, weights: FloatVector, dialogues: IntVector) -> FloatVector:
-        """Learns from `weights`, by DP-SGD where each dialogue is protected; returns after - before, float32[d]."""
+    def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
+        """Learns from `weights`: after - before, float32[d], by DP-SGD where the noise is the client's own; where it is
+        shared and each dialogue protected, what each sampled one adds to the one step, which is not taken."""
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
         load_flat(self.model, weights)
@@ -83,23 +87,39 @@ class Learner:
         )
         if self.recipe.privacy.unit == "client":
             train_plainly(self.model, examples, self.recipe.local)
+        elif self.recipe.privacy.noise == "distributed":
+            return self._parts(examples)
         else:
             self._train_privately(examples)
-        return flatten(self.model) - weights
+        return [flatten(self.model) - weights]
 
     def _train_privately(self, examples: DialogueExamples) -> None:
-        from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+        from chatfed.privacy.dpsgd import train_private
+
+        train_private(self.model, examples, private_token_loss, self._config())
+
+    def _parts(self, examples: DialogueExamples) -> Iterator[FloatVector]:
+        """Each sampled dialogue's part of one step, clipped: float32[d], in the order of the flat weights."""
+        from chatfed.privacy.dpsgd import clipped_gradients
 
         privacy = self.recipe.privacy
-        config = DPSGDConfig(
+        step = np.float32(-privacy.learning_rate / privacy.expected_batch_size)
+        for gradients in clipped_gradients(self.model, examples, private_token_loss, self._config()):
+            yield step * np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
+
+    def _config(self) -> DPSGDConfig:
+        from chatfed.privacy.dpsgd import DPSGDConfig
+
+        privacy = self.recipe.privacy
+        return DPSGDConfig(
             privacy.clip_norm,
             self.noise_multiplier,
             privacy.sampling_rate,
             privacy.expected_batch_size,
             privacy.local_steps,
             privacy.learning_rate,
+            clipping=privacy.clipping,
         )
-        train_private(self.model, examples, private_token_loss, config)
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
@@ -111,6 +131,24 @@ class Learner:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
         return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel | None:
+    """Makes trainable what the recipe says, and nothing else; returns the adapters' cover where it says adapters."""
+    if section.lora_rank:
+        return attach(model, adapters_of(section))
+    set_trainable(model, section.trainable)
+    return None
+
+
+def adapters_of(section: ModelSection) -> Adapters:
+    return Adapters(section.lora_rank, section.lora_alpha, section.lora_targets)
+
+
+def check_trainable(section: ModelSection) -> None:
+    """Raises ChatfedError when the model will not take the recipe's adapters. Loads no weights."""
+    if section.lora_rank:
+        check_adapters(adapters_of(section), section.base, section.layers)
 
 
 def train_plainly(model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection) -> None:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 FORMAT = 4  # raise when this module makes another model from the same inputs
 STEPS_BETWEEN_AVERAGES = 8
 LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
+OF_CLIENTS = ("trainable", "lora_rank", "lora_alpha", "lora_targets")  # the base learns with all its parameters
 Progress = Callable[[float, str], None]  # (share done, what to say)
 Said = tuple[float, str] | ChatfedError  # what a process tells its parent: progress, or why it ends
 
@@ -56,8 +57,8 @@ it is the reference that the leakage probe compares a privately trained model wi
 
 def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrain: PretrainSection) -> str:
     """SHA-256, in hex, of all that decides the base: the public text, the sizes and the schedule."""
-    sizes = replace(model, trainable=("all",))  # the base learns with all its parameters, whatever clients train later
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(sizes), asdict(pretrain)], sort_keys=True).encode())
+    sizes = {key: value for key, value in asdict(model).items() if key not in OF_CLIENTS}
+    digest = hashlib.sha256(json.dumps([FORMAT, sizes, asdict(pretrain)], sort_keys=True).encode())
     for turns in public:
         digest.update(json.dumps([[turn.role, turn.content] for turn in turns]).encode())
     return digest.hexdigest()

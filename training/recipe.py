@@ -76,6 +76,9 @@ class ModelSection(Section):
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
     trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
+    lora_rank: int = setting(0, at_least(0))  # of adapters, which then are all that is trained; 0: none
+    lora_alpha: float = setting(16.0, above(0))  # adapters count lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = ()  # ends of layers' names, or "all-linear"; empty: peft's choice
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -105,6 +108,7 @@ class PrivacySection(Section):
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
     clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
+    clipping: str = setting("flat", one_of("flat", "per_layer", "automatic"))  # of a dialogue's gradient
     clip_quantile: float = setting(0.0, between(0, 1))  # of updates' norms that clip_norm follows; 0: it is fixed
     sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
     expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
@@ -146,6 +150,7 @@ class FederationSection(Section):
     rounds: int = setting(10, at_least(1))
     cohort: int = setting(40, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
+    bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
     server_learning_rate: float = setting(1.0, above(0))
     server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
@@ -154,6 +159,21 @@ class FederationSection(Section):
     adam_epsilon: float = setting(1e-8, above(0))
     max_participations: int = setting(0, at_least(0))  # per client, over the run; 0: as many as the plan gives
     seed: int = setting(1, SEED)
+
+    def participants(self, round_index: int) -> int:
+        """Clients in a round's sum: those that begin in it and those whose updates are sent again."""
+        return self.cohort * min(round_index + 1, self.bands)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of all rounds' sums, each once, the least first."""
+        return [self.participants(i) for i in range(self.bands)]
+
+    def rates(self) -> list[float]:
+        """The server's learning rate in each round. Falling: late noise stays in the model, early noise is learned
+        away."""
+        fall = self.server_schedule == "linear"
+        return [self.server_learning_rate * (1 - i / self.rounds if fall else 1.0) for i in range(self.rounds)]
 
 
 @dataclass(frozen=True)
@@ -226,7 +246,8 @@ def without_noise(recipe: Recipe) -> Recipe:
     """The same run with no noise and no claim: what `--reference` prints beside the private one."""
     none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
-    return replace(recipe, privacy=bare)
+    once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
+    return replace(recipe, privacy=bare, federation=once)
 
 
 def planned_participations(recipe: Recipe, clients: int) -> int:
@@ -251,9 +272,21 @@ def check(recipe: Recipe, clients: int) -> None:
 
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
+    _check_trained(recipe.model)
     _check_cohort(recipe, clients)
+    _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
+
+
+def _check_trained(model: ModelSection) -> None:
+    if model.lora_rank and model.trainable != ModelSection().trainable:
+        raise RecipeError(
+            f"model.lora_rank = {model.lora_rank} trains adapters and nothing else: leave model.trainable out, or set "
+            "model.lora_rank to 0"
+        )
+    if model.lora_targets and not model.lora_rank:
+        raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
 
 
 def _check_cohort(recipe: Recipe, clients: int) -> None:
@@ -268,6 +301,34 @@ def _check_cohort(recipe: Recipe, clients: int) -> None:
         raise RecipeError(
             f"federation.rounds x federation.cohort asks for {asked} participations, but {clients} clients at "
             f"federation.max_participations = {plan.max_participations} give {given}: lower rounds or cohort"
+        )
+
+
+def _check_bands(recipe: Recipe, clients: int) -> None:
+    plan, privacy = recipe.federation, recipe.privacy
+    if plan.bands == 1:
+        return
+    for key, value, needed, why in (
+        ("privacy.unit", privacy.unit, "client", "a client's whole update is what is sent again"),
+        ("privacy.noise", privacy.noise, "distributed", "fresh noise is in every sum"),
+        ("privacy.clip_quantile", privacy.clip_quantile, 0, "an update is clipped once"),
+        ("privacy.sampling_rate", privacy.sampling_rate, 1, "no amplification is accounted for it"),
+        ("federation.sampling", plan.sampling, "shuffled", "rounds lie between a client's two updates"),
+    ):
+        if value != needed:
+            raise RecipeError(
+                f"federation.bands = {plan.bands} needs {key} = {shown(needed)}, not {shown(value)}: {why}; set it so, "
+                "or federation.bands to 1"
+            )
+    if plan.bands > plan.rounds:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} is more than federation.rounds = {plan.rounds}: no update can be sent in "
+            "more rounds than there are; lower the bands"
+        )
+    if clients < plan.cohort * plan.bands:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} asks for {plan.cohort * plan.bands} "
+            f"different clients in a round, but the data has {clients}: lower one of them, or bring more clients"
         )
 
 
@@ -290,10 +351,10 @@ def _steps(ring_bits: int, cohort: int) -> int:
 
 
 def _check_privacy(privacy: PrivacySection) -> None:
-    if privacy.clip_quantile and privacy.noise != "distributed":
+    if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
         raise RecipeError(
-            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.noise = "distributed": the quantile is '
-            "estimated inside the noisy sum; set it to 0"
+            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.unit = "client" and privacy.noise = '
+            '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0'
         )
     if privacy.clip_quantile and not CLIP_NORMS[0] <= privacy.clip_norm <= CLIP_NORMS[1]:
         raise RecipeError(
@@ -301,10 +362,21 @@ def _check_privacy(privacy: PrivacySection) -> None:
             f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
         )
     fitting = "distributed" if privacy.unit == "client" else "local"
-    if privacy.noise not in (fitting, "none"):
+    if privacy.unit == "client" and privacy.noise == "local":
         raise RecipeError(
-            f'privacy.unit = "{privacy.unit}" goes with privacy.noise = "{fitting}", not "{privacy.noise}": a share of '
-            "noise protects a client's whole update, noise of a client's own its single dialogues"
+            'privacy.unit = "client" goes with privacy.noise = "distributed", not "local": noise of a client\'s own is '
+            "for its single dialogues"
+        )
+    if privacy.unit == "client" and (privacy.clipping != "flat" or privacy.local_steps != 1):
+        raise RecipeError(
+            'privacy.clipping and privacy.local_steps are for privacy.unit = "example": a client\'s whole update is '
+            'clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
+        )
+    if privacy.unit == "example" and privacy.noise == "distributed" and privacy.local_steps != 1:
+        raise RecipeError(
+            f'privacy.local_steps = {privacy.local_steps}, but privacy.unit = "example" with privacy.noise = '
+            '"distributed" is for one step: a second one would learn from a first without noise; set local_steps to '
+            '1, or privacy.noise to "local"'
         )
     if privacy.noise == "none":
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):

@@ -4,18 +4,22 @@ report."""
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
-from chatfed.model.checkpoint import save_model
-from chatfed.model.parameters import load_flat, set_trainable
+from chatfed.model.adapters import save_adapters
+from chatfed.model.checkpoint import save_model, weights_file
+from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
-from training.client import sum_parameters
 from training.durable import DiskError
-from training.upload import NoisyUpload, colluders, threshold, upload
+from training.learner import choose_trainable
+from training.sums import sum_parameters
+from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -68,7 +72,7 @@ def publish(
     claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
     with clock.phase("save"):
         _save_models(prepared, state, claim, before, after, facts)
-    weights = (folder.path / "model" / "model.safetensors").read_bytes()
+    weights = weights_file(folder.path / "model").read_bytes()
     privacy = {
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
@@ -109,13 +113,20 @@ def _save_models(
     after: Evaluation,
     facts: dict[str, Any],
 ) -> None:
+    path, section = prepared.folder.path, prepared.recipe.model
     model, tokenizer = load_model(prepared.base)
-    card = "The public model that the run began with. It has seen no private dialogue.\n"
-    save_model(prepared.folder.path / "reference", model, tokenizer, card)
-    set_trainable(model, prepared.recipe.model.trainable)
+    if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
+        card = "The public model that the run began with. It has seen no private dialogue.\n"
+        save_model(path / "reference", model, tokenizer, card)
+    adapted = choose_trainable(model, section)
     load_flat(model, state.weights)
     text = CARD.format(**facts, sentence=claim.sentence(), before=before.perplexity, after=after.perplexity)
-    save_model(prepared.folder.path / "model", model, tokenizer, text)
+    if adapted is None:
+        save_model(path / "model", model, tokenizer, text)
+    else:
+        base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
+        text = text.replace("library_name: transformers", f"library_name: peft\nbase_model: {json.dumps(base)}")
+        save_adapters(path / "model", adapted, tokenizer, text, base)
 
 
 def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str, Any]]) -> dict[str, Any]:
@@ -138,16 +149,17 @@ def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str
 def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
     """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
     those of the first round, and move with it."""
-    recipe, cohort = prepared.recipe, prepared.recipe.federation.cohort
-    if recipe.privacy.unit == "example":
-        privacy = recipe.privacy
-        return {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
+    recipe, cohort = prepared.recipe, prepared.recipe.federation.sizes[-1]
+    steps = {"local_steps": recipe.privacy.local_steps, "expected_batch_size": recipe.privacy.expected_batch_size}
+    facts = steps if recipe.privacy.unit == "example" else {}
     code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
     if not isinstance(code, NoisyUpload):
-        return {}
+        return facts
     moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
     return {
+        **facts,
         **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
+        **({"coefficients": coefficients(recipe)} if recipe.federation.bands > 1 else {}),
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,
@@ -159,7 +171,7 @@ def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any
 
 def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
     recipe = prepared.recipe
-    parameters = sum_parameters(recipe, recipe.federation.cohort, dimension, prepared.terms.noise_multiplier)
+    parameters = sum_parameters(recipe, recipe.federation.sizes[-1], dimension, prepared.terms.noise_multiplier)
     facts: dict[str, Any] = {
         "threshold": recipe.secagg.threshold,
         "ring_bits": parameters.ring_bits,

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from chatfed.secagg import server as secagg
 from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
 from chatfed.types import ClientId, FloatVector
-from training.client import floors, sum_parameters
 from training.identity import Roster, keys_of
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context
+from training.sums import floors, sum_parameters
 from training.upload import upload
 
 Exchange = Callable[[Mapping[ClientId, bytes]], Iterable[tuple[ClientId, bytes]]]

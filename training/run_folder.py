@@ -123,6 +123,7 @@ class RunFolder:
             momentum=state.momentum,
             variance=state.variance,
             clip_norm=state.clip_norm,
+            estimates=np.array(state.estimates, np.float32),
             about=np.frombuffer(about.encode(), np.uint8),
         )
         write_atomically(self.state / "server.npz", buffer.getvalue(), 0o644)
@@ -140,7 +141,9 @@ class RunFolder:
         try:
             with np.load(path) as stored:
                 vectors = (stored[name] for name in ("weights", "momentum", "variance"))
-                state = ServerState(int(stored["round"]), *vectors, float(stored["clip_norm"]))
+                state = ServerState(
+                    int(stored["round"]), *vectors, float(stored["clip_norm"]), tuple(stored["estimates"])
+                )
                 about = json.loads(stored["about"].tobytes())
             return Checkpoint(state, about["seconds"], about["metrics"], bytes.fromhex(about["base"]))
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chatfed.privacy.factorization import Coefficients, estimate
 from chatfed.types import ClientId, FloatVector, IntVector
 from training.recipe import CLIP_NORMS, FederationSection
 
@@ -26,6 +27,7 @@ class ServerState:
     momentum: FloatVector  # float32[d]
     variance: FloatVector  # float32[d]
     clip_norm: float = 0.0  # of updates, where it follows a quantile; 0: the recipe's
+    estimates: tuple[FloatVector, ...] = ()  # of what clients began in the last rounds, the latest first: DP-FTRL
 
 
 def initial_state(weights: FloatVector, clip_norm: float = 0.0) -> ServerState:
@@ -49,9 +51,7 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
     gradient,
     with bias correction (Reddi et al. 2021, algorithm 2).
     """
-    rate = settings.server_learning_rate
-    if settings.server_schedule == "linear":  # late noise stays in the model, early noise is learned away
-        rate *= 1 - min(state.round, settings.rounds - 1) / settings.rounds
+    rate = settings.rates()[min(state.round, settings.rounds - 1)]
     if settings.server_optimizer == "fedavg":
         return replace(state, round=state.round + 1, weights=(state.weights + rate * mean).astype(np.float32))
     count = state.round + 1
@@ -62,13 +62,26 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
     )
     weights = state.weights + rate * step
     moved = (a.astype(np.float32) for a in (weights, momentum, variance))
-    return ServerState(count, *moved, state.clip_norm)
+    return ServerState(count, *moved, state.clip_norm, state.estimates)
+
+
+def take_back(state: ServerState, total: FloatVector, c: Coefficients) -> tuple[ServerState, FloatVector]:
+    """From the sum of a round, echoes and all, what clients began in it: float32[d], with less of the earlier noise."""
+    begun = estimate(total, state.estimates, c)
+    return replace(state, estimates=(begun, *state.estimates)[: len(c) - 1]), begun
+
+
+def invited(clients: Sequence[ClientId], round_index: int, settings: FederationSection) -> dict[ClientId, int]:
+    """The clients of a round's sum in the order of their names, each with the rounds since its update began."""
+    lags = range(min(settings.bands, round_index + 1))
+    return dict(sorted((name, lag) for lag in lags for name in cohort(clients, round_index - lag, settings)))
 
 
 def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSection) -> list[ClientId]:
     """The clients asked in round `round_index` (from 0): a function of the seed, so that a resumed run asks the same.
 
-    "shuffled" deals one random permutation of all clients after another, so that everyone is asked equally often.
+    "shuffled" deals one random permutation of all clients after another, so that everyone is asked equally often. With
+    bands it is one permutation again and again, so that a client's updates lie clients / cohort rounds apart.
     "uniform" draws a fresh cohort without replacement each round, from those still below `max_participations`. Neither
     is secret, and no claim rests on it: no guarantee takes amplification from the server's choice of clients.
     """
@@ -76,6 +89,9 @@ def cohort(clients: Sequence[ClientId], round_index: int, settings: FederationSe
     ordered = sorted(clients)
     if settings.sampling == "uniform":
         return sorted(ordered[i] for i in _drawn(len(ordered), size, round_index, settings))
+    if settings.bands > 1:
+        order = np.random.default_rng([settings.seed, 0]).permutation(len(ordered))
+        return sorted(ordered[order[(round_index * size + i) % len(ordered)]] for i in range(size))
     return sorted(ordered[i] for i in _dealt(len(ordered), size, round_index, settings.seed))
 
 

@@ -17,8 +17,9 @@ from chatfed.secagg.messages import MalformedMessage, context, roster_root
 from chatfed.types import ClientId, FloatVector
 from training.recipe import CLIP_NORMS
 
-VERSION = 2
+VERSION = 3
 _HEAD = struct.Struct("<B16s16sI32sdII")  # version, run, attempt, round, recipe digest, clip norm, cohort, d
+_NAME = struct.Struct("<HB")  # length, lag
 
 
 class Step(IntEnum):
@@ -43,6 +44,11 @@ class Session:
     cohort: tuple[ClientId, ...]  # sorted; a participant's number is its place from 1
     weights: FloatVector = field(repr=False)  # float32[d], the trainable part of the global model
     clip_norm: float = 0.0  # L2, of updates, where it follows a quantile; 0: the recipe's
+    lags: tuple[int, ...] = ()  # rounds since each participant's update began; (): all begin in this round
+
+    def lag(self, place: int) -> int:
+        """Of the participant at `place`, from 1."""
+        return self.lags[place - 1] if self.lags else 0
 
     @property
     def name(self) -> bytes:
@@ -52,7 +58,10 @@ class Session:
     def to_bytes(self) -> bytes:
         sizes = (len(self.cohort), len(self.weights))
         head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, self.clip_norm, *sizes)
-        names = b"".join(struct.pack("<H", len(name.encode())) + name.encode() for name in self.cohort)
+        lags = self.lags or (0,) * len(self.cohort)
+        names = b"".join(
+            _NAME.pack(len(name.encode()), lag) + name.encode() for name, lag in zip(self.cohort, lags, strict=True)
+        )
         return head + names + self.weights.astype("<f4").tobytes()
 
     @classmethod
@@ -60,13 +69,14 @@ class Session:
         """Raises MalformedMessage (sender 0: the server) on any other length or layout."""
         try:
             version, run, attempt, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
-            at, names = _HEAD.size, []
+            at, names, lags = _HEAD.size, [], []
             for _ in range(count):
-                (length,) = struct.unpack_from("<H", data, at)
-                if at + 2 + length > len(data):
+                length, lag = _NAME.unpack_from(data, at)
+                at += _NAME.size + length
+                if at > len(data):
                     raise ValueError
-                names.append(ClientId(data[at + 2 : at + 2 + length].decode()))
-                at += 2 + length
+                names.append(ClientId(data[at - length : at].decode()))
+                lags.append(lag)
         except (struct.error, ValueError):
             raise MalformedMessage(0, "session", "length") from None
         if version != VERSION:
@@ -77,10 +87,13 @@ class Session:
             raise MalformedMessage(0, "session", "clip norm")
         if sorted(set(names)) != names:
             raise MalformedMessage(0, "session", "cohort")
+        if max(lags, default=0) > round_index:
+            raise MalformedMessage(0, "session", "lags")
         weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
         if not np.isfinite(weights).all():
             raise MalformedMessage(0, "session", "weights")
-        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm)
+        since = tuple(lags) if any(lags) else ()
+        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, since)
 
 
 def round_name(name: bytes) -> str:

@@ -28,7 +28,7 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
     display.say(
         f"Perplexity fell by {fall:.1%}." if fall >= 0 else f"Perplexity ROSE by {-fall:.1%}: this run did not learn."
     )
-    display.say(_cost(summary))
+    display.say(_cost(recipe, summary))
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")
     memory = summary["peak_memory_mib"]
@@ -38,11 +38,16 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
     )
 
 
-def _cost(summary: dict[str, Any]) -> str:
+def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
     if summary["epsilon"] is None:
         return "No noise was added: no privacy is claimed."
+    spent = f"epsilon {above(summary['epsilon'])} at delta {summary['delta']:g}"
+    if recipe.privacy.unit == "client":
+        return (
+            f"Each client, with all its dialogues, is protected with {spent} (zeros in place of its update, "
+            "noise shared inside the masked sum: holds against whoever sees the sums only; conditions in privacy.json)."
+        )
     return (
-        f"Each dialogue is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} (add "
-        f"or remove one "
-        "dialogue, PRV accountant, noise added by each client: holds against everyone; conditions in privacy.json)."
+        f"Each dialogue is protected with {spent} (add or remove one dialogue, PRV accountant, noise added by each "
+        "client: holds against everyone; conditions in privacy.json)."
     )

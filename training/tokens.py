@@ -221,10 +221,13 @@ def private_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor])
 
     Models whose logits are not simply their output layer's go through `next_token_loss` itself.
     """
+    from torch import nn
+
     from chatfed.privacy.output_layer import output_layer_loss
 
     untyped: Any = model
-    if getattr(untyped.config, "model_type", "") not in _PLAIN_OUTPUT or untyped.lm_head.bias is not None:
+    plain = getattr(untyped.config, "model_type", "") in _PLAIN_OUTPUT and type(untyped.lm_head) is nn.Linear
+    if not plain or untyped.lm_head.bias is not None:
         return next_token_loss(model, rows)
     used = rows["weights"].any(0).nonzero()
     length = int(used[-1]) + 1 if len(used) else 1

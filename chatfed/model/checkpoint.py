@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,13 @@ if TYPE_CHECKING:
 
 def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, card: str) -> None:
     """Writes config, safetensors, tokenizer with chat template and the model card `card` (markdown) into `folder`."""
+    with new_folder(folder, tokenizer, card) as scratch:
+        model.save_pretrained(scratch)
+
+
+@contextmanager
+def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> Iterator[Path]:
+    """A scratch folder for weights, which takes the place of `folder` with tokenizer and card once they are written."""
     from chatfed.model.transformer import quiet
 
     quiet()
@@ -23,7 +32,7 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         os.chmod(scratch, 0o755)
-        model.save_pretrained(scratch)
+        yield scratch
         tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(card, encoding="utf-8")
         replace_folder(scratch, folder)
@@ -42,11 +51,21 @@ def replace_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def holds_adapters(folder: Path) -> bool:
+    """Whether a model folder holds adapters for a base that is elsewhere, in peft's form."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def weights_file(folder: Path) -> Path:
+    """Where a model folder keeps its weights, of a whole model or of adapters."""
+    return folder / ("adapter_model.safetensors" if holds_adapters(folder) else "model.safetensors")
+
+
 def weights_digest(module: nn.Module) -> bytes:
     """SHA-256 over names, shapes and bytes of all weights, in the order of their names: 32 bytes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         value = tensor.detach().cpu().contiguous()
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(value.numpy().tobytes())
+        digest.update(value.numpy())
     return digest.digest()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.model.checkpoint import holds_adapters
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
     import torch
     from transformers import AutoModelForCausalLM
 
+    # float32 safetensors stay mapped: processes of one machine share the pages of all weights that nobody trains
     model: Any = _load(AutoModelForCausalLM, name, dtype=torch.float32)
     model.train(False)
     return model, tokenizer
@@ -109,6 +111,8 @@ def check_model_folder(path: Path) -> None:
     """Raises ChatfedError when `path` is not a folder with a transformers model in it."""
     if not path.is_dir():
         raise ChatfedError(f"There is no model folder {path}. Train one with: make train-federated")
+    if holds_adapters(path):
+        raise ChatfedError(f"{path} holds adapters, no whole model: name their base, or merge them first.")
     if not (path / "config.json").is_file():
         raise ChatfedError(
             f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run."

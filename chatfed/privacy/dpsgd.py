@@ -12,8 +12,10 @@ for large models and short dialogues: for local training, or a server that is tr
 
 from __future__ import annotations
 
+import contextlib
 import math
 import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,7 +31,7 @@ from chatfed.privacy.noise import poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
 from chatfed.types import ChatfedError, Entropy, IntVector
 
-__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "poisson_sample", "train_private"]
+__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,36 @@ def train_private(
     alone. `loss` gives float[rows]. When done, or on an error, the module carries no hook and no attribute of ours.
     Raises ClippingError for a model in which a dialogue has no gradient of its own.
     """
+    with _training(module), contextlib.closing(DialogueGradients(module)) as gradients:
+        optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
+        for _ in range(config.steps):
+            _step(optimizer, gradients, examples, loss, config, entropy)
+        optimizer.zero_grad()
+
+
+def clipped_gradients(
+    module: nn.Module, examples: Examples, loss: Loss, config: DPSGDConfig, entropy: Entropy = system_random
+) -> Iterator[dict[str, Tensor]]:
+    """What `train_private` adds up in a step, before noise: the clipped gradient of each dialogue of a Poisson sample.
+
+    By parameter name, float32, one dialogue after the other, each computed alone. The caller rounds, adds and noises
+    them. A dialogue whose gradient is not finite gives zeros. Raises ClippingError as `train_private` does.
+    """
+    with _training(module), contextlib.closing(DialogueGradients(module)) as gradients:
+        for index in poisson_sample(len(examples), config.sampling_rate, entropy):
+            batch, bounds = _by_dialogue(*examples.rows(np.array([index])), 1)
+            one = torch.zeros(gradients.size, device=gradients.device)
+            for _, rows in bounds:
+                gradients.add_alone(loss, batch, rows, config.rows_at_once, config.rule, one)
+            yield {name: one[gradients.layout[p] :][: p.numel()].view_as(p) for name, p in gradients.named.items()}
+
+
+@contextlib.contextmanager
+def _training(module: nn.Module) -> Iterator[None]:
     was_training = {layer: layer.training for layer in module.modules()}
     module.train()
     try:
-        gradients = DialogueGradients(module)
-        try:
-            optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
-            for _ in range(config.steps):
-                _step(optimizer, gradients, examples, loss, config, entropy)
-            optimizer.zero_grad()
-        finally:
-            gradients.close()
+        yield
     finally:
         for layer, mode in was_training.items():
             layer.training = mode

@@ -25,7 +25,7 @@ from chatfed.types import ChatfedError, ClientId
 _FORMAT = "chatfed privacy ledger 1"
 
 Charge = Mechanism | DistributedGaussian
-"""Noise of the client's own, which protects one example; or a share of a sum's, which protects the client."""
+"""Noise of the client's own, or a share of a sum's."""
 
 
 class LedgerError(ChatfedError):
@@ -42,12 +42,16 @@ class Budget:
 
     epsilon: float
     delta: float
+    unit: str = "dialogue"  # whose protection is charged for: charges for different units do not add up
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
             raise PrivacyError(f"budget epsilon {self.epsilon}: must be a finite number, 0 or more")
         if not 0.0 < self.delta < 1.0:
             raise PrivacyError(f"budget delta {self.delta}: must lie strictly between 0 and 1")
+
+    def __str__(self) -> str:
+        return f"epsilon {self.epsilon:g}, delta {self.delta:g}"
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,14 @@ class Ledger:
                 return ledger
             entries, recorded = ledger._read()
             if recorded != budget:
+                if recorded.unit != budget.unit:
+                    raise LedgerError(
+                        f"{path}: charges there are for one {recorded.unit}, not for one {budget.unit}: keep a ledger "
+                        "of its own for each"
+                    )
                 if not change_budget:
                     raise LedgerError(
-                        f"{path}: the budget on record is epsilon {recorded.epsilon:g}, delta {recorded.delta:g}, not "
-                        f"epsilon {budget.epsilon:g}, delta {budget.delta:g}: keep it or pass change_budget=True"
+                        f"{path}: the budget on record is {recorded}, not {budget}: keep it or pass change_budget=True"
                     )
                 ledger._write(entries)
         return ledger
@@ -130,8 +138,8 @@ class Ledger:
             return compose((charge for charge in charges if isinstance(charge, Mechanism)), delta=self.budget.delta)
         if len(shares) < len(charges):
             raise LedgerError(
-                f"{self.path}: charges for one example and for the whole client cannot be added up: keep a ledger of "
-                "its own for each"
+                f"{self.path}: charges for noise of one's own and for shares of a sum's cannot be added up: keep a "
+                "ledger of its own for each"
             )
         return _cost_of_shares(shares, self.budget.delta)
 

@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from chatfed.privacy.clipping import DialogueGradients, Loss
-from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, _step, train_private
+from chatfed.privacy.dpsgd import (
+    DialogueOptimizer,
+    DPSGDConfig,
+    Examples,
+    _step,
+    clipped_gradients,
+    train_private,
+)
 from chatfed.privacy.rules import STYLES
 from chatfed.types import ChatfedError, IntVector
 
@@ -314,3 +321,26 @@ def test_settings_out_of_range_are_refused_by_name(change: dict[str, float]) -> 
             "learning_rate": 0.1}  # fmt: skip
     with pytest.raises(ChatfedError, match=next(iter(change))):
         DPSGDConfig(**{**good, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_what_a_step_adds_up_can_be_had_one_dialogue_after_the_other(style: str) -> None:
+    model, data = llama(), text([1, 3, 2, 1], shuffle=True)
+    config = DPSGDConfig(0.5, 0.0, 1.0, 1.0, 1, 1.0, clipping=style, rows_at_once=2)
+    model.eval()
+    parts = list(clipped_gradients(model, data, language_loss, config))
+    assert len(parts) == 4 and not any(layer.training for layer in model.modules())
+    assert all(math.sqrt(sum(float(g.double().square().sum()) for g in part.values())) <= 0.5 for part in parts)
+    added = torch.cat([sum(part[name] for part in parts).flatten() for name, _ in model.named_parameters()])  # type: ignore[union-attr]
+    moved = move(model, data, language_loss, config)
+    assert float((added + moved).norm()) < 1e-5 * float(moved.norm())
+
+
+def test_parts_come_at_the_sampling_rate_and_one_that_is_not_finite_is_zeros() -> None:
+    data = Dialogues({"x": torch.ones(200, 1, 2)}, [1] * 200)
+    data.batch["x"][::2] = torch.inf
+    config = DPSGDConfig(0.5, 0.0, 0.3, 1.0, 1, 1.0)
+    parts = list(clipped_gradients(nn.Linear(2, 2), data, square_loss, config))
+    assert 30 < len(parts) < 95
+    empty = sum(not any(g.any() for g in part.values()) for part in parts)
+    assert 0.2 < empty / len(parts) < 0.8 and all(g.isfinite().all() for part in parts for g in part.values())

@@ -70,9 +70,9 @@ class Learner:
     update: FloatVector
     calls: int = 0
 
-    def __call__(self, weights: FloatVector) -> FloatVector:
+    def __call__(self, weights: FloatVector) -> list[FloatVector]:
         self.calls += 1
-        return self.update
+        return [self.update]
 
 
 @dataclass

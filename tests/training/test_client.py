@@ -31,9 +31,10 @@ from tests.training.federation import (
     update_of,
 )
 from training import client as client_module
-from training.client import Refused, floors, sum_parameters
+from training.client import Refused
 from training.rounds import commit, run_round
 from training.session import Session, Step, round_context
+from training.sums import floors, sum_parameters
 
 FOUR = names(4)
 A, B, C, D = FOUR

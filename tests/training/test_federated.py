@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from chatfed.privacy.accounting import epsilon
+from chatfed.privacy.accounting import ADJACENCY, epsilon
 from chatfed.privacy.distributed import ZERO_OUT
 from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
 from training.display import Display
@@ -89,6 +89,7 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
         *("--reference", "--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
     )
     assert done.returncode == 0, done.stderr
+    assert "Each client, with all its dialogues" in done.stdout and "Each dialogue" not in done.stdout
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
     assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("client", "distributed", ZERO_OUT)
     assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["clients_charged"] == 8
@@ -103,6 +104,50 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
     assert {len(ledger["entries"]) for ledger in ledgers} == {2} and len(ledgers) == 8
     assert "each single client" in (tmp_path / "out" / "report.html").read_text()
     assert [row["survivors"] for row in rows(tmp_path / "out")] == [8, 8]
+
+
+def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_data, tiny_base, tmp_path):
+    given = settings(
+        privacy__noise="distributed", privacy__target_epsilon=3.0, privacy__local_steps=1,
+        secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
+        privacy__clipping="per_layer", privacy__expected_batch_size=4.0,
+    )  # fmt: skip
+    done = here(
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
+        *("--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
+    )
+    assert done.returncode == 0, done.stderr
+    privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("dialogue", "distributed", ADJACENCY)
+    assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["honest_shares"] == 6
+    assert privacy["rounded_norm"] == pytest.approx(privacy["clip_norm"] / 4.0, rel=0.02)  # learning rate 1
+    ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]
+    assert {ledger["budget"]["unit"] for ledger in ledgers} == {"dialogue"}
+    assert "each single dialogue" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_base, tmp_path):
+    given = settings(
+        privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
+        secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
+        federation__bands=2,
+    )  # fmt: skip
+    done = here(
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
+        *("--rounds", "3", "--cohort", "4", "--out", tmp_path / "out", *given),
+    )
+    assert done.returncode == 0, done.stderr
+    privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
+    assert len(privacy["coefficients"]) == 2 and 0.3 < privacy["coefficients"][1] < 0.9
+    assert (
+        privacy["participations_most"] == 3 and 2.0 < privacy["epsilon"] <= 3.0
+    )  # begun in rounds 1 and 3, again in 2
+    assert "each update is sent in 2 rounds and charged in each" in privacy["sampling"]
+    assert "in the first round at most 0 of 4, and no fewer than 3" in privacy["holds_against"]
+    assert [(row["cohort"], row["survivors"]) for row in rows(tmp_path / "out")] == [(4, 4), (8, 8), (8, 8)]
+    checkpoint = RunFolder(tmp_path / "out").latest()
+    assert checkpoint is not None and len(checkpoint.state.estimates) == 1
+    assert not list((tmp_path / "out").rglob("begun.bin"))
 
 
 def test_summary_json_compares_before_and_after(finished):

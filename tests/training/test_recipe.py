@@ -111,6 +111,16 @@ def test_overrides_take_shell_words_and_the_last_one_wins() -> None:
     assert recipe.model.base == "quoted"
 
 
+def test_adapters_leave_no_say_to_trainable_and_targets_need_a_rank() -> None:
+    recipe = load_recipe(None, ["model.lora_rank=4", "model.lora_targets=q_proj, v_proj"])
+    assert (recipe.model.lora_rank, recipe.model.lora_targets) == (4, ("q_proj", "v_proj"))
+    check(recipe, 400)
+    with pytest.raises(RecipeError, match="leave model.trainable out"):
+        check(load_recipe(None, ["model.lora_rank=4", "model.trainable=all"]), 400)
+    with pytest.raises(RecipeError, match="set model.lora_rank above 0"):
+        check(load_recipe(None, ["model.lora_targets=q_proj"]), 400)
+
+
 def test_overrides_are_checked_together_not_one_by_one() -> None:
     recipe = load_recipe(None, ["model.hidden=256", "model.heads=8"])
     assert (recipe.model.hidden, recipe.model.heads) == (256, 8)
@@ -151,6 +161,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
     old = getattr(table, key)
     choices: dict[str, Any] = {
         "train_on": "assistant",
+        "clipping": "automatic",
         "noise": "none",
         "sampling": "uniform",
         "server_optimizer": "fedadam",
@@ -159,6 +170,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "hidden": 2 * recipe.model.hidden,
         "heads": 1,
         "trainable": ("lm_head",),
+        "lora_targets": ("q_proj",),
     }
     if key in choices:
         new = choices[key]

@@ -14,9 +14,9 @@ from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
-from training.client import threshold
 from training.rounds import SurvivorsMissing, commit, run_round
 from training.session import Step
+from training.upload import threshold
 
 FIVE = names(5)
 A, B, C, D, E = FIVE

@@ -24,6 +24,10 @@ sessions = st.builds(
     weights=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6).map(
         lambda values: np.array(values, np.float32)
     ),
+).flatmap(
+    lambda session: st.lists(
+        st.integers(0, min(255, session.round)), min_size=len(session.cohort), max_size=len(session.cohort)
+    ).map(lambda lags: dataclasses.replace(session, lags=tuple(lags) if any(lags) else ()))
 )
 
 
@@ -34,6 +38,7 @@ def fields(session: Session) -> tuple[object, ...]:
         session.round,
         session.recipe,
         session.cohort,
+        session.lags,
         session.weights.dtype,
         session.weights.tobytes(),
     )

@@ -87,7 +87,7 @@ def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance
 
 def test_the_noise_stands_in_the_sum_as_whole_steps_before_it_is_rotated_back() -> None:
     code = noisy(client_level(rotation=False), 400, 1.5)
-    encoded = [code.encode(np.zeros(400, np.float32), replay(bytes([i]))) for i in range(8)]
+    encoded = [code.encode([np.zeros(400, np.float32)], replay(bytes([i]))) for i in range(8)]
     mean = code.decode(sum(encoded[1:], encoded[0].copy()), 8).update.astype(np.float64)
     steps = mean * (8 * code.scale / code.clip_norm)
     assert np.allclose(steps, np.rint(steps), atol=1e-2) and np.abs(steps).max() > 1
@@ -186,7 +186,7 @@ def test_the_mean_comes_back_within_noise_and_rounding(cohort, dimension, rotati
     code = noisy(client_level(cohort, rotation=rotation), dimension, multiplier)
     vector = np.random.default_rng(seed).normal(size=dimension)
     update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
-    encoded = [code.encode(update, replay(bytes([seed, i]))) for i in range(cohort)]
+    encoded = [code.encode([update], replay(bytes([seed, i]))) for i in range(cohort)]
     mean = code.decode(sum(encoded[1:], encoded[0].copy()), cohort).update
     expected = update * min(1.0, 2.0 / float(np.linalg.norm(update)))
     apart = float(np.linalg.norm(mean - expected)) * code.scale / 2.0 * math.sqrt(cohort)
@@ -203,23 +203,21 @@ def test_an_update_however_long_is_scaled_to_the_clip_norm(size: float) -> None:
 def test_an_update_that_is_not_finite_sends_its_noise_alone() -> None:
     code = noisy(client_level(), 50, 1.0)
     spoiled = np.full(50, np.nan, np.float32)
-    assert np.array_equal(code.encode(spoiled, replay(b"a")), code.encode(np.zeros(50, np.float32), replay(b"a")))
+    assert np.array_equal(code.encode([spoiled], replay(b"a")), code.encode([], replay(b"a")))
 
 
 def test_a_clients_coin_takes_it_at_the_sampling_rate_and_the_mean_is_divided_by_it() -> None:
     code = noisy(client_level(sampling_rate=0.25), 50, 1.0)
     update = np.full(50, 0.2, np.float32)
     alone = [
-        np.array_equal(
-            code.encode(update, replay(bytes([i]))), code.encode(np.zeros(50, np.float32), replay(bytes([i])))
-        )
+        np.array_equal(code.encode([update], replay(bytes([i]))), code.encode([], replay(bytes([i]))))
         for i in range(100)
     ]
     assert 60 < sum(alone) < 90
     assert code.mechanism.sampling_rate == 0.25
     assert np.allclose(
-        code.decode(code.encode(update, replay(b"b")), 1).update,
-        4 * noisy(client_level(), 50, 1.0).decode(code.encode(update, replay(b"b")), 1).update,
+        code.decode(code.encode([update], replay(b"b")), 1).update,
+        4 * noisy(client_level(), 50, 1.0).decode(code.encode([update], replay(b"b")), 1).update,
         rtol=1e-5,
     )
 
@@ -310,7 +308,7 @@ def test_without_noise_a_clients_update_is_clipped_to_the_same_norm() -> None:
     made = upload(bare, 10, 400, 0.0, SEED)
     assert isinstance(made, PlainUpload)
     long = 7 * update_of(CLIENTS[0], 400) / np.linalg.norm(update_of(CLIENTS[0], 400))
-    mean = made.decode(made.encode(long.astype(np.float32), replay(b"a")), 1).update
+    mean = made.decode(made.encode([long.astype(np.float32)], replay(b"a")), 1).update
     assert np.linalg.norm(mean) == pytest.approx(2.0, rel=1e-3)
 
 
@@ -326,10 +324,15 @@ def test_a_mend_for_a_run_without_noise_fits_its_unit() -> None:
 
 
 def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> None:
-    for unit, noise, mend in (("client", "local", "distributed"), ("example", "distributed", "local")):
-        recipe = load_recipe(None, [f"privacy.unit={unit}", f"privacy.noise={noise}"])
-        with pytest.raises(RecipeError, match=f'goes with privacy.noise = "{mend}"'):
-            check(recipe, 400)
+    for keys, mend in (
+        (["unit=client", "noise=local"], 'goes with privacy.noise = "distributed"'),
+        (["unit=client", "noise=distributed", "clipping=automatic"], 'leave them at "flat" and 1'),
+        (["unit=client", "noise=distributed", "local_steps=2"], 'leave them at "flat" and 1'),
+        (["unit=example", "noise=distributed", "local_steps=2"], "set local_steps to 1"),
+        (["unit=example", "noise=distributed", "clip_quantile=0.5"], 'needs privacy.unit = "client"'),
+    ):
+        with pytest.raises(RecipeError, match=mend):
+            check(load_recipe(None, [f"privacy.{each}" for each in keys]), 400)
 
 
 def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
@@ -351,15 +354,18 @@ def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
     assert "a server that may deviate" in guarantee(pinned, terms, cost, 1).sentence()
 
 
-def test_one_ledger_does_not_mix_charges_for_examples_and_for_the_client(tmp_path: Path) -> None:
+def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_path: Path) -> None:
     from chatfed.privacy.accounting import Mechanism
     from chatfed.privacy.ledger import Ledger, LedgerError
 
-    ledger = Ledger.open(tmp_path / "ledger.json", ClientId("a"), Budget(100.0, 1e-5))
+    ledger = Ledger.open(tmp_path / "ledger.json", ClientId("a"), Budget(100.0, 1e-5, "client"))
     share = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1000)
     ledger.charge("one", share)
     with pytest.raises(LedgerError, match="ledger of its own"):
         ledger.charge("two", Mechanism(1.0, 1.0, 1))
+    for change in (False, True):
+        with pytest.raises(LedgerError, match="for one client, not for one dialogue: keep a ledger of its own"):
+            Ledger.open(ledger.path, ledger.owner, Budget(100.0, 1e-5), change_budget=change)
     assert Ledger.open(ledger.path, ledger.owner, ledger.budget).entries[0].mechanism == share
 
 
@@ -380,7 +386,7 @@ def test_a_moving_clip_norm_comes_to_its_quantile_through_noisy_sums() -> None:
     updates = [update_of(name, 5) / np.float32(0.7) * np.float32((i + 1) / 200) for i, name in enumerate(names(200))]
     for turn in range(40):  # norms are 0.005 to 1
         code = upload(recipe, 200, 5, 1.0, SEED, clip)
-        parts = [code.encode(update, replay(bytes([turn, i]))) for i, update in enumerate(updates)]
+        parts = [code.encode([update], replay(bytes([turn, i]))) for i, update in enumerate(updates)]
         within = code.decode(sum(parts[1:], parts[0].copy()), 200).within
         assert within is not None
         clip = follow_quantile(clip, within, 0.7)

@@ -1,0 +1,185 @@
+"""Low-rank adapters on a frozen base (LoRA, Hu et al. 2021), by peft: put on, saved in peft's form, loaded for a chat.
+
+Knows no training. The base's own layers stay as they are; each chosen one gets two small matrices beside it, whose
+product, times alpha / rank, is added to what it gives.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatfed.model.checkpoint import new_folder, weights_file
+from chatfed.model.transformer import load_model, load_tokenizer
+from chatfed.types import ChatfedError
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+ALL_LINEAR = "all-linear"
+SEED = 1  # of the first matrices: public, and the same for everybody
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """Sizes and places."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...] = ()  # ends of layers' names; or "all-linear" alone; empty: peft's choice for the kind
+
+
+def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
+    """Puts adapters into `model`, in place: from then on they alone are trainable, and it answers as before until they
+    are trained. What comes back is peft's cover of the same model, for `save_adapters`.
+
+    First matrices are drawn from a public seed, second ones are 0 (section 4.1). Raises ChatfedError when a target is
+    no layer of the model or of a kind that takes no adapter, and for a kind of model for which peft has no choice.
+    """
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    targets: Any = ALL_LINEAR if adapters.targets == (ALL_LINEAR,) else list(adapters.targets) or None
+    alpha: Any = adapters.alpha  # peft multiplies by it; that it says int is a habit
+    config = LoraConfig(
+        task_type=TaskType.CAUSAL_LM, r=adapters.rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=targets
+    )
+    _refuse_unknown(model, adapters.targets)
+    with torch.random.fork_rng(devices=[]), _without_advice():
+        torch.manual_seed(SEED)
+        try:
+            made = get_peft_model(model, config)
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise ChatfedError(
+                f"No adapters can be put on a model of kind {_kind(model)}: {reason}. {_mend(model)}"
+            ) from None
+    return made
+
+
+def check_adapters(adapters: Adapters, base: str, layers: int) -> None:
+    """Raises, before anything is trained, what `attach` would: for the kind of model in `base`, or, without one, for
+    the small Llama of so many layers. No weights are loaded."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    if base:
+        load_tokenizer(base)  # says it where there is no model
+        config = AutoConfig.from_pretrained(base)
+    else:
+        sizes = {"hidden_size": 8, "num_attention_heads": 2, "intermediate_size": 8, "vocab_size": 8}
+        config = AutoConfig.for_model("llama", num_hidden_layers=layers, **sizes)
+    with torch.device("meta"):
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+        attach(model, adapters)
+
+
+def _refuse_unknown(model: nn.Module, targets: tuple[str, ...]) -> None:
+    names = [name for name, _ in model.named_modules()]
+    for target in targets:
+        if targets != (ALL_LINEAR,) and not any(f".{name}".endswith(f".{target}") for name in names):
+            raise ChatfedError(f"model.lora_targets: {target!r} is no layer of this model. {_mend(model)}")
+
+
+def _mend(model: nn.Module) -> str:
+    from torch import nn
+
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    linear = {
+        name.rpartition(".")[2]
+        for name, layer in model.named_modules()
+        if layer is not head and (isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D")
+    }
+    return f'Give model.lora_targets some of {", ".join(sorted(linear))}, or ["{ALL_LINEAR}"].'
+
+
+def _kind(model: PreTrainedModel) -> str:
+    return str(getattr(model.config, "model_type", type(model).__name__))
+
+
+def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokenizerFast, card: str, base: str) -> None:
+    """Writes a plain peft folder: the adapters alone, with `base` (folder or hub name) as the model they belong to,
+    tokenizer and the model card `card` (markdown)."""
+    adapted.peft_config["default"].base_model_name_or_path = base
+    with new_folder(folder, tokenizer, card) as scratch, _without_advice():
+        adapted.save_pretrained(str(scratch), save_embedding_layers=False)  # "auto" would ask the hub about the base
+
+
+def base_of(folder: Path) -> str:
+    """The base that the adapters in `folder` belong to, folder or hub name.
+
+    A folder that is gone, as when a run was moved, is looked for in `reference/` beside. Raises ChatfedError.
+    """
+    try:
+        named = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ChatfedError(f"{folder / 'adapter_config.json'} names no base model ({reason}); restore it.") from None
+    beside = folder.resolve().parent / "reference"
+    if isinstance(named, str) and Path(named).is_absolute() and not Path(named).is_dir():
+        if not (beside / "config.json").is_file():
+            raise ChatfedError(
+                f"{folder} holds adapters for {named}, which is not there: bring it back, or to {beside}."
+            )
+        return str(beside)
+    return str(named)
+
+
+def base_folder(folder: Path) -> Path | None:
+    """Where on this machine that base lies, in the hub's cache too; None when it would have to be fetched."""
+    base = base_of(folder)
+    if Path(base).is_dir():
+        return Path(base)
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(base, "config.json")
+    except ValueError:  # no name that a hub could know
+        return None
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """The base with the adapters in `folder` on it, and the tokenizer beside them. Raises ChatfedError."""
+    base = base_of(folder)
+    model, _ = load_model(base)
+    from peft import PeftModel
+
+    with _without_advice():
+        try:
+            adapted = PeftModel.from_pretrained(model, str(folder)).eval()
+            _refuse_missing(adapted, weights_file(folder))
+        except Exception as error:  # safetensors, torch and peft raise types of their own
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise ChatfedError(f"The adapters in {folder} cannot be put on {base}: {reason}") from None
+    return model, load_tokenizer(folder, needs_model=False)
+
+
+def _refuse_missing(adapted: PeftModel, file: Path) -> None:
+    """peft fills in what a file lacks and passes over what it cannot place, with a warning."""
+    from peft import get_peft_model_state_dict
+    from safetensors import safe_open
+
+    if adapted.peft_config["default"].is_prompt_learning:
+        raise ValueError("they are prompts, no adapters in layers")
+    with safe_open(str(file), "pt") as stored:
+        names = set(stored.keys())
+    wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+    odd = sorted((wanted - names) | {name for name in names - wanted if "lora_" in name})
+    if odd:
+        raise ValueError(f"{len(odd)} tensors are in one of both only, {odd[0]} among them; is it another base's?")
+
+
+@contextmanager
+def _without_advice() -> Iterator[None]:
+    """peft warns of layers of GPT-2 that it then treats rightly, and of transformers' older names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,233 @@
+"""DP-FTRL in sums: updates are sent again, noise is taken back, and no sum has two updates of one client in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.privacy.distributed import distributed_epsilon
+from chatfed.privacy.ledger import Budget
+from chatfed.types import ClientId, FloatVector
+from tests.privacy.entropy import replay
+from training.claims import charges_of, check_sums, client_terms
+from training.client import ClientTerms
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check, without_noise
+from training.server import initial_state, invited, take_back
+from training.session import Session
+from training.upload import NoisyUpload, coefficients, upload
+
+from .federation import Federation, Learner, names, stored_upload, update_of
+
+SIZE = 300
+CLIENTS = names(12)
+WEIGHTS = np.zeros(SIZE, np.float32)
+
+
+def banded(bands: int = 3, cohort: int = 4, rounds: int = 6, **privacy: float) -> Recipe:
+    return Recipe(
+        privacy=PrivacySection(unit="client", noise="distributed", clip_norm=1.0, **privacy),
+        secagg=SecAggSection(threshold=0.75, corrupt=0.1),
+        federation=FederationSection(cohort=cohort, rounds=rounds, bands=bands),
+    )
+
+
+def loud(recipe: Recipe) -> ClientTerms:
+    """Terms with little noise and room for everything."""
+    terms = client_terms(recipe, len(CLIENTS))
+    return dataclasses.replace(terms, noise_multiplier=0.35, budget=Budget(1e9, 1e-5, "client"))
+
+
+class Banded(Federation):
+    def invitation(self, index: int, weights: FloatVector = WEIGHTS) -> Session:
+        asked = invited(self.clients, index, self.recipe.federation)
+        lags = tuple(asked.values()) if any(asked.values()) else ()
+        return dataclasses.replace(self.session(index, weights), cohort=tuple(asked), lags=lags)
+
+
+def a_federation(home: Path, recipe: Recipe, terms: ClientTerms | None = None) -> Banded:
+    federation = Banded(home, recipe, CLIENTS, terms or loud(recipe))
+    for name in CLIENTS:
+        federation.learners[name] = Learner(update_of(name, SIZE))
+    return federation
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 9), st.integers(1, 12), st.integers(0, 99))
+def test_no_client_is_in_a_sum_twice_and_updates_begin_bands_rounds_apart(cohort, bands, spare, rounds, seed) -> None:
+    clients = names(max(2, cohort * bands + spare))
+    plan = FederationSection(cohort=max(2, cohort), bands=bands, rounds=max(rounds, bands), seed=seed)
+    if len(clients) < plan.cohort * bands:
+        return
+    began: dict[ClientId, int] = {}
+    for index in range(plan.rounds):
+        asked = invited(clients, index, plan)
+        assert len(asked) == plan.participants(index) and list(asked) == sorted(asked)
+        for name, lag in asked.items():
+            if lag:
+                assert began[name] == index - lag
+            elif bands > 1:
+                assert index - began.get(name, -bands) >= bands
+                began[name] = index
+
+
+def test_sums_of_updates_sent_again_give_each_rounds_own_sum(tmp_path: Path) -> None:
+    """The whole way: clients on disk, masks, ring, decoding; against the updates themselves."""
+    recipe = banded()
+    federation, c = a_federation(tmp_path, recipe), coefficients(recipe)
+    direction = np.full(SIZE, 1 / math.sqrt(SIZE), np.float32)
+    for name in CLIENTS:
+        federation.learners[name] = Learner(direction)
+    state, learned, along = initial_state(WEIGHTS), [], []
+    for index in range(6):
+        invitation = federation.invitation(index)
+        outcome = federation.run(invitation)
+        state, begun = take_back(state, outcome.mean * np.float32(len(outcome.survivors)), c)
+        along.append(float(begun @ direction))
+        learned.append(sum(federation.learners[name].calls for name in CLIENTS))
+    assert np.allclose(along, 4.0, atol=2.1) and np.mean(along) == pytest.approx(4.0, abs=0.9)  # not 4 (1 + c_1 + c_2)
+    assert learned == [4, 8, 12, 16, 20, 24], "nobody learns for an update that is sent again"
+    assert len(state.estimates) == 2
+
+
+def test_what_an_update_costs_is_one_charge_a_sum_and_all_of_them_keep_the_target(tmp_path: Path) -> None:
+    recipe = banded(target_epsilon=4.0)
+    terms = client_terms(recipe, 12)
+    federation = a_federation(tmp_path, recipe, terms)
+    check_sums(recipe, terms, 12, SIZE)
+    for index in range(6):
+        federation.run(federation.invitation(index))
+    first = invited(CLIENTS, 0, recipe.federation)
+    entries = federation.client(next(iter(first))).ledger().entries
+    rounds = [int(entry.key.split("/")[1]) for entry in entries]
+    assert rounds == [0, 1, 2, 3, 4, 5] and [entry.key[-2:] for entry in entries] == ["+0", "+1", "+2"] * 2
+    charged = [entry.mechanism for entry in entries]
+    assert charged[:3] == charges_of(recipe, terms, SIZE, 0) and charged[3:] == charges_of(recipe, terms, SIZE, 3)
+    c = coefficients(recipe)
+    for each, weight in zip(charged[3:], c, strict=True):
+        assert each.norm == pytest.approx(weight * charged[3].norm, rel=0.01)
+        assert each.total_std / charged[3].norm == pytest.approx(terms.noise_multiplier)
+    assert 3.9 < distributed_epsilon(charged, delta=1e-5) <= 4.0
+    alone = client_terms(dataclasses.replace(recipe, federation=dataclasses.replace(recipe.federation, bands=1)), 12)
+    assert terms.noise_multiplier == pytest.approx(alone.noise_multiplier * math.hypot(*c), rel=0.02)
+
+
+def test_an_update_that_is_sent_again_carries_noise_of_its_own(tmp_path: Path) -> None:
+    recipe = banded(bands=2, cohort=6, rounds=4)
+    federation = a_federation(tmp_path, recipe, client_terms(recipe, 12))
+    someone = next(name for name, lag in invited(CLIENTS, 0, recipe.federation).items() if lag == 0)
+    federation.learners[someone] = Learner(np.zeros_like(WEIGHTS))
+    kept = []
+    for index in (0, 1):
+        federation.run(federation.invitation(index))
+        kept.append(stored_upload(tmp_path / someone, SIZE, "<i2").astype(float))
+    assert kept[0].std() > 2 and abs(np.corrcoef(*kept)[0, 1]) < 0.25
+
+
+def test_a_server_that_asks_for_a_second_update_too_soon_is_refused_from_the_ledger(tmp_path: Path) -> None:
+    recipe = banded(bands=3, cohort=4, rounds=6)
+    federation = a_federation(tmp_path, recipe)
+    federation.run(federation.invitation(0))
+    began = federation.invitation(0).cohort
+    others = [name for name in CLIENTS if name not in began]
+    for lie in (1, 2):  # two rounds in which the same clients are said to begin
+        chosen = sorted([*began, *others[: 4 * lie]])
+        lags = tuple(0 if name in began else 1 for name in chosen)
+        session = dataclasses.replace(federation.invitation(lie), cohort=tuple(chosen), lags=lags)
+        with pytest.raises(Exception, match="participants"):
+            federation.run(session)
+        for name in began:
+            assert f"began an update in round 0, and begins none in round {lie}: 3 rounds" in federation.refusals[name]
+            assert federation.learners[name].calls == 1 and federation.charges(name) == 1
+    federation.run(federation.invitation(3))  # three rounds on it may begin again
+    assert [federation.learners[name].calls for name in began] == [2] * 4
+
+
+def test_a_server_that_goes_back_a_round_or_shows_it_with_another_model_gets_no_second_update(tmp_path: Path) -> None:
+    recipe = banded()
+    federation = a_federation(tmp_path, recipe)
+    for index in range(3):
+        federation.run(federation.invitation(index))
+    charges = [federation.charges(name) for name in CLIENTS]
+    for index, weights in ((2, WEIGHTS + np.float32(1)), (1, WEIGHTS + np.float32(1)), (0, WEIGHTS + np.float32(2))):
+        with pytest.raises(Exception, match="participants"):
+            federation.run(federation.invitation(index, weights))
+        assert set(federation.refusals) == set(federation.invitation(index).cohort)
+    assert [federation.charges(name) for name in CLIENTS] == charges
+
+
+def test_a_client_that_was_not_there_when_its_update_should_have_begun_sends_noise_alone(tmp_path: Path) -> None:
+    recipe = banded(bands=2, cohort=6, rounds=4)
+    federation = a_federation(tmp_path, recipe)
+    began = federation.invitation(0).cohort
+    federation.entropy = lambda name: replay(name.encode())
+    federation.run(dataclasses.replace(federation.invitation(1)))  # round 0 never reached anybody
+    code = upload(recipe, 12, SIZE, 0.35, bytes(32), lag=1)
+    assert isinstance(code, NoisyUpload)
+    for name in began:
+        assert federation.learners[name].calls == 0
+        stored = stored_upload(tmp_path / name, code.coordinates, f"<u{2 if code.ring_bits == 16 else 4}")
+        steps = ((stored.astype(np.int64) + (1 << (code.ring_bits - 1))) % (1 << code.ring_bits)) - (
+            1 << (code.ring_bits - 1)
+        )
+        assert np.abs(steps).max() < 8 * code.mechanism.std
+
+
+def test_what_is_kept_for_sending_again_is_erased_with_the_last_round_that_needs_it(tmp_path: Path) -> None:
+    from training.rounds import commit
+
+    recipe = banded(bands=2, cohort=6, rounds=3)
+    federation = a_federation(tmp_path, recipe)
+    for index in range(3):
+        session = federation.invitation(index)
+        federation.run(session)
+        federation.gone = set()
+        commit(session, federation)
+        kept = {name for name in CLIENTS if (tmp_path / name / "begun.bin").exists()}
+        fresh = {name for name, lag in invited(CLIENTS, index, recipe.federation).items() if lag == 0}
+        assert kept == (fresh if index < 2 else set())
+
+
+def test_lags_beyond_the_bands_and_a_cohort_of_another_size_are_refused(tmp_path: Path) -> None:
+    recipe = banded(bands=2, cohort=4, rounds=6)
+    federation = a_federation(tmp_path, recipe)
+    honest = federation.invitation(2)
+    for wrong, why in (
+        (dataclasses.replace(honest, lags=(2, *honest.lags[1:])), "more rounds than the recipe has bands"),
+        (dataclasses.replace(honest, cohort=honest.cohort[:4], lags=honest.lags[:4]), "not the recipe's cohort"),
+    ):
+        with pytest.raises(Exception, match="participants"):
+            federation.run(wrong)
+        assert any(why in reason for reason in federation.refusals.values())
+
+
+@pytest.mark.parametrize(
+    ("privacy", "plan", "words"),
+    [
+        ({"unit": "example", "noise": "local"}, {}, 'needs privacy.unit = "client"'),
+        ({"clip_quantile": 0.5}, {}, "needs privacy.clip_quantile = 0"),
+        ({"sampling_rate": 0.5}, {}, "needs privacy.sampling_rate = 1"),
+        ({}, {"sampling": "uniform"}, 'needs federation.sampling = "shuffled"'),
+        ({}, {"bands": 7}, "federation.bands = 7 is more than federation.rounds = 6"),
+        ({}, {"bands": 4}, "asks for 16 different clients in a round, but the data has 12"),
+    ],
+)
+def test_bands_that_contradict_other_settings_are_refused_with_the_mend(privacy, plan, words) -> None:
+    recipe = banded()
+    wrong = dataclasses.replace(
+        recipe,
+        privacy=dataclasses.replace(recipe.privacy, **privacy),
+        federation=dataclasses.replace(recipe.federation, **plan),
+    )
+    with pytest.raises(RecipeError, match=words):
+        check(wrong, 12)
+
+
+def test_the_run_without_noise_beside_it_sends_every_update_once() -> None:
+    assert without_noise(banded()).federation.bands == 1
+    check(without_noise(banded()), 12)

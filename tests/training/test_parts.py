@@ -1,0 +1,128 @@
+"""Single dialogues under shared noise: each is a part of its client's upload, rounded and charged by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.privacy.accounting import ADJACENCY
+from chatfed.privacy.distributed import distributed_epsilon
+from chatfed.types import ClientId, FloatVector
+from tests.privacy.entropy import replay
+from training.claims import Spent, client_terms, guarantee
+from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, check
+from training.upload import NoisyUpload, upload
+
+from .federation import Federation, Learner, names
+
+CLIENTS = names(10)
+WEIGHTS = np.zeros(3000, np.float32)
+
+
+def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: float) -> Recipe:
+    shared = PrivacySection(noise="distributed", clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy)
+    return Recipe(
+        privacy=shared,
+        secagg=SecAggSection(threshold=0.8, corrupt=0.1, rotation=rotation),
+        federation=FederationSection(cohort=10, rounds=1),
+    )
+
+
+def code_of(recipe: Recipe, dimension: int, noise_multiplier: float = 1.0) -> NoisyUpload:
+    made = upload(recipe, 10, dimension, noise_multiplier, b"s" * 32)
+    assert isinstance(made, NoisyUpload)
+    return made
+
+
+def some_parts(count: int, dimension: int, seed: int = 0, length: float = 0.1) -> list[FloatVector]:
+    drawn = np.random.default_rng(seed).normal(size=(count, dimension))
+    lengths = np.linalg.norm(drawn, axis=1, keepdims=True)
+    return list((length * drawn / lengths).astype(np.float32))
+
+
+def test_a_part_is_clipped_to_what_one_dialogue_may_add_to_the_step() -> None:
+    code = code_of(dialogue_level(), 3000)
+    assert code.clip_norm == pytest.approx(0.5 * 2.0 / 8)  # learning rate * C / expected batch
+    for length in (0.01, 0.125, 5.0):
+        for part in some_parts(3, 3000, length=length):
+            rounded = code._rounded(part, replay(b"x"))
+            assert math.sqrt(float((rounded.astype(np.float64) ** 2).sum())) <= code.mechanism.norm
+    assert code.mechanism.norm == pytest.approx(code.scale, rel=0.02)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 12), st.integers(1, 2000), st.booleans(), st.integers(0, 99))
+def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(count, dimension, rotation, seed) -> None:
+    code = code_of(dialogue_level(rotation=rotation), dimension)
+    parts = some_parts(count, dimension, seed)
+    total = code.encode(parts, replay(b"a")) + code.encode([], replay(b"b"))  # a client without a dialogue
+    mean = code.decode(total, 2).update
+    apart = float(np.linalg.norm(mean - sum(parts, np.zeros(dimension, np.float32)) / 2)) * code.scale / code.clip_norm
+    assert apart < 2 * math.sqrt(code.coordinates + 30) * (code.mechanism.std + count + 1)
+
+
+def test_below_the_rate_of_one_the_step_is_divided_by_the_batch_and_not_by_the_rate_again() -> None:
+    often, rarely = code_of(dialogue_level(), 40), code_of(dialogue_level(sampling_rate=0.25), 40)
+    parts = some_parts(6, 40)
+    one, other = (code.decode(code.encode(parts, replay(b"c")), 1).update for code in (often, rarely))
+    assert np.allclose(one, other) and rarely.mechanism.sampling_rate == 0.25
+
+
+def test_a_client_whose_dialogues_all_agree_is_cut_at_its_room_and_never_wraps() -> None:
+    code = code_of(dialogue_level(rotation=False), 3)
+    part = np.array([0.125, 0.0, 0.0], np.float32)
+    mean = code.decode(code.encode([part] * 500, replay(b"d")), 1).update
+    fits = code.room * code.clip_norm / code.scale
+    assert 8 * 0.125 <= fits * 1.01 and mean[0] == pytest.approx(fits, rel=0.01)
+    assert 10 * (code.room + 1) < 2 ** (code.ring_bits - 1)  # the whole cohort at its room, and a quarter for noise
+
+
+def test_the_noise_in_a_round_is_a_cohorts_and_a_participation_is_charged_as_one_share(tmp_path: Path) -> None:
+    recipe = dialogue_level()
+    terms = client_terms(recipe, 10)
+    assert terms.budget.unit == "dialogue"
+    federation = Federation(tmp_path, recipe, CLIENTS, terms)
+    for name in CLIENTS:
+        federation.learners[name] = Learner(np.zeros_like(WEIGHTS))
+    outcome = federation.run(federation.session(0, WEIGHTS))
+    code = code_of(recipe, WEIGHTS.size, terms.noise_multiplier)
+    steps = outcome.mean * (10 * code.scale / code.clip_norm)
+    assert steps.std() == pytest.approx(code.mechanism.std * math.sqrt(10), rel=0.1)
+    for name in CLIENTS:
+        (entry,) = federation.client(name).ledger().entries
+        assert entry.mechanism == code.mechanism
+        assert 7.9 < federation.client(name).ledger().epsilon <= 8.0
+    assert distributed_epsilon([code.mechanism], delta=1e-5) <= 8.0
+
+
+def test_shared_noise_is_a_fraction_of_what_everyone_adds_alone() -> None:
+    recipe = dialogue_level()
+    terms = client_terms(recipe, 10)
+    code = code_of(recipe, 3000, terms.noise_multiplier)
+    own = terms.noise_multiplier * 2.0 * 0.5 / 8  # what a client's one step carries with local noise
+    share = code.mechanism.std * code.clip_norm / code.scale
+    assert share == pytest.approx(own / math.sqrt(7), rel=0.02)  # 8 must survive, 1 may collude
+
+
+def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
+    recipe = dialogue_level(sampling_rate=0.5)
+    check(recipe, 10)
+    claim = guarantee(recipe, client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums"), 1)
+    assert (claim.unit, claim.adjacency, claim.noise) == ("dialogue", ADJACENCY, "distributed")
+    sentence = claim.sentence()
+    for words in (
+        "whoever sees the sums only",
+        "a dialogue is held by one client, once",
+        "several dialogues of one person",
+        "which dialogues a step took stays with the client",
+        "with probability 0.5, drawn by the client",
+    ):
+        assert words in sentence
+    pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
+    assert "may deviate" in guarantee(pinned, client_terms(recipe, 10), Spent({}, {}, "sums"), 1).sentence()
