@@ -14,11 +14,11 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import islice
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -210,10 +210,6 @@ class _Worker:
     hands: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIDE_BY_SIDE))
     learning: threading.Lock = field(default_factory=threading.Lock)  # there is one model
 
-    def learn(self, client: ClientId, weights: FloatVector) -> FloatVector:
-        with self.learning:
-            return self.learner.for_client(client)(weights)
-
 
 def _start(workplace: Workplace) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
@@ -258,6 +254,11 @@ def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[R
     return list(_worker().hands.map(_answer, clients, messages))
 
 
+def _closing(turn: ExitStack, parts: Iterable[FloatVector]) -> Iterator[FloatVector]:
+    yield from parts
+    turn.close()
+
+
 @lru_cache(maxsize=1)
 def _posted(path: Path) -> bytes:
     return path.read_bytes()
@@ -266,21 +267,20 @@ def _posted(path: Path) -> bytes:
 def _answer(client: ClientId, message: bytes) -> Reply:
     worker = _worker()
     place = worker.workplace
-    participant = Client(
-        client,
-        home_of(place.homes, client),
-        place.recipe,
-        place.terms,
-        worker.learner.base_digest,
-        partial(worker.learn, client),
-        worker.roster,
-    )
-    try:
-        return client, participant.handle(message), ""
-    except ChatfedError as error:
-        if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
-            raise DiskError(str(error)) from None
-        return client, None, str(error)
+    with ExitStack() as turn:  # at the model, given back with the update's last part, or here
+
+        def learn(weights: FloatVector) -> Iterator[FloatVector]:
+            turn.enter_context(worker.learning)
+            return _closing(turn, worker.learner.for_client(client)(weights))
+
+        home, digest = home_of(place.homes, client), worker.learner.base_digest
+        participant = Client(client, home, place.recipe, place.terms, digest, learn, worker.roster)
+        try:
+            return client, participant.handle(message), ""
+        except ChatfedError as error:
+            if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
+                raise DiskError(str(error)) from None
+            return client, None, str(error)
 
 
 def _evaluate(weights: FloatVector, dialogues: IntVector) -> Counts:

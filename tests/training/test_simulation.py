@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import torch
 
+import training.simulation
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId
@@ -23,7 +25,17 @@ from training.learner import Learner
 from training.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.rounds import Outcome, run_round
 from training.session import Session, Step, rotation_seed
-from training.simulation import THREADS, TOGETHER, Simulation, Workplace, home_of, simulation, worker_context
+from training.simulation import (
+    THREADS,
+    TOGETHER,
+    Simulation,
+    Workplace,
+    _answer_all,
+    _Worker,
+    home_of,
+    simulation,
+    worker_context,
+)
 from training.tokens import write_tokens
 from training.upload import upload
 
@@ -141,6 +153,34 @@ def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place, workers):
 
     run_round(session(place, weights, 93), place.recipe, digest, watching)
     assert set(found) == {(Step.SESSION, 1), (Step.ADVERTS, 1), (Step.SHARES, 0), (Step.SURVIVORS, 1)}
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_error(
+    place, learner, tmp_path, breaks, monkeypatch
+):
+    at_it: list[ClientId] = []
+
+    @dataclasses.dataclass
+    class Parts(Learner):
+        def for_client(self, client):
+            def parts(weights):
+                at_it.append(client)
+                time.sleep(0.01)
+                yield np.zeros_like(weights)
+                time.sleep(0.01)
+                assert at_it.pop() == client and not at_it
+                if breaks and client != A:
+                    raise ChatfedError("broke off")
+
+            return parts
+
+    parts = Parts(*(getattr(learner, each.name) for each in dataclasses.fields(Learner)))
+    monkeypatch.setattr(training.simulation, "_place", _Worker(dataclasses.replace(place, homes=tmp_path), parts, {}))
+    invitation = bytes([Step.SESSION]) + session(place, learner.initial, 94).to_bytes()
+    replies = _answer_all(NAMES, [invitation] * len(NAMES))
+    assert [client for client, answer, _ in replies if answer] == list(NAMES[:1] if breaks else NAMES)
+    assert [why for _, _, why in replies] == ["", *["broke off" if breaks else ""] * 4]
 
 
 def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(workers, monkeypatch):
