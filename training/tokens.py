@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
 ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
 
 
