@@ -18,22 +18,22 @@ from typing import Any
 
 import numpy as np
 
-from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens
+from training.recipe import LocalSection
+from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens
 
 
 def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], list[str]]) -> None:
     """For each client: load the weights, train, add the difference up."""
     from chatfed.model.parameters import flatten, load_flat
     from training.learner import train_plainly
-    from training.recipe import LocalSection
 
-    model = _model(given)
+    model, lower = _model(given, table)
     settings, weights = LocalSection(given.epochs, given.batch, given.rate), flatten(model)
     for index in range(given.rounds):
         total = np.zeros_like(weights)
         for client in cohort(index):
             load_flat(model, weights)
-            train_plainly(model, DialogueExamples(table, table.clients[client], given.context), settings)
+            train_plainly(model, DialogueExamples(table, table.clients[client], given.context), settings, lower)
             total += flatten(model) - weights
         weights = weights + total / given.cohort
         _write_line(given.out, index)
@@ -57,14 +57,16 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
     from pfl.privacy.gaussian_mechanism import GaussianMechanism
     from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism
 
+    trained, lower = _model(given, table)
+
     class Net(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = _model(given)
+            self.model = trained
 
         def loss(self, ids: Any, targets: Any, weights: Any) -> Any:
             rows = {"ids": ids, "targets": targets, "weights": weights}
-            return next_token_loss(self.model, rows).sum() / len(ids)
+            return next_token_loss(self.model, rows, LENGTHS if lower else 1).sum() / len(ids)
 
         def metrics(self, *rows: Any) -> dict[str, Any]:
             return {}
@@ -81,9 +83,8 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
         rows, _ = examples.rows(np.arange(len(examples)))
         return PyTorchTensorDataset(tensors=(rows["ids"], rows["targets"], rows["weights"]))
 
-    net = Net()
-    trained = [p for p in net.parameters() if p.requires_grad]
-    model = PyTorchModel(net, torch.optim.SGD, torch.optim.SGD(trained, 1.0))
+    central = torch.optim.SGD([p for p in trained.parameters() if p.requires_grad], 1.0)
+    model = PyTorchModel(Net(), torch.optim.SGD, central, amp_dtype=torch.bfloat16 if lower else None)
     clients = FederatedDataset(dataset, get_user_sampler("minimize_reuse", sorted(table.clients)))
     noise = [CentrallyAppliedPrivacyMechanism(GaussianMechanism(given.clip, given.noise))] if private else []
     FederatedAveraging().run(
@@ -100,16 +101,19 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _model(given: argparse.Namespace) -> Any:
+def _model(given: argparse.Namespace, table: TokenTable) -> tuple[Any, bool]:
+    """The model, and whether it trains in bfloat16, as ours does where that takes less time."""
     import torch
 
     from chatfed.model.parameters import set_trainable
     from chatfed.model.transformer import load_model
+    from training.learner import bfloat16_pays
 
     torch.set_num_threads(1)
     model, _ = load_model(given.base)
     set_trainable(model, tuple(given.trainable))
-    return model
+    first = DialogueExamples(table, table.clients[next(iter(table.clients))], given.context)
+    return model, bfloat16_pays(model, first, LocalSection(given.epochs, given.batch, given.rate))
 
 
 def _write_line(out: Path, index: int) -> None:
