@@ -2,10 +2,10 @@
 beside a plain loop and pfl-research.
 
 Ours is `python -m training.federated` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
-client trains by plain SGD, so the peers can do the same work: a loop in one process that loads, trains and adds up, and
-pfl-research's own simulation, which has neither keys nor masks nor ledgers. Programs run in turn, `repeats` times, each
-watched from outside from the end of its first round to that of its last. "One core" is a whole program, its server
-included, held on one core.
+client trains by plain SGD (all programs in bfloat16 where that pays), so the peers can do the same work: a loop in one
+process that loads, trains and adds up, and pfl-research's own simulation, which has neither keys nor masks nor
+ledgers. Programs run in turn, `repeats` times, each watched from outside from the end of its first round to that of its
+last. "One core" is a whole program, its server included, held on one core.
 
 JSON: populations (a list: clients, clients_per_s, cpu_ms, peak_mib), memory_growth (peak at most clients / at
 fewest), and for each of `settings` and each program in it clients_per_s, cpu_ms (processor milliseconds a client) and
