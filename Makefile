@@ -8,7 +8,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench vectors clean
+.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench pfl vectors clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -42,15 +42,20 @@ lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m mypy
 
 bench: $(VENV)/.ready ## print every table of benchmarks/; beside Flower too with VENV=.venv-bench EXTRAS=bench
-	@for name in secagg dp_step; do \
+	@for name in secagg dp_step simulation; do \
 	  echo "== $$name"; $(PY) -m "benchmarks.$$name" $(ARGS) || exit 1; \
 	done
+
+pfl: ## make .venv-pfl, where benchmarks.simulation finds pfl-research (Python before 3.13; its accountant is not ours)
+	@$(PYTHON) -m venv .venv-pfl
+	@.venv-pfl/bin/python -m pip install --quiet $(TORCH_ARGS) "torch>=2.13,<2.14"
+	@.venv-pfl/bin/python -m pip install --quiet "pfl>=0.6,<0.7" "transformers>=5.0,<6" "numpy>=2.0,<3"
 
 vectors: $(VENV)/.ready ## write the secure-aggregation test vectors anew
 	@$(PY) -m tests.secagg.make_vectors $(ARGS)
 
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
-	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-bench .venv-pfl .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read

@@ -112,9 +112,11 @@ def _new_file(text: str) -> Path:
     return path
 
 
-def print_table(title: str, about: str, rows: Sequence[Row]) -> None:
+def print_table(
+    title: str, about: str, rows: Sequence[Row], heads: tuple[str, str, str] = ("ours", "beside it", "ratio")
+) -> None:
     """Prints the table: what was measured, ours, what stands beside it, and the ratio or the like."""
-    table = [(title, "ours", "beside it", "ratio"), *rows]
+    table = [(title, *heads), *rows]
     widths = [max(len(row[column]) for row in table) for column in range(4)]
     print(about)
     for place, (what, *figures) in enumerate(table):

@@ -127,9 +127,15 @@ class Spent:
         """Over all clients, those that never took part at 0."""
         return sum(self.by_client.values()) / max(1, clients)
 
+    def with_later(self, later: Spent) -> Spent:
+        """This, and what the ledgers of some clients were found to hold since: costs only grow."""
+        bound = later.accountant if later.by_client and later.most >= self.most else self.accountant
+        return Spent({**self.by_client, **later.by_client}, {**self.participations, **later.participations}, bound)
+
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
-    """Reads every ledger there is. Raises LedgerError for a damaged one: a claim without it would be unearned."""
+    """Reads the ledger of each of `clients` that has one. Raises LedgerError for a damaged one: a claim without it
+    would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()

@@ -12,7 +12,7 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -209,21 +209,24 @@ class Client:
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
+        over = list[str]()
         for name in ("round.bin", "update.bin", "answered.bin"):
             key, _ = _read_tagged(self.home / name) or ("", b"")
             if key.startswith(round_name(body)):
                 self._remember_as_finished(key.partition(" ")[0])
-                erase(self.home / name)
-                if name == "round.bin":  # what a disk may keep of erased states cannot be opened any more
-                    erase(self.home / "state.key")
-        self._forget_begun(body)
+                over.append(name)
+        if "round.bin" in over:  # what a disk may keep of erased states cannot be opened any more
+            over.append("state.key")
+        if self._forgets_begun(body):
+            over.append("begun.bin")
+        erase(self.home, *over)
         return b""
 
-    def _forget_begun(self, body: bytes) -> None:
+    def _forgets_begun(self, body: bytes) -> bool:
+        """Whether no later round of those that an update is sent again for is left."""
         run, at, plan = body[:16].hex(), int.from_bytes(body[16:], "little"), self.recipe.federation
         stored, _ = _read_tagged(self.home / "begun.bin") or ("", b"")
-        if stored.startswith(f"{run}/") and at >= min(_round_of(stored) + plan.bands, plan.rounds) - 1:
-            erase(self.home / "begun.bin")
+        return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + plan.bands, plan.rounds) - 1
 
     def _finished(self) -> list[str]:
         return (_read_tagged(self.home / "finished") or ("", b""))[1].decode().split()
@@ -335,7 +338,7 @@ class Client:
 
     def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
-        about = json.dumps(asdict(invited)).encode()
+        about = json.dumps(vars(invited)).encode()
         sealed = states.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 

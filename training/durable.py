@@ -77,11 +77,14 @@ def read_if_there(path: Path) -> bytes | None:
         return None
 
 
-def erase(path: Path) -> None:
-    """Removes the file; on a journaling or copy-on-write disk its blocks may outlive it (docs/threat-model.md)."""
-    with contextlib.suppress(FileNotFoundError):
-        path.unlink()
-        _sync_folder(path.parent)
+def erase(folder: Path, *names: str) -> None:
+    """Removes files of `folder`, in this order; on a journaling or copy-on-write disk their blocks may outlive them
+    (docs/threat-model.md)."""
+    there = [path for name in names if (path := folder / name).exists()]
+    for path in there:
+        path.unlink(missing_ok=True)
+    if there:
+        _sync_folder(folder)
 
 
 def disk_error(path: Path | str, error: OSError) -> DiskError:

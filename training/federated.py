@@ -192,10 +192,11 @@ def _rounds(
     """The rounds that are left, a checkpoint after each."""
     recipe, folder, after = prepared.recipe, prepared.folder, None
     plan = recipe.federation
+    cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
     if not state.round:
         folder.checkpoint(state, clock.seconds, metrics, base_digest)
     else:
-        claims.check_ledgers(folder.charges(), claims.spent(folder.homes, prepared.clients, prepared.terms))
+        claims.check_ledgers(folder.charges(), cost)
         display.say(f"Going on after round {state.round}.")
     with display.rounds(plan.rounds, state.round - _unmeasured(metrics)) as bar:
         clients.on_reply = bar.reply
@@ -209,7 +210,7 @@ def _rounds(
                     if outcome.within is not None:
                         clip = follow_quantile(state.clip_norm, outcome.within, recipe.privacy.clip_quantile)
                         state = replace(state, clip_norm=clip)
-                    cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
+                    cost = cost.with_later(claims.spent(folder.homes, session.cohort, prepared.terms))
                     metrics.append(_row(prepared, state, outcome, cost, seconds))
                     folder.keep_charges(cost.participations)
                     folder.checkpoint(state, clock.seconds, metrics, base_digest)  # at once: a round is never repeated

@@ -27,7 +27,7 @@ from chatfed.types import ChatfedError, IntVector, Turn
 from training.durable import DiskError, alone, disk_error, read_if_there, sweep
 from training.recipe import ModelSection, PretrainSection
 from training.simulation import end_with_parent, worker_context
-from training.tokens import DialogueExamples, TokenTable, next_token_loss, open_tokens, write_tokens
+from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, write_tokens
 
 if TYPE_CHECKING:
     from multiprocessing.queues import SimpleQueue
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 FORMAT = 4  # raise when this module makes another model from the same inputs
 STEPS_BETWEEN_AVERAGES = 8
-LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
 OF_CLIENTS = ("trainable", "lora_rank", "lora_alpha", "lora_targets")  # the base learns with all its parameters
 Progress = Callable[[float, str], None]  # (share done, what to say)
 Said = tuple[float, str] | ChatfedError  # what a process tells its parent: progress, or why it ends

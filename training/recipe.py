@@ -12,6 +12,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -200,6 +201,10 @@ class Recipe:
 
     def digest(self) -> bytes:
         """32 bytes: SHA-256 of the settings as canonical JSON, without `[runtime]`, which changes speed only."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
         return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).digest()

@@ -1,7 +1,9 @@
 """All clients of a federation on one machine: worker processes that hold one model each and serve any client.
 
-A client between two messages is a folder on disk, so memory does not grow with the number of clients. Knows how bytes
-reach a client and which scripted client stays silent; the bytes' meaning is `training/client.py`'s.
+A client between two messages is a folder on disk, so memory does not grow with the number of clients. A worker is given
+the messages of several small clients at a time and serves them side by side, since most of a step that does not learn
+is waiting for the disk; what goes to all clients is written once, not sent to each. Knows how bytes reach a client and
+which scripted client stays silent; the bytes' meaning is `training/client.py`'s.
 """
 
 from __future__ import annotations
@@ -10,11 +12,13 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import islice
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -24,7 +28,7 @@ import numpy as np
 
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.client import Client, ClientTerms
-from training.durable import DiskError, write_atomically
+from training.durable import DiskError, disk_error, write_atomically
 from training.evaluation import Counts
 from training.identity import Roster, new_key, read_key, read_roster, roster_line
 from training.learner import Learner
@@ -34,6 +38,16 @@ from training.session import Step
 Dropouts = Mapping[Step, frozenset[ClientId]]
 """Clients that fall silent at a step, for the rest of the round. Scripted; real ones are missing keys of an
 exchange."""
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+SIDE_BY_SIDE = 4  # clients of a worker at a time, of which one computes and the others wait for the disk
+TOGETHER = 16  # messages in a worker's hands at most
+TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
+
+Reply = tuple[ClientId, bytes | None, str]
+"""A client's answer, or None and why it gives none."""
+
+Post = Callable[[Sequence[ClientId]], list[bytes] | Path]
 
 IMPORTED_ONCE = [
     "training.simulation",
@@ -68,6 +82,7 @@ class Simulation:
     on_reply: Callable[[Step, int, int], None] = lambda step, done, of: None
     refusals: dict[ClientId, str] = field(default_factory=dict)  # why a client that answered nothing did so
     silent: set[ClientId] = field(default_factory=set)
+    together: int = 1  # messages to a worker in one trip, in this round
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         """Answers as they come, of the clients that give one. Raises DiskError when this machine, not a client,
@@ -76,24 +91,37 @@ class Simulation:
         if step == Step.SESSION:
             self.silent.clear()
             self.refusals.clear()
+            self.together = self._together(messages)
         self.silent |= self.dropouts.get(step, frozenset())
-        waiting = iter([client for client in messages if client not in self.silent])
-        asked: dict[Future[tuple[bytes | None, str]], ClientId] = {}
-        done, of = 0, len(messages)
-        while True:
-            for client in islice(waiting, 2 * self.workplace.recipe.runtime.workers - len(asked)):
-                asked[self.pool.submit(_answer, client, messages[client])] = client
-            if not asked:
-                return
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                client = asked.pop(future)
-                answer, reason = future.result()
+        with _post(self.workplace.homes.parent, messages) as post:
+            done = 0
+            for client, answer, reason in self._asked(post, [each for each in messages if each not in self.silent]):
                 done += 1
-                self.on_reply(step, done, of)
+                self.on_reply(step, done, len(messages))
                 if answer is not None:
                     yield client, answer
                 else:
                     self.refusals[client] = reason
+
+    def _together(self, messages: Mapping[ClientId, bytes]) -> int:
+        """How many small clients travel together: not so many that a worker stands idle at the end of a step."""
+        longest = max(map(len, messages.values()), default=1)
+        fair = len(messages) // (8 * self.workplace.recipe.runtime.workers)
+        return max(1, min(TOGETHER, fair, TOGETHER_BYTES // longest))
+
+    def _asked(self, post: Post, clients: Sequence[ClientId]) -> Iterator[Reply]:
+        """Every client's reply, two trips to each worker under way."""
+        waiting, asked = iter(clients), set[Future[list[Reply]]]()
+        while True:
+            while len(asked) < 2 * self.workplace.recipe.runtime.workers:
+                if not (trip := list(islice(waiting, self.together))):
+                    break
+                asked.add(self.pool.submit(_answer_all, trip, post(trip)))
+            if not asked:
+                return
+            for future in wait(asked, return_when=FIRST_COMPLETED).done:
+                asked.remove(future)
+                yield from future.result()
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
         """Scores held-out dialogues under the global model, split over the workers."""
@@ -104,6 +132,24 @@ class Simulation:
     def facts(self) -> tuple[bytes, FloatVector, int]:
         """Digest of the base model, its trainable weights, and the number of all its parameters."""
         return self.pool.submit(_base_facts).result()
+
+
+@contextmanager
+def _post(folder: Path, messages: Mapping[ClientId, bytes]) -> Iterator[Post]:
+    """What travels to workers for some clients: their messages; or, where all get the same one, a file that holds it
+    for the length of the step."""
+    alike = {id(message): message for message in messages.values()}
+    with ExitStack() as stays:
+        if len(alike) == 1 < len(messages):
+            try:
+                file = stays.enter_context(tempfile.NamedTemporaryFile(prefix=".message-", dir=folder))
+                file.write(*alike.values())
+                file.flush()
+            except OSError as error:
+                raise disk_error(folder, error) from error
+            yield lambda clients: Path(file.name)
+        else:
+            yield lambda clients: [messages[client] for client in clients]
 
 
 @contextmanager
@@ -123,10 +169,15 @@ def worker_context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(IMPORTED_ONCE)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the main process's to handle
+    chosen = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # numpy's products too, which read it when they are imported
     try:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for name, value in chosen.items():
+            os.environ.pop(name)
+            os.environ.update({} if value is None else {name: value})
     return context
 
 
@@ -156,6 +207,8 @@ class _Worker:
     workplace: Workplace
     learner: Learner
     roster: Roster
+    hands: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIDE_BY_SIDE))
+    learning: threading.Lock = field(default_factory=threading.Lock)  # there is one model
 
 
 def _start(workplace: Workplace) -> None:
@@ -193,25 +246,41 @@ def _worker() -> _Worker:
     return _place
 
 
-def _answer(client: ClientId, message: bytes) -> tuple[bytes | None, str]:
-    """A client's answer, or None and why it gives none."""
+def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[Reply]:
+    """Several clients' replies, in their order."""
+    messages = [_posted(post)] * len(clients) if isinstance(post, Path) else post
+    if len(clients) == 1:
+        return [_answer(clients[0], messages[0])]
+    return list(_worker().hands.map(_answer, clients, messages))
+
+
+def _closing(turn: ExitStack, parts: Iterable[FloatVector]) -> Iterator[FloatVector]:
+    yield from parts
+    turn.close()
+
+
+@lru_cache(maxsize=1)
+def _posted(path: Path) -> bytes:
+    return path.read_bytes()
+
+
+def _answer(client: ClientId, message: bytes) -> Reply:
     worker = _worker()
     place = worker.workplace
-    participant = Client(
-        client,
-        home_of(place.homes, client),
-        place.recipe,
-        place.terms,
-        worker.learner.base_digest,
-        worker.learner.for_client(client),
-        worker.roster,
-    )
-    try:
-        return participant.handle(message), ""
-    except ChatfedError as error:
-        if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
-            raise DiskError(str(error)) from None
-        return None, str(error)
+    with ExitStack() as turn:  # at the model, given back with the update's last part, or here
+
+        def learn(weights: FloatVector) -> Iterator[FloatVector]:
+            turn.enter_context(worker.learning)
+            return _closing(turn, worker.learner.for_client(client)(weights))
+
+        home, digest = home_of(place.homes, client), worker.learner.base_digest
+        participant = Client(client, home, place.recipe, place.terms, digest, learn, worker.roster)
+        try:
+            return client, participant.handle(message), ""
+        except ChatfedError as error:
+            if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
+                raise DiskError(str(error)) from None
+            return client, None, str(error)
 
 
 def _evaluate(weights: FloatVector, dialogues: IntVector) -> Counts:

@@ -5,11 +5,11 @@ Knows ids, kinds and whose dialogue is whose; knows no text, no model and no pri
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,52 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
 ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
+
+
+@dataclass(frozen=True, eq=False)
+class Owned(Mapping[ClientId, IntVector]):
+    """Whose dialogues are whose, memory-mapped and searched on disk: no process holds a list of all clients."""
+
+    names: NDArray[np.uint8]  # of all clients, UTF-8, end to end, in order of their bytes
+    name_starts: IntVector  # int64[clients + 1]
+    dialogues: IntVector  # int64[dialogues], client by client
+    starts: IntVector  # int64[clients + 1]
+
+    @classmethod
+    def open(cls, folder: Path) -> Owned:
+        return cls(*(np.load(folder / f"{each.name}.npy", "r") for each in fields(cls)))
+
+    @staticmethod
+    def write(folder: Path, owned: Mapping[ClientId, IntVector]) -> None:
+        ordered = sorted((client.encode(), mine) for client, mine in owned.items())
+        names, mine = [name for name, _ in ordered], [np.asarray(each, np.int64) for _, each in ordered]
+        np.save(folder / "names.npy", np.frombuffer(b"".join(names), np.uint8))
+        np.save(folder / "name_starts.npy", _starts(names))
+        np.save(folder / "dialogues.npy", np.concatenate([np.empty(0, np.int64), *mine]))
+        np.save(folder / "starts.npy", _starts(mine))
+
+    def __getitem__(self, client: ClientId) -> IntVector:
+        wanted = client.encode()
+        place = bisect_left(range(len(self)), wanted, key=self._name)
+        if place == len(self) or self._name(place) != wanted:
+            raise KeyError(client)
+        return np.array(self.dialogues[self.starts[place] : self.starts[place + 1]])
+
+    def __iter__(self) -> Iterator[ClientId]:
+        return (ClientId(self._name(place).decode()) for place in range(len(self)))
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def _name(self, place: int) -> bytes:
+        return self.names[self.name_starts[place] : self.name_starts[place + 1]].tobytes()
+
+
+def _starts(parts: Sequence[Sized]) -> IntVector:
+    """Where each part starts when all lie end to end, and where the last ends: int64[parts + 1]."""
+    return np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -62,8 +107,8 @@ def write_tokens(
                 kinds.write(_kinds_with_role(turns, encoded).tobytes())
                 starts.append(starts[-1] + len(encoded.ids))
         np.save(scratch / "starts.npy", np.array(starts, np.int64))
-        owned = {client: [int(i) for i in mine] for client, mine in (clients or {}).items()}
-        (scratch / "clients.json").write_text(json.dumps(owned), encoding="utf-8")
+        (scratch / "clients").mkdir()
+        Owned.write(scratch / "clients", clients or {})
         replace_folder(scratch, folder)
     except OSError as error:  # of a failed write, which names no file
         raise disk_error(folder, error) from error
@@ -75,13 +120,12 @@ def write_tokens(
 def open_tokens(folder: Path) -> TokenTable:
     """The table in `folder`. Raises ChatfedError when it holds none."""
     try:
-        starts = np.load(folder / "starts.npy")
-        owned = json.loads((folder / "clients.json").read_text(encoding="utf-8"))
+        starts = np.load(folder / "starts.npy", "r")
         return TokenTable(
             np.memmap(folder / "ids.i32", np.int32, "r"),
             np.memmap(folder / "kinds.u8", np.uint8, "r"),
             starts,
-            {ClientId(client): np.array(mine, np.int64) for client, mine in owned.items()},
+            Owned.open(folder / "clients"),
         )
     except (OSError, ValueError) as error:
         raise ChatfedError(

@@ -13,7 +13,7 @@ import math
 from collections.abc import Collection
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 
 from chatfed.secagg import primitives
 from chatfed.types import ChatfedError
@@ -37,7 +37,7 @@ class Graph:
     @classmethod
     def draw(cls, seed: bytes, present: Collection[int], degree: int) -> Graph:
         """The circle of a 32-byte seed: any bit of the seed gives another order."""
-        return cls(tuple(_shuffled(b"place", seed, present)), degree)
+        return cls(_circle(seed, tuple(sorted(present))), degree)
 
     @cached_property
     def _place(self) -> dict[int, int]:
@@ -161,6 +161,12 @@ def committee(record: bytes, participants: int, size: int) -> frozenset[int]:
     """
     everyone = range(1, participants + 1)
     return frozenset(everyone if size >= participants else _shuffled(b"committee", record, everyone)[:size])
+
+
+@lru_cache(maxsize=1)
+def _circle(seed: bytes, present: tuple[int, ...]) -> tuple[int, ...]:
+    """Cached: a process may serve many participants of one round."""
+    return tuple(_shuffled(b"place", seed, present))
 
 
 def _shuffled(label: bytes, seed: bytes, present: Collection[int]) -> list[int]:

@@ -9,6 +9,8 @@ import struct
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
+from types import MappingProxyType
 
 import numpy as np
 
@@ -302,16 +304,22 @@ def encode_adverts(session: bytes, adverts: Mapping[int, bytes]) -> bytes:
     return encode(Kind.ADVERTS, SERVER, session, *(adverts[i] for i in sorted(adverts)))
 
 
-def decode_adverts(message: Buffer, session: bytes, participants: int, roster: Roster) -> dict[int, Advert]:
+def decode_adverts(message: Buffer, session: bytes, participants: int, roster: Roster) -> Mapping[int, Advert]:
+    return _decode_adverts(bytes(message), session, participants, tuple(roster))
+
+
+@lru_cache(maxsize=1)
+def _decode_adverts(message: bytes, session: bytes, participants: int, roster: Roster) -> Mapping[int, Advert]:
+    """Cached: the same bytes go to everybody, and a process may serve many participants. Nothing here is secret."""
     body, size = bytes(decode(message, Kind.ADVERTS, SERVER, session)), _advert_bytes(roster)
     if len(body) % size:
         raise MalformedMessage(SERVER, Kind.ADVERTS.label, "length")
     frames = [body[i : i + size] for i in range(0, len(body), size)]
     senders = [_HEADER.unpack_from(frame)[3] for frame in frames]
     _check_ids(senders, SERVER, Kind.ADVERTS, range(1, participants + 1))
-    return {
-        sender: Advert.decode(frame, sender, session, roster) for sender, frame in zip(senders, frames, strict=True)
-    }
+    return MappingProxyType(
+        {sender: Advert.decode(frame, sender, session, roster) for sender, frame in zip(senders, frames, strict=True)}
+    )
 
 
 def view_of(session: bytes, adverts: Mapping[int, Advert]) -> bytes:

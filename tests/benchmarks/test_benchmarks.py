@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from benchmarks.secagg_round import Setting, server_memory, whole_round
+from benchmarks.simulation_watch import watch
 from chatfed.secagg import masking
 from chatfed.secagg.encoding import OutOfRange
 
@@ -100,7 +101,40 @@ def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path
         assert 0 < setting["trained"] <= setting["parameters"]
 
 
-@pytest.mark.parametrize("name", ["secagg", "dp_step"])
+def test_simulation_benchmark_watches_whole_runs_and_writes_its_figures(tmp_path: Path) -> None:
+    printed, found = figures("simulation", tmp_path, "--docs", str(tmp_path))
+    assert "plain loop, one core" in printed and "pfl-research: not run when quick" in printed
+    (population,) = found["populations"]
+    for measured in (population, found["settings"]["tiny"]["ours_two"], found["settings"]["tiny"]["plain"]):
+        assert_measured(measured, "clients_per_s", "cpu_ms", "peak_mib")
+    assert_measured(found["settings"]["tiny"], "ours_two_over_plain")
+    assert population["clients"] == 20 and not [key for key in found["settings"]["tiny"] if "pfl" in key]
+    page = (tmp_path / "simulation.md").read_text(encoding="utf-8")
+    assert "| 20 |" in page and "| plain loop, one core |" in page and "(simulation.png)" in page
+    assert (tmp_path / "simulation.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_watched_program_is_measured_between_its_first_line_and_its_last(tmp_path: Path) -> None:
+    program = """
+import sys, time
+for turn in range(3):
+    end = time.process_time() + (0.4 if turn else 1.5)
+    while time.process_time() < end: pass
+    open(sys.argv[1], "a").write("line\\n")
+held = bytearray(40 << 20)
+time.sleep(60)
+"""
+    (tmp_path / "run").mkdir()
+    sample = watch(
+        [sys.executable, "-c", program, str(tmp_path / "run" / "lines")], tmp_path / "run" / "lines", 3, 5, 1
+    )
+    assert sample.clients == 10 and 0.6 < sample.cpu < 1.2 and sample.cpu <= sample.wall + 0.1 and sample.peak_mib > 1
+    with pytest.raises(SystemExit, match="no such thing"):
+        fails = [sys.executable, "-c", "raise ValueError('no such thing')"]
+        watch(fails, tmp_path / "fails" / "lines", 3, 5, 1)
+
+
+@pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation"])
 def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(name: str, tmp_path: Path) -> None:
     assert f"python -m benchmarks.{name} --quick" in run(name, "--help").stdout
     refused = run(name, "--json", str(tmp_path / "nowhere" / "figures.json"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from chatfed.secagg import messages
 from chatfed.secagg.messages import Kind, MalformedMessage, Parameters, ProtocolError
-from tests.secagg.rounds import Carried, body_of, carry, deliver, random_vectors, reseal
+from tests.secagg.rounds import Carried, body_of, carry, deliver, random_vectors, reseal, roster_of
 
 PARAMETERS = Parameters(4, 3, 6, committee=4, quorum=3)
 
@@ -23,6 +23,18 @@ def finished() -> Carried:
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
 def test_messages_as_sent_are_taken(finished, kind):
     deliver(finished, kind, 2, finished.wire[kind, 2])
+
+
+def test_adverts_read_once_for_many_participants_cannot_be_changed_by_one(finished):
+    message, session = finished.wire[Kind.ADVERTS, 2], finished.states[2].round.session
+    first, second = (
+        messages.decode_adverts(m, session, 4, roster_of(PARAMETERS)) for m in (message, bytearray(message))
+    )
+    assert dict(first) == dict(second) and set(first) == {1, 2, 3, 4}
+    with pytest.raises(TypeError):
+        first[1] = first[2]
+    with pytest.raises(MalformedMessage):
+        messages.decode_adverts(message, session, 3, roster_of(PARAMETERS))
 
 
 @settings(max_examples=400, deadline=None)

@@ -16,6 +16,7 @@ import pytest
 from tests.training.processes import ROOT, here, one_line, run, settings, start, wait_for
 from training.recipe import DataSection, Recipe
 from training.run_folder import RunFolder, sole_use
+from training.tokens import open_tokens
 
 
 def dialogue(client: str, number: int = 0) -> str:
@@ -205,7 +206,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
     done = here("--resume", folder)
     assert done.returncode == 0, done.stderr
     assert "Skipped 1 bad line" in said and "line 24" in said
-    owned = json.loads((folder / "state" / "private" / "clients.json").read_text())
+    owned = open_tokens(folder / "state" / "private").clients
     assert len(owned) == 7 and sum(len(mine) == 1 for mine in owned.values()) >= 2
     assert json.loads((folder / "summary.json").read_text())["rounds"] == 1
     assert json.loads((folder / "metrics.jsonl").read_text())["survivors"] == 7

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.training.federation import Federation, a_recipe, names
-from training.durable import alone, sweep, write_atomically
+from training import durable
+from training.durable import alone, erase, sweep, write_atomically
 from training.recipe import Recipe
 from training.run_folder import RunFolder
 from training.session import Step
@@ -66,6 +67,17 @@ def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_a
     (run.path / ".gitignore").write_text("a person's own")
     run.sweep()
     assert [path.name for path in hidden(tmp_path)] == [".gitignore"]
+
+
+def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path, monkeypatch):
+    synced: list[Path] = []
+    monkeypatch.setattr(durable, "_sync_folder", synced.append)
+    for name in ("one", "two", "kept"):
+        (tmp_path / name).touch()
+    erase(tmp_path, "one", "missing", "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and synced == [tmp_path]
+    erase(tmp_path, "missing")
+    assert synced == [tmp_path]
 
 
 def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path):

@@ -25,6 +25,7 @@ from training.release import write_page
 from training.run_folder import RunFolder
 from training.server import cohort
 from training.simulation import home_of
+from training.tokens import open_tokens
 
 NOISE = 1.1
 
@@ -346,7 +347,7 @@ def _check_books(folder: Path, rounds: int) -> None:
     from chatfed.privacy.ledger import Budget, Ledger
 
     recipe = RunFolder(folder).begun().recipe
-    clients = sorted(json.loads((folder / "state" / "private" / "clients.json").read_text()))
+    clients = sorted(open_tokens(folder / "state" / "private").clients)
     assert [row["round"] for row in rows(folder)] == list(range(1, rounds + 1))
     asked = Counter(client for index in range(rounds) for client in cohort(clients, index, recipe.federation))
     costs = []

@@ -7,11 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import torch
 
+import training.simulation
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId
@@ -22,7 +25,17 @@ from training.learner import Learner
 from training.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.rounds import Outcome, run_round
 from training.session import Session, Step, rotation_seed
-from training.simulation import Simulation, Workplace, home_of, simulation
+from training.simulation import (
+    THREADS,
+    TOGETHER,
+    Simulation,
+    Workplace,
+    _answer_all,
+    _Worker,
+    home_of,
+    simulation,
+    worker_context,
+)
 from training.tokens import write_tokens
 from training.upload import upload
 
@@ -78,14 +91,18 @@ def test_facts_are_those_of_the_base_model(workers, learner):
     assert parameters == learner.parameters > len(weights)
 
 
+@pytest.mark.parametrize("together", [1, 4])
 @pytest.mark.parametrize(
     "silent",
     [{}, {Step.SESSION: [A]}, {Step.ADVERTS: [B]}, {Step.SHARES: [ONE]}, {Step.SURVIVORS: [D]}],
     ids=["nobody", "session", "adverts", "shares", "survivors"],
 )
-def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(place, workers, learner, tmp_path, silent):
+def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
+    place, workers, learner, tmp_path, silent, together, monkeypatch
+):
+    monkeypatch.setattr(Simulation, "_together", lambda self, messages: together)
     digest, weights, _ = workers.facts()
-    invitation = session(place, weights, len(str(silent)))
+    invitation = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
     outcome = run_round(invitation, place.recipe, digest, workers)
 
@@ -113,6 +130,67 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(place
     assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
     assert outcome.mean.any()
+
+
+def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers):
+    def together(clients: int, size: int) -> int:
+        return workers._together(dict.fromkeys(map(str, range(clients)), bytes(size)))
+
+    assert [together(clients, 1000) for clients in (0, 5, 40, 100, 10_000)] == [1, 1, 2, 6, TOGETHER]
+    assert [together(10_000, size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
+
+
+def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place, workers):
+    digest, weights, _ = workers.facts()
+    found: list[tuple[Step, int]] = []
+
+    def watching(messages):
+        step = Step(next(iter(messages.values()))[0])
+        for name, answer in workers(messages):
+            found.append((step, len(list(place.homes.parent.glob(".message-*")))))
+            yield name, answer
+        assert not list(place.homes.parent.glob(".message-*"))
+
+    run_round(session(place, weights, 93), place.recipe, digest, watching)
+    assert set(found) == {(Step.SESSION, 1), (Step.ADVERTS, 1), (Step.SHARES, 0), (Step.SURVIVORS, 1)}
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_error(
+    place, learner, tmp_path, breaks, monkeypatch
+):
+    at_it: list[ClientId] = []
+
+    @dataclasses.dataclass
+    class Parts(Learner):
+        def for_client(self, client):
+            def parts(weights):
+                at_it.append(client)
+                time.sleep(0.01)
+                yield np.zeros_like(weights)
+                time.sleep(0.01)
+                assert at_it.pop() == client and not at_it
+                if breaks and client != A:
+                    raise ChatfedError("broke off")
+
+            return parts
+
+    parts = Parts(*(getattr(learner, each.name) for each in dataclasses.fields(Learner)))
+    monkeypatch.setattr(training.simulation, "_place", _Worker(dataclasses.replace(place, homes=tmp_path), parts, {}))
+    invitation = bytes([Step.SESSION]) + session(place, learner.initial, 94).to_bytes()
+    replies = _answer_all(NAMES, [invitation] * len(NAMES))
+    assert [client for client, answer, _ in replies if answer] == list(NAMES[:1] if breaks else NAMES)
+    assert [why for _, _, why in replies] == ["", *["broke off" if breaks else ""] * 4]
+
+
+def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(workers, monkeypatch):
+    asked = [workers.pool.submit(os.getenv, name).result() for name in THREADS]
+    assert asked == ["1"] * len(THREADS)
+    assert workers.pool.submit(torch.get_num_threads).result() == 1
+    monkeypatch.setenv(THREADS[0], "7")
+    monkeypatch.delenv(THREADS[1], raising=False)
+    worker_context()
+    assert (os.environ[THREADS[0]], os.environ.get(THREADS[1])) == ("7", None)
 
 
 def test_below_the_threshold_workers_give_the_same_error(place, workers):

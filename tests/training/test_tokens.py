@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from chatfed.model.parameters import flatten
 from chatfed.model.tokenizer import MARKER, encode_dialogue, word_spans
 from chatfed.model.transformer import load_model
-from chatfed.types import ChatfedError, Turn
+from chatfed.types import ChatfedError, ClientId, Turn
 from training.evaluation import Counts, evaluate
 from training.tokens import (
     ASSISTANT,
@@ -198,6 +198,16 @@ def test_a_table_reads_back_from_disk_with_its_clients(dialogues, tiny_tokenizer
     assert {client: mine.tolist() for client, mine in read.clients.items()} == {"a": [0, 2], "b": [1]}
     assert len(read) == 3 and read.tokens == int(table.starts[3])
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_who_owns_what_is_found_on_disk_as_in_a_dictionary(dialogues, tiny_tokenizer, tmp_path):
+    names = ["", "a", "aa", "b", "Z", "é", "\0", "client-10", "client-9", "\U0001f600", "\uffff", "x" * 500]
+    owned = {ClientId(name): np.arange(3 * i, 3 * i + i % 4) for i, name in enumerate(names)}
+    found = write_tokens(tmp_path / "table", tiny_tokenizer, dialogues[:1], owned).clients
+    assert list(found) == sorted(names) and len(found) == len(names)
+    assert {name: found[name].tolist() for name in names} == {name: mine.tolist() for name, mine in owned.items()}
+    for missing in ("aaa", "A", "zz", "client-1"):
+        assert missing not in found
 
 
 def test_a_table_that_fails_half_way_leaves_nothing(tiny_tokenizer, dialogues, tmp_path):

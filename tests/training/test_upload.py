@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
-from chatfed.privacy.ledger import Budget
+from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
@@ -241,6 +241,23 @@ def test_the_accountant_named_is_the_one_that_was_asked(tmp_path: Path, rate: fl
         (tmp_path / name).rename(home_of(tmp_path, name))
     cost = spent(tmp_path, CLIENTS, federation.terms)
     assert cost.accountant == whose and cost.charges == 10
+
+
+def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(tmp_path: Path) -> None:
+    recipe = client_level(sampling_rate=0.5)
+    terms = client_terms(recipe, 10)
+    cost = spent(tmp_path, CLIENTS, terms)
+    assert cost.charges == 0
+    for index, cohort in enumerate((CLIENTS[:4], CLIENTS[2:9], CLIENTS[:1])):
+        for client in cohort:
+            mechanism = noisy(recipe, 1000, terms.noise_multiplier).mechanism
+            path = home_of(tmp_path, client) / "ledger.json"
+            path.parent.mkdir(exist_ok=True)
+            Ledger.open(path, client, Budget(1000.0, 1e-5)).charge(f"round {index}", mechanism)
+        generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5))
+        cost = cost.with_later(spent(tmp_path, cohort, generous))
+        assert cost == spent(tmp_path, CLIENTS, generous)
+    assert cost.participations == dict(zip(CLIENTS, [2, 1, 2, 2, 1, 1, 1, 1, 1], strict=False))
 
 
 def test_a_ring_that_cannot_hold_the_noise_is_refused_and_a_wider_one_taken() -> None:

@@ -1,0 +1,58 @@
+"""Plain local training, in either precision. What leaves a client is clipped whatever arithmetic made it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from chatfed.model.parameters import flatten, load_flat
+from chatfed.model.transformer import load_model
+from training.learner import bfloat16_pays, train_plainly
+from training.recipe import LocalSection
+from training.tokens import DialogueExamples, next_token_loss, write_tokens
+
+
+@pytest.fixture(scope="module")
+def examples(tiny_corpus, tiny_tokenizer, tmp_path_factory) -> DialogueExamples:
+    dialogues = [dialogue.messages[:3] for dialogue in tiny_corpus.private[:5]]
+    table = write_tokens(tmp_path_factory.mktemp("tokens") / "table", tiny_tokenizer, dialogues)
+    return DialogueExamples(table, np.arange(5), 64)
+
+
+@pytest.fixture
+def model(tiny_base):
+    return load_model(tiny_base)[0]
+
+
+def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, examples):
+    before = flatten(model)
+    rows, _ = examples.rows(np.arange(5))
+    (next_token_loss(model, rows).sum() / 5).backward()
+    gradient = {name: p.grad.clone() for name, p in model.named_parameters()}
+    train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25))
+    moved = flatten(model) - before
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(-0.25 * gradient[name])
+    assert moved == pytest.approx(flatten(model), rel=1e-3, abs=1e-6)
+
+
+def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
+    start, moved = flatten(model), []
+    for lower in (False, True):
+        load_flat(model, start)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), lower)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        moved.append((flatten(model) - start).astype(np.float64))
+    plain, lower = moved
+    assert not np.array_equal(plain, lower)
+    assert plain @ lower > 0.99 * np.linalg.norm(plain) * np.linalg.norm(lower)
+
+
+def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(model, examples):
+    before = flatten(model)
+    assert bfloat16_pays(model, examples, LocalSection()) in (True, False)
+    assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
+    nobody = DialogueExamples(examples.table, np.arange(0), 64)
+    assert bfloat16_pays(model, nobody, LocalSection()) is False
