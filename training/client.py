@@ -114,7 +114,7 @@ class Client:
         if self._stored_upload(key, code) is None:
             self._refuse_too_soon(session, lag)
             self._refuse_if_spent(key, self._cost(code))
-            self._store_upload(key, code.encode(self._parts(session, lag), entropy))
+            self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
@@ -297,15 +297,15 @@ class Client:
                 f"stays out."
             )
 
-    def _store_upload(self, key: str, vector: RingVector) -> None:
+    def _store_upload(self, key: str, code: Upload, vector: RingVector) -> None:
         """What leaves, noise included. It is never made again: of other noise, rounding, rotation or scale for the same
         update a server that has both could take the difference, without the noise or without the update."""
-        write_atomically(self.home / "update.bin", _tagged(self._made_by(key), vector.tobytes()))
+        write_atomically(self.home / "update.bin", _tagged(self._made_by(key, code), vector.tobytes()))
 
     def _stored_upload(self, key: str, code: Upload) -> RingVector | None:
         path = self.home / "update.bin"
         made_by, raw = _read_tagged(path) or ("", b"")
-        if made_by != self._made_by(key):
+        if made_by != self._made_by(key, code):
             return None
         dtype = ring_dtype(code.ring_bits)
         if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
@@ -313,9 +313,10 @@ class Client:
         stored: RingVector = np.frombuffer(raw, dtype)
         return stored
 
-    def _made_by(self, key: str) -> str:
-        """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""
-        return f"{key} {self.recipe.digest().hex()} {self.terms.mechanism}"
+    def _made_by(self, key: str, code: Upload) -> str:
+        """A stored update is charged as the mechanism that made it, or not used: other terms, or a code that another
+        version of a library sizes otherwise, learn anew."""
+        return f"{key} {self.recipe.digest().hex()} {self._cost(code)}"
 
     def _sign(self) -> Sign:
         return signer(read_key(self.home / "identity.key"))

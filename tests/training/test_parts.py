@@ -17,9 +17,10 @@ from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from training.claims import Spent, client_terms, guarantee
 from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, check
+from training.session import Step
 from training.upload import NoisyUpload, upload
 
-from .federation import Federation, Learner, names
+from .federation import Federation, Learner, names, stored_upload
 
 CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
@@ -99,6 +100,25 @@ def test_the_noise_in_a_round_is_a_cohorts_and_a_participation_is_charged_as_one
         assert entry.mechanism == code.mechanism
         assert 7.9 < federation.client(name).ledger().epsilon <= 8.0
     assert distributed_epsilon([code.mechanism], delta=1e-5) <= 8.0
+
+
+def test_an_update_under_another_share_of_noise_is_not_sent_for_a_charge_of_this_one(tmp_path: Path) -> None:
+    """The code is built twice, when the update is stored and when it is charged; what sizes it may change between."""
+    recipe = dialogue_level()
+    terms = client_terms(recipe, 10)
+    federation = Federation(
+        tmp_path, recipe, CLIENTS, dataclasses.replace(terms, noise_multiplier=2 * terms.noise_multiplier)
+    )
+    federation.learners = {name: Learner(np.zeros_like(WEIGHTS)) for name in CLIENTS}
+    session = federation.session(0, WEIGHTS)
+    someone = federation.client(CLIENTS[0])
+    invitation = bytes([Step.SESSION]) + session.to_bytes()
+    someone.handle(invitation)
+    federation.terms = terms
+    federation.client(CLIENTS[0]).handle(invitation)
+    assert federation.learners[CLIENTS[0]].calls == 2
+    steps = stored_upload(tmp_path / CLIENTS[0], 4096, "<i2").astype(float)
+    assert steps.std() == pytest.approx(code_of(recipe, 3000, terms.noise_multiplier).mechanism.std, rel=0.1)
 
 
 def test_shared_noise_is_a_fraction_of_what_everyone_adds_alone() -> None:
