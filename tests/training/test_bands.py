@@ -228,6 +228,11 @@ def test_bands_that_contradict_other_settings_are_refused_with_the_mend(privacy,
         check(wrong, 12)
 
 
+def test_rounds_of_more_clients_than_a_secure_sum_takes_are_refused_before_anything_is_trained() -> None:
+    with pytest.raises(RecipeError, match="makes rounds of 80000 clients, and a secure sum takes 65520"):
+        check(banded(bands=4, cohort=20_000), 100_000)
+
+
 def test_the_run_without_noise_beside_it_sends_every_update_once() -> None:
     assert without_noise(banded()).federation.bands == 1
     check(without_noise(banded()), 12)

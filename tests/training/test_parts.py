@@ -16,7 +16,7 @@ from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from training.claims import Spent, client_terms, guarantee
-from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, check
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check
 from training.session import Step
 from training.upload import NoisyUpload, upload
 
@@ -146,3 +146,11 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
     assert "may deviate" in guarantee(pinned, client_terms(recipe, 10), Spent({}, {}, "sums"), 1).sentence()
+
+
+@pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-38), (1e30, 1e30)])
+def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(learning_rate, clip_norm):
+    recipe = dialogue_level()
+    wrong = dataclasses.replace(recipe.privacy, learning_rate=learning_rate, clip_norm=clip_norm)
+    with pytest.raises(RecipeError, match="float32 can clip.*privacy.clip_norm"):
+        check(dataclasses.replace(recipe, privacy=wrong), 10)
