@@ -182,10 +182,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
     if recipe.federation.bands > 1:
-        sampling += (
-            f"; each update is sent in {recipe.federation.bands} rounds and charged in each, and a client begins no "
-            "second one within as many rounds"
-        )
+        sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
     if terms.mechanism is None:
         adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
         return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
