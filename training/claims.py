@@ -13,7 +13,7 @@ from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, Distribute
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
-from training.recipe import Recipe, RecipeError, planned_participations
+from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
 from training.simulation import home_of
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
@@ -204,6 +204,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
             "noise is exact (docs/privacy.md)",
             "nobody sets a client's ledger back",
+            _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
@@ -213,6 +214,13 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             SEVERAL,
             *EXCLUDED,
         ),
+    )
+
+
+def _not_chosen(privacy: PrivacySection) -> str:
+    return (
+        "how many charges were made, and which, did not follow from how the run went; otherwise the clients' budget of "
+        f"epsilon {privacy.budget:g} is what holds"
     )
 
 
@@ -253,6 +261,7 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
             "secure aggregation holds against that server (docs/protocol.md)",
             "the operating system's random generator and AES-256 are sound",
             "nobody sets a client's ledger back",
+            _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a person's dialogues are held by one client" if of_clients else "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues",
