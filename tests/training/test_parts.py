@@ -141,6 +141,7 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
         "a dialogue is held by one client, once",
         "several dialogues of one person",
         "which dialogues a step took stays with the client",
+        "otherwise the clients' budget of epsilon 8 is what holds",
         "with probability 0.5, drawn by the client",
     ):
         assert words in sentence
