@@ -117,6 +117,16 @@ def test_what_an_update_costs_is_one_charge_a_sum_and_all_of_them_keep_the_targe
     assert terms.noise_multiplier == pytest.approx(alone.noise_multiplier * math.hypot(*c), rel=0.02)
 
 
+def test_many_echoes_in_a_coarse_ring_keep_the_target() -> None:
+    """Rounding adds as much to a short echo as to the update, so to 60 of them a good part."""
+    recipe = banded(bands=60, cohort=92, rounds=60)
+    recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, ring_bits=21))
+    charges = charges_of(recipe, client_terms(recipe, 60 * 92), 4096, 59)
+    grown = sum(charge.norm**2 for charge in charges) / charges[0].norm ** 2
+    assert grown > 1.02 * sum(c**2 for c in coefficients(recipe)), "or the ring is not coarse"
+    assert 7.8 < distributed_epsilon(charges, delta=1e-5) <= 8.0
+
+
 def test_an_update_that_is_sent_again_carries_noise_of_its_own(tmp_path: Path) -> None:
     recipe = banded(bands=2, cohort=6, rounds=4)
     federation = a_federation(tmp_path, recipe, client_terms(recipe, 12))
