@@ -13,12 +13,11 @@ from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, Distribute
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
-from training.recipe import Recipe, RecipeError, planned_participations
+from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
 from training.simulation import home_of
-from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
+from training.upload import COARSEST_AGAIN, NoisyUpload, coefficients, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
-FOR_ECHOES = 1e-2  # the same where updates are sent again: the shorter they are, the more rounding adds
 UNITS = {"example": "dialogue", "client": "client"}
 SEVERAL = (
     "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
@@ -45,16 +44,23 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
         return ClientTerms(0.0, None, Budget(0.0, privacy.delta, UNITS[privacy.unit]))
     per_round = privacy.local_steps if privacy.unit == "example" else 1
     steps = per_round * planned_participations(recipe, clients)
-    again = math.hypot(*coefficients(recipe))  # an update that is sent in several rounds is in so many sums
+    again = _over_all_sums(recipe)
     multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps)
     once = Mechanism(multiplier / again, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
     return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, UNITS[privacy.unit]))
 
 
+def _over_all_sums(recipe: Recipe) -> float:
+    """L2 norm of an update in all sums that it is in, in that of the first: of the coefficients and of what rounding
+    adds, to the square of a shorter one at most as much as COARSEST_AGAIN lets it add to the first."""
+    c = coefficients(recipe)
+    return math.sqrt(sum(each**2 for each in c) + (len(c) - 1) * (COARSEST_AGAIN**2 - 1))
+
+
 def _calibrated(recipe: Recipe, steps: int) -> float:
-    privacy, kept = recipe.privacy, FOR_SUMS if recipe.federation.bands == 1 else FOR_ECHOES
-    aim = privacy.target_epsilon * (1 - kept if privacy.noise == "distributed" else 1)
+    privacy = recipe.privacy
+    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise == "distributed" else 1)
     try:
         return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
     except PrivacyError as error:
@@ -188,10 +194,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
     if recipe.federation.bands > 1:
-        sampling += (
-            f"; each update is sent in {recipe.federation.bands} rounds and charged in each, and a client begins no "
-            "second one within as many rounds"
-        )
+        sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
     if terms.mechanism is None:
         adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
         return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
@@ -213,6 +216,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
             "noise is exact (docs/privacy.md)",
             "nobody sets a client's ledger back",
+            _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
@@ -222,6 +226,13 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             SEVERAL,
             *EXCLUDED,
         ),
+    )
+
+
+def _not_chosen(privacy: PrivacySection) -> str:
+    return (
+        "how many charges were made, and which, did not follow from how the run went; otherwise the clients' budget of "
+        f"epsilon {privacy.budget:g} is what holds"
     )
 
 
@@ -262,6 +273,7 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
             "secure aggregation holds against that server (docs/protocol.md)",
             "the operating system's random generator and AES-256 are sound",
             "nobody sets a client's ledger back",
+            _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
             "a person's dialogues are held by one client" if of_clients else "a dialogue is held by one client, once",
             "the recipe was fixed without looking at the private dialogues",

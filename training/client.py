@@ -104,7 +104,7 @@ class Client:
         session = Session.from_bytes(body)
         place = self._place(session)
         lag = session.lag(place)
-        key = self._key(session, lag)
+        key = self._key(session)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights))
@@ -112,9 +112,8 @@ class Client:
         self._refuse_if_finished(key)
         code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
-            self._refuse_too_soon(session, lag)
             self._refuse_if_spent(key, self._cost(code))
-            self._store_upload(key, code.encode(self._parts(session, lag), entropy))
+            self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
@@ -255,30 +254,12 @@ class Client:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
-    def _key(self, session: Session, lag: int) -> str:
-        """Names one release: run, round and the whole context. Another global model, clip norm or cohort is another
-        release, whatever round the server calls it: were one vector in the sums of two cohorts, each could certify a
-        set of its own, and their difference leave few clients. A short digest a server could make agree for two."""
-        key = f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
-        return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
-
-    def _refuse_too_soon(self, session: Session, lag: int) -> None:
-        """The minimum separation, from the ledger: no second update begins within `bands` rounds of a first, and
-        nothing is given twice in a round. Two updates in one sum would be longer than what each is charged for."""
-        bands, run = self.recipe.federation.bands, f"{session.run.hex()}/"
-        if bands == 1:
-            return
-        for entry in self.ledger().entries:
-            if not entry.key.startswith(run):
-                continue
-            before = _round_of(entry.key)
-            if before == session.round:
-                raise self._gave(entry.key)
-            if lag == 0 and entry.key.endswith("+0") and abs(session.round - before) < bands:
-                raise Refused(
-                    f"{self.name}: began an update in round {before}, and begins none in round {session.round}: "
-                    f"{bands} rounds must lie between, or two would be in one sum."
-                )
+    def _key(self, session: Session) -> str:
+        """Names one release: run, round and the whole context. Another global model, clip norm, cohort or lag of
+        anybody is another release, whatever round the server calls it: were one vector in the sums of two cohorts, each
+        could certify a set of its own, and their difference leave few clients; were one in two sums that differ in
+        another client's lag, it would leave that client's two uploads. A short digest a server could make agree."""
+        return f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
 
     def _gave(self, key: str) -> Refused:
         return Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
@@ -300,15 +281,15 @@ class Client:
                 f"stays out."
             )
 
-    def _store_upload(self, key: str, vector: RingVector) -> None:
+    def _store_upload(self, key: str, code: Upload, vector: RingVector) -> None:
         """What leaves, noise included. It is never made again: of other noise, rounding, rotation or scale for the same
         update a server that has both could take the difference, without the noise or without the update."""
-        write_atomically(self.home / "update.bin", _tagged(self._made_by(key), vector.tobytes()))
+        write_atomically(self.home / "update.bin", _tagged(self._made_by(key, code), vector.tobytes()))
 
     def _stored_upload(self, key: str, code: Upload) -> RingVector | None:
         path = self.home / "update.bin"
         made_by, raw = _read_tagged(path) or ("", b"")
-        if made_by != self._made_by(key):
+        if made_by != self._made_by(key, code):
             return None
         dtype = ring_dtype(code.ring_bits)
         if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
@@ -316,9 +297,10 @@ class Client:
         stored: RingVector = np.frombuffer(raw, dtype)
         return stored
 
-    def _made_by(self, key: str) -> str:
-        """A stored update is charged as the mechanism that made it, or not used: other terms learn anew."""
-        return f"{key} {self.recipe.digest().hex()} {self.terms.mechanism}"
+    def _made_by(self, key: str, code: Upload) -> str:
+        """A stored update is charged as the mechanism that made it, or not used: other terms, or a code that another
+        version of a library sizes otherwise, learn anew."""
+        return f"{key} {self.recipe.digest().hex()} {self._cost(code)}"
 
     def _sign(self) -> Sign:
         return signer(read_key(self.home / "identity.key"))

@@ -40,6 +40,9 @@ RING_WIDTHS = (16, 21, 32)
 CLIP_NORMS = (1e-6, 1e6)
 """Between which a clip norm that follows a quantile may move."""
 
+MOST_PARTICIPANTS = 65520
+"""Of a secure sum: Shamir's field has 65,521 elements."""
+
 LEAST_STEPS = 4096
 """A ring width that a recipe names must leave so many steps on each side of zero: whether noise hides rounding is not
 known here."""
@@ -117,6 +120,13 @@ class PrivacySection(Section):
     budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
 
     @property
+    def longest_part(self) -> float:
+        """L2 norm of what shared noise protects: a client's whole update, or one dialogue's share of the one step."""
+        return (
+            self.clip_norm if self.unit == "client" else self.learning_rate * self.clip_norm / self.expected_batch_size
+        )
+
+    @property
     def budget(self) -> float:
         """The epsilon a client's ledger allows."""
         return self.budget_epsilon or self.target_epsilon
@@ -148,7 +158,7 @@ class SecAggSection(Section):
 class FederationSection(Section):
     name: ClassVar[str] = "federation"
     rounds: int = setting(10, at_least(1))
-    cohort: int = setting(40, between(2, 65520))  # clients a round; Shamir's field has 65,521 elements
+    cohort: int = setting(40, between(2, MOST_PARTICIPANTS))  # clients a round
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
@@ -325,6 +335,11 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
             f"federation.bands = {plan.bands} is more than federation.rounds = {plan.rounds}: no update can be sent in "
             "more rounds than there are; lower the bands"
         )
+    if plan.cohort * plan.bands > MOST_PARTICIPANTS:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} makes rounds of "
+            f"{plan.cohort * plan.bands} clients, and a secure sum takes {MOST_PARTICIPANTS}: lower one of them"
+        )
     if clients < plan.cohort * plan.bands:
         raise RecipeError(
             f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} asks for {plan.cohort * plan.bands} "
@@ -360,6 +375,12 @@ def _check_privacy(privacy: PrivacySection) -> None:
         raise RecipeError(
             f"privacy.clip_norm = {privacy.clip_norm:g} cannot follow privacy.clip_quantile: it moves between "
             f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
+        )
+    if privacy.noise == "distributed" and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
+        raise RecipeError(
+            f"the longest {privacy.unit}'s part of an update, {privacy.longest_part:g}, is nothing that float32 can "
+            f"clip: bring privacy.clip_norm (with the dialogue as unit times learning_rate / expected_batch_size) "
+            f"between {CLIP_NORMS[0] ** 2:g} and {CLIP_NORMS[1] ** 2:g}"
         )
     fitting = "distributed" if privacy.unit == "client" else "local"
     if privacy.unit == "client" and privacy.noise == "local":

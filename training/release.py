@@ -55,6 +55,11 @@ HOLDS_AGAINST = {
     "nothing is claimed",
 }
 
+SENT_AGAIN = (
+    "; each update is in up to {bands} such sums, of other clients each (federation.bands): what these tell together, "
+    "down to one update, is not hidden by masks, but by noise alone"
+)
+
 
 def publish(
     prepared: Prepared,
@@ -176,7 +181,8 @@ def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
         "threshold": recipe.secagg.threshold,
         "ring_bits": parameters.ring_bits,
         "identities": recipe.secagg.identities,
-        "holds_against": HOLDS_AGAINST[recipe.secagg.identities],
+        "holds_against": HOLDS_AGAINST[recipe.secagg.identities]
+        + (SENT_AGAIN.format(bands=recipe.federation.bands) if recipe.federation.bands > 1 else ""),
     }
     if recipe.secagg.identities == "roster":
         facts |= {"corrupt": recipe.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}

@@ -105,13 +105,11 @@ def round_name(name: bytes) -> str:
 
 def round_context(session: Session, base: bytes) -> bytes:
     """What every key, mask and envelope of the round is bound to, whatever the attempt: 32 bytes."""
-    return context(
-        session.run,
-        session.round,
-        model_hash(base, session.weights, session.clip_norm),
-        session.recipe,
-        roster_root(session.cohort),
-    )
+    asked = roster_root(session.cohort)
+    if any(session.lags):
+        asked = primitives.digest(b"lags", asked, bytes(session.lags))
+    start = model_hash(base, session.weights, session.clip_norm)
+    return context(session.run, session.round, start, session.recipe, asked)
 
 
 def rotation_seed(session: Session, base: bytes) -> bytes:

@@ -25,7 +25,7 @@ from chatfed.secagg.integers import SignedSum
 from chatfed.secagg.masking import RING_BITS, RingVector
 from chatfed.secagg.rotation import BLOCK, padded, rotate, rotate_back
 from chatfed.types import ChatfedError, Entropy, FloatVector, IntVector
-from training.recipe import PrivacySection, Recipe, RecipeError
+from training.recipe import Recipe, RecipeError
 
 FINEST = 20.0  # of the update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
 COARSEST = 1.02  # how much longer rounding may make an update, or its noise would be wasted
@@ -150,7 +150,7 @@ def upload(
     if recipe.privacy.noise == "distributed":
         bits, scale, room, mechanism = _sized(recipe, participants, dimension, noise_multiplier)
         moving, whole = recipe.privacy.clip_quantile > 0, recipe.privacy.unit == "client"
-        longest = clip_norm or _longest_part(recipe.privacy)
+        longest = clip_norm or recipe.privacy.longest_part
         code = NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
         return _sent_again(code, coefficients(recipe)[lag]) if lag else code
     bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
@@ -196,13 +196,6 @@ def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:
 def coefficients(recipe: Recipe) -> Coefficients:
     """What an update is multiplied with in the rounds in which it is sent; (1,) without bands."""
     return toeplitz(recipe.federation.rates(), recipe.federation.bands)
-
-
-def _longest_part(privacy: PrivacySection) -> float:
-    """L2 norm of the part of an update that is protected: all of it, or one dialogue's share of the one step."""
-    if privacy.unit == "client":
-        return privacy.clip_norm
-    return privacy.learning_rate * privacy.clip_norm / privacy.expected_batch_size
 
 
 def _longest(recipe: Recipe) -> float:

@@ -16,10 +16,11 @@ from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from training.claims import Spent, client_terms, guarantee
-from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, check
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check
+from training.session import Step
 from training.upload import NoisyUpload, upload
 
-from .federation import Federation, Learner, names
+from .federation import Federation, Learner, names, stored_upload
 
 CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
@@ -101,6 +102,25 @@ def test_the_noise_in_a_round_is_a_cohorts_and_a_participation_is_charged_as_one
     assert distributed_epsilon([code.mechanism], delta=1e-5) <= 8.0
 
 
+def test_an_update_under_another_share_of_noise_is_not_sent_for_a_charge_of_this_one(tmp_path: Path) -> None:
+    """The code is built twice, when the update is stored and when it is charged; what sizes it may change between."""
+    recipe = dialogue_level()
+    terms = client_terms(recipe, 10)
+    federation = Federation(
+        tmp_path, recipe, CLIENTS, dataclasses.replace(terms, noise_multiplier=2 * terms.noise_multiplier)
+    )
+    federation.learners = {name: Learner(np.zeros_like(WEIGHTS)) for name in CLIENTS}
+    session = federation.session(0, WEIGHTS)
+    someone = federation.client(CLIENTS[0])
+    invitation = bytes([Step.SESSION]) + session.to_bytes()
+    someone.handle(invitation)
+    federation.terms = terms
+    federation.client(CLIENTS[0]).handle(invitation)
+    assert federation.learners[CLIENTS[0]].calls == 2
+    steps = stored_upload(tmp_path / CLIENTS[0], 4096, "<i2").astype(float)
+    assert steps.std() == pytest.approx(code_of(recipe, 3000, terms.noise_multiplier).mechanism.std, rel=0.1)
+
+
 def test_shared_noise_is_a_fraction_of_what_everyone_adds_alone() -> None:
     recipe = dialogue_level()
     terms = client_terms(recipe, 10)
@@ -121,8 +141,17 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
         "a dialogue is held by one client, once",
         "several dialogues of one person",
         "which dialogues a step took stays with the client",
+        "otherwise the clients' budget of epsilon 8 is what holds",
         "with probability 0.5, drawn by the client",
     ):
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
     assert "may deviate" in guarantee(pinned, client_terms(recipe, 10), Spent({}, {}, "sums"), 1).sentence()
+
+
+@pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-38), (1e30, 1e30)])
+def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(learning_rate, clip_norm):
+    recipe = dialogue_level()
+    wrong = dataclasses.replace(recipe.privacy, learning_rate=learning_rate, clip_norm=clip_norm)
+    with pytest.raises(RecipeError, match="float32 can clip.*privacy.clip_norm"):
+        check(dataclasses.replace(recipe, privacy=wrong), 10)

@@ -111,6 +111,8 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
         Session(b"r" * 16, b"a" * 16, 1, b"e" * 32, roster, weights),
         Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (ClientId("a"), ClientId("c")), weights),
         Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, roster, np.nextafter(weights, np.float32(2))),
+        Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, roster, weights, lags=(0, 1)),
+        Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, roster, weights, lags=(1, 0)),
     ]
     contexts = {round_context(session, b"m" * 32) for session in [base, *others]} | {round_context(base, b"n" * 32)}
     assert len(contexts) == len(others) + 2
