@@ -104,7 +104,7 @@ class Client:
         session = Session.from_bytes(body)
         place = self._place(session)
         lag = session.lag(place)
-        key = self._key(session)
+        key = self._key(session, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights))
@@ -112,6 +112,7 @@ class Client:
         self._refuse_if_finished(key)
         code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
+            self._refuse_too_soon(session, lag)
             self._refuse_if_spent(key, self._cost(code))
             self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
         least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
@@ -254,12 +255,26 @@ class Client:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
-    def _key(self, session: Session) -> str:
+    def _key(self, session: Session, lag: int) -> str:
         """Names one release: run, round and the whole context. Another global model, clip norm, cohort or lag of
         anybody is another release, whatever round the server calls it: were one vector in the sums of two cohorts, each
         could certify a set of its own, and their difference leave few clients; were one in two sums that differ in
         another client's lag, it would leave that client's two uploads. A short digest a server could make agree."""
-        return f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+        key = f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+        return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
+
+    def _refuse_too_soon(self, session: Session, lag: int) -> None:
+        """The minimum separation, from the ledger: a second update that begins within `bands` rounds of a first would
+        take the place of what is still to be sent of it, and the budget with it."""
+        bands, run = self.recipe.federation.bands, f"{session.run.hex()}/"
+        if lag or bands == 1:
+            return
+        for key in (entry.key for entry in self.ledger().entries):
+            if key.startswith(run) and key.endswith("+0") and 0 < abs(session.round - _round_of(key)) < bands:
+                raise Refused(
+                    f"{self.name}: began an update in round {_round_of(key)}, and begins none in round "
+                    f"{session.round}: {bands} rounds must lie between."
+                )
 
     def _gave(self, key: str) -> Refused:
         return Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")

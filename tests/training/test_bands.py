@@ -105,7 +105,7 @@ def test_what_an_update_costs_is_one_charge_a_sum_and_all_of_them_keep_the_targe
     first = invited(CLIENTS, 0, recipe.federation)
     entries = federation.client(next(iter(first))).ledger().entries
     rounds = [int(entry.key.split("/")[1]) for entry in entries]
-    assert rounds == [0, 1, 2, 3, 4, 5]
+    assert rounds == [0, 1, 2, 3, 4, 5] and [entry.key[-2:] for entry in entries] == ["+0", "+1", "+2"] * 2
     charged = [entry.mechanism for entry in entries]
     assert charged[:3] == charges_of(recipe, terms, SIZE, 0) and charged[3:] == charges_of(recipe, terms, SIZE, 3)
     c = coefficients(recipe)
@@ -139,24 +139,33 @@ def test_an_update_that_is_sent_again_carries_noise_of_its_own(tmp_path: Path) -
     assert kept[0].std() > 2 and abs(np.corrcoef(*kept)[0, 1]) < 0.25
 
 
-def test_a_client_that_begins_again_early_forgets_the_first_and_each_sum_has_one_vector_that_is_charged(
-    tmp_path: Path,
-) -> None:
-    recipe = banded(bands=3, cohort=4, rounds=6)
-    federation = a_federation(tmp_path, recipe)
+def test_a_server_that_asks_for_a_second_update_too_soon_is_refused_from_the_ledger(tmp_path: Path) -> None:
+    federation = a_federation(tmp_path, banded())
     federation.run(federation.invitation(0))
     began = federation.invitation(0).cohort
-    asked = sorted([*began, *[name for name in CLIENTS if name not in began][:4]])
-    lags = tuple(0 if name in began else 1 for name in asked)
-    federation.run(dataclasses.replace(federation.session(1, WEIGHTS), cohort=tuple(asked), lags=lags))
-    for name in began:
-        assert federation.learners[name].calls == 2
-        assert (tmp_path / name / "begun.bin").read_bytes()[2:].startswith(f"{(b'r' * 16).hex()}/1/".encode())
-    federation.run(federation.invitation(2))  # which asks them for the third part of the first: noise alone
-    for name in began:
+    others = [name for name in CLIENTS if name not in began]
+    for lie in (1, 2):  # two rounds in which the same clients are said to begin
+        asked = sorted([*began, *others[: 4 * lie]])
+        lags = tuple(0 if name in began else 1 for name in asked)
+        with pytest.raises(Exception, match="participants"):
+            federation.run(dataclasses.replace(federation.session(lie, WEIGHTS), cohort=tuple(asked), lags=lags))
+        for name in began:
+            assert f"began an update in round 0, and begins none in round {lie}: 3 rounds" in federation.refusals[name]
+            assert federation.learners[name].calls == 1 and federation.charges(name) == 1
+    federation.run(federation.invitation(3))  # three rounds on it may begin again
+    assert [federation.learners[name].calls for name in began] == [2] * 4
+
+
+def test_a_server_that_calls_it_another_run_gets_a_vector_that_is_charged_for_itself(tmp_path: Path) -> None:
+    """The ledger cannot know that two runs are one; what keeps the claim is that a sum has one vector of a client."""
+    recipe = banded()
+    federation = a_federation(tmp_path, recipe)
+    federation.run(federation.invitation(0))
+    federation.run(dataclasses.replace(federation.invitation(0), run=b"s" * 16))
+    for name in federation.invitation(0).cohort:
         charged = [entry.mechanism for entry in federation.client(name).ledger().entries]
-        codes = [upload(recipe, n, SIZE, 0.35, bytes(32), lag=lag) for n, lag in ((4, 0), (8, 0), (12, 2))]
-        assert charged == [code.mechanism for code in codes if isinstance(code, NoisyUpload)]
+        assert charged == [charges_of(recipe, federation.terms, SIZE, 0)[0]] * 2
+        assert (tmp_path / name / "begun.bin").read_bytes()[2:].startswith(f"{(b's' * 16).hex()}/0/".encode())
 
 
 def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_release_of_all(tmp_path: Path) -> None:
@@ -167,7 +176,9 @@ def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_r
     first = federation.invitation(1)
     federation.run(first)
     kept = {name: stored_upload(tmp_path / name, SIZE, "<i2") for name in CLIENTS}
-    federation.run(dataclasses.replace(first, attempt=b"2" * 16, lags=(1 - first.lags[0], *first.lags[1:])))
+    changed = list(first.lags)
+    changed[changed.index(0)] = 1
+    federation.run(dataclasses.replace(first, attempt=b"2" * 16, lags=tuple(changed)))
     for name in CLIENTS:
         assert np.mean(stored_upload(tmp_path / name, SIZE, "<i2") != kept[name]) > 0.5
         assert federation.charges(name) == (3 if name in federation.invitation(0).cohort else 2)
