@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
@@ -119,6 +119,7 @@ class Spent:
     by_client: Mapping[ClientId, float]  # epsilon; clients that never took part are not in it
     participations: Mapping[ClientId, int]
     accountant: str  # whose bound the largest epsilon is
+    costliest: tuple[Charge, ...] = ()  # the charges behind it
 
     @property
     def charges(self) -> int:
@@ -135,8 +136,9 @@ class Spent:
 
     def with_later(self, later: Spent) -> Spent:
         """This, and what the ledgers of some clients were found to hold since: costs only grow."""
-        bound = later.accountant if later.by_client and later.most >= self.most else self.accountant
-        return Spent({**self.by_client, **later.by_client}, {**self.participations, **later.participations}, bound)
+        most = later if later.by_client and later.most >= self.most else self
+        by_client, counts = {**self.by_client, **later.by_client}, {**self.participations, **later.participations}
+        return Spent(by_client, counts, most.accountant, most.costliest)
 
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
@@ -153,7 +155,8 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:
                     most, costliest = epsilons[client], [entry.mechanism for entry in entries]
-    return Spent(epsilons, counts, _accountant(costliest, terms.budget.delta) if costliest else PRV)
+    bound = _accountant(costliest, terms.budget.delta) if costliest else PRV
+    return Spent(epsilons, counts, bound, tuple(costliest))
 
 
 def _accountant(charges: Sequence[Charge], delta: float) -> str:
@@ -161,6 +164,19 @@ def _accountant(charges: Sequence[Charge], delta: float) -> str:
     if own:
         return accountant(own, delta=delta)
     return SAMPLED_SUMS if any(charge.sampling_rate < 1 for charge in charges) else SUMS
+
+
+def _without_amplification(charges: Sequence[Charge], delta: float) -> str:
+    """What the same charges cost before whoever knows who was sampled: words for a claim, empty at the rate 1."""
+    if not any(charge.sampling_rate < 1 for charge in charges):
+        return ""
+    own = [replace(charge, sampling_rate=1.0) for charge in charges if isinstance(charge, Mechanism)]
+    shares = [replace(charge, sampling_rate=1.0) for charge in charges if isinstance(charge, DistributedGaussian)]
+    try:
+        cost = compose(own, delta=delta) if own else distributed_epsilon(shares, delta=delta)
+    except PrivacyError:  # more than noise tables can show
+        return "; before whoever knows who was sampled, no useful epsilon holds"
+    return f"; before whoever knows who was sampled, epsilon is {math.ceil(100 * cost) / 100:.2f}"
 
 
 def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:
@@ -193,6 +209,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
     """The claim of a run, with all that it rests on."""
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
+    sampling += _without_amplification(cost.costliest, privacy.delta)
     if recipe.federation.bands > 1:
         sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
     if terms.mechanism is None:

@@ -22,6 +22,7 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
+from training.checks import check
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
@@ -31,7 +32,7 @@ from training.identity import Roster, read_roster
 from training.learner import check_device, check_trainable
 from training.memory import Peak
 from training.pretrain import pretrained_base
-from training.recipe import Recipe, check, without_noise
+from training.recipe import Recipe, without_noise
 from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
 from training.run_folder import Begun, RunFolder

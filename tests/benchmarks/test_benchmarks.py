@@ -145,7 +145,10 @@ def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_p
     def scores(perplexity: float) -> dict[str, float]:
         return {"perplexity": perplexity, "top1": 0.1, "top3": 0.2}
 
-    ended = {"plain": (256, None), "example8": (1024, 7.9), "client8": (512, 7.5), "client2": (724, 2)}
+    from benchmarks.utility import ROWS
+
+    ended: dict[str, tuple[int, float | None]] = dict.fromkeys(ROWS, (1024, 7.9))
+    ended |= {"plain": (256, None), "client8": (512, 7.5), "client2": (724, 2)}
     for name, (after, epsilon) in ended.items():
         (tmp_path / name).mkdir()
         summary = {"before": scores(1024), "after": scores(after), "epsilon": epsilon}
@@ -153,5 +156,6 @@ def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_p
     done = run("utility", "--out", str(tmp_path), "--json", str(tmp_path / "figures.json"))
     assert (done.returncode, done.stderr) == (0, "")
     kept = {k: v["kept"] for k, v in json.loads((tmp_path / "figures.json").read_text()).items() if "kept" in str(v)}
-    assert kept == pytest.approx({"plain": 1.0, "example8": 0.0, "client8": 0.5, "client2": 0.25}, abs=1e-3)
+    expected = dict.fromkeys(ROWS, 0.0) | {"plain": 1.0, "client8": 0.5, "client2": 0.25}
+    assert kept == pytest.approx(expected, abs=1e-3)
     assert "| each client, distributed noise, epsilon 8 | 7.50 | 512 | 1.00 | 50% | 10.0% | 20.0% |" in done.stdout

@@ -15,9 +15,10 @@ from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.privacy.ledger import Budget
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
+from training.checks import check
 from training.claims import charges_of, check_sums, client_terms
 from training.client import ClientTerms
-from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check, without_noise
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, without_noise
 from training.server import initial_state, invited, take_back
 from training.session import Session
 from training.upload import NoisyUpload, coefficients, upload

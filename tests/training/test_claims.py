@@ -58,3 +58,19 @@ def test_survivors_that_were_settled_on_are_those_of_that_round_alone(tmp_path: 
     assert folder.settled(0) is None
     folder.settle(2, survivors)
     assert folder.settled(2) == survivors and folder.settled(1) is None and folder.settled(3) is None
+
+
+@pytest.mark.parametrize("noise", ["local", "distributed"])
+def test_a_claim_with_sampling_also_says_what_holds_before_whoever_knows_the_sample(noise: str) -> None:
+    from chatfed.privacy.accounting import epsilon
+    from chatfed.types import ClientId
+    from training.claims import Spent, charges_of, guarantee
+
+    recipe = load_recipe(None, [*PLAN, f"privacy.noise={noise}", "privacy.sampling_rate=0.25"])
+    terms = client_terms(recipe, 400)
+    charges = tuple(charges_of(recipe, terms, 5000, 0)) or (terms.mechanism,)
+    cost = Spent({ClientId("a"): 7.9}, {ClientId("a"): 1}, "one", charges)
+    sampling = guarantee(recipe, terms, cost, 1).sampling
+    stated = float(sampling.rpartition("epsilon is ")[2])
+    assert stated == pytest.approx(epsilon(terms.noise_multiplier, 1.0, 1, delta=1e-5), abs=0.05) and stated > 8.5
+    assert "knows who was sampled" not in guarantee(recipe, terms, Spent({}, {}, "one"), 1).sampling

@@ -15,8 +15,9 @@ from chatfed.privacy.accounting import ADJACENCY
 from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
+from training.checks import check
 from training.claims import Spent, client_terms, guarantee
-from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, check
+from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection
 from training.session import Step
 from training.upload import NoisyUpload, upload
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.checks import check
 from training.recipe import (
     DEFAULT_RECIPE,
     SECTIONS,
     Recipe,
     RecipeError,
-    check,
     load_recipe,
     planned_participations,
     without_noise,

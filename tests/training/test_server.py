@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from chatfed.types import ClientId
 from tests.training.federation import names
-from training.recipe import FederationSection, Recipe, RecipeError, check, planned_participations
+from training.checks import check
+from training.recipe import FederationSection, Recipe, RecipeError, planned_participations
 from training.server import apply_update, cohort, initial_state
 
 

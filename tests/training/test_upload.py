@@ -17,6 +17,7 @@ from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
+from training.checks import check
 from training.claims import Spent, check_sums, client_terms, guarantee, spent
 from training.client import ClientTerms
 from training.recipe import (
@@ -25,7 +26,6 @@ from training.recipe import (
     Recipe,
     RecipeError,
     SecAggSection,
-    check,
     load_recipe,
     without_noise,
 )
