@@ -97,7 +97,7 @@ class World:
             for number in range(clients * setting.dialogues):
                 owner = {"client_id": f"client-{number // setting.dialogues:06}"}
                 file.write(json.dumps(_record(fitting[number % len(fitting)]) | owner) + "\n")
-        held_out = [json.dumps(_record(dialogue.messages)) for dialogue in corpus.held_out[:4]]
+        held_out = [json.dumps(_record(dialogue.messages[:2])) for dialogue in corpus.held_out[:BATCH]]
         (folder / "held-out.jsonl").write_text("\n".join(held_out), encoding="utf-8")
         return cls(folder, setting, clients)
 
