@@ -58,6 +58,7 @@ class Setting:
 SMALL = Setting(32, 1, 2, 64, 512, ("*",), dialogues=2, cohort=200, rounds=4)
 USUAL = Setting(160, 3, 5, 432, 4096, ("lm_head.weight", "model.norm.weight"), dialogues=16, cohort=80, rounds=3)
 QUICK = replace(SMALL, cohort=8, rounds=2)
+SIZES = 100, 1_000, 10_000, 100_000  # clients, of the first table
 PROGRAMS = {  # words, cores
     "ours_one": ("ours, 1 worker, one core", 1),
     "ours_two": ("ours, 2 workers, two cores", 2),
@@ -97,7 +98,7 @@ class World:
             for number in range(clients * setting.dialogues):
                 owner = {"client_id": f"client-{number // setting.dialogues:06}"}
                 file.write(json.dumps(_record(fitting[number % len(fitting)]) | owner) + "\n")
-        held_out = [json.dumps(_record(dialogue.messages)) for dialogue in corpus.held_out[:4]]
+        held_out = [json.dumps(_record(dialogue.messages[:2])) for dialogue in corpus.held_out[:BATCH]]
         (folder / "held-out.jsonl").write_text("\n".join(held_out), encoding="utf-8")
         return cls(folder, setting, clients)
 
@@ -216,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser("simulation", __doc__ or "")
     options.add_argument("--docs", type=Path, metavar="FOLDER", help="also write simulation.md and its plot there")
     options.add_argument("--folder", type=Path, metavar="FOLDER", help="where runs lie meanwhile")
-    options.add_argument("--most", type=int, default=100_000, metavar="N", help="clients at most in the first table")
+    options.add_argument("--most", type=int, default=SIZES[-1], metavar="N", help="clients at most in the first table")
     options.add_argument("--repeats", type=int, default=3, metavar="N", help="runs of each program (3)")
     options.add_argument(
         "--pfl",
@@ -226,8 +227,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="interpreter that has pfl-research (default: that of `make pfl`)",
     )
     given = options.parse_args(arguments)
+    if given.most < SIZES[0] or given.repeats < 1:
+        options.error(f"--most takes {SIZES[0]} or more, --repeats 1 or more")
+    if given.folder and not given.folder.is_dir():
+        options.error(f"--folder {given.folder}: name a folder that exists")
     names = ["ours_two", "plain"] if given.quick else [n for n in PROGRAMS if given.pfl.exists() or "pfl" not in n]
-    sizes = [20] if given.quick else [size for size in (100, 1_000, 10_000, 100_000) if size <= given.most]
+    sizes = [20] if given.quick else [size for size in SIZES if size <= given.most]
     settings = {"tiny": QUICK} if given.quick else {"small clients": SMALL, "usual clients": USUAL}
     one = settings["tiny"] if given.quick else replace(SMALL, cohort=100)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="simulation-") as scratch:

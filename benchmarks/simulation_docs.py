@@ -39,6 +39,8 @@ def _page(figures: Mapping[str, Any], programs: Mapping[str, tuple[str, int]]) -
     for name, table in figures["settings"].items():
         lines += ["", f"{name.capitalize()}: {table['words']}:", "", f"| program | {HEAD}", "|---|--:|--:|--:|"]
         lines += [f"| {words} | {_cells(table[key])} |" for key, (words, _) in programs.items() if key in table]
+        if "pfl" not in table:
+            lines += [f"| pfl-research: {figures['pfl']} | | | |"]
         if "two_cores_over_one" in table:
             lines += ["", f"Two cores over one: {table['two_cores_over_one']:.2f}."]
     return "\n".join(lines) + "\n"

@@ -27,7 +27,7 @@ def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], 
     from chatfed.model.parameters import flatten, load_flat
     from training.learner import train_plainly
 
-    model, lower = _model(given, table)
+    model, lower = _model(given)
     settings, weights = LocalSection(given.epochs, given.batch, given.rate), flatten(model)
     for index in range(given.rounds):
         total = np.zeros_like(weights)
@@ -57,7 +57,7 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
     from pfl.privacy.gaussian_mechanism import GaussianMechanism
     from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism
 
-    trained, lower = _model(given, table)
+    trained, lower = _model(given)
 
     class Net(torch.nn.Module):
         def __init__(self) -> None:
@@ -101,7 +101,7 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _model(given: argparse.Namespace, table: TokenTable) -> tuple[Any, bool]:
+def _model(given: argparse.Namespace) -> tuple[Any, bool]:
     """The model, and whether it trains in bfloat16, as ours does where that takes less time."""
     import torch
 
@@ -112,7 +112,8 @@ def _model(given: argparse.Namespace, table: TokenTable) -> tuple[Any, bool]:
     torch.set_num_threads(1)
     model, _ = load_model(given.base)
     set_trainable(model, tuple(given.trainable))
-    first = DialogueExamples(table, table.clients[next(iter(table.clients))], given.context)
+    held_out = open_tokens(given.tokens.with_name("held-out"))  # which ours measures on too
+    first = DialogueExamples(held_out, np.arange(min(len(held_out), given.batch)), given.context)
     return model, bfloat16_pays(model, first, LocalSection(given.epochs, given.batch, given.rate))
 
 

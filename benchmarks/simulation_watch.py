@@ -79,7 +79,7 @@ def _between(process: subprocess.Popen[bytes], lines: Path, rounds: int, cohort:
         if done >= rounds:
             return Sample((rounds - 1) * cohort, now - first[0], _cpu(process.pid) - first[1], peak)
         if first[0] and now - weighed > WEIGH_EVERY:
-            weighed, peak = now, max(peak, _pss_mib(process.pid))
+            weighed, peak = now, max(peak, pss_mib(process.pid))
         time.sleep(LOOK_EVERY)
     return None
 
@@ -110,7 +110,8 @@ def _cpu(leader: int) -> float:
     return sum(int(fields[11]) + int(fields[12]) for fields in _family(leader).values()) / TICKS
 
 
-def _pss_mib(leader: int) -> float:
+def pss_mib(leader: int) -> float:
+    """Memory of all its processes together, each page counted once."""
     return sum(_pss_kib(process) for process in _family(leader)) / 1024
 
 

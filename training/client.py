@@ -215,8 +215,8 @@ class Client:
             if key.startswith(round_name(body)):
                 self._remember_as_finished(key.partition(" ")[0])
                 over.append(name)
-        if "round.bin" in over:  # what a disk may keep of erased states cannot be opened any more
-            over.append("state.key")
+        if "round.bin" in over:  # the key first: what a disk keeps of states, erased or not, is closed from then on
+            over.insert(0, "state.key")
         if self._forgets_begun(body):
             over.append("begun.bin")
         erase(self.home, *over)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin included
     initial: FloatVector  # float32[d], the trainable part as the base has it
     parameters: int
-    lower: bool | None = None  # bfloat16 in plain training: measured on the first client
+    lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
     def open(cls, recipe: Recipe, noise_multiplier: float, base: str, private: Path, held_out: Path) -> Learner:
@@ -90,8 +90,10 @@ class Learner:
             self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
         )
         if self.recipe.privacy.unit == "client":
-            if self.lower is None:
-                self.lower = bfloat16_pays(self.model, examples, self.recipe.local)
+            if self.lower is None:  # on text that no claim covers: no client's data chooses how another's is computed
+                first = np.arange(min(len(self.held_out), self.recipe.local.batch))
+                shown = replace(examples, table=self.held_out, dialogues=first)
+                self.lower = bfloat16_pays(self.model, shown, self.recipe.local)
             train_plainly(self.model, examples, self.recipe.local, self.lower)
         elif self.recipe.privacy.noise == "distributed":
             return self._parts(examples)

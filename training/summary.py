@@ -41,13 +41,16 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
 def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
     if summary["epsilon"] is None:
         return "No noise was added: no privacy is claimed."
-    spent = f"epsilon {above(summary['epsilon'])} at delta {summary['delta']:g}"
-    if recipe.privacy.unit == "client":
-        return (
-            f"Each client, with all its dialogues, is protected with {spent} (zeros in place of its update, "
-            "noise shared inside the masked sum: holds against whoever sees the sums only; conditions in privacy.json)."
-        )
+    privacy = recipe.privacy
+    protected, apart = {
+        "client": ("client, with all its dialogues,", "zeros in place of its update"),
+        "example": ("dialogue", "add or remove one dialogue"),
+    }[privacy.unit]
+    holds = {
+        "local": "PRV accountant, noise added by each client: holds against everyone",
+        "distributed": "noise shared inside the masked sum: holds against whoever sees the sums only",
+    }[privacy.noise]
     return (
-        f"Each dialogue is protected with {spent} (add or remove one dialogue, PRV accountant, noise added by each "
-        "client: holds against everyone; conditions in privacy.json)."
+        f"Each {protected} is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} "
+        f"({apart}, {holds}; conditions in privacy.json)."
     )

@@ -138,6 +138,8 @@ def base_folder(folder: Path) -> Path | None:
 def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The base with the adapters in `folder` on it, and the tokenizer beside them. Raises ChatfedError."""
     base = base_of(folder)
+    if not weights_file(folder).is_file():  # peft would take a pickle in its place, or ask the hub
+        raise ChatfedError(f"There is no {weights_file(folder)}; restore it, or save the adapters as safetensors.")
     model, _ = load_model(base)
     from peft import PeftModel
 

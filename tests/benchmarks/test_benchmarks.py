@@ -111,27 +111,37 @@ def test_simulation_benchmark_watches_whole_runs_and_writes_its_figures(tmp_path
     assert population["clients"] == 20 and not [key for key in found["settings"]["tiny"] if "pfl" in key]
     page = (tmp_path / "simulation.md").read_text(encoding="utf-8")
     assert "| 20 |" in page and "| plain loop, one core |" in page and "(simulation.png)" in page
+    assert "| pfl-research: not run when quick |" in page
     assert (tmp_path / "simulation.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_watched_program_is_measured_between_its_first_line_and_its_last(tmp_path: Path) -> None:
     program = """
 import sys, time
+held = b"x" * (60 << 20)
 for turn in range(3):
     end = time.process_time() + (0.4 if turn else 1.5)
     while time.process_time() < end: pass
     open(sys.argv[1], "a").write("line\\n")
-held = bytearray(40 << 20)
+time.sleep(0.3)
+late = b"x" * (400 << 20)
 time.sleep(60)
 """
     (tmp_path / "run").mkdir()
     sample = watch(
         [sys.executable, "-c", program, str(tmp_path / "run" / "lines")], tmp_path / "run" / "lines", 3, 5, 1
     )
-    assert sample.clients == 10 and 0.6 < sample.cpu < 1.2 and sample.cpu <= sample.wall + 0.1 and sample.peak_mib > 1
+    assert sample.clients == 10 and 0.6 < sample.cpu < 1.2 and sample.cpu <= sample.wall + 0.1
+    assert 60 < sample.peak_mib < 300
     with pytest.raises(SystemExit, match="no such thing"):
         fails = [sys.executable, "-c", "raise ValueError('no such thing')"]
         watch(fails, tmp_path / "fails" / "lines", 3, 5, 1)
+
+
+@pytest.mark.parametrize("options", [("--most", "50"), ("--repeats", "0"), ("--folder", "nowhere/at-all")])
+def test_simulation_benchmark_refuses_what_leaves_nothing_to_measure(options: tuple[str, str]) -> None:
+    refused = run("simulation", *options)
+    assert refused.returncode == 2 and options[0] in refused.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation"])

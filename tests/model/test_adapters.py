@@ -177,7 +177,9 @@ SPOILT: dict[str, Callable[[Path], object]] = {
     "names no base": lambda folder: (folder / "adapter_config.json").write_text("[]"),
     "There is no model folder": rewritten(base_model_name_or_path="./nowhere"),
     "cannot be put on": lambda folder: (folder / "adapter_model.safetensors").write_bytes(b"\x08"),
-    "cannot be put on .*": lambda folder: (folder / "adapter_model.safetensors").unlink(),
+    "There is no .*adapter_model.safetensors": lambda folder: (folder / "adapter_model.safetensors").rename(
+        folder / "adapter_model.bin"
+    ),
     "in one of both only": rewritten(target_modules=["q_proj"]),
     "size mismatch|cannot be put": rewritten(r=3),
     "prompts|cannot be": rewritten(peft_type="PROMPT_TUNING", num_virtual_tokens=2),

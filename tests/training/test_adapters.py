@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 import chatfed
+from benchmarks.simulation_watch import pss_mib
 from chatfed import Turn
 from chatfed.model.adapters import Adapters, attach
 from chatfed.model.checkpoint import weights_digest
@@ -25,7 +26,7 @@ from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
-from tests.training.processes import here, of_session, one_line, settings, start
+from tests.training.processes import here, one_line, settings, start
 from training.evaluation import evaluate
 from training.run_folder import RunFolder
 from training.tokens import next_token_loss, open_tokens, private_token_loss
@@ -273,19 +274,11 @@ class Memory(threading.Thread):
 
     def __init__(self, leader: int) -> None:
         super().__init__(daemon=True)
-        self.leader, self.most, self.over = leader, 0, threading.Event()
+        self.leader, self.most, self.over = leader, 0.0, threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(0.2):
-            self.most = max(self.most, sum(map(self._mib, of_session(self.leader))))
-
-    @staticmethod
-    def _mib(pid: int) -> int:
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:  # it has ended
-            return 0
-        return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("Pss:")), 0)
+            self.most = max(self.most, pss_mib(self.leader))
 
 
 @pytest.mark.big
@@ -302,7 +295,7 @@ def test_a_hundred_million_parameters_are_trained_in_four_gigabytes(kind, few, t
     assert process.returncode == 0, said
     run = Finished(tmp_path / "out", base)
     print(f"{kind}: {run.facts['parameters']:,} parameters, {run.facts['trainable_parameters']:,} trained, "
-          f"{memory.most} MiB together, {time.monotonic() - began:.0f} s")  # fmt: skip
+          f"{memory.most:.0f} MiB together, {time.monotonic() - began:.0f} s")  # fmt: skip
     assert run.facts["parameters"] > 95_000_000 and run.facts["trainable_parameters"] < 300_000
     assert 500 < memory.most < 4096
     assert_plain_peft_agrees(run)

@@ -56,6 +56,29 @@ def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message
     assert hidden(tmp_path) == []
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_the_rest_when_told_again(
+    after, tmp_path, monkeypatch
+):
+    federation, home, taken = Federation(tmp_path, a_recipe(cohort=4), names(4)), tmp_path / A, list[str]()
+    federation.run()
+    over, unlink = bytes([Step.COMMITTED]) + federation.session().name, Path.unlink
+    assert {"round.bin", "state.key", "update.bin"} <= {path.name for path in home.iterdir()}
+
+    def dying(path: Path, missing_ok: bool = False) -> None:
+        if len(taken) == after:
+            raise Killed
+        taken.append(path.name)
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as dead, pytest.raises(Killed):
+        dead.setattr(Path, "unlink", dying)
+        federation.client(A).handle(over)
+    assert not after or not (home / "state.key").exists()
+    federation.client(A).handle(over)
+    assert {path.name for path in home.iterdir()} <= {"lock", "finished", "ledger.json", "ledger.json.lock"}
+
+
 def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_all_clients(tmp_path, monkeypatch):
     run = RunFolder(tmp_path / "out")
     run.begin(Recipe())

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+import training.learner
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
-from training.learner import bfloat16_pays, train_plainly
-from training.recipe import LocalSection
+from training.learner import Learner, bfloat16_pays, train_plainly
+from training.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 from training.tokens import DialogueExamples, next_token_loss, write_tokens
 
 
@@ -56,3 +57,27 @@ def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(mode
     assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
     nobody = DialogueExamples(examples.table, np.arange(0), 64)
     assert bfloat16_pays(model, nobody, LocalSection()) is False
+
+
+def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
+    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
+):
+    write_tokens(tmp_path / "held-out", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.held_out[:3]])
+    write_tokens(tmp_path / "private", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
+    recipe = Recipe(
+        model=ModelSection(context=64, trainable=("all",)),
+        privacy=PrivacySection(unit="client", noise="distributed"),
+        local=LocalSection(batch=2),
+    )
+    learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+    measured = []
+
+    def watching(model, shown, settings):
+        measured.append(shown)
+        return bfloat16_pays(model, shown, settings)
+
+    monkeypatch.setattr(training.learner, "bfloat16_pays", watching)
+    for mine in (np.arange(0), np.arange(3)):
+        learner.learn(learner.initial, mine)
+    (shown,) = measured
+    assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
