@@ -124,7 +124,7 @@ def epsilon_plot(metrics: Sequence[Mapping[str, Any]]) -> str:
         if mean:
             axes.plot(*zip(*mean, strict=True), label="mean over clients", **DASHED)
         axes.set_ylim(0, 1.12 * max(value for _, value in [*most, *mean]) or 1)
-        axes.legend(loc="lower right", frameon=False)
+        axes.legend(loc="best", frameon=False)
 
     label = f"Epsilon spent: {above(most[-1][1])} at most after round {most[-1][0]}"
     return _plot("epsilon", label, draw)
