@@ -29,7 +29,7 @@ from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context, round_name
 from training.sums import floors, sum_parameters
-from training.upload import NoisyUpload, Upload, clipped, upload
+from training.upload import NoisyUpload, Upload, upload
 
 _COUNT = struct.Struct("<I")
 
@@ -103,19 +103,20 @@ class Client:
     def _join(self, body: bytes, entropy: Entropy) -> bytes:
         session = Session.from_bytes(body)
         place = self._place(session)
-        lag = session.lag(place)
-        key = self._key(session, lag)
+        lag = session.since[place - 1]
+        ctx = round_context(session, self.base_digest)  # a hash of all weights: once
+        key = self._key(session, ctx, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights))
         parameters = sum_parameters(self.recipe, *size, self.terms.noise_multiplier)
         self._refuse_if_finished(key)
-        code = self._upload(*size, rotation_seed(session, self.base_digest), session.clip_norm, lag)
+        code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
             self._refuse_too_soon(session, lag)
             self._refuse_if_spent(key, self._cost(code))
             self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
-        least, ctx = floors(self.recipe, parameters), round_context(session, self.base_digest)
+        least = floors(self.recipe, parameters)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
         return advert
@@ -131,9 +132,8 @@ class Client:
             size = len(session.weights)
             return [np.frombuffer(raw, "<f4", size)] if stored == began and len(raw) == 4 * size else []
         (update,) = self.learn(session.weights)
-        kept = clipped(update, self.recipe.privacy.clip_norm) if np.isfinite(update).all() else np.zeros_like(update)
-        write_atomically(path, _tagged(began, kept.astype("<f4").tobytes()))
-        return [kept]
+        write_atomically(path, _tagged(began, update.astype("<f4").tobytes()))
+        return [update]
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
         state, invited = self._load()
@@ -255,12 +255,12 @@ class Client:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
 
-    def _key(self, session: Session, lag: int) -> str:
+    def _key(self, session: Session, ctx: bytes, lag: int) -> str:
         """Names one release: run, round and the whole context. Another global model, clip norm, cohort or lag of
         anybody is another release, whatever round the server calls it: were one vector in the sums of two cohorts, each
         could certify a set of its own, and their difference leave few clients; were one in two sums that differ in
         another client's lag, it would leave that client's two uploads. A short digest a server could make agree."""
-        key = f"{round_name(session.name)}{round_context(session, self.base_digest).hex()}"
+        key = f"{round_name(session.name)}{ctx.hex()}"
         return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
 
     def _refuse_too_soon(self, session: Session, lag: int) -> None:

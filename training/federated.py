@@ -231,7 +231,7 @@ def _mean(recipe: Recipe, state: ServerState, session: Session, outcome: Outcome
     """The mean of the updates that began in this round, as far as the sum tells."""
     if recipe.federation.bands == 1:
         return state, outcome.mean
-    lags = dict(zip(session.cohort, session.lags or [0] * len(session.cohort), strict=True))
+    lags = dict(zip(session.cohort, session.since, strict=True))
     began = sum(lags[name] == 0 for name in outcome.survivors)
     total = outcome.mean * np.float32(len(outcome.survivors))
     state, begun = take_back(state, total, coefficients(recipe))
@@ -248,8 +248,7 @@ def _one_round(
 ) -> tuple[Session, Outcome, float]:
     started, attempt = time.monotonic(), secrets.token_bytes(16)
     asked = invited(prepared.clients, state.round, prepared.recipe.federation)
-    lags = tuple(asked.values()) if any(asked.values()) else ()
-    start = (prepared.recipe.digest(), tuple(asked), state.weights, state.clip_norm, lags)
+    start = (prepared.recipe.digest(), tuple(asked), state.weights, state.clip_norm, tuple(asked.values()))
     session = Session(prepared.run, attempt, state.round, *start)
     try:
         outcome = run_round(

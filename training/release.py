@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from training.server import ServerState
 
 CARD = """---
-library_name: transformers
+library_name: {library}
 pipeline_tag: text-generation
 ---
 # A chat model trained with chatfed
@@ -81,7 +81,7 @@ def publish(
     privacy = {
         **claim.to_json(),
         "model_sha256": hashlib.sha256(weights).hexdigest(),
-        **_ledger_facts(prepared, cost, metrics),
+        **_ledger_facts(prepared, cost, claim, metrics),
         **_noise_facts(prepared, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
     }
@@ -125,20 +125,22 @@ def _save_models(
         save_model(path / "reference", model, tokenizer, card)
     adapted = choose_trainable(model, section)
     load_flat(model, state.weights)
-    text = CARD.format(**facts, sentence=claim.sentence(), before=before.perplexity, after=after.perplexity)
+    about = {**facts, "sentence": claim.sentence(), "before": before.perplexity, "after": after.perplexity}
     if adapted is None:
-        save_model(path / "model", model, tokenizer, text)
+        save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:
         base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
-        text = text.replace("library_name: transformers", f"library_name: peft\nbase_model: {json.dumps(base)}")
-        save_adapters(path / "model", adapted, tokenizer, text, base)
+        card = CARD.format(**about, library=f"peft\nbase_model: {json.dumps(base)}")
+        save_adapters(path / "model", adapted, tokenizer, card, base)
 
 
-def _ledger_facts(prepared: Prepared, cost: claims.Spent, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+def _ledger_facts(
+    prepared: Prepared, cost: claims.Spent, claim: Guarantee, metrics: list[dict[str, Any]]
+) -> dict[str, Any]:
     privacy = prepared.recipe.privacy
     counts = list(cost.participations.values())
     return {
-        "sentence": claims.guarantee(prepared.recipe, prepared.terms, cost, len(metrics)).sentence(),
+        "sentence": claim.sentence(),
         "per_round": [row["epsilon_max"] for row in metrics],
         "noise_multiplier": prepared.terms.noise_multiplier,
         "clip_norm": privacy.clip_norm,

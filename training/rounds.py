@@ -71,7 +71,8 @@ def run_round(
     parameters = sum_parameters(recipe, *size)
     least = floors(recipe, parameters).survivors  # with fewer, no client would go on
     identities = keys_of(roster or {}, session.cohort) if pinned else ()
-    opened = secagg.open_round(parameters, round_context(session, base_digest), session.attempt, identities)
+    ctx = round_context(session, base_digest)
+    opened = secagg.open_round(parameters, ctx, session.attempt, identities)
 
     invitation = session.to_bytes()
     everyone = dict.fromkeys(range(1, len(session.cohort) + 1), invitation)
@@ -101,7 +102,7 @@ def run_round(
         last = Step.CERTIFICATE
     total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
     line.faults += faults
-    code = upload(recipe, *size, rotation_seed(session, base_digest), session.clip_norm)
+    code = upload(recipe, *size, rotation_seed(ctx), session.clip_norm)
     mean = code.decode(total.vector, len(total.survivors))
     return Outcome(
         mean.update,

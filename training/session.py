@@ -46,9 +46,14 @@ class Session:
     clip_norm: float = 0.0  # L2, of updates, where it follows a quantile; 0: the recipe's
     lags: tuple[int, ...] = ()  # rounds since each participant's update began; (): all begin in this round
 
-    def lag(self, place: int) -> int:
-        """Of the participant at `place`, from 1."""
-        return self.lags[place - 1] if self.lags else 0
+    def __post_init__(self) -> None:
+        if not any(self.lags):  # one form for one meaning
+            object.__setattr__(self, "lags", ())
+
+    @property
+    def since(self) -> tuple[int, ...]:
+        """`lags`, written out."""
+        return self.lags or (0,) * len(self.cohort)
 
     @property
     def name(self) -> bytes:
@@ -58,9 +63,9 @@ class Session:
     def to_bytes(self) -> bytes:
         sizes = (len(self.cohort), len(self.weights))
         head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, self.clip_norm, *sizes)
-        lags = self.lags or (0,) * len(self.cohort)
         names = b"".join(
-            _NAME.pack(len(name.encode()), lag) + name.encode() for name, lag in zip(self.cohort, lags, strict=True)
+            _NAME.pack(len(name.encode()), lag) + name.encode()
+            for name, lag in zip(self.cohort, self.since, strict=True)
         )
         return head + names + self.weights.astype("<f4").tobytes()
 
@@ -92,8 +97,7 @@ class Session:
         weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
         if not np.isfinite(weights).all():
             raise MalformedMessage(0, "session", "weights")
-        since = tuple(lags) if any(lags) else ()
-        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, since)
+        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags))
 
 
 def round_name(name: bytes) -> str:
@@ -106,16 +110,16 @@ def round_name(name: bytes) -> str:
 def round_context(session: Session, base: bytes) -> bytes:
     """What every key, mask and envelope of the round is bound to, whatever the attempt: 32 bytes."""
     asked = roster_root(session.cohort)
-    if any(session.lags):
+    if session.lags:
         asked = primitives.digest(b"lags", asked, bytes(session.lags))
     start = model_hash(base, session.weights, session.clip_norm)
     return context(session.run, session.round, start, session.recipe, asked)
 
 
-def rotation_seed(session: Session, base: bytes) -> bytes:
-    """Public seed of the rotation of a round's vectors: 32 bytes, the same in every attempt, as an update is encoded
-    once."""
-    return primitives.digest(b"rotation", round_context(session, base))
+def rotation_seed(ctx: bytes) -> bytes:
+    """Public seed of the rotation of the vectors of the round with context `ctx`: 32 bytes, the same in every attempt,
+    as an update is encoded once."""
+    return primitives.digest(b"rotation", ctx)
 
 
 def model_hash(base: bytes, weights: FloatVector, clip_norm: float = 0.0) -> bytes:

@@ -47,8 +47,7 @@ def loud(recipe: Recipe) -> ClientTerms:
 class Banded(Federation):
     def invitation(self, index: int, weights: FloatVector = WEIGHTS) -> Session:
         asked = invited(self.clients, index, self.recipe.federation)
-        lags = tuple(asked.values()) if any(asked.values()) else ()
-        return dataclasses.replace(self.session(index, weights), cohort=tuple(asked), lags=lags)
+        return dataclasses.replace(self.session(index, weights), cohort=tuple(asked), lags=tuple(asked.values()))
 
 
 def a_federation(home: Path, recipe: Recipe, terms: ClientTerms | None = None) -> Banded:

@@ -123,7 +123,7 @@ def test_attempts_at_a_round_share_its_context_and_its_rotation():
     one = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (), np.ones(3, np.float32), 2.0)
     again = dataclasses.replace(one, attempt=b"b" * 16)
     assert round_context(one, b"m" * 32) == round_context(again, b"m" * 32)
-    assert rotation_seed(one, b"m" * 32) == rotation_seed(again, b"m" * 32)
+    assert rotation_seed(round_context(one, b"m" * 32)) == rotation_seed(round_context(again, b"m" * 32))
     others = [
         dataclasses.replace(one, **change)
         for change in (
@@ -135,8 +135,8 @@ def test_attempts_at_a_round_share_its_context_and_its_rotation():
             {"cohort": (ClientId("x"),)},
         )
     ]
-    assert len({rotation_seed(session, b"m" * 32) for session in [one, *others]}) == 7
-    assert len(rotation_seed(one, b"m" * 32)) == 32
+    assert len({rotation_seed(round_context(session, b"m" * 32)) for session in [one, *others]}) == 7
+    assert len(rotation_seed(round_context(one, b"m" * 32))) == 32
 
 
 def test_the_model_hash_covers_the_untrained_part_through_the_base():

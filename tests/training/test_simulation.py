@@ -24,7 +24,7 @@ from training.durable import write_atomically
 from training.learner import Learner
 from training.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.rounds import Outcome, run_round
-from training.session import Session, Step, rotation_seed
+from training.session import Session, Step, rotation_seed, round_context
 from training.simulation import (
     THREADS,
     TOGETHER,
@@ -125,7 +125,7 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
             write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
     assert same(outcome, in_process(tmp_path / "stored"))
     learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
-    step = upload(place.recipe, 5, len(weights), 0.0, rotation_seed(invitation, digest)).code.step
+    step = upload(place.recipe, 5, len(weights), 0.0, rotation_seed(round_context(invitation, digest))).code.step
     assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
     assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
