@@ -24,53 +24,53 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.privacy.noise import random_bytes, random_words, system_random
-from chatfed.types import ChatfedError, Entropy, IntVector
+from chatfed.privacy.noise import random_bytes, system_random
+from chatfed.types import ChatfedError, Entropy
 
 BITS = 128  # the weights of a table add up to 2^BITS
 LEAST_STD, MOST_STD = 0.25, 1e6  # ring steps
-_ONE_TABLE_UP_TO = 1000.0  # std; its 26,500 values take 320 kB
+_ONE_TABLE_UP_TO = 1000.0  # std; its 26,500 values take 128 kB
 _FINE = 4.0  # std of the fine table / multiple of the coarse one
 _WORD = 32  # bits that settle almost every draw
 _REST = BITS - _WORD
 _PLACES = 320  # binary places of the ideal weights
 _UNKNOWN = Fraction(1, 1 << 192)  # more than the ideal weights' errors, 2^64 of 2^320 each, can change a variation
-_BLOCK = 1 << 14  # values made at a time: the temporaries of a block stay in the cache
+_BLOCK = 1 << 15  # values made at a time: temporaries and tables share the second-level cache
 
 
 @dataclass(frozen=True)
 class Table:
-    """P(lowest + i) = weights[i] / 2^128, and the same as alias columns, two values each."""
+    """P(lowest + i) = weights[i] / 2^128, and the same as columns of two values: lowest + i and lowest + its alias."""
 
     lowest: int
     weights: tuple[int, ...] = field(repr=False)
     variation: float  # total variation distance from the ideal distribution, rounded up
     columns: int  # a power of two
-    cuts: NDArray[np.uint32] = field(repr=False)  # a word from here on takes the second value; low bits: the column
-    rests: tuple[int, ...] = field(repr=False)  # of a word that equals its cut: below this, of 96 bits, the first value
-    values: NDArray[np.int64] = field(repr=False)  # [2 * columns]: first and second value of each column
+    cuts: NDArray[np.uint32] = field(repr=False)  # a word from here on takes the alias, which the low bits hold
+    rests: tuple[int, ...] = field(repr=False)  # of a word whose high bits equal the cut's: below this, of 96 bits, not
 
     @property
     def reach(self) -> int:
         """The largest |value|."""
         return max(-self.lowest, self.lowest + len(self.weights) - 1)
 
-    def sample(self, size: int, entropy: Entropy = system_random) -> IntVector:
-        """Independent draws, int64[size]; four bytes of entropy each, and twelve more where those do not settle it."""
-        drawn = np.empty(size, dtype=np.int64)
-        index, cut = np.empty(_BLOCK, dtype=np.int64), np.empty(_BLOCK, dtype=np.uint32)
-        for start in range(0, size, _BLOCK):
-            count = min(_BLOCK, size - start)
-            words = random_words((count + 1) // 2, entropy).view(np.uint32)[:count]
-            i, t = index[:count], cut[:count]
-            np.bitwise_and(words, np.uint32(self.columns - 1), out=i, casting="unsafe")
-            self.cuts.take(i, out=t, mode="clip")  # "clip" writes straight into `out`
-            i <<= 1
-            i += words >= t
-            for tie in np.flatnonzero(words == t):
-                i[tie] -= int.from_bytes(random_bytes(_REST // 8, entropy), "little") < self.rests[i[tie] >> 1]
-            self.values.take(i, out=drawn[start : start + count], mode="clip")
-        return drawn
+    def places(self, size: int, entropy: Entropy) -> NDArray[np.uint32]:
+        """Independent draws less `lowest`, uint32[size]; four bytes of entropy each, and twelve more for a tie.
+
+        A word's low bits are its column, the high ones decide. Whichever is less, the word or its column's cut, has the
+        chosen place in its low bits: below the cut the column itself, from it on the alias.
+        """
+        words = np.frombuffer(random_bytes(4 * size, entropy), dtype="<u4")
+        low = np.uint32(self.columns - 1)
+        cuts = self.cuts.take(np.bitwise_and(words, low, dtype=np.intp), mode="wrap")  # in range: the quickest mode
+        found: NDArray[np.uint32] = np.minimum(words, cuts)
+        cuts ^= words
+        if size and cuts.min() <= low:
+            for tie in np.flatnonzero(cuts <= low):
+                i, rest = int(words[tie] & low), int.from_bytes(random_bytes(_REST // 8, entropy), "little")
+                found[tie] = i if rest < self.rests[i] else cuts[tie] ^ words[tie]
+        found &= low
+        return found
 
 
 @dataclass(frozen=True)
@@ -88,26 +88,27 @@ class DiscreteGaussian:
 
     @property
     def reach(self) -> int:
-        """The largest |value|."""
+        """The largest |value|; below 2^24 for every std."""
         return sum(multiple * table.reach for multiple, table in self.parts)
 
-    def sample(self, size: int, entropy: Entropy = system_random) -> IntVector:
-        """Independent draws, int64[size], from cryptographic bits alone. Raises ChatfedError for a negative size.
+    def sample(self, size: int, entropy: Entropy = system_random) -> NDArray[np.int32]:
+        """Independent draws, int32[size], from cryptographic bits alone. Raises ChatfedError for a negative size.
 
         >>> draws = discrete_gaussian(3.0).sample(100_000)
         >>> draws.dtype, bool(2.9 < draws.std() < 3.1)
-        (dtype('int64'), True)
+        (dtype('int32'), True)
         """
         if size < 0:
             raise ChatfedError(f"{size} values of noise: the number must not be negative")
-        if len(self.parts) == 1:
-            return self.parts[0][1].sample(size, entropy)
-        total = np.empty(size, dtype=np.int64)
+        drawn = np.empty(size, dtype=np.int32)
         for start in range(0, size, _BLOCK):
-            count = min(_BLOCK, size - start)
-            first, second = (multiple * table.sample(count, entropy) for multiple, table in self.parts)
-            np.add(first, second, out=total[start : start + count])
-        return total
+            block = drawn[start : start + _BLOCK]
+            block[:] = sum(multiple * table.lowest for multiple, table in self.parts)
+            for multiple, table in self.parts:
+                places = table.places(block.size, entropy).view(np.int32)
+                places *= np.int32(multiple)
+                block += places
+        return drawn
 
 
 @lru_cache(maxsize=4)
@@ -169,7 +170,7 @@ def table(variance: Fraction) -> Table:
     half = half[: max(z for z, weight in enumerate(half) if weight) + 1]
     half[0] += (1 << BITS) - (2 * sum(half) - half[0])
     lowest, weights = 1 - len(half), half[:0:-1] + half
-    return Table(lowest, tuple(weights), _variation(half, ideal, total), *_alias(lowest, weights))
+    return Table(lowest, tuple(weights), _variation(half, ideal, total), *_alias(weights))
 
 
 def _variation(half: list[int], ideal: list[int], total: int) -> float:
@@ -180,21 +181,20 @@ def _variation(half: list[int], ideal: list[int], total: int) -> float:
     return math.nextafter(float(exact + _UNKNOWN), 1.0)
 
 
-def _alias(lowest: int, weights: list[int]) -> tuple[int, NDArray[np.uint32], tuple[int, ...], NDArray[np.int64]]:
+def _alias(weights: list[int]) -> tuple[int, NDArray[np.uint32], tuple[int, ...]]:
     """Columns of equal weight with at most two values each (Vose 1991); exact, as 2^b columns share 2^128."""
     columns = 1 << (len(weights) - 1).bit_length()
     column = (1 << BITS) // columns
     left = weights + [0] * (columns - len(weights))
-    cuts, other = [0] * columns, list(range(columns))
+    cuts, alias = [0] * columns, list(range(columns))
     small = [i for i, weight in enumerate(left) if weight < column]
     large = [i for i, weight in enumerate(left) if weight >= column]
     while small:
         i, j = small.pop(), large[-1]
-        cuts[i], other[i] = left[i], j
+        cuts[i], alias[i] = left[i], j
         left[j] -= column - left[i]
         if left[j] < column:
             small.append(large.pop())
     # what is in `large` now fills its own column: cut 0, and both values are its own
-    words = np.array([(cut >> _REST) * columns + i for i, cut in enumerate(cuts)], dtype=np.uint32)
-    values = lowest + np.array([range(columns), other], dtype=np.int64).T.reshape(-1)
-    return columns, words, tuple(cut & (1 << _REST) - 1 for cut in cuts), values
+    packed = np.array([(cut >> _REST) * columns + j for cut, j in zip(cuts, alias, strict=True)], dtype=np.uint32)
+    return columns, packed, tuple(cut & (1 << _REST) - 1 for cut in cuts)

@@ -27,7 +27,7 @@ from chatfed.types import Entropy, FloatVector
 
 STD = 1e6  # of the noise, in steps, whatever the multiplier: one pair of tables serves all
 _SURE = 1.0 + 1e-6  # times the noise; also for what the division by the step rounds
-_BLOCK = 1 << 14  # coordinates at a time: the temporaries stay in the second-level cache
+_BLOCK = 1 << 15  # coordinates at a time: the temporaries stay in the second-level cache
 
 
 def lattice_step(size: int, clip_norm: float, noise_multiplier: float) -> float:
@@ -61,9 +61,9 @@ def noised(
     step, noise = lattice_step(total.size, clip_norm, noise_multiplier), discrete_gaussian(STD)
     result = np.empty(total.size, dtype=np.float32)
     for start in range(0, total.size, _BLOCK):
-        steps = total[start : start + _BLOCK] / np.float64(step)
+        part = slice(start, start + _BLOCK)
+        steps = np.multiply(total[part], 1.0 / step, dtype=np.float64)
         np.rint(steps, out=steps)
         steps += noise.sample(steps.size, entropy)  # whole numbers below 2^53: exact
-        steps *= step
-        result[start : start + _BLOCK] = steps
+        np.multiply(steps, step, out=result[part], casting="same_kind")
     return result

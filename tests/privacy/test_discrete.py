@@ -8,6 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from chatfed.privacy.discrete import BITS, Table, closeness, discrete_gaussian, ideal_weights, table
@@ -58,28 +60,47 @@ def test_alias_columns_give_each_value_exactly_its_weight(std: float) -> None:
     made = one(std)
     column, found = (1 << BITS) // made.columns, dict[int, int]()
     for i in range(made.columns):
-        top, index = divmod(int(made.cuts[i]), made.columns)
+        top, alias = divmod(int(made.cuts[i]), made.columns)
         first = (top << BITS - 32) + made.rests[i]
-        assert index == i and 0 <= first < column
-        for value, weight in zip(made.values[2 * i : 2 * i + 2].tolist(), (first, column - first), strict=True):
-            found[value] = found.get(value, 0) + weight
-    weights = {made.lowest + z: weight for z, weight in enumerate(made.weights)}
-    assert {value: weight for value, weight in found.items() if weight} == weights
+        assert 0 <= first < column
+        for place, weight in ((i, first), (alias, column - first)):
+            found[place] = found.get(place, 0) + weight
+    assert {place: weight for place, weight in found.items() if weight} == dict(enumerate(made.weights))
 
 
 def test_a_word_at_the_cut_is_settled_by_further_bits() -> None:
     made = one(3.0)
-    i = next(i for i, rest in enumerate(made.rests) if rest > 1 and made.cuts[i] >= made.columns)
-    first, second = made.values[2 * i : 2 * i + 2].tolist()
-    assert first != second
+    cut_of = [divmod(int(cut), made.columns) for cut in made.cuts]
+    i = next(i for i, rest in enumerate(made.rests) if rest > 1 and cut_of[i][0] > 0 and cut_of[i][1] != i)
+    (top, alias), rest = cut_of[i], made.rests[i]
 
-    def draw(word: int, rest: int) -> int:
-        parts = iter([word.to_bytes(4, "little") + bytes(4), rest.to_bytes(12, "little")])
-        return int(made.sample(1, lambda size: next(parts))[0])
+    def draw(high: int, rest: int) -> int:
+        parts = iter([(high * made.columns + i).to_bytes(4, "little"), rest.to_bytes(12, "little")])
+        return int(made.places(1, lambda size: next(parts))[0])
 
-    cut, rest = int(made.cuts[i]), made.rests[i]
-    assert draw(cut, rest - 1) == first and draw(cut, rest) == second
-    assert draw(cut - made.columns, 0) == first and draw(cut + made.columns, 0) == second
+    assert draw(top, rest - 1) == i and draw(top, rest) == alias
+    assert draw(top - 1, 0) == i and draw(top + 1, 0) == alias
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([0.25, 3.0, 150.0]), st.integers(0, 2**32), st.integers(0, 40))
+def test_draws_are_those_of_the_alias_method_one_value_at_a_time(std: float, seed: int, size: int) -> None:
+    """The obvious twin, with words that often tie: high bits of a column's own cut, one more or one less."""
+    made, random = one(std), np.random.default_rng(seed)
+    columns = random.integers(made.columns, size=size)
+    tops = made.cuts[columns] // made.columns + random.integers(-1, 2, size)
+    words = (np.clip(tops, 0, 2**32 // made.columns - 1) * made.columns + columns).astype("<u4")
+    rests, expected = list[bytes](), list[int]()
+    for word in words.tolist():
+        high, i = divmod(word, made.columns)
+        top, alias = divmod(int(made.cuts[i]), made.columns)
+        if high == top:
+            rests.append(random.bytes(12))
+            expected.append(i if int.from_bytes(rests[-1], "little") < made.rests[i] else alias)
+        else:
+            expected.append(i if high < top else alias)
+    parts = iter([words.tobytes(), *rests])
+    assert made.places(size, lambda _: next(parts)).tolist() == expected and next(parts, None) is None
 
 
 @pytest.mark.parametrize("std", [0.5, 3.0, 150.0])
@@ -164,15 +185,15 @@ def test_the_sample_depends_on_the_entropy_alone_and_fills_any_size() -> None:
     assert np.array_equal(noise.sample(40_001, replay(b"a")), noise.sample(40_001, replay(b"a")))
     assert not np.array_equal(noise.sample(64, replay(b"a")), noise.sample(64, replay(b"b")))
     assert not np.array_equal(noise.sample(64), noise.sample(64))
-    for size in (0, 1, 2, 16383, 16384, 16385):
+    for size in (0, 1, 2, 32_767, 32_768, 32_769):
         draws = noise.sample(size)
-        assert draws.shape == (size,) and draws.dtype == np.int64
+        assert draws.shape == (size,) and draws.dtype == np.int32
 
 
 def test_blocks_halves_and_calls_are_uncorrelated() -> None:
     n, entropy = 200_001, replay(b"correlation")
     x, y = (discrete_gaussian(20.3).sample(n, entropy) / 20.3 for _ in range(2))
-    for lag, other in ((0, y), (1, x), (2, x), (8192, x), (16384, x)):
+    for lag, other in ((0, y), (1, x), (2, x), (16_384, x), (32_768, x)):
         assert abs(float((x[lag:] * other[: n - lag]).mean())) < 5 / math.sqrt(n)
 
 
