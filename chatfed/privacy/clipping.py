@@ -9,16 +9,17 @@ are added. No hook, no trust in any layer's kind: right for every model, and bou
 
 **One pass** (`add_batch`): a backward pass over many dialogues without autograd's weight gradients. For `Linear`,
 `Embedding`, transformers' `Conv1D` and the output layer of `output_layer` the two factors of the weight gradient are
-kept, and then, whichever is cheaper: one dialogue's gradient after the other is formed in one buffer, measured, scaled
-and added; or norms come from the factors' products, all uses of a weight together (`factors`), and one weighted product
-over all positions gives the clipped sum. Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
+kept, and then, whichever is cheaper for a weight: one dialogue's gradient after the other is formed in one buffer,
+measured, scaled and added; or its norm comes from the factors' products, all uses of a weight together (`factors`), and
+one weighted product over all positions gives the clipped sum. A dialogue is clipped by the norm over both kinds.
+Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
 Any other layer gets Opacus' gradient for each row, which is said once. Rows of a batch see each other's padding and
 rounding, and norms are measured apart from the sum, so use it only with weights that no attacker chose (`dpsgd`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 Bounds = list[tuple[int, int]]
 """Each dialogue's rows [first, last) of a batch."""
 
+_SMALL = 1 << 13  # numbers: zeros of a parameter that is not formed, between two that are, spare walks apart
+
 
 class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     """The trained parameters of a module and the clipped sums of their gradients.
@@ -71,7 +74,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self._uses: dict[nn.Parameter, list[Use]] = {}  # weights kept as factors, with the rows still apart
         self._dense: dict[nn.Parameter, Tensor] = {}  # float[rows, *shape], gradients of each row
         self._watched: list[nn.Module] = []
-        self._cut: dict[int, dict[nn.Parameter, Tensor]] = {}  # by address: views of flat vectors, held by them
+        self._cut_at, self._cut = 0, dict[nn.Parameter, Tensor]()  # the sum's address and its views
         super().__init__(module, batch_first=True, loss_reduction="sum", strict=False)
 
     # Each dialogue alone.
@@ -126,59 +129,92 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def add_batch(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size]."""
         self.backward(loss, batch, bounds[-1][1])
-        if self._overlaps_pay(bounds):
-            self._add_weighted(bounds, rule, total)
-        else:
-            self._add_formed(bounds, rule, total)
+        formed = {p for p in self._uses if p in self._dense or not self._overlaps_pay(p, bounds)}
+        squares = self.squares(bounds, formed).cpu()
+        if formed:
+            self._add_formed(formed, squares, bounds, rule, total)
+        self._add_weighted(formed, rule.factors(self._by_layer(squares)), bounds, rule.style == "per_layer", total)
         self._forget()
 
-    def _overlaps_pay(self, bounds: Bounds) -> bool:
-        """Whether short dialogues or wide layers make products of factors the cheaper way, by the widest weight."""
-        if not self._uses or any(p in self._dense for p in self._uses):  # both a known and an unknown layer's weight
-            return False
-        widest = max(self._uses, key=lambda p: p.numel())
-        uses = self._uses[widest]
+    def _overlaps_pay(self, p: nn.Parameter, bounds: Bounds) -> bool:
+        """Whether short dialogues or a wide weight make products of its factors the cheaper way."""
+        uses = self._uses[p]
         positions = max(last - first for first, last in bounds) * uses[0].right[0, ..., 0].numel()
-        return factors.cheaper_by_overlap(uses, int(widest.shape[0]), int(widest.shape[1]), positions)
+        return factors.cheaper_by_overlap(uses, p.numel(), positions)
 
-    def _add_formed(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
-        one = torch.empty_like(total)
-        whole = rule.style != "per_layer"
-        for first, last in bounds:
-            self.gradient(first, last, one)
-            if not whole:
-                self._add_clipped(list(self._views(one).values()), rule, total)
+    def _add_formed(
+        self, formed: set[nn.Parameter], squares: Tensor, bounds: Bounds, rule: ClipRule, total: Tensor
+    ) -> None:
+        """Forms, measures, scales and adds the gradient for `formed`, one dialogue after the other.
+
+        `squares` float64[parameters, n] knows the other parameters' and learns these.
+        """
+        one, apart = torch.empty_like(total), rule.style == "per_layer"
+        views = self._split(one)
+        between = set() if apart else {p for p in views.keys() - formed if p.numel() < _SMALL}
+        for p in between:
+            views[p].zero_()
+        parts, views = self._parts(formed | between, apart), {p: views[p] for p in formed}
+        for i, (first, last) in enumerate(bounds):
+            self._form(first, last, views)
+            for place, part in parts:
+                squares[place, i] += sum_of_squares(one[part])
+            factor = rule.factors(self._by_layer(squares[:, i : i + 1]))[:, 0].tolist()
+            for place, part in parts:
+                each = factor[self.layers[self.parameters[place]]]
+                if each > 0.0:
+                    total[part].add_(one[part], alpha=each)
+
+    def _parts(self, chosen: set[nn.Parameter], apart: bool) -> list[tuple[int, slice]]:
+        """Where `chosen` lie in a flat vector, with their numbers; neighbours count as the first unless `apart`."""
+        parts: list[tuple[int, slice]] = []
+        for place, p in enumerate(self.parameters):
+            if p not in chosen:
                 continue
-            factor = float(rule.factors(torch.tensor([[sum_of_squares(one)]], dtype=torch.float64)))
-            if factor > 0.0:
-                total.add_(one, alpha=factor)
+            first, start = place, self.layout[p]
+            stop = start + p.numel()
+            if parts and parts[-1][1].stop == start and not apart:
+                first, start = parts[-1][0], parts.pop()[1].start
+            parts.append((first, slice(start, stop)))
+        return parts
 
-    def _add_weighted(self, bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
-        factor = rule.factors(self._by_layer(self.squares(bounds).cpu())).to(total)
-        counts = torch.tensor([last - first for first, last in bounds], device=total.device)
-        per_row = torch.repeat_interleave(factor, counts, dim=1)  # [layers, rows]
+    def _add_weighted(
+        self, formed: set[nn.Parameter], factor: Tensor, bounds: Bounds, apart: bool, total: Tensor
+    ) -> None:
+        """Adds all dialogues at once by `factor` float64[layers, n], for the parameters that are not in `formed`.
+
+        `apart`: a layer's factors are its own.
+        """
+        counts = torch.tensor([last - first for first, last in bounds])
+        weights, rows = torch.repeat_interleave(factor, counts, dim=1).to(total), None  # [layers, rows]; None: all
+        if not bool(weights[0].all()):  # leave a dialogue out whose factor is 0: 0 times infinity is no number
+            rows = weights[0].nonzero()[:, 0]
+            weights = weights[:, rows]
         views = self._views(total)
-        for p in list(self._uses):
-            for use in self._uses.pop(p):
-                rows = use.pick(None, len(use.right))
-                factors.add_weighted(rows, per_row[self.layers[p]], _matrix(views[p]))
-        for p in list(self._dense):
-            weights = per_row[self.layers[p]]
-            each = self._dense.pop(p).flatten(1)
-            each = torch.where((weights != 0.0)[:, None], each, 0.0).to(total.dtype)  # 0 times infinity is no number
-            views[p].view(-1).addmv_(each.t(), weights)
+        for family in _families(self._uses, formed, apart):
+            picked = _pick(family.values(), rows, weights.shape[1])
+            into = [_matrix(views[p]) for p, uses in family.items() for _ in uses]
+            of = weights[self.layers[next(iter(family))]]
+            factors.add_weighted([use for uses in picked for use in uses], of, into)
+        for p in self._dense.keys() - formed:
+            each = self._dense[p] if rows is None else self._dense[p][rows]
+            views[p].view(-1).addmv_(each.flatten(1).to(total.dtype).t(), weights[self.layers[p]])
 
-    def squares(self, bounds: Bounds) -> Tensor:
-        """Squared norm of each dialogue's gradient of the last `backward`: float64[parameters, dialogues]."""
+    def squares(self, bounds: Bounds, without: Set[nn.Parameter] = frozenset()) -> Tensor:
+        """Squared norm of each dialogue's gradient of the last `backward`: float64[parameters, dialogues].
+
+        0 for the parameters `without`.
+        """
         found = torch.zeros(len(self.parameters), len(bounds), dtype=torch.float64, device=self.device)
         place = {p: i for i, p in enumerate(self.parameters)}
         for rows, chosen in _by_count(bounds, self.device):
-            for family in _families(self._uses):
+            for family in _families(self._uses, without):
                 picked = _pick(family.values(), rows, len(chosen))
                 for p, of in zip(family, factors.squares(picked), strict=True):
                     found[place[p], chosen] = of
-            for p, each in self._dense.items():
-                one = (each if rows is None else each[rows]).reshape(len(chosen), -1, p.numel()).sum(1).float()
+            for p in self._dense.keys() - without:
+                each = self._dense[p] if rows is None else self._dense[p][rows]
+                one = each.reshape(len(chosen), -1, p.numel()).sum(1).float()
                 found[place[p], chosen] = torch.linalg.vector_norm(one, dim=1).double().square()
         return found
 
@@ -200,7 +236,11 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def gradient(self, first: int, last: int, out: Tensor) -> Tensor:
         """Unclipped gradient of rows first..last-1 of the last `backward`: float32[size], written into `out`."""
-        for p, view in self._views(out).items():
+        self._form(first, last, self._split(out))
+        return out
+
+    def _form(self, first: int, last: int, into: dict[nn.Parameter, Tensor]) -> None:
+        for p, view in into.items():
             uses = self._uses.get(p, [])
             for i, use in enumerate(uses):
                 factors.form(use.part(slice(first, last)), _matrix(view), fresh=i == 0)
@@ -209,7 +249,6 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
                 view.add_(each) if uses else view.copy_(each)
             elif not uses:
                 view.zero_()
-        return out
 
     # Hooks.
 
@@ -245,7 +284,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
     def close(self) -> None:
         """Removes hooks and every attribute that Opacus put on the module or its parameters."""
         self._forget()
-        self._cut.clear()
+        self._cut_at, self._cut = 0, {}
         if self._watched:
             self.cleanup()
         for layer in self._watched:
@@ -256,13 +295,14 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
                 if hasattr(p, name):
                     delattr(p, name)
 
-    def _views(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
-        if flat.data_ptr() not in self._cut:
-            self._cut = dict(list(self._cut.items())[-1:])  # of the sum and of one gradient, no more
-            self._cut[flat.data_ptr()] = {
-                p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()
-            }
-        return self._cut[flat.data_ptr()]
+    def _split(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
+        return {p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()}
+
+    def _views(self, total: Tensor) -> dict[nn.Parameter, Tensor]:
+        """Of the sum, kept from one dialogue to the next; they keep it alive, so its address is its own."""
+        if self._cut_at != total.data_ptr():
+            self._cut_at, self._cut = total.data_ptr(), self._split(total)
+        return self._cut
 
     def _forget(self) -> None:
         self._uses.clear()
@@ -350,14 +390,18 @@ def _by_count(bounds: Bounds, device: torch.device) -> Iterator[tuple[Tensor | N
         yield None if everything else torch.tensor(rows, device=device), torch.tensor(chosen, device=device)
 
 
-def _families(uses: dict[nn.Parameter, list[Use]]) -> Iterator[dict[nn.Parameter, list[Use]]]:
-    """Weights that are used once and on the same input, together; every other weight by itself."""
+def _families(
+    uses: dict[nn.Parameter, list[Use]], without: Set[nn.Parameter], apart: bool = False
+) -> list[dict[nn.Parameter, list[Use]]]:
+    """Weights that are used once and on the same input, together (not if `apart`); every other weight by itself."""
     shared: dict[object, dict[nn.Parameter, list[Use]]] = {}
     for p, of in uses.items():
+        if p in without:
+            continue
         right = of[0].right
-        key: object = p if len(of) > 1 else (right.data_ptr(), right.shape, right.stride())
+        key: object = p if apart or len(of) > 1 else (right.data_ptr(), right.shape, right.stride())
         shared.setdefault(key, {})[p] = of
-    yield from shared.values()
+    return list(shared.values())
 
 
 def _pick(family: Iterable[list[Use]], rows: Tensor | None, dialogues: int) -> list[list[Use]]:

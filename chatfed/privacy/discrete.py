@@ -103,11 +103,12 @@ class DiscreteGaussian:
         drawn = np.empty(size, dtype=np.int32)
         for start in range(0, size, _BLOCK):
             block = drawn[start : start + _BLOCK]
-            block[:] = sum(multiple * table.lowest for multiple, table in self.parts)
-            for multiple, table in self.parts:
+            block[:] = self.parts[0][1].places(block.size, entropy)
+            for multiple, table in self.parts[1:]:
                 places = table.places(block.size, entropy).view(np.int32)
                 places *= np.int32(multiple)
                 block += places
+            block += np.int32(sum(multiple * table.lowest for multiple, table in self.parts))
         return drawn
 
 

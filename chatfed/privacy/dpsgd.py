@@ -116,9 +116,11 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
         single = config.dialogues_at_once > 1 or gradients.device.type == "mps"  # Apple's has no float64
         dtype = torch.float32 if single else torch.float64
         self.total = torch.zeros(gradients.size, dtype=dtype, device=gradients.device)  # float[size]
+        self._empty = True  # the sum, which zero_grad then need not walk through
 
     def add(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rows_at_once: int) -> None:
         """Adds the clipped gradients of the dialogues at rows [first, last) of `batch` to `total`."""
+        self._empty = False
         if len(bounds) == 1:
             self.gradients.add_alone(loss, batch, bounds[0][1], rows_at_once, self.rule, self.total)
         else:
@@ -128,29 +130,40 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
         """Nothing is left to do: `add` has clipped each dialogue already."""
 
     def add_noise(self) -> None:
-        """p.grad = clipped sum + noise; Opacus' own generator (torch.normal) is not used."""
+        """p.grad = (clipped sum + noise) / expected_batch_size; Opacus' own generator (torch.normal) is not used."""
+        self._empty = False  # and a float32 sum's place is taken by the mean
         if self.noise_multiplier > 0.0:
-            made = noised(self.total.cpu().numpy(), self.max_grad_norm, self.noise_multiplier, self.entropy)
+            made = noised(
+                self.total.cpu().numpy(),
+                self.max_grad_norm,
+                self.noise_multiplier,
+                self.entropy,
+                divisor=self.expected_batch_size,
+            )
             noisy = torch.from_numpy(made).to(self.total.device)
         else:
-            noisy = self.total.float()
+            noisy = self.total.div_(self.expected_batch_size).float()
         for p, start in self.gradients.layout.items():
             p.grad = noisy[start : start + p.numel()].view_as(p)
 
+    def scale_grad(self) -> None:
+        """Nothing is left to do: `add_noise` has divided already, which spares a walk."""
+
     @property
     def accumulated_iterations(self) -> int:
-        """Always 1: parts of a batch are added, never averaged, so `scale_grad` divides once."""
+        """Always 1: parts of a batch are added, never averaged; Opacus' accountants multiply the rate by it."""
         return 1
 
     def pre_step(self, closure: object = None) -> bool:
         """Noise and scaling; an empty sample comes here too, with a sum of zero."""
         self.add_noise()
-        self.scale_grad()
         return True
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the sum and every p.grad."""
-        self.total.zero_()
+        if not self._empty:
+            self.total.zero_()
+            self._empty = True
         for p in self.gradients.parameters:
             p.grad = None
 
@@ -176,7 +189,7 @@ def train_private(
         optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
         for _ in range(config.steps):
             _step(optimizer, gradients, examples, loss, config, entropy)
-        optimizer.zero_grad()
+        optimizer.original_optimizer.zero_grad()  # the sum goes with `optimizer`
 
 
 def clipped_gradients(

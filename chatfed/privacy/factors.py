@@ -18,6 +18,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from chatfed.privacy.products import product
+
+_WALK = 120  # what forming, measuring and adding a number of a gradient costs, in operations of a product (docs/log.md)
 _AT_ONCE = 1 << 19  # float32 numbers of products held at a time: they stay in the processor's cache
 
 
@@ -53,7 +56,7 @@ def squares(weights: Sequence[Sequence[Use]]) -> list[Tensor]:
     found = [torch.empty(n, dtype=torch.float64, device=weights[0][0].right.device) for _ in weights]
     step = max(1, _AT_ONCE // positions**2)
     for start in range(0, n, step):
-        part, shared = slice(start, start + step), dict[int, tuple[Tensor, Tensor]]()
+        part, shared = slice(start, start + step), dict[int, Tensor]()
         for out, uses in zip(found, weights, strict=True):
             chosen = [use.part(part) for use in uses]
             if len(uses) > 1:
@@ -61,8 +64,9 @@ def squares(weights: Sequence[Sequence[Use]]) -> list[Tensor]:
                 continue
             key = id(uses[0].right)
             if key not in shared:
-                shared[key] = _halves(chosen[0].right)
-            out[part] = _by_halves(_halves(chosen[0].left), shared[key])
+                shared[key] = overlap(chosen[0].right, chosen[0].right).flatten(1)
+            left = overlap(chosen[0].left, chosen[0].left).flatten(1)
+            out[part] = torch.linalg.vecdot(left, shared[key]).clamp_(min=0.0)  # NaN stays
     return found
 
 
@@ -75,32 +79,15 @@ def _by_overlap(uses: list[Use]) -> Tensor:
     return total.clamp_(min=0.0)  # NaN stays
 
 
-def _halves(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x x^T without its upper right quarter, which is the lower left one turned: two square blocks for each dialogue,
-    float[n, 2 h^2], and the one below, float[n, (P - h) h]. A fifth less time than all of it."""
-    n, positions = x.shape[:2]
-    if positions % 2:  # one block, and nothing below
-        return overlap(x, x).flatten(1), x.new_zeros(n, 0, dtype=torch.float32)
-    half = positions // 2
-    square = x.reshape(2 * n, half, *x.shape[2:])
-    return overlap(square, square).reshape(n, -1), overlap(x[:, half:], x[:, :half]).flatten(1)
-
-
-def _by_halves(left: tuple[Tensor, Tensor], right: tuple[Tensor, Tensor]) -> Tensor:
-    on, below = (torch.linalg.vecdot(a, b).double() for a, b in zip(left, right, strict=True))
-    total: Tensor = on + 2.0 * below
-    return total.clamp_(min=0.0)  # NaN stays
-
-
 def overlap(x: Tensor, y: Tensor) -> Tensor:
-    """x y^T for each dialogue: float[n, P, P]; one-hots are multiplied by looking up."""
+    """x y^T for each dialogue: float32[n, P, P]; one-hots are multiplied by looking up."""
     if x.dtype == torch.int64 and y.dtype == torch.int64:
         return (x.unsqueeze(2) == y.unsqueeze(1)).float()
     if x.dtype == torch.int64:
         return overlap(y, x).transpose(1, 2)
     if y.dtype == torch.int64:
         return x.gather(2, y.unsqueeze(1).expand(-1, x.shape[1], -1))
-    return torch.bmm(x, y.transpose(1, 2))
+    return product(x, y.mT)
 
 
 def form(use: Use, into: Tensor, fresh: bool) -> None:
@@ -110,28 +97,29 @@ def form(use: Use, into: Tensor, fresh: bool) -> None:
         (into.zero_() if fresh else into).index_add_(0, use.left.flatten(), right)
         return
     left = use.left.reshape(-1, use.left.shape[-1]).float()
-    into.addmm_(left.t(), right, beta=0.0 if fresh else 1.0)
+    if fresh:
+        product(left.t(), right, out=into)
+    else:
+        into.add_(product(left.t(), right))
 
 
-def cheaper_by_overlap(uses: Sequence[Use], p: int, q: int, positions: int) -> bool:
-    """Whether P x P products cost less than one more walk through the gradient of each dialogue.
+def cheaper_by_overlap(uses: Sequence[Use], size: int, positions: int) -> bool:
+    """Whether P x P products cost less than one more walk through the gradient of each dialogue, `size` numbers.
 
     The gradient's own products are no extra cost, they take the place of the weighted product; what forming, measuring
-    and adding it costs beyond that is worth about 66 operations an element (2-core EPYC, docs/log.md).
+    and adding it costs beyond that is worth about _WALK operations an element.
     """
-    return 2 * (len(uses) * positions) ** 2 * (p + q) < 66 * p * q
+    widths = sum(x.shape[-1] for use in uses for x in (use.left, use.right) if x.dtype != torch.int64)
+    return 2 * len(uses) * positions**2 * widths < _WALK * size
 
 
-def add_weighted(use: Use, weights: Tensor, into: Tensor) -> None:
-    """into[p, q] += sum over dialogues of weights[n] L^T R; a weight of 0 also silences what is not finite."""
-    right = use.right * weights.to(use.right.dtype)[:, None, None]
-    left = use.left
-    if bool((weights == 0.0).any()):
-        live = weights != 0.0
-        right = torch.where(live[:, None, None], right, 0.0)
-        left = left if left.dtype == torch.int64 else torch.where(live[:, None, None], left, 0.0)
-    right = right.flatten(0, 1)
-    if left.dtype == torch.int64:
-        into.index_add_(0, left.flatten(), right)
-    else:
-        into.addmm_(left.flatten(0, 1).t(), right)
+def add_weighted(uses: Sequence[Use], weights: Tensor, into: Sequence[Tensor]) -> None:
+    """into[i][p, q] += sum over dialogues of weights[n] L^T R of uses[i]. A `right` that they share is scaled once."""
+    each, first = weights[:, None, None], uses[0]
+    if len(uses) == 1 and first.left.dtype != torch.int64 and first.left.shape[-1] < first.right.shape[-1]:
+        form(Use(first.left * each, first.right), into[0], fresh=False)
+        return
+    rights = {id(use.right): use.right for use in uses}
+    scaled = {key: right * each for key, right in rights.items()}
+    for use, matrix in zip(uses, into, strict=True):
+        form(Use(use.left, scaled[id(use.right)]), matrix, fresh=False)

@@ -49,21 +49,26 @@ def lattice_step(size: int, clip_norm: float, noise_multiplier: float) -> float:
 
 
 def noised(
-    total: NDArray[np.floating[Any]], clip_norm: float, noise_multiplier: float, entropy: Entropy = system_random
+    total: NDArray[np.floating[Any]],
+    clip_norm: float,
+    noise_multiplier: float,
+    entropy: Entropy = system_random,
+    divisor: float = 1.0,
 ) -> FloatVector:
-    """`total`, float64[d] or float32[d], rounded to the lattice, with the noise: float32[d]. Raises PrivacyError, see
-    lattice_step.
+    """`total`, float64[d] or float32[d], rounded to the lattice, with the noise, over `divisor`: float32[d].
+
+    A float32 `total` is overwritten: no sum without noise stays in memory. Raises PrivacyError, see lattice_step.
 
     >>> noisy = noised(np.zeros(100_000), clip_norm=0.5, noise_multiplier=4.0)
     >>> noisy.dtype, bool(1.95 < noisy.std() < 2.05)
     (dtype('float32'), True)
     """
     step, noise = lattice_step(total.size, clip_norm, noise_multiplier), discrete_gaussian(STD)
-    result = np.empty(total.size, dtype=np.float32)
+    result = total if total.dtype == np.float32 else np.empty(total.size, np.float32)
     for start in range(0, total.size, _BLOCK):
         part = slice(start, start + _BLOCK)
         steps = np.multiply(total[part], 1.0 / step, dtype=np.float64)
         np.rint(steps, out=steps)
         steps += noise.sample(steps.size, entropy)  # whole numbers below 2^53: exact
-        np.multiply(steps, step, out=result[part], casting="same_kind")
+        np.multiply(steps, step / divisor, out=result[part], casting="same_kind")
     return result

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from chatfed.privacy.products import product
 from chatfed.types import ChatfedError
 
 Recorder = Callable[[Tensor, Tensor], None]
@@ -65,10 +66,10 @@ class _OutputLayerLoss(torch.autograd.Function):
         for start in range(0, len(x), step):
             part = slice(start, min(start + step, len(x)))
             z = logits[part] if keep else logits[: part.stop - start]
-            torch.mm(x[part], weight.t(), out=z)
+            product(x[part], weight.t(), out=z)
             losses[part] = _softmax_and_back(z, t[part], w[part], back is not None or keep)
             if back is not None:
-                torch.mm(z, weight, out=back[part])
+                product(z, weight, out=back[part])
         ctx.listening, ctx.back, ctx.shape = listening, back, hidden.shape
         ctx.logits, ctx.x = (logits, x) if keep else (None, None)
         return losses.view_as(weights).sum(1)
@@ -88,7 +89,7 @@ class _OutputLayerLoss(torch.autograd.Function):
             if ctx.listening is not None:
                 ctx.listening(g, ctx.x.view(shape))
             if ctx.needs_input_grad[1]:
-                of_weight = g.flatten(0, 1).t() @ ctx.x
+                of_weight = product(g.flatten(0, 1).t(), ctx.x)
         return back, of_weight, None, None, None, None
 
 

@@ -308,7 +308,11 @@ def clipped_by_loop(
     return total
 
 
-WAYS = {"formed": False, "overlap": True}
+WAYS: dict[str, Callable[[Tensor, object], bool]] = {  # whether a weight's norm comes from products of its factors
+    "formed": lambda weight, _: False,
+    "overlap": lambda weight, _: True,
+    "mixed": lambda weight, _: bool(weight.flatten()[0] > 0),
+}
 
 
 def clipped(
@@ -324,14 +328,14 @@ def clipped(
                 gradients.add_alone(loss, part, last - first, 2, rule, total)
         else:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(gradients, "_overlaps_pay", lambda _: WAYS[way])
+                patch.setattr(gradients, "_overlaps_pay", WAYS[way])
                 gradients.add_batch(loss, batch, bounds, rule, total)
     finally:
         gradients.close()
     return total
 
 
-@pytest.mark.parametrize("way", ["alone", "formed", "overlap"])
+@pytest.mark.parametrize("way", ["alone", *WAYS])
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("tied", [True, False])
 def test_clipped_sums_of_a_llama_equal_the_loop_in_every_style(way: str, style: str, tied: bool) -> None:
@@ -341,7 +345,7 @@ def test_clipped_sums_of_a_llama_equal_the_loop_in_every_style(way: str, style: 
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
 
 
-@pytest.mark.parametrize("way", ["alone", "formed", "overlap"])
+@pytest.mark.parametrize("way", ["alone", *WAYS])
 @pytest.mark.parametrize("kind", LAYERS)
 def test_clipped_sums_of_a_layer_equal_the_loop(kind: str, way: str) -> None:
     torch.manual_seed(0)
@@ -373,7 +377,7 @@ class LowRank(nn.Module):
     length=st.integers(1, 9),
     norm=st.floats(0.01, 10.0),
     style=st.sampled_from(STYLES),
-    way=st.sampled_from(["alone", "formed", "overlap"]),
+    way=st.sampled_from(["alone", *WAYS]),
     seed=st.integers(0, 99),
 )
 def test_clipped_sums_of_small_architectures_equal_the_loop(
@@ -397,13 +401,13 @@ def test_clipped_sums_of_small_architectures_equal_the_loop(
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm()) + 1e-7 * norm
 
 
-@pytest.mark.parametrize("way", ["formed", "overlap"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_batch_may_come_in_parts_and_a_dialogue_that_is_not_finite_adds_nothing(way: str) -> None:
     model, x = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)), torch.randn(5, 3, 6)
     x[4] = float("nan")
     gradients, rule = DialogueGradients(model), ClipRule(0.5)
     total = torch.zeros(gradients.size)
-    gradients._overlaps_pay = lambda _: WAYS[way]  # type: ignore[method-assign]
+    gradients._overlaps_pay = WAYS[way]  # type: ignore[method-assign]
     gradients.add_batch(square_loss, {"x": x[:2]}, bounds_of([1, 1]), rule, total)
     gradients.add_batch(square_loss, {"x": x[2:]}, bounds_of([2, 1]), rule, total)
     gradients.close()

@@ -1,0 +1,50 @@
+"""Products through numpy are those of the definition, whatever the layout, and on one thread in our programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from chatfed.privacy.products import product
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "rows end to end": lambda x: x,
+    "columns end to end": lambda x: x.mT.contiguous().mT,
+    "every other column": lambda x: torch.stack([x, x], -1).flatten(-2)[..., ::2],
+    "one row for all": lambda x: x[..., :1, :].expand_as(x),
+    "wanting a gradient": lambda x: x.clone().requires_grad_(True),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("stack", [(), (3,)])
+def test_a_product_is_that_of_the_definition_in_every_layout(layout: str, stack: tuple[int, ...]) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    a = LAYOUTS[layout](torch.randn(*stack, 5, 7, generator=drawn))
+    b = LAYOUTS[layout](torch.randn(*stack, 7, 4, generator=drawn))
+    exact = (a.double().unsqueeze(-1) * b.double().unsqueeze(-3)).sum(-2).float()
+    torch.testing.assert_close(product(a, b), exact.detach())
+    out = torch.full(exact.shape, torch.nan)
+    assert product(a, b, out=out) is out
+    torch.testing.assert_close(out, exact.detach())
+
+
+@pytest.mark.parametrize("positions", [1, 2, 7, 64, 97])
+def test_a_matrix_times_itself_turned_is_that_of_two_copies(positions: int) -> None:
+    x = torch.randn(3, positions, 33, generator=torch.Generator().manual_seed(positions))
+    found = product(x, x.mT)
+    torch.testing.assert_close(found, product(x, x.clone().mT))
+    assert torch.equal(found, found.mT)
+
+
+def test_our_programs_take_one_thread_for_it() -> None:
+    code = "import training.durable, numpy, os; print(os.environ['OPENBLAS_NUM_THREADS'])"
+    bare = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=bare, capture_output=True, text=True, check=True)
+    assert done.stdout == "1\n"
