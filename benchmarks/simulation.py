@@ -4,8 +4,8 @@ beside a plain loop and pfl-research.
 Ours is `python -m training.federated` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
 client trains by plain SGD (all programs in bfloat16 where that pays), so the peers can do the same work: a loop in one
 process that loads, trains and adds up, and pfl-research's own simulation, which has neither keys nor masks nor
-ledgers. Programs run in turn, `repeats` times, each watched from outside from the end of its first round to that of its
-last. "One core" is a whole program, its server included, held on one core.
+ledgers. Programs run in turn, `repeats` times, each timed from outside from the end of its first round to that of its
+last but one, and weighed in its last. "One core" is a whole program, its server included, held on one core.
 
 JSON: populations (a list: clients, clients_per_s, cpu_ms, peak_mib), memory_growth (peak at most clients / at
 fewest), and for each of `settings` and each program in it clients_per_s, cpu_ms (processor milliseconds a client) and
@@ -47,7 +47,7 @@ class Setting:
     trainable: tuple[str, ...]
     dialogues: int  # a client's, each shorter than a window
     cohort: int
-    rounds: int  # the first is not measured
+    rounds: int  # the first is not measured, the last one weighed
     context: int = 96  # tokens in a window
 
     @property
@@ -55,9 +55,9 @@ class Setting:
         return f"{self.dialogues} dialogues a client, width {self.hidden} x {self.layers}, cohorts of {self.cohort}"
 
 
-SMALL = Setting(32, 1, 2, 64, 512, ("*",), dialogues=2, cohort=200, rounds=4)
-USUAL = Setting(160, 3, 5, 432, 4096, ("lm_head.weight", "model.norm.weight"), dialogues=16, cohort=80, rounds=3)
-QUICK = replace(SMALL, cohort=8, rounds=2)
+SMALL = Setting(32, 1, 2, 64, 512, ("*",), dialogues=2, cohort=200, rounds=5)
+USUAL = Setting(160, 3, 5, 432, 4096, ("lm_head.weight", "model.norm.weight"), dialogues=16, cohort=80, rounds=5)
+QUICK = replace(SMALL, cohort=8, rounds=3)
 SIZES = 100, 1_000, 10_000, 100_000  # clients, of the first table
 PROGRAMS = {  # words, cores
     "ours_one": ("ours, 1 worker, one core", 1),

@@ -1,8 +1,9 @@
 """Runs one program in a session of its own and watches it from outside: processor time and memory of all its processes.
 
-Knows that the program adds a line to a file when a round is done. Between the first and the last of these lines nothing
-begins and nothing is prepared: that is what is measured. Memory is the proportional share (PSS, a page that three
-processes share counts a third in each) summed over the program's processes, as Linux counts it.
+Knows that the program adds a line to a file when a round is done. Its first round warms up, its last one is weighed,
+and those between are timed: a walk through page tables takes a core for 30 ms and holds up whoever asks for pages.
+Memory is the proportional share (PSS, a page that three processes share counts a third in each) summed over the
+program's processes, as Linux counts it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TICKS = os.sysconf("SC_CLK_TCK")
 LOOK_EVERY = 0.01  # seconds, for a new line
-WEIGH_EVERY = 0.5  # seconds; weighing walks all page tables
+WEIGH_EVERY = 0.1  # seconds, in the last round
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The rounds of one program but its first."""
+    """The rounds of one program between its first and its last."""
 
     clients: int  # participations
     wall: float  # seconds
     cpu: float  # seconds, user and system, all processes
-    peak_mib: float  # all processes together, while rounds went on
+    peak_mib: float  # all processes together, in the last round
 
     @property
     def per_second(self) -> float:
@@ -71,16 +72,17 @@ def watch(command: Sequence[str], lines: Path, rounds: int, cohort: int, cores: 
 
 
 def _between(process: subprocess.Popen[bytes], lines: Path, rounds: int, cohort: int) -> Sample | None:
-    first, peak, weighed = (0.0, 0.0), 0.0, 0.0
+    peak, marks = 0.0, list[tuple[float, float]]()  # seconds by the clock and of processors: first round, last but one
     while process.poll() is None:
-        done, now = _lines(lines), time.monotonic()
-        if done and not first[0]:
-            first = now, _cpu(process.pid)
+        done = _lines(lines)
+        while len(marks) < 2 and done >= (1, rounds - 1)[len(marks)]:
+            marks.append((time.monotonic(), _cpu(process.pid)))
+        if len(marks) == 2 and not (peak and done >= rounds):
+            peak = max(peak, pss_mib(process.pid))
         if done >= rounds:
-            return Sample((rounds - 1) * cohort, now - first[0], _cpu(process.pid) - first[1], peak)
-        if first[0] and now - weighed > WEIGH_EVERY:
-            weighed, peak = now, max(peak, pss_mib(process.pid))
-        time.sleep(LOOK_EVERY)
+            (begun, used), (ended, used_then) = marks
+            return Sample((rounds - 2) * cohort, ended - begun, used_then - used, peak)
+        time.sleep(WEIGH_EVERY if len(marks) == 2 else LOOK_EVERY)
     return None
 
 
