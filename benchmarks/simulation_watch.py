@@ -43,7 +43,7 @@ class Sample:
 
 
 def watch(command: Sequence[str], lines: Path, rounds: int, cohort: int, cores: int) -> Sample:
-    """Runs `command`, which writes a line to `lines` after each of `rounds` rounds, on so many cores, and ends it then.
+    """Runs `command`, which writes a line to `lines` after each of `rounds` (3 or more), on so many cores, and ends it.
 
     Raises SystemExit with what it said when it fails.
     """
@@ -73,17 +73,18 @@ def watch(command: Sequence[str], lines: Path, rounds: int, cohort: int, cores: 
 
 def _between(process: subprocess.Popen[bytes], lines: Path, rounds: int, cohort: int) -> Sample | None:
     peak, marks = 0.0, list[tuple[float, float]]()  # seconds by the clock and of processors: first round, last but one
-    while process.poll() is None:
+    done = 0
+    while process.poll() is None and not (peak and done >= rounds):
         done = _lines(lines)
         while len(marks) < 2 and done >= (1, rounds - 1)[len(marks)]:
             marks.append((time.monotonic(), _cpu(process.pid)))
-        if len(marks) == 2 and not (peak and done >= rounds):
+        if len(marks) == 2:
             peak = max(peak, pss_mib(process.pid))
-        if done >= rounds:
-            (begun, used), (ended, used_then) = marks
-            return Sample((rounds - 2) * cohort, ended - begun, used_then - used, peak)
         time.sleep(WEIGH_EVERY if len(marks) == 2 else LOOK_EVERY)
-    return None
+    if not peak or _lines(lines) < rounds:
+        return None
+    (begun, used), (ended, used_then) = marks
+    return Sample((rounds - 2) * cohort, ended - begun, used_then - used, peak)
 
 
 def _lines(path: Path) -> int:

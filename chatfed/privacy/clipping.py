@@ -19,7 +19,7 @@ rounding, and norms are measured apart from the sum, so use it only with weights
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
 import torch
@@ -189,10 +189,12 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         weights, rows = torch.repeat_interleave(factor, counts, dim=1).to(total), None  # [layers, rows]; None: all
         if not bool(weights[0].all()):  # leave a dialogue out whose factor is 0: 0 times infinity is no number
             rows = weights[0].nonzero()[:, 0]
+            if not len(rows):
+                return
             weights = weights[:, rows]
         views = self._views(total)
-        for family in _families(self._uses, formed, apart):
-            picked = _pick(family.values(), rows, weights.shape[1])
+        for family in factors.families(self._uses, formed, apart):
+            picked = factors.deal(family.values(), rows, weights.shape[1])
             into = [_matrix(views[p]) for p, uses in family.items() for _ in uses]
             of = weights[self.layers[next(iter(family))]]
             factors.add_weighted([use for uses in picked for use in uses], of, into)
@@ -207,14 +209,14 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         """
         found = torch.zeros(len(self.parameters), len(bounds), dtype=torch.float64, device=self.device)
         place = {p: i for i, p in enumerate(self.parameters)}
-        for rows, chosen in _by_count(bounds, self.device):
-            for family in _families(self._uses, without):
-                picked = _pick(family.values(), rows, len(chosen))
+        for rows, chosen in factors.by_count(bounds, self.device):
+            for family in factors.families(self._uses, without):
+                picked = factors.deal(family.values(), rows, len(chosen))
                 for p, of in zip(family, factors.squares(picked), strict=True):
                     found[place[p], chosen] = of
             for p in self._dense.keys() - without:
                 each = self._dense[p] if rows is None else self._dense[p][rows]
-                one = each.reshape(len(chosen), -1, p.numel()).sum(1).float()
+                one = each.float().reshape(len(chosen), -1, p.numel()).sum(1)
                 found[place[p], chosen] = torch.linalg.vector_norm(one, dim=1).double().square()
         return found
 
@@ -245,7 +247,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             for i, use in enumerate(uses):
                 factors.form(use.part(slice(first, last)), _matrix(view), fresh=i == 0)
             if p in self._dense:
-                each = self._dense[p][first:last].sum(0)
+                each = self._dense[p][first:last].float().sum(0)
                 view.add_(each) if uses else view.copy_(each)
             elif not uses:
                 view.zero_()
@@ -378,38 +380,6 @@ def _row_losses(loss: Loss, module: nn.Module, batch: dict[str, Tensor], rows: i
 
 def _matrix(view: Tensor) -> Tensor:
     return view.view(view.shape[0], -1)
-
-
-def _by_count(bounds: Bounds, device: torch.device) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Dialogues with equally many rows together: (their rows, None for all of the batch in order; their places)."""
-    counts = [last - first for first, last in bounds]
-    for count in sorted(set(counts)):
-        chosen = [i for i, each in enumerate(counts) if each == count]
-        rows = [row for i in chosen for row in range(*bounds[i])]
-        everything = len(chosen) == len(bounds)
-        yield None if everything else torch.tensor(rows, device=device), torch.tensor(chosen, device=device)
-
-
-def _families(
-    uses: dict[nn.Parameter, list[Use]], without: Set[nn.Parameter], apart: bool = False
-) -> list[dict[nn.Parameter, list[Use]]]:
-    """Weights that are used once and on the same input, together (not if `apart`); every other weight by itself."""
-    shared: dict[object, dict[nn.Parameter, list[Use]]] = {}
-    for p, of in uses.items():
-        if p in without:
-            continue
-        right = of[0].right
-        key: object = p if apart or len(of) > 1 else (right.data_ptr(), right.shape, right.stride())
-        shared.setdefault(key, {})[p] = of
-    return list(shared.values())
-
-
-def _pick(family: Iterable[list[Use]], rows: Tensor | None, dialogues: int) -> list[list[Use]]:
-    """Each weight's uses, dialogues apart; what the family shares stays shared."""
-    picked = [[use.pick(rows, dialogues) for use in uses] for uses in family]
-    if len(picked) > 1:
-        picked = [[Use(uses[0].left, picked[0][0].right)] for uses in picked]
-    return picked
 
 
 def _owned(found: Sequence[Tensor]) -> list[Tensor]:

@@ -9,8 +9,8 @@ on Python integers. So the table is the noise, and how far it is from the ideal 
 from the weights, that the accounting adds to delta. Where one table would not fit the processor's cache, a coarse one
 times a multiple is added to a fine one; how far that is from a discrete Gaussian is a number too (`divergence`).
 
-Not covered: time. Reading a table takes longer where it is not in the cache, and one value in 2^16 or fewer needs more
-bits than a word; whoever can time single values learns a little of them.
+Not covered: time. Reading a table takes longer where it is not in the cache, and one value in 2^16 or fewer of a table
+needs more bits than a word; whoever can time single values learns a little of them.
 """
 
 from __future__ import annotations

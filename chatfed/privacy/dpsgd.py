@@ -92,7 +92,8 @@ class DialogueOptimizer(DPOptimizer):  # type: ignore[misc]
 
     The wrapped optimiser is plain SGD unless another over `gradients.parameters` is given.
     `step()` ends with p.grad = (sum of clipped dialogue gradients + N(0, (noise_multiplier * clip_norm)^2))
-    / expected_batch_size; SGD then does p -= learning_rate * p.grad.
+    / expected_batch_size; SGD then does p -= learning_rate * p.grad. Copy a p.grad to keep it: with
+    `dialogues_at_once` > 1 its memory is the next sum's, which has no noise yet.
     """
 
     def __init__(

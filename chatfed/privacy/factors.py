@@ -12,8 +12,9 @@ is better formed (Bu et al. 2022, "mixed"): `cheaper_by_overlap`. Knows no modul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +23,9 @@ from chatfed.privacy.products import product
 
 _WALK = 120  # what forming, measuring and adding a number of a gradient costs, in operations of a product (docs/log.md)
 _AT_ONCE = 1 << 19  # float32 numbers of products held at a time: they stay in the processor's cache
+
+
+Weight = TypeVar("Weight", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,38 @@ def _pick(x: Tensor, rows: Tensor | None, dialogues: int) -> Tensor:
     x = x if rows is None else x[rows]
     x = x if x.dtype == torch.int64 else x.float()
     return x.reshape(dialogues, -1) if x.dtype == torch.int64 else x.reshape(dialogues, -1, x.shape[-1])
+
+
+def by_count(bounds: Sequence[tuple[int, int]], device: torch.device) -> Iterator[tuple[Tensor | None, Tensor]]:
+    """Dialogues of rows [first, last) with equally many rows together: (rows, None for all in order; their places)."""
+    counts = [last - first for first, last in bounds]
+    for count in sorted(set(counts)):
+        chosen = [i for i, each in enumerate(counts) if each == count]
+        rows = [row for i in chosen for row in range(*bounds[i])]
+        everything = len(chosen) == len(bounds)
+        yield None if everything else torch.tensor(rows, device=device), torch.tensor(chosen, device=device)
+
+
+def families(
+    uses: Mapping[Weight, list[Use]], without: Set[Weight], apart: bool = False
+) -> list[dict[Weight, list[Use]]]:
+    """Weights that are used once and on the same input, together (not if `apart`); every other weight by itself."""
+    shared: dict[object, dict[Weight, list[Use]]] = {}
+    for p, of in uses.items():
+        if p in without:
+            continue
+        right = of[0].right
+        key: object = p if apart or len(of) > 1 else (right.data_ptr(), right.shape, right.stride())
+        shared.setdefault(key, {})[p] = of
+    return list(shared.values())
+
+
+def deal(family: Iterable[list[Use]], rows: Tensor | None, dialogues: int) -> list[list[Use]]:
+    """Each weight's uses, dialogues apart (see `Use.pick`); what the family shares stays shared."""
+    picked = [[use.pick(rows, dialogues) for use in uses] for uses in family]
+    if len(picked) > 1:
+        picked = [[Use(uses[0].left, picked[0][0].right)] for uses in picked]
+    return picked
 
 
 def squares(weights: Sequence[Sequence[Use]]) -> list[Tensor]:

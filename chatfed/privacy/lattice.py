@@ -9,7 +9,7 @@ most clip_norm in L2. Rounding moves two sums apart by at most sqrt(d) steps mor
 and the noise is so much wider. On whole numbers N_Z(0, s^2) is the post-processed continuous N(0, s^2 - t^2) up to
 `closeness(t^2)` (the argument is in `distributed`); with s = 10^6 and t^2 = 100 that and the tables' error are below
 1e-130 in epsilon and 1e-25 in delta, for any dimension in reach, and `_SURE` is wider by far more than they cost.
-What it does not cover: the sum itself is made of float64 additions.
+What it does not cover: the sum itself is made of floating-point additions (`dpsgd` says in which precision).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from chatfed.privacy.noise import system_random
 from chatfed.types import Entropy, FloatVector
 
 STD = 1e6  # of the noise, in steps, whatever the multiplier: one pair of tables serves all
-_SURE = 1.0 + 1e-6  # times the noise; also for what the division by the step rounds
+_SURE = 1.0 + 1e-6  # times the noise; also for what the product with 1 / step rounds
 _BLOCK = 1 << 15  # coordinates at a time: the temporaries stay in the second-level cache
 
 
@@ -57,7 +57,7 @@ def noised(
 ) -> FloatVector:
     """`total`, float64[d] or float32[d], rounded to the lattice, with the noise, over `divisor`: float32[d].
 
-    A float32 `total` is overwritten: no sum without noise stays in memory. Raises PrivacyError, see lattice_step.
+    A float32 `total` is overwritten by what is returned. Raises PrivacyError, see lattice_step.
 
     >>> noisy = noised(np.zeros(100_000), clip_norm=0.5, noise_multiplier=4.0)
     >>> noisy.dtype, bool(1.95 < noisy.std() < 2.05)

@@ -115,21 +115,29 @@ def test_simulation_benchmark_watches_whole_runs_and_writes_its_figures(tmp_path
     assert (tmp_path / "simulation.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_watched_program_is_timed_between_its_first_and_last_rounds_and_weighed_in_the_last(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lives_on", [True, False])
+def test_a_watched_program_is_timed_between_its_first_and_last_rounds_and_weighed_in_the_last(
+    tmp_path: Path, lives_on: bool
+) -> None:
     program = """
-import sys, time
+import os, sys, time
 for turn in range(4):
     held = b"x" * (60 << 20) if turn == 3 else b""
     end = time.process_time() + (0.4 if turn in (1, 2) else 1.5)
     while time.process_time() < end: pass
     open(sys.argv[1], "a").write("line\\n")
+if sys.argv[2] == "False": os._exit(0)
 time.sleep(0.3)
 late = b"x" * (400 << 20)
 time.sleep(60)
 """
     (tmp_path / "run").mkdir()
     sample = watch(
-        [sys.executable, "-c", program, str(tmp_path / "run" / "lines")], tmp_path / "run" / "lines", 4, 5, 1
+        [sys.executable, "-c", program, str(tmp_path / "run" / "lines"), str(lives_on)],
+        tmp_path / "run" / "lines",
+        4,
+        5,
+        1,
     )
     assert sample.clients == 10 and 0.6 < sample.cpu < 1.2 and sample.cpu <= sample.wall + 0.1
     assert 60 < sample.peak_mib < 300

@@ -410,6 +410,7 @@ def test_a_batch_may_come_in_parts_and_a_dialogue_that_is_not_finite_adds_nothin
     gradients._overlaps_pay = WAYS[way]  # type: ignore[method-assign]
     gradients.add_batch(square_loss, {"x": x[:2]}, bounds_of([1, 1]), rule, total)
     gradients.add_batch(square_loss, {"x": x[2:]}, bounds_of([2, 1]), rule, total)
+    gradients.add_batch(square_loss, {"x": x[[4, 4, 4]]}, bounds_of([1, 2]), rule, total)  # and none that is
     gradients.close()
     expected = clipped_by_loop(model, square_loss, {"x": x[:4]}, [1, 1, 2], rule)
     assert float((total - expected).norm()) <= 1e-5 * float(expected.norm())
@@ -463,6 +464,20 @@ def test_bfloat16_batches_stay_near_the_float32_sum_and_below_the_norm() -> None
             float(clipped(model, cast, {"input_ids": data.batch["input_ids"][:3]}, [3], ClipRule(0.5), way).norm())
             <= 0.5
         )
+
+
+@pytest.mark.parametrize("way", ["alone", *WAYS])
+def test_biases_of_bfloat16_windows_are_measured_as_they_are_added(way: str) -> None:
+    def cast(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return square_loss(module, batch).float()
+
+    model, x = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)), torch.randn(9, 5, 6)
+    for layer in (model[0], model[2]):
+        layer.weight.requires_grad_(False)  # type: ignore[union-attr]
+    for part in (x, x[:7], x[2:]):
+        norm = float(clipped(model, cast, {"x": part}, [len(part)], ClipRule(0.01), way).norm())
+        assert 0.0099999 < norm <= 0.01
 
 
 def test_position_embeddings_are_no_matter_where_each_dialogue_is_alone() -> None:

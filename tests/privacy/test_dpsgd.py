@@ -68,6 +68,18 @@ def test_how_many_go_through_at_once_changes_nothing_under_honest_weights(dialog
     assert float((one - other).norm()) < 1e-5 * float(one.norm())
 
 
+@pytest.mark.parametrize("dialogues", [2, 100])
+@pytest.mark.parametrize("rate", [0.0, 1.0])
+def test_no_step_leaves_anything_in_the_next_ones_sum(dialogues: int, rate: float) -> None:
+    """One pass makes sum, noise and mean in one buffer; dialogues alone have one for each, and are its twin."""
+    model, data = llama(), text([1, 2, 1, 3])
+    alone, batched = (
+        move(model, data, language_loss, DPSGDConfig(0.5, 0.3, rate, 4.0, 3, 1.0, n), replay(b"steps"))
+        for n in (1, dialogues)
+    )
+    assert float((alone - batched).norm()) < 1e-4 * float(alone.norm())
+
+
 def test_another_optimiser_takes_the_private_gradient() -> None:
     model, data = llama(), text([1, 2])
     trained, start = copy.deepcopy(model), flat(model)

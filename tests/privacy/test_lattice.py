@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,14 +36,16 @@ def test_moments_and_shape_are_those_of_the_claimed_gaussian() -> None:
     assert abs(float(np.mean(x[1:] * x[:-1]))) < 5 / math.sqrt(n)
 
 
-def test_noise_and_rounded_sum_are_exact_whole_steps() -> None:
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("divisor", [1.0, 7.0])
+def test_noise_and_rounded_sum_are_exact_whole_steps(dtype: type[np.floating[Any]], divisor: float) -> None:
     """The obvious twin: whole numbers, rounded one by one."""
-    values, step = np.array([0.1, -3.7, 12345.678, 1e-9, 0.0]), lattice_step(5, 1.0, 0.7)
-    total = noised(values, 1.0, 0.7, replay(b"twin"))
+    values, step = np.array([0.1, -3.7, 12345.678, 1e-9, 0.0], dtype), lattice_step(5, 1.0, 0.7)
+    total = noised(values.copy(), 1.0, 0.7, replay(b"twin"), divisor)
     drawn = discrete_gaussian(STD).sample(5, replay(b"twin"))
     for value, added, result in zip(values, drawn, total, strict=True):
         nearest = round(Fraction(float(value)) / Fraction(step))
-        assert result == np.float32((nearest + int(added)) * step)
+        assert result == np.float32((nearest + int(added)) * (step / divisor))
 
 
 def test_same_entropy_same_noise_and_other_entropy_other_noise() -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -41,6 +43,14 @@ def test_a_matrix_times_itself_turned_is_that_of_two_copies(positions: int) -> N
     found = product(x, x.mT)
     torch.testing.assert_close(found, product(x, x.clone().mT))
     assert torch.equal(found, found.mT)
+
+
+def test_what_is_not_finite_is_said_in_the_product_and_nowhere_else() -> None:
+    huge = torch.full((2, 3), 3e38)
+    with np.errstate(all="raise"), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bool(product(huge, huge.mT).isinf().all())
+        assert bool(product(torch.full((2, 3), torch.inf), torch.zeros(3, 2)).isnan().all())
 
 
 def test_our_programs_take_one_thread_for_it() -> None:
