@@ -61,7 +61,7 @@ def _plot(path: Path, rows: list[dict[str, float]]) -> None:
     for ax, key, words in zip(axes, ("clients_per_s", "peak_mib"), ("clients a second", "MiB"), strict=True):
         ax.plot(sizes, [row[key] for row in rows], "o-")
         ax.set(xscale="log", xlabel="clients in the federation", ylabel=words)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * max(row[key] for row in rows))
         ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
         ax.minorticks_off()
         ax.grid(True, alpha=0.25)
