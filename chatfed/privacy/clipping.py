@@ -12,9 +12,9 @@ are added. No hook, no trust in any layer's kind: right for every model, and bou
 kept, and then, whichever is cheaper for a weight: one dialogue's gradient after the other is formed in one buffer,
 measured, scaled and added; or its norm comes from the factors' products, all uses of a weight together (`factors`), and
 one weighted product over all positions gives the clipped sum. A dialogue is clipped by the norm over both kinds.
-Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row.
-Any other layer gets Opacus' gradient for each row, which is said once. Rows of a batch see each other's padding and
-rounding, and norms are measured apart from the sum, so use it only with weights that no attacker chose (`dpsgd`).
+Biases, `RMSNorm` and `LayerNorm` have a small gradient for each row; any other layer gets Opacus', which is said once.
+Rows of a batch see each other's padding and rounding, and norms are measured apart from the sum, so use it only with
+weights that no attacker chose (`dpsgd`).
 """
 
 from __future__ import annotations
@@ -67,6 +67,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self.parameters = list(self.named.values())
         self.layout = _layout(self.parameters)
         self.layers = _layer_numbers(self.named)
+        self._numbers = torch.tensor(list(self.layers.values()))
         self.size = sum(p.numel() for p in self.parameters)
         self.device = self.parameters[0].device
         self.rows = 0  # of the batch in progress; 0 while the hooks sleep
@@ -87,12 +88,11 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         What is measured is what is scaled and added: no rounding, no overflow and no kind of layer can make the
         addition longer than `rule.norm` (but for the rounding of the sum itself, which is why it is float64).
         """
-        found = self.alone(loss, batch, rows, rows_at_once)
-        self._add_clipped(found, rule, total)
+        self._add_clipped(self.alone(loss, batch, rows, rows_at_once), rule, total)
 
     def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
         if rule.style == "per_layer":
-            apart: dict[int, list[int]] = {}
+            apart = dict[int, list[int]]()
             for place, p in enumerate(self.parameters):
                 apart.setdefault(self.layers[p], []).append(place)
             layers = list(apart.values())
@@ -121,8 +121,8 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def _by_layer(self, squares: Tensor) -> Tensor:
         """float64[parameters, n] summed to float64[layers, n]."""
-        numbers = torch.tensor([self.layers[p] for p in self.parameters])
-        return squares.new_zeros(max(self.layers.values()) + 1, squares.shape[1]).index_add_(0, numbers, squares)
+        into = squares.new_zeros(int(self._numbers.max()) + 1, squares.shape[1])
+        return into.index_add_(0, self._numbers, squares)
 
     # Many dialogues in one backward pass.
 
@@ -154,9 +154,11 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         between = set() if apart else {p for p in views.keys() - formed if p.numel() < _SMALL}
         for p in between:
             views[p].zero_()
-        parts, views = self._parts(formed | between, apart), {p: views[p] for p in formed}
+        parts = self._parts(formed | between, apart)
+        writers = [write for p in formed for write in self._writers(p, views[p])]
         for i, (first, last) in enumerate(bounds):
-            self._form(first, last, views)
+            for write in writers:
+                write(slice(first, last))
             for place, part in parts:
                 squares[place, i] += sum_of_squares(one[part])
             factor = rule.factors(self._by_layer(squares[:, i : i + 1]))[:, 0].tolist()
@@ -171,8 +173,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         for place, p in enumerate(self.parameters):
             if p not in chosen:
                 continue
-            first, start = place, self.layout[p]
-            stop = start + p.numel()
+            first, start, stop = place, self.layout[p], self.layout[p] + p.numel()
             if parts and parts[-1][1].stop == start and not apart:
                 first, start = parts[-1][0], parts.pop()[1].start
             parts.append((first, slice(start, stop)))
@@ -238,19 +239,21 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def gradient(self, first: int, last: int, out: Tensor) -> Tensor:
         """Unclipped gradient of rows first..last-1 of the last `backward`: float32[size], written into `out`."""
-        self._form(first, last, self._split(out))
+        for p, view in self._split(out).items():
+            for write in self._writers(p, view):
+                write(slice(first, last))
         return out
 
-    def _form(self, first: int, last: int, into: dict[nn.Parameter, Tensor]) -> None:
-        for p, view in into.items():
-            uses = self._uses.get(p, [])
-            for i, use in enumerate(uses):
-                factors.form(use.part(slice(first, last)), _matrix(view), fresh=i == 0)
-            if p in self._dense:
-                each = self._dense[p][first:last].float().sum(0)
-                view.add_(each) if uses else view.copy_(each)
-            elif not uses:
-                view.zero_()
+    def _writers(self, p: nn.Parameter, view: Tensor) -> list[Callable[[slice], object]]:
+        """One after the other they write the gradient of some rows into `view`."""
+        uses, dense = self._uses.get(p, []), self._dense.get(p)
+        writers = [factors.former(use, _matrix(view), fresh=i == 0) for i, use in enumerate(uses)]
+        if dense is not None:
+            place = view.add_ if uses else view.copy_
+            writers.append(lambda rows: place(dense[rows].float().sum(0)))
+        elif not uses:
+            writers.append(lambda rows: view.zero_())
+        return writers
 
     # Hooks.
 

@@ -12,14 +12,14 @@ is better formed (Bu et al. 2022, "mixed"): `cheaper_by_overlap`. Knows no modul
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from chatfed.privacy.products import product
+from chatfed.privacy.products import product, sliced
 
 _WALK = 120  # what forming, measuring and adding a number of a gradient costs, in operations of a product (docs/log.md)
 _AT_ONCE = 1 << 19  # float32 numbers of products held at a time: they stay in the processor's cache
@@ -137,6 +137,14 @@ def form(use: Use, into: Tensor, fresh: bool) -> None:
         product(left.t(), right, out=into)
     else:
         into.add_(product(left.t(), right))
+
+
+def former(use: Use, into: Tensor, fresh: bool) -> Callable[[slice], object]:
+    """`form` of the slice's dialogues; what is the same for every slice is done once."""
+    if use.left.dtype == torch.int64 or not fresh:
+        return lambda part: form(use.part(part), into, fresh)
+    left, right = (x.reshape(len(x), -1, x.shape[-1]).float() for x in (use.left, use.right))
+    return sliced(left, right, into)
 
 
 def cheaper_by_overlap(uses: Sequence[Use], size: int, positions: int) -> bool:

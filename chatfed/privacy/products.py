@@ -7,6 +7,8 @@ whatever torch was told: OPENBLAS_NUM_THREADS, read when numpy is imported (`tra
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -20,6 +22,23 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     with np.errstate(all="ignore"):  # torch says nothing either, and no warning may depend on a dialogue
         found = np.matmul(_plain(a), _plain(b), out=None if out is None else out.numpy())
     return torch.from_numpy(found) if out is None else out
+
+
+def sliced(a: Tensor, b: Tensor, out: Tensor) -> Callable[[slice], object]:
+    """A function of a slice that writes the sum over it of a[n]^T b[n] into `out` float32[p, q].
+
+    `a` float32[n, k, p], `b` float32[n, k, q]. Layouts are settled once: half the cost of a small product's call.
+    """
+    a, b = a.detach().contiguous(), b.detach().contiguous()
+    if out.device.type != "cpu":
+        return lambda part: torch.mm(a[part].flatten(0, 1).t(), b[part].flatten(0, 1), out=out)
+    left, right, into = a.numpy(), b.numpy(), out.numpy()
+
+    def write(part: slice) -> None:
+        with np.errstate(all="ignore"):
+            np.matmul(left[part].reshape(-1, left.shape[-1]).T, right[part].reshape(-1, right.shape[-1]), out=into)
+
+    return write
 
 
 def _plain(x: Tensor) -> NDArray[np.float32]:

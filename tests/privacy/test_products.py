@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chatfed.privacy.products import product
+from chatfed.privacy.products import product, sliced
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "rows end to end": lambda x: x,
@@ -43,6 +43,18 @@ def test_a_matrix_times_itself_turned_is_that_of_two_copies(positions: int) -> N
     found = product(x, x.mT)
     torch.testing.assert_close(found, product(x, x.clone().mT))
     assert torch.equal(found, found.mT)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("part", [slice(0, 6), slice(2, 3), slice(1, 5), slice(3, 3)])
+def test_a_slice_s_product_is_the_sum_over_its_parts(layout: str, part: slice) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    a = LAYOUTS[layout](torch.randn(6, 5, 7, generator=drawn))
+    b = LAYOUTS[layout](torch.randn(6, 5, 4, generator=drawn))
+    exact, out = torch.einsum("nkp,nkq->pq", a[part].double(), b[part].double()).float(), torch.full((7, 4), torch.nan)
+    with np.errstate(all="raise"):
+        sliced(a, b, out)(part)
+    torch.testing.assert_close(out, exact.detach())
 
 
 def test_what_is_not_finite_is_said_in_the_product_and_nowhere_else() -> None:
