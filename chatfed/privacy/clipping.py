@@ -92,7 +92,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
         if rule.style == "per_layer":
-            apart = dict[int, list[int]]()
+            apart: dict[int, list[int]] = {}
             for place, p in enumerate(self.parameters):
                 apart.setdefault(self.layers[p], []).append(place)
             layers = list(apart.values())

@@ -141,9 +141,9 @@ def form(use: Use, into: Tensor, fresh: bool) -> None:
 
 def former(use: Use, into: Tensor, fresh: bool) -> Callable[[slice], object]:
     """`form` of the slice's dialogues; what is the same for every slice is done once."""
-    if use.left.dtype == torch.int64 or not fresh:
+    if not fresh or {use.left.dtype, use.right.dtype} != {torch.float32}:  # bfloat16 is widened a slice at a time
         return lambda part: form(use.part(part), into, fresh)
-    left, right = (x.reshape(len(x), -1, x.shape[-1]).float() for x in (use.left, use.right))
+    left, right = (x.reshape(len(x), -1, x.shape[-1]) for x in (use.left, use.right))
     return sliced(left, right, into)
 
 

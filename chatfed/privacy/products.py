@@ -19,8 +19,7 @@ def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
     """a @ b, float32[..., p, q] of float32[..., p, k] and float32[..., k, q], written into `out` if given."""
     if a.device.type != "cpu":
         return torch.matmul(a, b, out=out)
-    with np.errstate(all="ignore"):  # torch says nothing either, and no warning may depend on a dialogue
-        found = np.matmul(_plain(a), _plain(b), out=None if out is None else out.numpy())
+    found = _multiply(_plain(a), _plain(b), None if out is None else out.numpy())
     return torch.from_numpy(found) if out is None else out
 
 
@@ -32,13 +31,14 @@ def sliced(a: Tensor, b: Tensor, out: Tensor) -> Callable[[slice], object]:
     a, b = a.detach().contiguous(), b.detach().contiguous()
     if out.device.type != "cpu":
         return lambda part: torch.mm(a[part].flatten(0, 1).t(), b[part].flatten(0, 1), out=out)
-    left, right, into = a.numpy(), b.numpy(), out.numpy()
+    left, right, into, p, q = a.numpy(), b.numpy(), out.numpy(), a.shape[-1], b.shape[-1]
+    return lambda part: _multiply(left[part].reshape(-1, p).T, right[part].reshape(-1, q), into)
 
-    def write(part: slice) -> None:
-        with np.errstate(all="ignore"):
-            np.matmul(left[part].reshape(-1, left.shape[-1]).T, right[part].reshape(-1, right.shape[-1]), out=into)
 
-    return write
+@np.errstate(all="ignore")  # torch says nothing either, and no warning may depend on a dialogue
+def _multiply(a: NDArray[np.float32], b: NDArray[np.float32], out: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = np.matmul(a, b, out=out)
+    return found
 
 
 def _plain(x: Tensor) -> NDArray[np.float32]:
