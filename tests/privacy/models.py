@@ -1,11 +1,15 @@
-"""Small models, losses and dialogues that the privacy tests share."""
+"""Small models, layers, losses and dialogues that the privacy tests share, and one dialogue's gradient by autograd."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chatfed.privacy.clipping import Loss
 from chatfed.types import IntVector
 
 VOCABULARY = 29
@@ -76,3 +80,82 @@ def text(counts: list[int], length: int = 7, seed: int = 5, shuffle: bool = Fals
     """Random token rows."""
     ids = torch.randint(0, VOCABULARY, (sum(counts), length), generator=torch.Generator().manual_seed(seed))
     return Dialogues({"input_ids": ids}, counts, shuffle)
+
+
+def plain_gradient(module: nn.Module, loss: Loss, batch: dict[str, Tensor]) -> Tensor:
+    """One dialogue by itself, ordinary autograd."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    found = torch.autograd.grad(loss(module, batch).sum(), trained, allow_unused=True)
+    return torch.cat([(torch.zeros_like(p) if g is None else g).flatten() for p, g in zip(trained, found, strict=True)])
+
+
+def bounds_of(counts: list[int]) -> list[tuple[int, int]]:
+    ends = np.cumsum(counts)
+    return [(int(last - count), int(last)) for count, last in zip(counts, ends, strict=True)]
+
+
+class Scale(nn.Module):
+    """A layer nobody registered: Opacus' functorch path."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 2.0, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x times a vector, twisted."""
+        return (x * self.scale).tanh()
+
+
+class Tied(nn.Module):
+    """One parameter as input and output embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(11, 6), nn.Linear(6, 11, bias=False)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of all tokens."""
+        return self.head(self.embed(x).tanh())
+
+
+class Twice(nn.Module):
+    """One layer called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer after itself."""
+        return self.layer(self.layer(x).tanh())
+
+
+def llama_norm() -> nn.Module:
+    from transformers.models.llama.modeling_llama import LlamaRMSNorm
+
+    norm: nn.Module = LlamaRMSNorm(6)
+    nn.init.uniform_(norm.weight, 0.5, 1.5)  # type: ignore[arg-type]
+    return norm
+
+
+def conv1d() -> nn.Module:
+    from transformers.pytorch_utils import Conv1D
+
+    layer: nn.Module = Conv1D(5, 6)
+    return layer
+
+
+LAYERS: dict[str, Callable[[], nn.Module]] = {
+    "linear": lambda: nn.Linear(6, 5),
+    "linear without bias": lambda: nn.Linear(6, 5, bias=False),
+    "layer norm": lambda: nn.LayerNorm(6),
+    "rms norm": lambda: nn.RMSNorm(6),
+    "llama rms norm": llama_norm,
+    "conv1d": conv1d,
+    "unknown": lambda: Scale(6),
+    "used twice": Twice,
+    "stack": lambda: nn.Sequential(nn.Linear(6, 8), nn.GELU(), nn.LayerNorm(8), nn.Linear(8, 4)),
+    "group norm": lambda: nn.GroupNorm(2, 4),
+}
+COUNTS = [1, 3, 2]
