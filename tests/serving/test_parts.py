@@ -280,7 +280,8 @@ def test_every_word_colour_is_readable(dark: bool) -> None:
 
 
 def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
-    from serving.chat_tab import add_word, label_of, last_of, percent, turns_of
+    from serving.conversation import add_word, label_of, percent
+    from serving.messages import last_of, turns_of
 
     history = [
         {"role": "user", "content": [{"type": "text", "text": "my "}, {"type": "text", "text": "badge"}]},
@@ -301,7 +302,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str) -> None:
-    from serving.chat_tab import from_page, to_page
+    from serving.messages import from_page, to_page
 
     class Tags(HTMLParser):
         found = ""
@@ -319,6 +320,6 @@ def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str
 
 @pytest.mark.parametrize("plain", ["a < b", "Q & A", "AT&T", "I <3 it"])
 def test_ordinary_text_is_left_as_it_is(plain: str) -> None:
-    from serving.chat_tab import to_page
+    from serving.messages import to_page
 
     assert to_page(plain) == plain
