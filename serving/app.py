@@ -68,7 +68,10 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
-        "--model", default="runs/default/model", metavar="DIR", help="model folder (default: %(default)s)"
+        "--model",
+        default="runs/default/model",
+        metavar="DIR",
+        help="model folder, or a run's folder that holds one (default: %(default)s)",
     )
     made.add_argument(
         "--reference", metavar="DIR", help="public base model for the probe (default: reference/ beside the model)"

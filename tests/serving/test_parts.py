@@ -41,6 +41,22 @@ def test_a_run_folder_without_facts_is_no_claim(tmp_path: Path) -> None:
     assert badge(run.privacy)[0] == "no privacy claim"
 
 
+def test_a_runs_folder_does_for_its_model_and_its_reference(tmp_path: Path) -> None:
+    model = folder(tmp_path, privacy_json=json.dumps(GUARANTEE))
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "config.json").write_text("{}")
+    run = read_run_folder(tmp_path, tmp_path)
+    assert (run.model, run.reference) == (model, tmp_path / "reference") and run.no_claim
+    assert read_run_folder(model).model == model
+
+
+def test_a_folder_that_holds_no_model_is_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"neither it nor model/ in it holds a config\.json; make one"):
+        read_run_folder(tmp_path)
+    with pytest.raises(RunFolderError, match=r"neither it nor reference/ in it .* leave --reference out"):
+        read_run_folder(folder(tmp_path), tmp_path)
+
+
 def test_the_reference_beside_the_model_is_found(tmp_path: Path) -> None:
     model = folder(tmp_path)
     (tmp_path / "reference").mkdir()
