@@ -18,11 +18,12 @@ def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tu
     for a history that no reply can follow.
     """
     prompt = chat._prompt(history, max_new_tokens)
-    fewest, most = 1, len(history)
+    enough = lambda count: chat._prompt(history[-count:], max_new_tokens) == prompt  # noqa: E731
+    most = 1
+    while most < len(history) and not enough(most):  # from the end on: no more is encoded than twice what is seen
+        most = min(2 * most, len(history))
+    fewest = most // 2 + 1
     while fewest < most:
         middle = (fewest + most) // 2
-        if chat._prompt(history[-middle:], max_new_tokens) == prompt:
-            most = middle
-        else:
-            fewest = middle + 1
+        fewest, most = (fewest, middle) if enough(middle) else (middle + 1, most)
     return most, len(prompt) < chat.context - min(max_new_tokens, chat.context // 2)

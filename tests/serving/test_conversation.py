@@ -188,12 +188,13 @@ def test_what_the_model_no_longer_sees_is_said(tiny_base) -> None:
     talk = Conversation(load_chat(tiny_base))  # 64 tokens
     history = [{"role": role, "content": "my laptop will not start"} for role in ("user", "assistant")]
     *_, said = talk.suggest("", history, 20)
-    assert said == ""
-    *_, said = talk.suggest("", history * 20, 20)
+    assert said["value"] == "" and not said["visible"]
+    *_, update = talk.suggest("", history * 20, 20)
+    said = update["value"]
     hidden = int(said.partition("the first ")[2].split()[0])
     assert "64 tokens" in said and 30 <= hidden < 40 and hidden % 2 == 0  # what is left begins with a user's
-    *_, said = talk.suggest("my laptop " * 50, [], 20)
-    assert "only the end of the last message" in said and "64 tokens" in said
+    *_, update = talk.suggest("my laptop " * 50, [], 20)
+    assert update["visible"] and "only the end of the last message" in update["value"]
 
 
 def test_how_much_is_in_view_is_what_the_model_is_given(tiny_base) -> None:
