@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ from training.display import Display
 from training.recipe import Recipe
 
 
-def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[str, Any]) -> None:
-    """A table of held-out figures, the guarantee in short, and the next commands."""
+def print_summary(
+    display: Display, recipe: Recipe, folder: Path, summary: dict[str, Any], repeated: Sequence[str] = ()
+) -> None:
+    """A table of held-out figures, the guarantee in short, what of the data it does not hold for, the next commands."""
     title = recipe.data.held_out
     table = Table(title=title[0].upper() + title[1:])
     for column in ("", "perplexity per word", "next word right", "within three"):
@@ -29,6 +32,8 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
         f"Perplexity fell by {fall:.1%}." if fall >= 0 else f"Perplexity ROSE by {-fall:.1%}: this run did not learn."
     )
     display.say(_cost(recipe, summary))
+    for warning in repeated:
+        display.say(warning)
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")
     memory = summary["peak_memory_mib"]
