@@ -37,8 +37,8 @@ class Corpus:
 
     private: DialogueTable
     clients: dict[ClientId, IntVector]  # indices into `private`; held-out clients are not among them
-    public: Sequence[Dialogue]
-    held_out: Sequence[Dialogue]
+    public: Part | None  # None: a base was given
+    held_out: Part
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
     repeats: Repeats
     words: int  # of the clients' dialogues
@@ -61,12 +61,11 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
     parts = with_targets(parts, settings.train_on, notes)
     training = _by_owner(parts, list(clients))
     if len(training) < len(clients):
-        notes.append(
-            f"{len(clients) - len(training):,} of {len(clients):,} clients have nothing to learn from: left out."
-        )
+        idle = len(clients) - len(training)
+        notes.append(f"{idle:,} of {len(clients):,} clients have no dialogue to learn from, and take no part.")
     repeats = replace(counted(parts), dropped=left_out)
     words = int(parts.sketches["private"].words.sum())
-    return Corpus(private, training, parts.public or (), parts.held_out, tuple(notes), repeats, words)
+    return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words)
 
 
 def _private(settings: DataSection, folder: Path | None, notes: list[str]) -> DialogueTable:

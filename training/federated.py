@@ -172,7 +172,7 @@ def _roster(recipe: Recipe, folder: RunFolder) -> Roster:
 
 
 def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
-    public = list(turns_of(corpus.public))
+    public = list(turns_of(corpus.public or ()))
     with display.phase("the public base model") as show:
 
         def progress(done: float, text: str) -> None:

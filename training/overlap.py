@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from training.repeats import Repeats
 
 
 @dataclass(frozen=True, eq=False)
-class Part(Sequence[Dialogue]):
+class Part:
     """Some dialogues of a table, in order, and what a person calls them."""
 
     name: str  # "the clients' dialogues"
@@ -37,15 +36,6 @@ class Part(Sequence[Dialogue]):
 
     def __len__(self) -> int:
         return len(self.places)
-
-    @overload
-    def __getitem__(self, index: int) -> Dialogue: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Dialogue]: ...
-    def __getitem__(self, index: int | slice) -> Dialogue | list[Dialogue]:
-        if isinstance(index, slice):
-            return [self.table[int(place)] for place in self.places[index]]
-        return self.table[int(self.places[index])]
 
     def __iter__(self) -> Iterator[Dialogue]:
         wanted = np.isin(np.arange(len(self.table)), self.places)

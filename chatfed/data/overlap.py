@@ -48,7 +48,7 @@ class Sketch:
         return len(self.texts)
 
     def take(self, places: IntVector) -> Sketch:
-        """The sketch of the dialogues at `places`, in this order, each once."""
+        """The sketch of the dialogues at `places`, which rise."""
         new = np.full(len(self), -1, np.int64)
         new[places] = np.arange(len(places))
         kept = new[self.owners] >= 0
