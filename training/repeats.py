@@ -27,7 +27,7 @@ class Repeats:
     clients: int = 1  # that a group is spread over, at most
     public: int | None = 0  # that stand in public text, word for word; None: the base was given, its text unknown
     public_nearly: int = 0
-    public_messages: int = 0  # with a long message that stands there
+    public_messages: int = 0  # with a long message that stands there, or two that are long together
     held_out: int = 0  # held-out dialogues that are also clients'
     held_out_nearly: int = 0
     held_out_public: int = 0  # held-out dialogues that stand in public text, nearly or word for word
@@ -78,7 +78,7 @@ class Repeats:
         counts = {
             "word for word": self.public,
             "nearly": self.public_nearly,
-            "in a message of 8 words or more": self.public_messages,
+            "in a message, or two in a row, of 8 words or more": self.public_messages,
         }
         if any(counts.values()):
             listed = ", ".join(f"{count:,} {how}" for how, count in counts.items() if count)

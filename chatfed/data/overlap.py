@@ -1,13 +1,15 @@
 """Finds text that stands in two places: dialogues alike word for word, dialogues nearly alike, long messages in common.
 
-Turns in, places out. Knows no files, no clients and what no dialogue is about. What is kept of a dialogue is about 300
-bytes, by digests under a key that is drawn afresh: they tell nothing without it, and nobody can prepare a collision.
+Turns in, places out. Knows no files, no clients and what no dialogue is about. What is kept of a dialogue is some 230
+bytes, and 16 for a long message, by digests under a key that is drawn afresh: they tell nothing without it, and nobody
+can prepare a collision.
 
 Words are compared in Unicode's form NFKC, without case and with white space as one blank; roles do not count. Dialogues
 are nearly alike when the Jaccard similarity of their runs of 5 words is 0.8 or more, as minima of 100 hash functions
 estimate it (MinHash: Broder 1997), of pairs that agree in one of 20 bands of 5 (LSH: Indyk and Motwani 1998). The
 estimate must be 0.7, so that a pair at 0.8 is missed with probability 0.7 %, one at 0.9 below 1e-6; of pairs at 0.6
-one in 40 is counted all the same. In a band with many dialogues only neighbours are compared.
+one in 40 is counted all the same. In a band with many dialogues only neighbours are compared. Nearly alike is also a
+dialogue that is another with one or two messages more at its end, or one in front.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import os
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +27,7 @@ from numpy.typing import NDArray
 
 from chatfed.types import IntVector, Turn
 
-LONG = 8  # words of a message that is looked for by itself: shorter ones are in common by chance
+LONG = 8  # words of a piece that is looked for by itself: shorter ones are in common by chance
 RUN = 5  # words
 BANDS, ROWS = 20, 5
 ALIKE = 0.7  # share of equal minima from which two dialogues are nearly alike
@@ -39,13 +41,19 @@ class Sketch:
 
     texts: NDArray[np.bytes_]  # S16[n], digest of all words
     words: IntVector  # int64[n], how many
-    messages: NDArray[np.uint64]  # uint64[m], digests of long messages
+    cuts: NDArray[np.uint64]  # uint64[n, 3], digests without the last message, the last two, the first; 0: too short
+    messages: NDArray[np.uint64]  # uint64[m], digests of long messages, and of neighbours that are long together
     owners: IntVector  # int64[m], whose they are
     minima: NDArray[np.uint8]  # uint8[n, BANDS * ROWS], low bytes
     bands: NDArray[np.uint32]  # uint32[n, BANDS]
 
     def __len__(self) -> int:
         return len(self.texts)
+
+    @property
+    def numbers(self) -> NDArray[np.uint64]:
+        """uint64[n]: half of each text's digest, to compare with cuts."""
+        return np.frombuffer(self.texts.tobytes(), np.uint64)[::2]
 
     def take(self, places: IntVector) -> Sketch:
         """The sketch of the dialogues at `places`, which rise."""
@@ -55,6 +63,7 @@ class Sketch:
         return Sketch(
             self.texts[places],
             self.words[places],
+            self.cuts[places],
             self.messages[kept],
             new[self.owners[kept]],
             self.minima[places],
@@ -82,12 +91,13 @@ class Sketcher:
 
     def _batch(self, dialogues: Sequence[Sequence[Turn]], start: int) -> Sketch:
         said = [[_words(turn.content) for turn in turns] for turns in dialogues]
-        long = [(start + i, words) for i, messages in enumerate(said) for words in messages if len(words) >= LONG]
-        whole = [[word for words in messages for word in words] for messages in said]
+        long = [(start + i, words) for i, messages in enumerate(said) for words in _pieces(messages)]
+        whole = [_flat(messages) for messages in said]
         minima = self._minima(whole)
         return Sketch(
             np.array([self._digest(words, 16) for words in whole], "S16"),
             np.array([len(words) for words in whole], np.int64),
+            np.array([[self._cut(cut) for cut in _cuts(messages)] for messages in said], np.uint64).reshape(-1, 3),
             np.frombuffer(b"".join(self._digest(words, 8) for _, words in long), np.uint64),
             np.array([owner for owner, _ in long], np.int64),
             minima.astype(np.uint8),
@@ -98,6 +108,10 @@ class Sketcher:
         return hashlib.blake2b(
             " ".join(words).encode("utf-8", "surrogatepass"), digest_size=size, key=self._key
         ).digest()
+
+    def _cut(self, messages: Sequence[Sequence[str]]) -> int:
+        words = _flat(messages)
+        return int.from_bytes(self._digest(words, 16)[:8], "little") if len(words) >= LONG else 0
 
     def _minima(self, dialogues: Sequence[Sequence[str]]) -> NDArray[np.uint64]:
         """uint64[n, BANDS * ROWS]: the least value that each hash function takes on a dialogue's runs of words."""
@@ -147,6 +161,22 @@ def _words(text: str) -> list[str]:
     return text.casefold().split()
 
 
+def _flat(messages: Sequence[Sequence[str]]) -> list[str]:
+    return [word for words in messages for word in words]
+
+
+def _cuts(messages: Sequence[Sequence[str]]) -> tuple[Sequence[Sequence[str]], ...]:
+    return messages[:-1], messages[:-2], messages[1:]
+
+
+def _pieces(messages: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Long messages, and neighbours that are long only together."""
+    yield from (words for words in messages if len(words) >= LONG)
+    for one, other in pairwise(messages):
+        if max(len(one), len(other)) < LONG <= len(one) + len(other):
+            yield [*one, *other]
+
+
 def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """Every bit of a value in every bit of the result (the finaliser of SplitMix64: Steele, Lea and Flood 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -155,7 +185,7 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _joined(parts: Sequence[Sketch]) -> Sketch:
-    fields = ("texts", "words", "messages", "owners", "minima", "bands")
+    fields = ("texts", "words", "cuts", "messages", "owners", "minima", "bands")
     joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
     return Sketch(**joined)
 
@@ -176,7 +206,12 @@ def firsts(these: Sketch) -> IntVector:
 def near(these: Sketch, others: Sketch) -> IntVector:
     """int64[len(these)]: one of `others` that is nearly alike, -1 where none was found. The same words are near too."""
     found = same(these, others)
-    for band in range(BANDS if len(others) else 0):
+    if not len(others):
+        return found
+    for cut in range(3):
+        for at in (_first(others.cuts[:, cut], these.numbers), _first(others.numbers, these.cuts[:, cut])):
+            found = np.where(found < 0, at, found)
+    for band in range(BANDS):
         at = _first(others.bands[:, band], these.bands[:, band])
         asked = np.flatnonzero((found < 0) & (at >= 0))
         alike = asked[_alike(these.minima[asked], others.minima[at[asked]])]
@@ -195,10 +230,18 @@ def groups(these: Sketch) -> IntVector:
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    pairs = [np.stack([np.arange(len(these)), firsts(these)]), *_neighbours(these)]
+    pairs = [np.stack([np.arange(len(these)), firsts(these)]), *_extended(these), *_neighbours(these)]
     one, other = np.concatenate(pairs, 1)
     graph = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(len(these), len(these)))
     return np.asarray(connected_components(graph, directed=False)[1], np.int64)
+
+
+def _extended(these: Sketch) -> Iterator[NDArray[np.int64]]:
+    """int64[2, pairs] a cut: a dialogue, and one that it is without some messages."""
+    for cut in range(3 if len(these) else 0):
+        at = _first(these.numbers, these.cuts[:, cut])
+        longer = np.flatnonzero(at >= 0)
+        yield np.stack([longer, at[longer]])
 
 
 def _neighbours(these: Sketch) -> Iterator[NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from chatfed.data import overlap
 from chatfed.data.overlap import Sketch, Sketcher, firsts, groups, near, same, with_message_of
 from chatfed.types import Turn
 
+FIELDS = ("texts", "words", "cuts", "messages", "owners", "minima", "bands")
 ASK, ANSWER = "The café door sticks since Monday,  and nobody can open it", "Please lift it a little, then push it"
 
 
@@ -80,6 +81,30 @@ def test_nearly_the_same_text_is_near() -> None:
     assert near(mine, theirs).tolist() == [-1], "a third of both is common"
 
 
+MORE = {
+    "a message after it": dialogue(ASK, ANSWER, "thank you so very much, that was all I wanted to know for today"),
+    "two after it": dialogue(
+        ASK, ANSWER, "thank you very much for all of your help", "you are always welcome at this desk"
+    ),
+    "one in front": (Turn("system", "You are the desk of a house. Be kind, be short."), *dialogue(ASK, ANSWER)),
+}
+
+
+@pytest.mark.parametrize("how", MORE)
+def test_a_dialogue_with_messages_more_is_near_either_way_and_in_one_group(how: str) -> None:
+    mine, theirs = sketches([OTHER, dialogue(ASK, ANSWER)], [MORE[how]])
+    assert near(mine, theirs).tolist() == [-1, 0] and near(theirs, mine).tolist() == [1]
+    (both,) = sketches([MORE[how], OTHER, dialogue(ASK, ANSWER)])
+    found = groups(both)
+    assert found[0] == found[2] != found[1]
+
+
+def test_dialogues_that_begin_alike_are_not_one_for_that() -> None:
+    hello = ("hi", "hello")
+    (both,) = sketches([dialogue(*hello, ASK, ANSWER), dialogue(*hello), dialogue(*hello, "and goodbye then")])
+    assert len(set(groups(both))) == 3
+
+
 def test_a_pair_at_the_stated_similarity_is_seldom_missed_and_one_far_below_seldom_counted() -> None:
     """Jaccard 0.8 of runs of 5 in texts of 104: 100 runs each, 89 in common; missed with probability 0.7 %."""
     random, kept, far = Random(2), [], []
@@ -118,11 +143,20 @@ def test_a_long_message_in_another_dialogue_is_found_and_a_short_one_is_not_look
     assert with_message_of(mine, theirs).tolist() == [0]
 
 
+def test_short_neighbours_in_a_longer_dialogue_are_found_together() -> None:
+    whole = dialogue("so", "the door sticks now", "lift it a little", "and what else is new")
+    mine, theirs = sketches(
+        [dialogue("the door sticks now", "lift it a little"), dialogue("the door sticks now", "push it a little")],
+        [whole],
+    )
+    assert with_message_of(mine, theirs).tolist() == [0]
+
+
 def test_a_sketch_of_some_dialogues_is_that_of_those_dialogues() -> None:
     dialogues = [dialogue(ASK, ANSWER), OTHER, dialogue("hi"), dialogue(ANSWER, ASK)]
     whole, some = sketches(dialogues, [dialogues[0], dialogues[3]])
     taken = whole.take(np.array([0, 3]))
-    for name in ("texts", "words", "messages", "owners", "minima", "bands"):
+    for name in FIELDS:
         assert getattr(taken, name).tolist() == getattr(some, name).tolist(), name
 
 
@@ -131,7 +165,7 @@ def test_batches_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Sketcher(b"key").sketch(dialogues)
     monkeypatch.setattr(overlap, "_AT_ONCE", 3)
     pieces = Sketcher(b"key").sketch(dialogues)
-    for name in ("texts", "words", "messages", "owners", "minima", "bands"):
+    for name in FIELDS:
         assert getattr(whole, name).tolist() == getattr(pieces, name).tolist(), name
 
 
@@ -149,6 +183,4 @@ def test_a_sketch_tells_nothing_without_its_key() -> None:
 
 def test_a_dialogue_takes_a_few_hundred_bytes_whatever_its_length() -> None:
     (sketch,) = sketches([dialogue(" ".join(words(Random(4), 5000)))])
-    assert (
-        sum(getattr(sketch, name).nbytes for name in ("texts", "words", "messages", "owners", "minima", "bands")) < 300
-    )
+    assert sum(getattr(sketch, name).nbytes for name in FIELDS) < 300
