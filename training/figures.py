@@ -17,7 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chatfed.audit.figures import above, count, decimal, duration
+from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import above, bits, count, decimal, duration
 from chatfed.types import ChatfedError
 from training.durable import write_atomically
 from training.recipe import load_recipe
@@ -50,11 +51,14 @@ def table(run: Path) -> Iterator[str]:
     """The lines between the marks, from the files of a finished run."""
     summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
     recipe = load_recipe(run / "recipe.toml")
-    yield f"| {recipe.data.held_out} | perplexity per word | next word right | within three |"
-    yield "|---|--:|--:|--:|"
+    yield f"| {recipe.data.held_out} | bits per byte | next word right | within three | perplexity per word |"
+    yield "|---|--:|--:|--:|--:|"
     for key, name in ROWS:
         if (found := summary.get(key)) is not None:
-            yield f"| {name} | {decimal(found['perplexity'])} | {found['top1']:.1%} | {found['top3']:.1%} |"
+            shares = f"{found['top1']:.1%} | {found['top3']:.1%}"
+            yield f"| {name} | {bits(found['bits_per_byte'])} | {shares} | {decimal(found['perplexity'])} |"
+    yield ""
+    yield sentence(summary)
     yield ""
     yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
     yield ""

@@ -20,7 +20,7 @@ from chatfed.model.parameters import flatten, load_flat, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.durable import read_if_there
-from training.evaluation import Counts, evaluate
+from training.evaluation import Scores, evaluate
 from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
@@ -129,7 +129,7 @@ class Learner:
             clipping=privacy.clipping,
         )
 
-    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
         load_flat(self.model, weights)
         return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.recipe.runtime.device)
