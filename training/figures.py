@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -20,7 +19,7 @@ from typing import Any
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, count, decimal, duration
 from chatfed.types import ChatfedError
-from training.durable import write_atomically
+from training.durable import from_json, write_atomically
 from training.recipe import load_recipe
 
 README = Path(__file__).parent.parent / "README.md"
@@ -49,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(run: Path) -> Iterator[str]:
     """The lines between the marks, from the files of a finished run."""
-    summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
+    summary, privacy = (_figures(run / name) for name in ("summary.json", "privacy.json"))
     recipe = load_recipe(run / "recipe.toml")
     yield f"| {recipe.data.held_out} | bits per byte | next word right | within three | perplexity per word |"
     yield "|---|--:|--:|--:|--:|"
@@ -104,6 +103,14 @@ def _size(summary: Mapping[str, Any]) -> str:
 def _time(seconds: Mapping[str, float]) -> str:
     phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
     return f"Time: {duration(seconds['total'])} ({phases})."
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = from_json(_read(path))
+    except ValueError as error:
+        raise ChatfedError(f"{path} is no JSON ({error}): name the folder of a finished run") from None
+    return content
 
 
 def _read(path: Path) -> str:

@@ -26,7 +26,7 @@ from chatfed.model.checkpoint import new_folder
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama, load_tokenizer, untie_output
 from chatfed.types import ChatfedError, IntVector, Turn
-from training.durable import DiskError, alone, disk_error, read_if_there, sweep
+from training.durable import DiskError, alone, disk_error, from_json, read_if_there, sweep, to_json
 from training.recipe import ModelSection, PretrainSection
 from training.simulation import end_with_parent, worker_context
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, write_tokens
@@ -64,9 +64,9 @@ def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrai
     sizes = {key: value for key, value in asdict(model).items() if key not in OF_CLIENTS}
     decides = asdict(replace(pretrain, precision=precision_here(pretrain.precision)))
     del decides["max_seconds"]
-    digest = hashlib.sha256(json.dumps([FORMAT, sizes, decides], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([FORMAT, sizes, decides], sort_keys=True, allow_nan=False).encode())
     for turns in public:
-        digest.update(json.dumps([[turn.role, turn.content] for turn in turns]).encode())
+        digest.update(json.dumps([[turn.role, turn.content] for turn in turns], allow_nan=False).encode())
     return digest.hexdigest()
 
 
@@ -105,7 +105,7 @@ def about_pretraining(base: str | Path) -> dict[str, Any] | None:
     """How a base was made: tokens, steps done and planned, replicas, precision, and whether the time limit cut it. None
     for one that was not made here."""
     try:
-        about = json.loads((Path(base) / ABOUT).read_text(encoding="utf-8"))
+        about = from_json((Path(base) / ABOUT).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     return about if isinstance(about, dict) else None
@@ -306,7 +306,7 @@ def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Pat
     untie_output(replica.network)
     with new_folder(folder, replica.tokenizer, card) as scratch:
         replica.network.eval().save_pretrained(scratch)
-        (scratch / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        (scratch / ABOUT).write_text(to_json(about), encoding="utf-8")
     return folder
 
 

@@ -216,7 +216,8 @@ class Recipe:
     def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
-        return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).digest()
+        text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).digest()
 
     def to_toml(self) -> str:
         """The whole recipe as TOML, every key written out; `load_recipe` reads it back to an equal recipe."""

@@ -4,7 +4,6 @@ report."""
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
-from training.durable import DiskError
+from training.durable import DiskError, to_json
 from training.learner import choose_trainable
 from training.sums import sum_parameters
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
@@ -130,7 +129,7 @@ def _save_models(
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:
         base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
-        card = CARD.format(**about, library=f"peft\nbase_model: {json.dumps(base)}")
+        card = CARD.format(**about, library=f"peft\nbase_model: {to_json(base)}")
         save_adapters(path / "model", adapted, tokenizer, card, base)
 
 

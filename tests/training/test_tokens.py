@@ -143,8 +143,8 @@ def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(
 
 
 def counted_by_words(model, tokenizer, turns, context: int) -> list[float]:
-    """Nats, bytes, words, right at first place and within three: the obvious twin of `evaluate`, one dialogue, one word,
-    one token at a time."""
+    """Nats, bytes, words, right at first place and within three: the obvious twin of `evaluate`, one dialogue, one
+    word, one token at a time."""
     encoded = encode_dialogue(tokenizer, turns)
     nats = {}
     ranks = {}

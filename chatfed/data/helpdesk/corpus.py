@@ -190,7 +190,7 @@ def _write_lines(path: Path, objects: Iterable[dict[str, object]]) -> None:
     try:
         with partial.open("w", encoding="utf-8") as file:
             for item in objects:
-                file.write(json.dumps(item, ensure_ascii=False) + "\n")
+                file.write(json.dumps(item, ensure_ascii=False, allow_nan=False) + "\n")
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
