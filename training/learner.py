@@ -21,6 +21,7 @@ from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.durable import read_if_there
 from training.evaluation import Scores, evaluate
+from training.learnable import refuse_unmoved
 from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
@@ -128,6 +129,13 @@ class Learner:
             privacy.local_steps,
             privacy.learning_rate,
             clipping=privacy.clipping,
+        )
+
+    def refuse_unmoved(self) -> None:
+        """Raises ChatfedError when a trained parameter has no part in the loss of a held-out dialogue."""
+        first = np.arange(min(1, len(self.held_out)))
+        refuse_unmoved(
+            self.model, DialogueExamples(self.held_out, first, self.context, device=self.recipe.runtime.device)
         )
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
