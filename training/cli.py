@@ -49,8 +49,14 @@ def federated(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
     ] = False,
+    overlap: Annotated[
+        str | None,
+        typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
-    cohort: Annotated[int | None, typer.Option(help="Clients asked in each round.")] = None,
+    cohort: Annotated[
+        int | None, typer.Option(help="Clients asked in each round; without it all, up to federation.largest_cohort.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
     set_: Annotated[
@@ -69,6 +75,7 @@ def federated(
         "data.public": public,
         "data.client_column": client_column,
         "data.skip_bad_lines": True if skip_bad_lines else None,
+        "data.overlap": overlap,
         "model.base": base,
         "federation.rounds": rounds,
         "federation.cohort": cohort,
@@ -104,7 +111,7 @@ def _run(
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     from chatfed.model.transformer import stay_offline
 
-    recipe = begun.recipe
+    recipe, unit = begun.recipe, begun.recipe.privacy.unit
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
     from training.display import Display
@@ -113,7 +120,8 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
 
     display = Display(quiet)
     summary = run_with_reference(begun, folder, display)
-    print_summary(display, recipe, folder.path, summary)
+    repeats = folder.repeats()
+    print_summary(display, recipe, folder.path, summary, list(repeats.warnings(unit)) if repeats else ())
 
 
 def _names_a_hub(*names: str) -> bool:

@@ -74,7 +74,8 @@ def publish(
     folder, recipe = prepared.folder, prepared.recipe
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
     claims.check_ledgers(folder.charges(), cost)
-    claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
+    repeats = folder.repeats()
+    claim = claims.guarantee(recipe, prepared.terms, cost, state.round, repeats)
     summary = {
         "before": before.to_json(),
         "after": after.to_json(),
@@ -93,6 +94,7 @@ def publish(
         **_ledger_facts(prepared, cost, claim, metrics),
         **_noise_facts(prepared, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
+        "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
     folder.write_json("summary.json", summary)
