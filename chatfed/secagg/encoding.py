@@ -172,7 +172,8 @@ class FixedPoint:
         """
         stream, zeros, random = primitives.key_stream(key), memoryview(bytes(2 * _CHUNK)), bytearray(2 * _CHUNK + 15)
         steps, uniform = np.empty((2, _CHUNK), dtype=np.float32)
-        if (most := np.float32(self.level - 1)) > self.level - 1:  # at 32 bits float32 has no such number
+        most = np.float32(self.level - 1)
+        if float(most) > self.level - 1:  # at 32 bits float32 has no such number
             most = np.nextafter(most, np.float32(0))
         for start in range(0, values.size, _CHUNK):
             count = min(_CHUNK, values.size - start)
