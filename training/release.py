@@ -48,10 +48,10 @@ The model is small and answers in the manner of its training dialogues. It can b
 HOLDS_AGAINST = {
     "none": "an honest-but-curious server: with those who collude it learns the sum of the honest survivors' updates, "
     "which are at least the survivors minus the colluders",
-    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients (fixed "
-    "before the round), where each client's roster is its own and each key its owner's: of the updates that honest "
-    "clients give to one round they learn one sum, over the honest ones of one survivor set, at least the survivors "
-    "minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
+    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
+    "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
+    "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
+    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
     "nothing is claimed",
 }
 

@@ -187,8 +187,8 @@ def test_a_server_that_calls_it_another_run_gets_a_vector_that_is_charged_for_it
 
 
 def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_release_of_all(tmp_path: Path) -> None:
-    """Were the others' numbers the same, the difference of the two sums would be that client's two uploads, alone. Those
-    that began in the round begin no second update; those whose update is sent again encode anew, and pay."""
+    """Were the others' numbers the same, the difference of the two sums would be that client's two uploads, alone.
+    Those that began in the round begin no second update; those whose update is sent again encode anew, and pay."""
     recipe = banded(bands=3, cohort=4, rounds=6)
     recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, threshold=0.6))
     federation = a_federation(tmp_path, recipe)
@@ -225,7 +225,7 @@ def test_a_second_update_in_the_same_round_is_refused_and_the_first_is_sent_agai
         assert np.array_equal(stored_upload(tmp_path / name, SIZE, "<i2"), kept[name])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 2)), max_size=12), st.integers(2, 3))
 def test_whatever_a_server_says_no_two_updates_begin_closer_than_the_separation(said, bands) -> None:
     """Rounds in any order, models and lags at will, and no message after the invitation."""

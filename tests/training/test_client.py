@@ -32,6 +32,7 @@ from tests.training.federation import (
 )
 from training.client import Refused
 from training.homes import OF_ROUNDS, read_tagged, tagged
+from training.recipe import without_noise
 from training.rounds import commit, run_round
 from training.session import Session, Step, round_context
 from training.sums import floors, sum_parameters
@@ -333,11 +334,20 @@ def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path, size):
     np.testing.assert_allclose(mean / np.linalg.norm(mean), update_of(A) / 0.7, atol=1e-4)
 
 
-def test_an_update_that_is_no_number_leaves_with_an_error_and_uncharged(federation):
+def test_an_update_that_is_no_number_is_charged_and_sent_as_zeros(federation):
+    """With noise of its own in it: a client that failed there, before or after it paid, would tell of its dialogues."""
     federation.learners[A].update = np.full(7, np.nan, np.float32)
     outcome = federation.run()
-    assert outcome.survivors == (B, C, D)
-    assert federation.charges(A) == 0
+    assert outcome.survivors == FOUR and federation.charges(A) == 1
+    assert outcome.mean == pytest.approx(sum(update_of(name) for name in (B, C, D)) / 4, abs=1e-3)
+
+
+def test_without_noise_an_update_that_is_no_number_leaves_with_an_error(federation):
+    """Nothing is claimed there, and a run that diverged must not look like one that learned nothing."""
+    bare = without_noise(federation.recipe)
+    federation.recipe, federation.terms = bare, dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.learners[A].update = np.full(7, np.nan, np.float32)
+    assert federation.run().survivors == (B, C, D)
     assert "not finite" in federation.refusals[A]
 
 
@@ -527,9 +537,7 @@ def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(fe
     home = federation.home / A
     home.mkdir()
     (home / file).write_bytes(b"of an earlier day")
-    with pytest.raises(
-        LedgerError, match=f"is gone, but client-00 took part in rounds before .{file} is there.*restore the ledger"
-    ):
+    with pytest.raises(LedgerError, match=f"is gone, but client-00 took part .*{file} is there.*restore the ledger"):
         federation.client(A).ledger()
     assert not (home / "ledger.json").exists()
 
