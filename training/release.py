@@ -50,9 +50,9 @@ HOLDS_AGAINST = {
     "which are at least the survivors minus the colluders",
     "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
     "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
-    "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the survivors "
-    "minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
-    "nothing is claimed",
+    "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
+    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that "
+    "one nothing is claimed",
 }
 
 SENT_AGAIN = (
