@@ -10,9 +10,10 @@ from pathlib import Path
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
-from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
+from chatfed.privacy.ledger import Budget, Charge, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
+from training.homes import ledger_of, took_part
 from training.recipe import PrivacySection, Recipe, RecipeError, following, planned_participations
 from training.repeats import Repeats
 from training.simulation import home_of
@@ -144,15 +145,15 @@ class Spent:
 
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
-    """Reads the ledger of each of `clients` that has one. Raises LedgerError for a damaged one: a claim without it
-    would be unearned."""
+    """Reads the ledger of each of `clients` that took part. Raises LedgerError for one that is damaged, gone or too
+    old: a claim without it would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
     for client in clients:
-        path = home_of(homes, client) / "ledger.json"
-        if terms.mechanism is not None and path.exists():
-            ledger = Ledger.open(path, client, terms.budget)
+        home = home_of(homes, client)
+        if terms.mechanism is not None and took_part(home):
+            ledger = ledger_of(home, client, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:
