@@ -14,7 +14,7 @@ from chatfed.privacy.ledger import Budget, Charge, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
 from training.homes import ledger_of, took_part
-from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
+from training.recipe import PrivacySection, Recipe, RecipeError, following, planned_participations
 from training.repeats import Repeats
 from training.simulation import home_of
 from training.upload import COARSEST_AGAIN, NoisyUpload, coefficients, colluders, threshold, upload
@@ -72,6 +72,7 @@ def _calibrated(recipe: Recipe, steps: int) -> float:
 def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
     """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
     ones. Raises RecipeError."""
+    recipe = following(recipe, clients)
     budget, planned = terms.budget, planned_participations(recipe, clients)
     for first in range(recipe.federation.bands):  # the first rounds' sums are smaller, and their shares larger
         charges = charges_of(recipe, terms, dimension, first)

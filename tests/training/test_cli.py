@@ -181,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tmp_path, tiny_base, data, small_disk):
     """Beside it: clients with one dialogue take part, and bad lines that may be skipped are counted."""
     with data.open("a") as file:
-        file.writelines(f"{dialogue(f'lonely{i}')}\n" for i in range(3))
+        file.writelines(dialogue(f"lonely{i}", 100 + i) + "\n" for i in range(3))
         file.write("nonsense\n")
     options = [*given(data, tmp_path, tiny_base), "--skip-bad-lines", "--cohort", "7"]
     if small_disk is None:  # no right to mount: files may not grow instead, which fails in the same calls
