@@ -102,7 +102,7 @@ class PretrainSection(Section):
     learning_rate: float = setting(2e-3, above(0))
     precision: str = setting("auto", one_of("auto", "float32", "bfloat16"))  # "auto": by what the processor has
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(1800.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
+    max_seconds: float = setting(3600.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
 
 
 @dataclass(frozen=True)
