@@ -51,22 +51,28 @@ def words_html(text: str, shifts: Sequence[WordShift]) -> str:
             items.append('<li class="cf-break" aria-hidden="true"></li>')
         end = shift.span.end
         items.append(_word(shift))
-    return f'<ol class="cf-words" aria-label="The words of the text, coloured by shift in bits">{"".join(items)}</ol>'
+    return _list_of_words("The words of the text, coloured by shift in bits", "".join(items))
 
 
 def plain_words_html(scores: Sequence[WordScore]) -> str:
     """The words without colours, for a model that has no reference to compare with."""
     items = "".join(
-        f'<li><span class="cf-word cf-p0"><b>{escape(s.word)}</b><small>{signed(s.log_prob)}</small></span></li>'
+        f'<li><span class="cf-word cf-p0"><b>{escape(s.word)}</b>'
+        f'<small dir="ltr">{signed(s.log_prob)}</small></span></li>'
         for s in scores
     )
-    return f'<ol class="cf-words" aria-label="The words of the text with their log-probabilities in bits">{items}</ol>'
+    return _list_of_words("The words of the text with their log-probabilities in bits", items)
+
+
+def _list_of_words(name: str, items: str) -> str:
+    """A list of words that runs as the text does: from right to left when its first letter is of such a script."""
+    return f'<ol class="cf-words" dir="auto" aria-label="{name}">{items}</ol>'
 
 
 def table_html(shifts: Sequence[WordShift]) -> str:
     """One row a word: shift and log-probabilities in bits, rank before and after, tokens."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(s.word)}</th><td class='n'>{signed(s.shift)}</td>"
+        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{signed(s.shift)}</td>"
         f"<td class='n'>{signed(s.served_log_prob)}</td><td class='n'>{signed(s.reference_log_prob)}</td>"
         f"<td class='n'>{s.reference_rank:,} → {s.served_rank:,}</td><td class='n'>{s.tokens}</td></tr>"
         for s in shifts
@@ -78,7 +84,7 @@ def table_html(shifts: Sequence[WordShift]) -> str:
 def plain_table_html(scores: Sequence[WordScore]) -> str:
     """The table for a model without a reference."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(s.word)}</th><td class='n'>{signed(s.log_prob)}</td>"
+        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{signed(s.log_prob)}</td>"
         f"<td class='n'>{s.rank:,}</td><td class='n'>{s.tokens}</td></tr>"
         for s in scores
     )
@@ -146,8 +152,8 @@ def _word(shift: WordShift) -> str:
     return (
         f'<li><span class="cf-word {colour_class(shift.shift)}" tabindex="0" role="img" data-shift="{shift.shift:.2f}" '
         f'aria-label="{escape(shift.word)}, {account}"><b>{escape(shift.word)}</b>'
-        f'<small aria-hidden="true">{signed(shift.shift)}</small>'
-        f'<span class="cf-tip">{account}. {detail}</span></span></li>'
+        f'<small aria-hidden="true" dir="ltr">{signed(shift.shift)}</small>'
+        f'<span class="cf-tip" dir="ltr">{account}. {detail}</span></span></li>'
     )
 
 

@@ -11,7 +11,9 @@ import gradio as gr
 
 from chatfed.types import ChatfedError
 from serving import probe
-from serving.chat_tab import LONGEST_MESSAGE, ChatParts, History, last_of
+from serving.chat_tab import ChatParts
+from serving.conversation import LONGEST_MESSAGE
+from serving.messages import History, last_of
 
 if TYPE_CHECKING:
     from chatfed import Chat
@@ -56,7 +58,6 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
         elem_id="probe-text",
         lines=3,
         max_lines=10,
-        max_length=LONGEST_MESSAGE,
     )
     with gr.Row():
         role = gr.Radio(ROLES, value="user", label="Read it as", elem_id="probe-role", scale=3, min_width=280)

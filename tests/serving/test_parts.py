@@ -41,6 +41,22 @@ def test_a_run_folder_without_facts_is_no_claim(tmp_path: Path) -> None:
     assert badge(run.privacy)[0] == "no privacy claim"
 
 
+def test_a_runs_folder_does_for_its_model_and_its_reference(tmp_path: Path) -> None:
+    model = folder(tmp_path, privacy_json=json.dumps(GUARANTEE))
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "config.json").write_text("{}")
+    run = read_run_folder(tmp_path, tmp_path)
+    assert (run.model, run.reference) == (model, tmp_path / "reference") and run.no_claim
+    assert read_run_folder(model).model == model
+
+
+def test_a_folder_that_holds_no_model_is_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"neither it nor model/ in it holds a config\.json; make one"):
+        read_run_folder(tmp_path)
+    with pytest.raises(RunFolderError, match=r"neither it nor reference/ in it .* leave --reference out"):
+        read_run_folder(folder(tmp_path), tmp_path)
+
+
 def test_the_reference_beside_the_model_is_found(tmp_path: Path) -> None:
     model = folder(tmp_path)
     (tmp_path / "reference").mkdir()
@@ -301,7 +317,8 @@ def test_every_word_colour_is_readable(dark: bool) -> None:
 
 
 def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
-    from serving.chat_tab import add_word, label_of, last_of, percent, turns_of
+    from serving.conversation import add_word, label_of, percent
+    from serving.messages import last_of, turns_of
 
     history = [
         {"role": "user", "content": [{"type": "text", "text": "my "}, {"type": "text", "text": "badge"}]},
@@ -322,7 +339,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str) -> None:
-    from serving.chat_tab import from_page, to_page
+    from serving.messages import from_page, to_page
 
     class Tags(HTMLParser):
         found = ""
@@ -340,6 +357,6 @@ def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str
 
 @pytest.mark.parametrize("plain", ["a < b", "Q & A", "AT&T", "I <3 it"])
 def test_ordinary_text_is_left_as_it_is(plain: str) -> None:
-    from serving.chat_tab import to_page
+    from serving.messages import to_page
 
     assert to_page(plain) == plain
