@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chatfed.model.tokenizer import encode_dialogue, encode_dialogues, word_spans
+from chatfed.model.tokenizer import encode_dialogue, word_spans
 from chatfed.model.transformer import cache_argument, new_cache
 from chatfed.types import Span, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-Rows = NDArray[np.int64]  # int64[n, k]: n alternatives of k tokens each
 LogProbs = NDArray[np.float32]  # float32[n, vocabulary], bits
 
 
@@ -55,7 +54,6 @@ class WordPlace:
     word: str
     span: Span
     tokens: tuple[int, ...]
-    context: tuple[Turn, ...]  # the least that the word is spelt in: roles before it, and the word before it
     _prefix: LogProbs
     _cache: Any
     _model: PreTrainedModel
@@ -80,34 +78,12 @@ def word_places(
     encoded = encode_dialogue(tokenizer, [*history, turn])
     walk = _Walk(model, encoded.ids.astype(np.int64), context)
     inside = encoded.turns == len(history)
-    roles = tuple(Turn(before.role, "a") for before in history)
-    previous = ""
     for index, span in enumerate(word_spans(turn.content)):
-        word = turn.content[span.start : span.end]
         at = np.flatnonzero(inside & (encoded.words == index))
         if 0 < len(at) <= context // 2 and at[0]:
             first, cache = walk.to(int(at[0]), len(at))
             tokens = tuple(int(i) for i in encoded.ids[at])
-            yield WordPlace(word, span, tokens, (*roles, Turn(turn.role, previous)), first, cache, model)
-        previous = word + " "
-
-
-def spells(tokenizer: PreTrainedTokenizerFast, place: WordPlace, rows: Rows) -> NDArray[np.bool_]:
-    """Which alternatives are what the tokenizer itself makes of their text: another cutting is never seen in use.
-
-    All are, where the word's own tokens cannot be had back from the word and the one before it.
-    """
-    *roles, said = place.context
-    words = [place.word, *(_text(tokenizer, row) for row in rows.tolist())]
-    dialogues = [[*roles, Turn(said.role, said.content + word)] for word in words]
-    last = len(said.content.split())
-    found = [
-        tuple(each.ids[(each.turns == len(roles)) & (each.words == last)].tolist())
-        for each in encode_dialogues(tokenizer, dialogues)
-    ]
-    if found[0] != place.tokens:
-        return np.ones(len(rows), bool)
-    return np.array([tuple(row) == read for row, read in zip(rows.tolist(), found[1:], strict=True)], bool)
+            yield WordPlace(turn.content[span.start : span.end], span, tokens, first, cache, model)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerFast, size: int) -> list[str]:
@@ -138,9 +114,8 @@ class _Walk:
     def to(self, place: int, length: int) -> tuple[LogProbs, Any]:
         """(bits of each token at `place`, the cache of all before it); `length` more tokens fit the context."""
         if self._cache is None or place + length - self._start > self._context:
-            self._start = self._end = max(0, place - self._context // 2) if self._cache is not None else 0
-            if place + length - self._start > self._context:
-                self._start = self._end = place - self._context // 2
+            whole = self._cache is None and place + length <= self._context
+            self._start = self._end = 0 if whole else max(0, place - self._context // 2)
             self._cache = new_cache(self._model)
         else:
             self._cache = copy.deepcopy(self._cache)
@@ -148,10 +123,6 @@ class _Walk:
         said = self._model(input_ids=ids, use_cache=True, **{self._argument: self._cache})
         self._end = place
         return _bits(said.logits[:, -1]), self._cache
-
-
-def _text(tokenizer: PreTrainedTokenizerFast, row: list[int]) -> str:
-    return str(tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(row))).strip()
 
 
 def _bits(logits: torch.Tensor) -> LogProbs:
