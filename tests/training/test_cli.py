@@ -131,7 +131,7 @@ def unexpected(*_: object) -> None:
 
 def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_base, data, monkeypatch):
     options = given(data, tmp_path, tiny_base)
-    one_line(here(*options, "--cohort", "400"), "federation.cohort", "400", code=2)
+    one_line(here(*options, "--cohort", "400"), "--cohort is 400", code=2)
     one_line(here(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
     one_line(here(*options, "--validation", data), "--validation", "same file", code=2)
     monkeypatch.setattr("training.federated._write_tables", unexpected)  # and so does pre-training, before it
