@@ -6,9 +6,7 @@ wrote. A run that is finished already is read, not repeated. The gain is in bits
 
 from __future__ import annotations
 
-import argparse
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, write_json
+from chatfed.command_line import Parser, exit_code
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "training" / "recipes" / "client-level.toml"
@@ -57,21 +56,25 @@ def table(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], dict[str, An
     base = next(iter(summaries.values()))["before"]
     figures: dict[str, Any] = {"base": base}
     lines = [
-        "| what is protected | epsilon | perplexity a word | gain, bits a word | of the gain | next word | top 3 |",
+        "| what is protected | epsilon | bits a byte | gain, bits a word | of the gain | next word | top 3 |",
         "|---|---|---|---|---|---|---|",
-        f"| base model, no private dialogue | 0 | {base['perplexity']:,.0f} | 0 | | {_scores(base)} |",
+        f"| base model, no private dialogue | 0 | {base['bits_per_byte']:.3f} | 0 | | {_scores(base)} |",
     ]
-    most = math.log2(base["perplexity"] / summaries["plain"]["after"]["perplexity"])
+    most = _bits_a_word(base) - _bits_a_word(summaries["plain"]["after"])
     for name, summary in summaries.items():
         after, epsilon = summary["after"], summary["epsilon"]
-        gain = math.log2(base["perplexity"] / after["perplexity"])
+        gain = _bits_a_word(base) - _bits_a_word(after)
         claimed = "none claimed" if epsilon is None else f"{epsilon:.2f}"
         figures[name] = {"epsilon": epsilon, **after, "gain_bits": gain, "kept": gain / most}
         lines.append(
-            f"| {ROWS[name][0]} | {claimed} | {after['perplexity']:,.0f} | {gain:.2f} | {gain / most:.0%} "
+            f"| {ROWS[name][0]} | {claimed} | {after['bits_per_byte']:.3f} | {gain:.2f} | {gain / most:.0%} "
             f"| {_scores(after)} |"
         )
     return lines, figures
+
+
+def _bits_a_word(evaluation: dict[str, Any]) -> float:
+    return float(evaluation["bits_per_byte"] * evaluation["bytes"] / evaluation["words"])
 
 
 def _scores(evaluation: dict[str, Any]) -> str:
@@ -80,10 +83,9 @@ def _scores(evaluation: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is not there yet, prints the table, and writes the JSON where asked to."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.utility",
         description="What privacy costs in quality. Options that are not named here go to training.federated.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m benchmarks.utility --data ../shared/data/sgd-clients.jsonl.gz \\\n"
         "      --validation ../shared/data/sgd-validation.jsonl.gz --public public.jsonl.gz --out runs/utility",
     )
@@ -100,4 +102,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

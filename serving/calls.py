@@ -61,7 +61,7 @@ class Calls:
             "data": [read(value) for read, value in zip(asked.inputs, data, strict=True)],
             "event_data": _event(call.get("event_data")) if asked.event else None,
         }
-        return session, json.dumps(rewritten).encode()
+        return session, json.dumps(rewritten, allow_nan=False).encode()
 
 
 def calls_of(page: Any) -> Calls:

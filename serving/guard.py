@@ -301,4 +301,5 @@ async def _say(refused: Refused, send: Send) -> None:
     guarded = _with_headers(send, "refusal")
     plain = [(b"content-type", b"application/json")]
     await guarded({"type": "http.response.start", "status": refused.status, "headers": plain})
-    await guarded({"type": "http.response.body", "body": json.dumps({"detail": refused.sentence}).encode()})
+    said = json.dumps({"detail": refused.sentence}, allow_nan=False)
+    await guarded({"type": "http.response.body", "body": said.encode()})

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from training import figures
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, following, load_recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -149,11 +149,11 @@ def check_module(module: str, words: list[str]) -> None:
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file() or (ROOT / module.replace(".", "/")).is_dir()
     known = options_of(module)
     settings = []
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, after in zip(words, [*words[1:], ""], strict=True):
         if word.startswith("--"):
             assert word.partition("=")[0] in known, f"python -m {module} has no {word}"
         if word == "--set":
-            settings.append(following)
+            settings.append(after)
     load_recipe(None, settings)
 
 
@@ -236,10 +236,11 @@ def test_every_page_of_the_docs_can_be_reached_from_the_readme() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The files of a finished run that the table is made of."""
-    score = {"perplexity": 41.5, "top1": 0.25, "top3": 0.4, "words": 1000}
+    score = {"bits_per_byte": 2.5, "perplexity": 41.5, "top1": 0.25, "top3": 0.4, "words": 1000, "bytes": 4000}
     summary = {
         "before": score,
-        "after": {**score, "perplexity": 33.26},
+        "after": {**score, "bits_per_byte": 2.4, "perplexity": 33.26},
+        "comparison": {"verdict": "did not learn", "over": "clients", "groups": 30},
         "reference": None,
         "clients": 400,
         "parameters": 2_500_000,
@@ -268,16 +269,17 @@ def test_the_table_of_figures_holds_the_runs_numbers_and_replaces_the_old_table(
         assert figures.main([str(run), "--readme", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| after private training | 33.26 | 25.0% | 40.0% |" in text and "without noise" not in text
+    assert "| after private training | 2.400 | 25.0% | 40.0% | 33.26 |" in text and "without noise" not in text
+    assert "The run did NOT learn: 2.500 → 2.400 bits per byte; next word right 25.0% → 25.0%" in text
     assert "epsilon 7.99 at delta 1e-05 for each dialogue" in text, "a claim is rounded up"
     assert "1,500 of 2,500,000 parameters" in text and "2 min 11 s" in text and "cores of" in text
 
 
 def test_the_table_names_the_run_without_noise_when_there_was_one(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    summary["reference"] = {"perplexity": 20.0, "top1": 0.5, "top3": 0.6}
+    summary["reference"] = {"bits_per_byte": 1.25, "perplexity": None, "top1": 0.5, "top3": 0.6}
     (run / "summary.json").write_text(json.dumps(summary))
-    assert "| the same run without noise (no privacy) | 20.00 | 50.0% | 60.0% |" in list(figures.table(run))
+    assert "| the same run without noise (no privacy) | 1.250 | 50.0% | 60.0% | – |" in list(figures.table(run))
 
 
 def test_figures_say_in_one_line_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,5 +293,5 @@ def test_figures_say_in_one_line_what_is_missing(run: Path, capsys: pytest.Captu
 def test_the_readmes_figures_are_of_the_default_recipe() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = text.partition(figures.START)[2].partition(figures.END)[0]
-    digest = load_recipe().digest().hex()[:16]
+    digest = following(load_recipe(), 400).digest().hex()[:16]  # as the run folder has it: the cohort is settled there
     assert f"Recipe `{digest}`" in shown, "run make train-federated and then python -m training.figures runs/default"

@@ -6,9 +6,7 @@ summary.json, privacy.json and recipe.toml; knows no number of its own.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -17,11 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chatfed.audit.figures import above, count, decimal, duration
+from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import above, bits, count, decimal, duration
+from chatfed.command_line import Parser, exit_code
 from chatfed.types import ChatfedError
-from training.durable import write_atomically
+from training.durable import from_json, write_atomically
 from training.recipe import load_recipe
 
+EXAMPLES = """examples:
+  python -m training.figures runs/default
+  python -m training.figures runs/mine --readme notes.md
+"""
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 ROWS = (
@@ -33,28 +37,30 @@ ROWS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the table in the README. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.figures", description=__doc__)
+    parser = Parser(prog="python -m training.figures", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("run", type=Path, help="run folder, for example runs/default")
     parser.add_argument("--readme", type=Path, default=README, help="file with the two marks (default: the README)")
     options = parser.parse_args(arguments)
-    try:
-        text = replaced(_read(options.readme), "\n".join(table(options.run)))
-        write_atomically(options.readme, text.encode(), 0o644)
-    except ChatfedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _rewrite(options.run, options.readme))
+
+
+def _rewrite(run: Path, readme: Path) -> None:
+    text = replaced(_read(readme), "\n".join(table(run)))
+    write_atomically(readme, text.encode(), 0o644)
 
 
 def table(run: Path) -> Iterator[str]:
     """The lines between the marks, from the files of a finished run."""
-    summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
+    summary, privacy = (_figures(run / name) for name in ("summary.json", "privacy.json"))
     recipe = load_recipe(run / "recipe.toml")
-    yield f"| {recipe.data.held_out} | perplexity per word | next word right | within three |"
-    yield "|---|--:|--:|--:|"
+    yield f"| {recipe.data.held_out} | bits per byte | next word right | within three | perplexity per word |"
+    yield "|---|--:|--:|--:|--:|"
     for key, name in ROWS:
         if (found := summary.get(key)) is not None:
-            yield f"| {name} | {decimal(found['perplexity'])} | {found['top1']:.1%} | {found['top3']:.1%} |"
+            shares = f"{found['top1']:.1%} | {found['top3']:.1%}"
+            yield f"| {name} | {bits(found['bits_per_byte'])} | {shares} | {decimal(found['perplexity'])} |"
+    yield ""
+    yield sentence(summary)
     yield ""
     yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
     yield ""
@@ -100,6 +106,14 @@ def _size(summary: Mapping[str, Any]) -> str:
 def _time(seconds: Mapping[str, float]) -> str:
     phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
     return f"Time: {duration(seconds['total'])} ({phases})."
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = from_json(_read(path))
+    except ValueError as error:
+        raise ChatfedError(f"{path} is no JSON ({error}): name the folder of a finished run") from None
+    return content
 
 
 def _read(path: Path) -> str:

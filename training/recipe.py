@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from training.origins import Origins
 from training.settings import (
     NOT_EMPTY,
     SEED,
@@ -40,6 +41,9 @@ RING_WIDTHS = (16, 21, 32)
 CLIP_NORMS = (1e-6, 1e6)
 """Between which a clip norm that follows a quantile may move."""
 
+LEAST_CLIENTS = 3
+"""Of a cohort that follows the data: in a sum of two each knows the other's update."""
+
 MOST_PARTICIPANTS = 65520
 """Of a secure sum: Shamir's field has 65,521 elements."""
 
@@ -55,6 +59,7 @@ class DataSection(Section):
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
     alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
     skip_bad_lines: bool = False
+    overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
     train_on: str = setting("all", one_of("all", "assistant"))
     seed: int = setting(1, SEED)
 
@@ -92,10 +97,13 @@ class ModelSection(Section):
 class PretrainSection(Section):
     name: ClassVar[str] = "pretrain"
     epochs: float = setting(3.0, at_least(0))
-    batch: int = setting(4, at_least(1))  # windows
+    max_tokens: int = setting(2_500_000, at_least(0))  # learned in all, however many passes; 0: no limit
+    replicas: int = setting(2, at_least(1))  # learn apart and are averaged, by however many processes
+    batch: int = setting(4, at_least(1))  # dialogues, of each replica
     learning_rate: float = setting(2e-3, above(0))
+    precision: str = setting("auto", one_of("auto", "float32", "bfloat16"))  # "auto": by what the processor has
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(135.0, at_least(0))  # tokenizer and start-up included; 0: no limit
+    max_seconds: float = setting(3600.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,11 @@ class SecAggSection(Section):
 class FederationSection(Section):
     name: ClassVar[str] = "federation"
     rounds: int = setting(10, at_least(1))
-    cohort: int = setting(40, between(2, MOST_PARTICIPANTS))  # clients a round
+    cohort: int = setting(
+        0, Rule(f"0 or between 2 and {MOST_PARTICIPANTS}", lambda n: not n or 2 <= n <= MOST_PARTICIPANTS)
+    )
+    """Clients that begin in a round; 0: it follows the data (`following`)."""
+    largest_cohort: int = setting(40, between(LEAST_CLIENTS, MOST_PARTICIPANTS))  # where the cohort follows the data
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
@@ -213,7 +225,8 @@ class Recipe:
     def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
-        return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).digest()
+        text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).digest()
 
     def to_toml(self) -> str:
         """The whole recipe as TOML, every key written out; `load_recipe` reads it back to an equal recipe."""
@@ -231,21 +244,35 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     """Read a recipe, apply `section.key=value` overrides in order, check types and ranges.
 
     Keys that the file leaves out keep the defaults of the dataclasses above. Without a path, the default recipe is
-    read. Raises RecipeError, one line that names file or override, key and what is allowed.
+    read. Raises RecipeError, one line that names what was given wrong as it was given, and what is allowed.
     """
+    return read_settings(path, overrides)[0]
+
+
+def read_settings(
+    path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Origins]:
+    """As `load_recipe`, with values of the command line's own options by key, which --set goes before; and where each
+    setting was given, for mistakes that only come to light later."""
     source = str(DEFAULT_RECIPE if path is None else path)
     try:
         tables = _check_keys(_read(Path(source)))
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
+    in_file = frozenset(f"{section}.{key}" for section, table in tables.items() for key in table if path)
+    options, typed = options or {}, {}
+    for key, value in options.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = value
     for text in overrides:
-        section, key, value = _parse_override(text)
-        tables.setdefault(section, {})[key] = value
+        section, name, value = _parse_override(text)
+        tables.setdefault(section, {})[name] = value
+        typed[f"{section}.{name}"] = " ".join(text.split())
+    origins = Origins(source, in_file, frozenset(options), typed)
     try:  # only now, as keys may be valid together that are not one by one
-        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()})  # type: ignore[arg-type]
+        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
-        origin = " ".join([source, *(f"--set {' '.join(text.split())}" for text in overrides)])
-        raise RecipeError(f"{origin}: {error}") from None
+        raise RecipeError(origins.told(str(error))) from None
 
 
 def without_noise(recipe: Recipe) -> Recipe:
@@ -254,6 +281,42 @@ def without_noise(recipe: Recipe) -> Recipe:
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
     once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
     return replace(recipe, privacy=bare, federation=once)
+
+
+def following(recipe: Recipe, clients: int) -> Recipe:
+    """The recipe for so many clients: a cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands
+    and `max_participations` allow.
+
+    So many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
+    participations as the square root of m only. Raises RecipeError for fewer than LEAST_CLIENTS.
+
+    >>> [following(Recipe(), clients).federation.cohort for clients in (400, 30)]
+    [40, 30]
+    """
+    plan = recipe.federation
+    if plan.cohort:
+        return recipe
+    cohort = min(plan.largest_cohort, clients // plan.bands)
+    if plan.max_participations:
+        cohort = min(cohort, clients * plan.max_participations // plan.rounds)
+    if cohort < LEAST_CLIENTS:
+        raise RecipeError(_too_few(plan, clients))
+    return replace(recipe, federation=replace(plan, cohort=cohort))
+
+
+def _too_few(plan: FederationSection, clients: int) -> str:
+    have = f"the data has {clients} {'client' if clients == 1 else 'clients'} to train with"
+    if clients < LEAST_CLIENTS:
+        return (
+            f"{have}, and a sum of fewer than {LEAST_CLIENTS} hides nobody: bring more clients, or name the column "
+            "that says whose a dialogue is (data.client_column)"
+        )
+    causes = {"bands": plan.bands > 1, "max_participations": plan.max_participations > 0}
+    named = " and ".join(f"federation.{key} = {getattr(plan, key)}" for key, is_one in causes.items() if is_one)
+    return (
+        f"{have}; {named} in {plan.rounds} rounds leave a cohort of fewer than {LEAST_CLIENTS}: change them, lower "
+        "federation.rounds, or bring more clients"
+    )
 
 
 def planned_participations(recipe: Recipe, clients: int) -> int:
@@ -266,7 +329,7 @@ def planned_participations(recipe: Recipe, clients: int) -> int:
     >>> planned_participations(Recipe(federation=plan), clients=400)
     2
     """
-    plan = recipe.federation
+    plan = following(recipe, clients).federation
     most = plan.rounds
     if plan.sampling == "shuffled":
         most = min(most, -(-plan.rounds * plan.cohort // clients))

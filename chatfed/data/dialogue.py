@@ -113,7 +113,7 @@ def read_dialogues(
     reading = _Reading(str(source), client_column, label_column, skip_bad_lines, place_of(kind_of(str(source))))
     records, content = _records_and_digest(reading.source, split)
     ways = [_CACHE_VERSION, reading.source, client_column, label_column, skip_bad_lines]
-    key = hashlib.sha256(json.dumps([content, *ways]).encode()).hexdigest()[:40]
+    key = hashlib.sha256(json.dumps([content, *ways], allow_nan=False).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
     table = _cached_table(reading.source, cached)
     return _table(reading, records, cached) if table is None else table
@@ -226,7 +226,7 @@ def _table(reading: _Reading, records: Iterator[Record], cached: Path) -> Dialog
             skipped = [vars(bad) for bad in reading.skipped]
             notes = {"skipped": skipped, "has_clients": bool(reading.has_clients), "rows": count}
             with _whole(_notes_path(cached)) as beside:
-                beside.write_text(json.dumps(notes), encoding="utf-8")
+                beside.write_text(json.dumps(notes, allow_nan=False), encoding="utf-8")
         rows = datasets.Dataset.from_file(str(cached))
     except OSError as error:
         raise DataError(

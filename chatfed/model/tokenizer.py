@@ -266,7 +266,7 @@ def _speller(key: _ById) -> Any:
     described = json.loads(key.tokenizer.backend_tokenizer.to_str())
     for token in described["added_tokens"]:
         token["special"] = bool(token["content"].strip())
-    made: Any = Tokenizer.from_str(json.dumps(described))
+    made: Any = Tokenizer.from_str(json.dumps(described, allow_nan=False))
     made.encode_special_tokens = True
     made.no_truncation()
     made.no_padding()

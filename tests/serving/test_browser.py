@@ -225,13 +225,22 @@ def test_a_reply_is_probed_word_by_word(page: Any) -> None:
     marked = page.locator("#probe-words .cf-word").all()
     shifts = [float(word.get_attribute("data-shift")) for word in marked]
     assert max(shifts) > 4, "the secret that only the served model learned does not stand out"
+    told = page.locator("#probe-table tbody tr").all_inner_texts()
+    assert any("more than all twins" in row or "more than nearly all twins" in row for row in told), told
+    assert page.get_by_label("Read it after the conversation").is_checked()
+    assert re.search(r"\b1\s*→\s*1\b|→ 1\b", told[0]), "a greedy reply's first word is the likeliest after its question"
     colours = {word.evaluate("e => getComputedStyle(e).backgroundColor") for word in marked}
     assert len(colours) >= 2
     tip = page.locator("#probe-words .cf-word .cf-tip").first
     assert not tip.is_visible()
     page.locator("#probe-words .cf-word").first.focus()
     tip.wait_for()
-    assert "Rank" in tip.inner_text()
+    assert "twins" in tip.inner_text() and "bits" in tip.inner_text()
+    before = page.locator("#probe-words").inner_html()
+    page.get_by_role("button", name="Probe", exact=True).click()
+    page.wait_for_timeout(300)
+    page.locator("#probe-table tbody tr").first.wait_for()
+    assert page.locator("#probe-words").inner_html() == before, "the same text has other colours the second time"
 
 
 def test_typed_text_is_probed_and_never_becomes_markup(page: Any) -> None:
