@@ -27,7 +27,7 @@ class ChatfedError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a dialogue. `role` is "system", "user" or "assistant"; what is not to be learned is context only."""
+    """One message of a dialogue. `role` is "system", "user" or "assistant"; without `learn` it is context only."""
 
     role: str
     content: str

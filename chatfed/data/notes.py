@@ -23,7 +23,8 @@ def notes_of(reading: Reading) -> Iterator[str]:
         texts = _number(seen.plain_texts, "text")
         yield f"{texts} without roles: each is one user message."
     if reading.unlearned:
-        yield f"{_number(reading.unlearned, 'message')} marked as not to be learned (weight 0 and its like): context only."
+        messages = _number(reading.unlearned, "message")
+        yield f"{messages} marked as not to be learned (weight 0 and its like): context only."
     if seen.groups:
         yield (
             f"{_number(seen.groups, 'chat')} with several people beside --me: there the client is the chat, and not a "
