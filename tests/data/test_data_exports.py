@@ -152,8 +152,10 @@ TEAMS = {"@odata.context": "x", "value": [  # the newest first, as Graph gives t
     {"messageType": "systemEventMessage", "body": {"contentType": "html", "content": "<systemEventMessage/>"}},
 ]}  # fmt: skip
 CSV = "timestamp,author,text\n2024-03-12,anna,the door sticks\n2024-03-12,desk,lift it\n"
-DISCORD_CSV = "AuthorID,Author,Date,Content,Attachments,Reactions\n"
+DISCORD_CSV = (
+    "AuthorID,Author,Date,Content,Attachments,Reactions\n"
     "5,anna,2024-03-12,the door sticks,,\n6,desk,2024-03-12,lift it,,\n"
+)
 
 CHATS: dict[str, tuple[object, str, str, str]] = {
     "Slack": (SLACK, "day.json", "U2", "U1"),

@@ -23,8 +23,8 @@ SPELT = {
     ),
     "Phi": ("<|user|>\nthe door sticks<|end|>\n<|assistant|>\nlift it<|end|>", TALK),
     "Zephyr": (
-        "<|system|>\nBe brief.</s>\n<|user|>\nthe door sticks</s>\n<|assistant|>\nlift it</s>", ["S Be brief.", *TALK,
-        <|system|>\nBe brief.</s>\n<|user|>\nthe door sticks</s>\n<|assistant|>\nlift it</s>", ["S Be brief.", *TALK],
+        "<|system|>\nBe brief.</s>\n<|user|>\nthe door sticks</s>\n<|assistant|>\nlift it</s>",
+        ["S Be brief.", *TALK],
     ),
     "GLM": ("[gMASK]<sop><|user|>\nthe door sticks<|assistant|>\nlift it<|endoftext|>", TALK),
     "OpenAssistant": ("<|prompter|>the door sticks<|endoftext|><|assistant|>lift it<|endoftext|>", TALK),
