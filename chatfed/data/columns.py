@@ -76,7 +76,7 @@ def like_messages(plain: str, value: object) -> bool:
     first = value[0] if is_list(value) and value else None
     if isinstance(first, Mapping):
         names = {canonical(str(key)) for key in first}
-        spoken = names & set(schemas.CONTENTS) and names & {*schemas.SPEAKERS, "type"}
+        spoken = names & set(schemas.CONTENTS) and names & {*schemas.SPEAKERS, "type", "event"}
         return bool(spoken or names & set(schemas.ROLES)) or exchange_of(first) is not None
     if is_list(first):
         return len(first) == 2 and _is_role(first[0])

@@ -95,7 +95,7 @@ class Reading:
         number, record = numbered
         self.seen.unread.clear()
         try:
-            rows = list(self._rows_of(record))
+            rows = list(self._rows_of(number, record))
         except BadRecord as bad:
             self._bad(number, bad)
             return []
@@ -117,7 +117,7 @@ class Reading:
                 name for name, value in record.items() if canonical(name) in self.how.ignored and not absent(value)
             )
 
-    def _rows_of(self, record: Content) -> Iterator[Row]:
+    def _rows_of(self, number: int, record: Content) -> Iterator[Row]:
         if isinstance(record, BadRecord):
             raise record
         if isinstance(record, Thread):
@@ -132,9 +132,9 @@ class Reading:
             for thread in export.threads(record, self.seen):
                 yield from self._thread_rows(thread)
         else:
-            yield from self._said_rows(record)
+            yield from self._said_rows(record, number)
 
-    def _said_rows(self, record: Mapping[str, object]) -> Iterator[Row]:
+    def _said_rows(self, record: Mapping[str, object], number: int) -> Iterator[Row]:
         said = read_record(record, self.how, self.seen)
         if not self.how.me:
             yield self._row(turns_of(said), record, None)
@@ -142,7 +142,7 @@ class Reading:
         if any(each.role is None for each in said) and not any(is_me(each.author, self.how) for each in said):
             self._meet(Thread(tuple(said)))
             raise unknown_role(said)
-        yield from self._thread_rows(Thread(tuple(said), self.name, record))
+        yield from self._thread_rows(Thread(tuple(said), f"{self.place} {number}", record))
 
     def _table_rows(self, numbered: Iterable[Record], layout: tables.Layout) -> Iterator[Row]:
         def rows() -> Iterator[tuple[int, Mapping[str, object] | BadRecord]]:

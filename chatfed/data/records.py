@@ -12,7 +12,18 @@ from typing import NamedTuple
 
 from chatfed.data import schemas
 from chatfed.data.columns import context_of, history_of, joined, like_messages, opened_in, renders, spoken_in
-from chatfed.data.messages import How, Said, Seen, flag, idle_name, mend, name_unread, refuse_held, said_of
+from chatfed.data.messages import (
+    How,
+    Said,
+    Seen,
+    flag,
+    idle_name,
+    mend,
+    name_unread,
+    refuse_held,
+    said_of,
+    text_of_parts,
+)
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, unpacked
 
@@ -245,7 +256,7 @@ class _Record:
     def _with_system(self, said: list[Said]) -> list[Said]:
         for name in self._among(self.columns.systems)[:1]:
             self.used.append(name)
-            text = content_of(self.held[name], name)
+            text = text_of_parts(self.held[name], name)
             if said[0].role != "system":
                 return [Said("system", text), *said]
             if said[0].content.strip() != text.strip():
@@ -263,7 +274,8 @@ class _Record:
             if name in self.used or self._repeats(name, said):
                 continue
             if name in columns.lists and not self._holds_messages(name):
-                self.seen.unread.append(name)
+                little = idle_name(canonical(name)) and says_little(self.held[name])
+                self.seen.unread += [] if little else [name]
                 continue
             raise BadRecord(f"{name} stands beside {' and '.join(self.used)} and is not read; {mend(name)}")
         weak = (*columns.late_questions, *columns.late_answers, *columns.masks)
@@ -292,7 +304,7 @@ class _Record:
         columns = self.columns
         asks, says = self._among(columns.questions), self._among(columns.answers)
         for name in columns.lists:
-            if is_list(self.record[name]):
+            if is_list(value := self.record[name]) and not value:
                 return BadRecord(f"{name} is empty")
         if asks and columns.answers:
             return BadRecord(f"{columns.answers[0]} has empty content")

@@ -48,6 +48,10 @@ EXPORTS = (
         "Discord (DiscordChatExporter, JSON)", "`guild`, `channel`, `messages`", "the channel", chats.is_discord,
         chats.discord,
     ),
+    Export(
+        "Messenger and Instagram, `message_1.json`", "`participants`, `sender_name`", "the chat", chats.is_messenger,
+        chats.messenger,
+    ),
     Export("Teams (Microsoft Graph)", "`messageType`, `body`", "the chat", chats.is_teams, chats.teams),
 )  # fmt: skip
 
