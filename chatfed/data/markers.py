@@ -140,7 +140,7 @@ def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str
     turns = [Turn("system", before)] if before else []
     stops = [match.start() for match in opens[1:]] + [len(text)]
     for place, (match, stop) in enumerate(zip(opens, stops, strict=True), start=1):
-        said = _without_ends(text[match.end() : stop])
+        said = without_ends(text[match.end() : stop])
         if family is _XML:
             said, _, rest = said.partition(f"</{match[1]}>")
             if rest.strip():
@@ -161,7 +161,7 @@ def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str
     yield from turns
 
 
-def _without_ends(said: str) -> str:
+def without_ends(said: str) -> str:
     """A turn's text without the tokens that end it or stand before the next one."""
     said = said.strip()
     while found := _LAST.search(said):
@@ -179,6 +179,15 @@ def _role(word: str, where: str) -> str:
 def begins_with_marker(text: str) -> bool:
     """Whether the first words of a text are a marker of any family."""
     return any((found := family.opens.search(text)) and not text[: found.start()].strip() for family in FAMILIES)
+
+
+def is_left_open(text: str) -> bool:
+    """Whether a text ends with a marker of the assistant: a template's prompt, for an answer to follow."""
+    for family in FAMILIES:
+        opens = list(family.opens.finditer(text))
+        if opens and not text[opens[-1].end() :].strip() and (_MEANS | ROLES).get(opens[-1][1].lower()) == "assistant":
+            return len(opens) > 1
+    return False
 
 
 _NAMED = re.compile(

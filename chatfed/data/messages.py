@@ -167,6 +167,14 @@ def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[
     seen.unread += [of + name for name in idle if not absent(held.get(name)) and not says_little(held[name])]
 
 
+def name_beside(rest: Mapping[str, object], how: How, seen: Seen, of: str = "") -> None:
+    """Names what stands beside what an export's reader reads, unless it says little. Raises BadRecord for what is
+    refused."""
+    kept = {name: value for name, value in rest.items() if canonical(name) not in how.ignored}
+    refuse_held(kept, tuple(name for name in kept if canonical(name) in schemas.REFUSED))
+    name_unread(kept, tuple(kept), (), seen, of)
+
+
 def _message(item: object, place: int, name: str, bare: bool, how: How, seen: Seen) -> Iterator[Said]:
     where = f"message {place + 1}"
     if isinstance(item, str) and bare:

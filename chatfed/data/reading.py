@@ -9,7 +9,7 @@ from itertools import chain
 
 from chatfed.data.exports import export_of, tables
 from chatfed.data.exports.thread import Thread, dialogues_of
-from chatfed.data.messages import How, Seen, is_me, turns_of, unknown_role
+from chatfed.data.messages import How, Seen, is_me, name_beside, turns_of, unknown_role
 from chatfed.data.records import is_whole, read_record
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, DataError, absent, text_of
@@ -104,7 +104,7 @@ class Reading:
 
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
-            mend = "mend it, or set skip_bad_lines to leave such lines out"
+            mend = "mend it, or leave such lines out with --skip-bad-lines (data.skip_bad_lines)"
             raise DataError(f"{self.source}, {self.place} {number}: {bad}; {mend}") from None
         self.skipped.append(BadLine(self.source, number, str(bad), self.place))
 
@@ -129,6 +129,8 @@ class Reading:
         if not isinstance(record, Mapping):
             yield self._row(record, columns, None)
         elif (export := export_of(record)) is not None:
+            rest = {name: value for name, value in record.items() if name not in (*export.reads, *self.how.taken)}
+            name_beside(rest, self.how, self.seen)
             for thread in export.threads(record, self.seen):
                 yield from self._thread_rows(thread)
         else:

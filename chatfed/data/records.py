@@ -11,7 +11,16 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from chatfed.data import schemas
-from chatfed.data.columns import context_of, history_of, joined, like_messages, opened_in, renders, spoken_in
+from chatfed.data.columns import (
+    context_of,
+    history_of,
+    joined,
+    like_messages,
+    opened_in,
+    renders,
+    spoken_in,
+)
+from chatfed.data.markers import without_ends
 from chatfed.data.messages import (
     How,
     Said,
@@ -189,7 +198,7 @@ class _Record:
             return None
         self.used += [asks[0], says[0]]
         asked = self._with_contexts(self._asked(asks[0]), asks[0])
-        return [*self._earlier(), *joined(asked, self._answered(says[0]), asks[0], says[0])]
+        return [*self._earlier(), *joined(asked, self._answered(says[0], asks[0]), asks[0], says[0])]
 
     def _asked(self, name: str) -> list[Said]:
         value = self._messages_in(name)
@@ -197,8 +206,10 @@ class _Record:
             return value
         return opened_in(value, name) or [Said("user", value)]
 
-    def _answered(self, name: str) -> list[Said]:
-        value = self._messages_in(name)
+    def _answered(self, name: str, question: str) -> list[Said]:
+        value, asked = self._messages_in(name), self.held[question]
+        if isinstance(value, str) and isinstance(asked, str) and opened_in(asked, question):
+            value = content_of(without_ends(value), name)  # a template's prompt has its answer end in a marker
         return [Said("assistant", value)] if isinstance(value, str) else value
 
     def _messages_in(self, name: str) -> list[Said] | str:
@@ -244,11 +255,11 @@ class _Record:
                     f"conversations"
                 )
             self.used.append(name)
-            text = content_of(self.held[name], name)
-            said = spoken_in(text, name, self.how)
+            text = self._messages_in(name)
+            said = spoken_in(text, name, self.how) if isinstance(text, str) else text
             if said is None:
                 self.seen.plain_texts += 1
-            return said or [Said("user", text)]
+            return said or [Said("user", str(text))]
         return None
 
     # What stands beside it

@@ -279,6 +279,13 @@ def test_hidden_messages_of_chatgpt_are_left_out_and_its_tools_are_refused(said,
             read({**GPT, "mapping": {**GPT["mapping"], "d": spoiled}})
 
 
+def test_what_stands_beside_an_export_s_messages_is_named_or_refused(read) -> None:
+    assert read({**GPT, "gizmo_id": "g", "memo": "word " * 60}).notes[0] == "Columns that nobody read: memo (1 record)."
+    with pytest.raises(DataError, match="tools is there"):
+        read({**CLAUDE, "tools": [{"name": "f"}]})
+    assert read({**CLAUDE, "tools": [{"name": "f"}]}, ignore_columns=["tools"])
+
+
 def reply(text: str, role: str, *replies: object, **more: object) -> dict[str, object]:
     return {"text": text, "role": role, "replies": list(replies), **more}
 

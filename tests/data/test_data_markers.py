@@ -57,6 +57,10 @@ SPELT = {
     "HH-RLHF": ("\n\nHuman: the door sticks\n\nAssistant: lift it\n\nHuman: thanks", [*TALK, "U thanks"]),
     "words at the start of lines": ("User: the door sticks\nAssistant: lift it", TALK),
     "bold words": ("**User:** the door sticks\n**Assistant:** lift it", TALK),
+    "a list of messages in a cell": (
+        '[{"role": "user", "content": "the door sticks"}, {"role": "assistant", "content": "lift it"}]',
+        TALK,
+    ),
     "Vicuna": (
         "A chat between a user and an assistant. USER: the door sticks ASSISTANT: lift it</s>"
         "USER: thanks ASSISTANT: bye</s>",
@@ -132,6 +136,14 @@ def test_text_without_role_markers_is_one_user_message_and_a_note_says_so(said, 
 def test_a_prompt_that_is_itself_a_conversation_is_one(said) -> None:
     prompt = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: the door sticks\n\nAssistant:"
     assert said({"prompt": prompt, "response": "lift it"}) == [["U hi", "A hello", *TALK]]
+    for prompt, end in [
+        ("<|im_start|>user\nthe door sticks<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"),
+        ("[INST] the door sticks [/INST]", "</s>"),
+        ("Question: the door sticks\nAnswer:", ""),
+    ]:
+        assert said({"prompt": prompt, "completion": f"lift it{end}"}) == [TALK]
+    alpaca = f"{ALPACA}\n\n### Instruction:\nthe door sticks\n\n### Response:"
+    assert said({"prompt": alpaca, "completion": "lift it"}) == [[f"S {ALPACA}", *TALK]]
     quoted = "Sum up what they say:\nUser: the door sticks\nAssistant: lift it"
     assert said({"instruction": quoted, "output": "a door"}) == [[f"U {quoted}", "A a door"]]
 
