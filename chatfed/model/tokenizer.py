@@ -47,7 +47,7 @@ class Encoded:
 
     ids: NDArray[np.int32]  # int32[n]
     kinds: NDArray[np.uint8]  # uint8[n]: MARKER, TURN_END, WORD_START or WORD_REST
-    turns: NDArray[np.int16]  # int16[n]: which message the token belongs to or opens
+    turns: NDArray[np.int32]  # int32[n]: which message the token belongs to or opens
     words: NDArray[np.int32]  # int32[n]: which word of its message the token belongs to, -1 for none
 
 
@@ -160,7 +160,7 @@ def _splice(
         ids += new
         kinds += new_kinds
     return Encoded(
-        np.array(ids, np.int32), np.array(kinds, np.uint8), np.array(turns, np.int16), np.array(words, np.int32)
+        np.array(ids, np.int32), np.array(kinds, np.uint8), np.array(turns, np.int32), np.array(words, np.int32)
     )
 
 
