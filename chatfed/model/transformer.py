@@ -5,7 +5,6 @@ RMSNorm and rotary positions keep per-example gradients exact (DESIGN §4). Know
 
 from __future__ import annotations
 
-import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,16 +138,11 @@ def check_model_folder(path: Path) -> None:
         )
 
 
-def new_cache(model: PreTrainedModel) -> Any:
-    """An empty key-value cache for token-by-token generation with `model`."""
-    from transformers import DynamicCache
-
-    return DynamicCache(config=model.config)
-
-
-def cache_argument(model: PreTrainedModel) -> str:
-    """What `model` calls its key-value cache; another name its **kwargs may swallow, and replies be garbage."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+def context_of(model: PreTrainedModel) -> int | None:
+    """How many tokens the model takes, as far as its configuration says."""
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "context_length")
+    given = (getattr(model.config, name, None) for name in names)
+    return next((int(length) for length in given if length and int(length) > 0), None)
 
 
 def quiet() -> None:
