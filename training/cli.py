@@ -49,6 +49,12 @@ def federated(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
     ] = False,
+    me: Annotated[
+        list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
+    ] = None,
+    ignore_columns: Annotated[
+        str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
     cohort: Annotated[int | None, typer.Option(help="Clients asked in each round.")] = None,
     epsilon: Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")] = None,
@@ -69,6 +75,8 @@ def federated(
         "data.public": public,
         "data.client_column": client_column,
         "data.skip_bad_lines": True if skip_bad_lines else None,
+        "data.me": me or None,
+        "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
         "model.base": base,
         "federation.rounds": rounds,
         "federation.cohort": cohort,
@@ -118,6 +126,11 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
 
 def _names_a_hub(*names: str) -> bool:
     return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
+
+
+def names_in(listed: str) -> list[str]:
+    """Names with commas between."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _toml(value: Any) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,10 +64,10 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
         private = read_dialogues(
             settings.source,
             client_column=settings.client_column,
-            skip_bad_lines=settings.skip_bad_lines,
             label_column=settings.label_column or None,
+            **reading_options(settings),
         )
-        _note_skipped(private, settings.source, notes)
+        _note_reading(private, settings.source, notes)
     clients = _deal(private, settings, notes)
     if settings.validation or folder:
         held_out: Sequence[Dialogue] = _read(settings.validation or str(folder / "held_out.jsonl"), settings, notes)  # type: ignore[operator]
@@ -112,9 +113,19 @@ def _source_digest(package: Path) -> str:
 def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable:
     """Public or held-out dialogues: nobody's in particular."""
     _check_path(source)
-    table = read_dialogues(source, skip_bad_lines=settings.skip_bad_lines)
-    _note_skipped(table, source, notes)
+    table = read_dialogues(source, **reading_options(settings))
+    _note_reading(table, source, notes)
     return table
+
+
+def reading_options(settings: DataSection) -> dict[str, Any]:
+    """How every source of a run is read, as arguments of `read_dialogues`."""
+    return {
+        "skip_bad_lines": settings.skip_bad_lines,
+        "me": settings.me,
+        "ignore_columns": settings.ignore_columns,
+        "gap_hours": settings.gap_hours,
+    }
 
 
 def _refuse_same_files(settings: DataSection) -> None:
@@ -136,7 +147,8 @@ def _check_path(source: str) -> None:
         raise ChatfedError(f"There is no data file {source}.")
 
 
-def _note_skipped(table: DialogueTable, source: str, notes: list[str]) -> None:
+def _note_reading(table: DialogueTable, source: str, notes: list[str]) -> None:
+    notes += [f"{source}: {note}" for note in table.notes]
     if table.skipped:
         first = table.skipped[0]
         count = len(table.skipped)

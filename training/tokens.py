@@ -148,9 +148,12 @@ def _encode(
 
 
 def _kinds_with_role(turns: Sequence[Turn], encoded: Encoded) -> NDArray[np.uint8]:
+    """A turn that is not to be learned has markers only: context that is no target and is not measured."""
     spoken = np.array([turn.role == "assistant" for turn in turns] + [False])
-    of_assistant = spoken[np.clip(encoded.turns, 0, len(turns))]
-    return np.where(of_assistant, encoded.kinds | ASSISTANT, encoded.kinds).astype(np.uint8)
+    learned = np.array([turn.learn for turn in turns] + [True])
+    places = np.clip(encoded.turns, 0, len(turns))
+    kinds = np.where(learned[places], encoded.kinds, MARKER)
+    return np.where(spoken[places], kinds | ASSISTANT, kinds).astype(np.uint8)
 
 
 @dataclass(frozen=True)
