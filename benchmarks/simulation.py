@@ -97,8 +97,8 @@ class World:
         with open(folder / "private.jsonl", "w", encoding="utf-8") as file:
             for number in range(clients * setting.dialogues):
                 owner = {"client_id": f"client-{number // setting.dialogues:06}"}
-                file.write(json.dumps(_record(fitting[number % len(fitting)]) | owner) + "\n")
-        held_out = [json.dumps(_record(dialogue.messages[:2])) for dialogue in corpus.held_out[:BATCH]]
+                file.write(json.dumps(_record(fitting[number % len(fitting)]) | owner, allow_nan=False) + "\n")
+        held_out = [json.dumps(_record(dialogue.messages[:2]), allow_nan=False) for dialogue in corpus.held_out[:BATCH]]
         (folder / "held-out.jsonl").write_text("\n".join(held_out), encoding="utf-8")
         return cls(folder, setting, clients)
 
@@ -106,7 +106,7 @@ class World:
         """One federation of all rounds."""
         given = {
             "model.context": self.setting.context,
-            "model.trainable": json.dumps(self.setting.trainable),
+            "model.trainable": json.dumps(self.setting.trainable, allow_nan=False),
             "privacy.unit": "client",
             "privacy.noise": "distributed",
             "privacy.noise_multiplier": NOISE,

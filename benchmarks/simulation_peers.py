@@ -121,7 +121,7 @@ def _write_line(out: Path, index: int) -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     with open(out / "metrics.jsonl", "a", encoding="utf-8") as file:
-        file.write(json.dumps({"round": index + 1}) + "\n")
+        file.write(json.dumps({"round": index + 1}, allow_nan=False) + "\n")
 
 
 def _options() -> argparse.Namespace:

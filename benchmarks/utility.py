@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,21 +56,25 @@ def table(summaries: dict[str, dict[str, Any]]) -> tuple[list[str], dict[str, An
     base = next(iter(summaries.values()))["before"]
     figures: dict[str, Any] = {"base": base}
     lines = [
-        "| what is protected | epsilon | perplexity a word | gain, bits a word | of the gain | next word | top 3 |",
+        "| what is protected | epsilon | bits a byte | gain, bits a word | of the gain | next word | top 3 |",
         "|---|---|---|---|---|---|---|",
-        f"| base model, no private dialogue | 0 | {base['perplexity']:,.0f} | 0 | | {_scores(base)} |",
+        f"| base model, no private dialogue | 0 | {base['bits_per_byte']:.3f} | 0 | | {_scores(base)} |",
     ]
-    most = math.log2(base["perplexity"] / summaries["plain"]["after"]["perplexity"])
+    most = _bits_a_word(base) - _bits_a_word(summaries["plain"]["after"])
     for name, summary in summaries.items():
         after, epsilon = summary["after"], summary["epsilon"]
-        gain = math.log2(base["perplexity"] / after["perplexity"])
+        gain = _bits_a_word(base) - _bits_a_word(after)
         claimed = "none claimed" if epsilon is None else f"{epsilon:.2f}"
         figures[name] = {"epsilon": epsilon, **after, "gain_bits": gain, "kept": gain / most}
         lines.append(
-            f"| {ROWS[name][0]} | {claimed} | {after['perplexity']:,.0f} | {gain:.2f} | {gain / most:.0%} "
+            f"| {ROWS[name][0]} | {claimed} | {after['bits_per_byte']:.3f} | {gain:.2f} | {gain / most:.0%} "
             f"| {_scores(after)} |"
         )
     return lines, figures
+
+
+def _bits_a_word(evaluation: dict[str, Any]) -> float:
+    return float(evaluation["bits_per_byte"] * evaluation["bytes"] / evaluation["words"])
 
 
 def _scores(evaluation: dict[str, Any]) -> str:

@@ -74,7 +74,7 @@ def plots_html(run: RunFolder) -> str:
     spent = [row for row in rows if row["epsilon_max"] is not None]
     if not spent or run.privacy is None:
         return ""
-    from chatfed.audit.report import epsilon_plot
+    from chatfed.audit.plots import epsilon_plot
 
     last = spent[-1]["epsilon_max"] or 0.0
     return (
@@ -189,19 +189,29 @@ def _learning(summary: Mapping[str, Any]) -> str:
         scores = summary.get(key)
         if isinstance(scores, Mapping):
             rows += (
-                f"<tr><th scope='row'>{name}</th><td class='n'>{_score(scores.get('perplexity'), 1)}</td>"
-                f"<td class='n'>{_share(scores.get('top1'))}</td><td class='n'>{_share(scores.get('top3'))}</td></tr>"
+                f"<tr><th scope='row'>{name}</th><td class='n'>{_score(scores.get('bits_per_byte'), 3)}</td>"
+                f"<td class='n'>{_share(scores.get('top1'))}</td><td class='n'>{_share(scores.get('top3'))}</td>"
+                f"<td class='n'>{_score(scores.get('perplexity'), 1)}</td></tr>"
             )
     if not rows:
         return ""
     return (
-        '<div class="cf-prose"><p>On clients held out from training. Perplexity per word: lower is better. Accuracy: '
+        f'<div class="cf-prose"><p id="verdict">{html.escape(_verdict(summary))}</p>'
+        "<p>On dialogues held out from training. Bits per byte and perplexity per word: lower is better. Accuracy: "
         "how often the next word was the first, or among the first three, of the model's guesses.</p></div>"
         '<div class="cf-scroll" tabindex="0" role="region" aria-label="Held-out figures">'
         '<table class="cf-table" id="learning"><thead><tr><th scope="col">Model</th>'
-        "<th scope='col' class='n'>Perplexity</th><th scope='col' class='n'>Top 1</th>"
-        f"<th scope='col' class='n'>Top 3</th></tr></thead><tbody>{rows}</tbody></table></div>"
+        "<th scope='col' class='n'>Bits per byte</th><th scope='col' class='n'>Top 1</th>"
+        "<th scope='col' class='n'>Top 3</th><th scope='col' class='n'>Perplexity</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table></div>"
     )
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    """What the run's own comparison says; empty where it holds none."""
+    from chatfed.audit.comparison import sentence
+
+    return sentence(summary)
 
 
 def _score(value: Any, digits: int) -> str:

@@ -236,10 +236,11 @@ def test_every_page_of_the_docs_can_be_reached_from_the_readme() -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """The files of a finished run that the table is made of."""
-    score = {"perplexity": 41.5, "top1": 0.25, "top3": 0.4, "words": 1000}
+    score = {"bits_per_byte": 2.5, "perplexity": 41.5, "top1": 0.25, "top3": 0.4, "words": 1000, "bytes": 4000}
     summary = {
         "before": score,
-        "after": {**score, "perplexity": 33.26},
+        "after": {**score, "bits_per_byte": 2.4, "perplexity": 33.26},
+        "comparison": {"verdict": "did not learn", "over": "clients", "groups": 30},
         "reference": None,
         "clients": 400,
         "parameters": 2_500_000,
@@ -268,16 +269,17 @@ def test_the_table_of_figures_holds_the_runs_numbers_and_replaces_the_old_table(
         assert figures.main([str(run), "--readme", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
-    assert "| after private training | 33.26 | 25.0% | 40.0% |" in text and "without noise" not in text
+    assert "| after private training | 2.400 | 25.0% | 40.0% | 33.26 |" in text and "without noise" not in text
+    assert "The run did NOT learn: 2.500 → 2.400 bits per byte; next word right 25.0% → 25.0%" in text
     assert "epsilon 7.99 at delta 1e-05 for each dialogue" in text, "a claim is rounded up"
     assert "1,500 of 2,500,000 parameters" in text and "2 min 11 s" in text and "cores of" in text
 
 
 def test_the_table_names_the_run_without_noise_when_there_was_one(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
-    summary["reference"] = {"perplexity": 20.0, "top1": 0.5, "top3": 0.6}
+    summary["reference"] = {"bits_per_byte": 1.25, "perplexity": None, "top1": 0.5, "top3": 0.6}
     (run / "summary.json").write_text(json.dumps(summary))
-    assert "| the same run without noise (no privacy) | 20.00 | 50.0% | 60.0% |" in list(figures.table(run))
+    assert "| the same run without noise (no privacy) | 1.250 | 50.0% | 60.0% | – |" in list(figures.table(run))
 
 
 def test_figures_say_in_one_line_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

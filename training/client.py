@@ -8,7 +8,6 @@ attempt. Knows no socket and no other client.
 
 from __future__ import annotations
 
-import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +23,7 @@ from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
 from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
-from training.durable import alone, erase, read_if_there, sweep, write_atomically
+from training.durable import alone, erase, from_json, read_if_there, sweep, to_json, write_atomically
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context, round_name
@@ -197,7 +196,7 @@ class Client:
         only. Remembers the set that is signed, or without identities answered, before that leaves."""
         assert isinstance(state, states.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
-        chosen = json.dumps(sorted(invited.cohort[i - 1] for i in numbers)).encode()
+        chosen = to_json(sorted(invited.cohort[i - 1] for i in numbers)).encode()
         key, before = _read_tagged(self.home / "answered.bin") or (invited.key, chosen)
         if key == invited.key and before != chosen:
             raise Refused(
@@ -335,7 +334,7 @@ class Client:
 
     def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
-        about = json.dumps(vars(invited)).encode()
+        about = to_json(vars(invited)).encode()
         sealed = states.store(state, self._round_key(about, entropy), entropy)
         write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
@@ -347,7 +346,7 @@ class Client:
         at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
         about, sealed = body[_COUNT.size : at], body[at:]
         state = states.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
-        return state, _Invited(**json.loads(about))
+        return state, _Invited(**from_json(about))
 
     def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
         return primitives.derive(self._state_key(entropy), b"round", about)

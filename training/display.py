@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chatfed.audit.figures import above
+from chatfed.audit.figures import above, bits
 from training.session import Step
 
 DOING = {
@@ -66,11 +66,9 @@ class Display:
         """What a finished round gave, and how long the others take."""
         spent = f"epsilon at most {above(row['epsilon_max'])} of {target:g}" if target else "no noise, no epsilon"
         self.say(
-            f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out "
-            f"perplexity "
-            f"{row['perplexity']:.2f} a word (base {base:.2f}), next word right {row['top1']:.1%} (top 3: "
-            f"{row['top3']:.1%}), "
-            f"{row['seconds']:.0f} s{left}"
+            f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out bits per "
+            f"byte {bits(row['bits_per_byte'])} (base {bits(base)}), next word right {row['top1']:.1%} (top 3: "
+            f"{row['top3']:.1%}), {row['seconds']:.0f} s{left}"
         )
 
     def _bar(self) -> Progress:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
+import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from chatfed.types import ChatfedError
 
@@ -41,6 +44,34 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
         if temporary:
             with contextlib.suppress(OSError):  # it is gone when it has taken its place
                 os.unlink(temporary)
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """The one way to write JSON here. Raises ChatfedError naming what in `value` is no number: JSON knows neither NaN
+    nor infinity, and a reader elsewhere would stop at it."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        raise ChatfedError(
+            f"{_not_finite(value) or 'A figure'} is not finite (NaN or infinity): it is not written as a result."
+        ) from None
+
+
+def from_json(text: str | bytes) -> Any:
+    """The one way to read JSON here. Raises ValueError for what is none, NaN and infinity included."""
+    return json.loads(text, parse_constant=_refuse_constant)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _not_finite(value: Any, path: str = "") -> str:
+    """Where in `value` the first number stands that JSON has not, as keys with dots; empty where there is none."""
+    if isinstance(value, float):
+        return "" if math.isfinite(value) else path or "A figure"
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+    return next((found for key, each in items if (found := _not_finite(each, f"{path}.{key}".lstrip(".")))), "")
 
 
 def sweep(folder: Path, *names: str) -> None:

@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from chatfed.audit.comparison import compare
+from chatfed.data.partition import by_client
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
@@ -27,11 +29,11 @@ from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
 from training.durable import Stopped
-from training.evaluation import Evaluation
+from training.evaluation import Evaluation, Scores
 from training.identity import Roster, read_roster
 from training.learner import check_device, check_trainable
 from training.memory import Peak
-from training.pretrain import pretrained_base
+from training.pretrain import about_pretraining, pretrained_base
 from training.recipe import Recipe, without_noise
 from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
@@ -42,6 +44,8 @@ from training.simulation import Dropouts, Simulation, Workplace, enrol, simulati
 from training.sums import sizes
 from training.tokens import open_tokens, write_tokens
 from training.upload import coefficients, refuse_hopeless
+
+MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
 
 @dataclass
@@ -101,20 +105,24 @@ def federate(
         state = stored.state if stored else initial_state(weights, moving)
         metrics = stored.metrics if stored else []
         with clock.phase("evaluate"):
-            before = clients.evaluate(weights, prepared.held_out).result()
-        display.say(_opening(prepared, before, parameters, len(weights)))
-        state, after = _rounds(prepared, clients, state, metrics, base_digest, before, clock, display, dropouts)
+            before = clients.evaluate(weights, prepared.held_out)
+        base = before.result()
+        display.say(_opening(prepared, base, parameters, len(weights)))
+        state, after = _rounds(prepared, clients, state, metrics, base_digest, base, clock, display, dropouts)
         if after is None:
-            after = clients.evaluate(state.weights, prepared.held_out).result()
+            after = clients.evaluate(state.weights, prepared.held_out)
         clock.peak.look()
+    owners = open_tokens(folder.state / "held-out").owners(prepared.held_out)
     facts: dict[str, Any] = {
         "clients": len(prepared.clients),
         "rounds": state.round,
         "parameters": parameters,
         "trainable_parameters": len(weights),
         "peak_memory_mib": clock.peak.to_json(),
+        "pretraining": about_pretraining(prepared.base),
+        "comparison": compare(before.sums, after.sums, owners).to_json(),
     }
-    return publish(prepared, state, metrics, before, after, facts, clock)
+    return publish(prepared, state, metrics, base, after.result(), facts, clock)
 
 
 def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:
@@ -170,13 +178,21 @@ def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, pea
 
         base = pretrained_base(public, recipe.model, recipe.pretrain, cache, recipe.runtime.workers, progress)
     display.say(f"The public base model is {base}.")
+    about = about_pretraining(base)
+    if about and about["cut"]:
+        display.say(
+            f"NOTE: pretrain.max_seconds = {recipe.pretrain.max_seconds:g} cut pre-training after {about['done']:,} of "
+            f"{about['steps']:,} steps: this base is not the one that the recipe names, and is not kept for other runs."
+        )
     return base
 
 
 def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:
     tokenizer = load_tokenizer(base)
     write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
-    write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out))
+    names = [dialogue.client_id for dialogue in corpus.held_out]
+    owned = by_client([name for name in names if name is not None]) if None not in names else {}
+    write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out), owned)
 
 
 def _rounds(
@@ -189,7 +205,7 @@ def _rounds(
     clock: Clock,
     display: Display,
     dropouts: Callable[[int], Dropouts] | None,
-) -> tuple[ServerState, Evaluation | None]:
+) -> tuple[ServerState, Scores | None]:
     """The rounds that are left, a checkpoint after each."""
     recipe, folder, after = prepared.recipe, prepared.folder, None
     plan = recipe.federation
@@ -218,11 +234,12 @@ def _rounds(
                     commit(session, clients)
                 _report_faults(display, clients, outcome)
             with clock.phase("evaluate"):
-                after = clients.evaluate(state.weights, prepared.held_out).result()
-            metrics[-1] |= {"perplexity": after.perplexity, "top1": after.top1, "top3": after.top3}
+                after = clients.evaluate(state.weights, prepared.held_out)
+            found = after.result().to_json()
+            metrics[-1] |= {name: found[name] for name in MEASURED}
             folder.checkpoint(state, clock.seconds, metrics, base_digest)
             left, budget = bar.finish(), recipe.privacy.budget if recipe.privacy.noise != "none" else 0.0
-            display.round_line(metrics[-1], plan.rounds, budget, before.perplexity, left)
+            display.round_line(metrics[-1], plan.rounds, budget, before.bits_per_byte, left)
     folder.write_metrics(metrics)
     return state, after
 
@@ -240,7 +257,7 @@ def _mean(recipe: Recipe, state: ServerState, session: Session, outcome: Outcome
 
 def _unmeasured(metrics: list[dict[str, Any]]) -> bool:
     """Whether the run was stopped between a round's end and its evaluation."""
-    return bool(metrics) and metrics[-1]["perplexity"] is None
+    return bool(metrics) and metrics[-1]["bits_per_byte"] is None
 
 
 def _one_round(
@@ -282,9 +299,7 @@ def _row(
         "epsilon_max": cost.most if private else None,
         "epsilon_mean": cost.mean(len(prepared.clients)) if private else None,
         "charges": cost.charges,
-        "perplexity": None,
-        "top1": None,
-        "top3": None,
+        **dict.fromkeys(MEASURED),
         "seconds": seconds,
         "bytes_up": outcome.bytes_up,
         "update_norm": float(np.linalg.norm(outcome.mean)),
@@ -308,7 +323,7 @@ def _opening(prepared: Prepared, before: Evaluation, parameters: int, trainable:
     return (
         f"{len(prepared.clients)} clients; {parameters:,} parameters, "
         f"{trainable:,} of them "
-        f"trained; {noise}. Before any private dialogue, held-out perplexity is {before.perplexity:.2f} a word."
+        f"trained; {noise}. Before any private dialogue, held-out text takes {before.bits_per_byte:.3f} bits a byte."
     )
 
 

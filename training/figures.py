@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import json
 import os
 import platform
 import re
@@ -17,9 +16,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chatfed.audit.figures import above, count, decimal, duration
+from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import above, bits, count, decimal, duration
 from chatfed.types import ChatfedError
-from training.durable import write_atomically
+from training.durable import from_json, write_atomically
 from training.recipe import load_recipe
 
 README = Path(__file__).parent.parent / "README.md"
@@ -48,13 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def table(run: Path) -> Iterator[str]:
     """The lines between the marks, from the files of a finished run."""
-    summary, privacy = (json.loads(_read(run / name)) for name in ("summary.json", "privacy.json"))
+    summary, privacy = (_figures(run / name) for name in ("summary.json", "privacy.json"))
     recipe = load_recipe(run / "recipe.toml")
-    yield f"| {recipe.data.held_out} | perplexity per word | next word right | within three |"
-    yield "|---|--:|--:|--:|"
+    yield f"| {recipe.data.held_out} | bits per byte | next word right | within three | perplexity per word |"
+    yield "|---|--:|--:|--:|--:|"
     for key, name in ROWS:
         if (found := summary.get(key)) is not None:
-            yield f"| {name} | {decimal(found['perplexity'])} | {found['top1']:.1%} | {found['top3']:.1%} |"
+            shares = f"{found['top1']:.1%} | {found['top3']:.1%}"
+            yield f"| {name} | {bits(found['bits_per_byte'])} | {shares} | {decimal(found['perplexity'])} |"
+    yield ""
+    yield sentence(summary)
     yield ""
     yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
     yield ""
@@ -100,6 +103,14 @@ def _size(summary: Mapping[str, Any]) -> str:
 def _time(seconds: Mapping[str, float]) -> str:
     phases = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if name != "total")
     return f"Time: {duration(seconds['total'])} ({phases})."
+
+
+def _figures(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = from_json(_read(path))
+    except ValueError as error:
+        raise ChatfedError(f"{path} is no JSON ({error}): name the folder of a finished run") from None
+    return content
 
 
 def _read(path: Path) -> str:

@@ -16,11 +16,11 @@ import numpy as np
 
 from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
-from chatfed.model.parameters import flatten, load_flat, set_trainable
+from chatfed.model.parameters import flatten, load_flat, non_finite, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.durable import read_if_there
-from training.evaluation import Counts, evaluate
+from training.evaluation import Scores, evaluate
 from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
@@ -56,6 +56,7 @@ class Learner:
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
+        refuse_non_finite(model, base)
         choose_trainable(model, recipe.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
@@ -129,7 +130,7 @@ class Learner:
             clipping=privacy.clipping,
         )
 
-    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
         load_flat(self.model, weights)
         return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.recipe.runtime.device)
@@ -147,6 +148,17 @@ def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel
         return attach(model, adapters_of(section))
     set_trainable(model, section.trainable)
     return None
+
+
+def refuse_non_finite(model: PreTrainedModel, base: str) -> None:
+    """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
+    for."""
+    if names := non_finite(model):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ChatfedError(
+            f"The base model {base} holds numbers that are not finite (NaN or infinity) in {', '.join(names[:3])}{more}"
+            f": nothing can be learned on it; give another base, or the weights in a wider type."
+        )
 
 
 def adapters_of(section: ModelSection) -> Adapters:

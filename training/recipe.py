@@ -95,10 +95,13 @@ class ModelSection(Section):
 class PretrainSection(Section):
     name: ClassVar[str] = "pretrain"
     epochs: float = setting(3.0, at_least(0))
-    batch: int = setting(4, at_least(1))  # windows
+    max_tokens: int = setting(2_500_000, at_least(0))  # learned in all, however many passes; 0: no limit
+    replicas: int = setting(2, at_least(1))  # learn apart and are averaged, by however many processes
+    batch: int = setting(4, at_least(1))  # dialogues, of each replica
     learning_rate: float = setting(2e-3, above(0))
+    precision: str = setting("auto", one_of("auto", "float32", "bfloat16"))  # "auto": by what the processor has
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(135.0, at_least(0))  # tokenizer and start-up included; 0: no limit
+    max_seconds: float = setting(1800.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
 
 
 @dataclass(frozen=True)
@@ -216,7 +219,8 @@ class Recipe:
     def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
-        return hashlib.sha256(json.dumps(tables, sort_keys=True, separators=(",", ":")).encode()).digest()
+        text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).digest()
 
     def to_toml(self) -> str:
         """The whole recipe as TOML, every key written out; `load_recipe` reads it back to an equal recipe."""

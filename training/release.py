@@ -4,10 +4,10 @@ report."""
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.audit.comparison import sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
 from chatfed.model.adapters import save_adapters
@@ -16,7 +16,7 @@ from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
 from training import claims
-from training.durable import DiskError
+from training.durable import DiskError, to_json
 from training.learner import choose_trainable
 from training.sums import sum_parameters
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
@@ -39,7 +39,7 @@ their updates met in a masked sum.
 
 **Privacy.** {sentence}
 
-**Held-out dialogues.** Perplexity per word {before:.2f} before, {after:.2f} after.
+**Held-out dialogues.** {learned}
 
 The model is small and answers in the manner of its training dialogues. It can be wrong; do not let it decide anything.
 """
@@ -75,8 +75,17 @@ def publish(
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
     claims.check_ledgers(folder.charges(), cost)
     claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
+    summary = {
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "reference": None,
+        "epsilon": claim.epsilon,
+        "delta": claim.delta,
+        **facts,
+    }
     with clock.phase("save"):
-        _save_models(prepared, state, claim, before, after, facts)
+        _save_models(prepared, state, claim, sentence(summary), facts)
+    summary["seconds"] = {**clock.seconds, "total": sum(clock.seconds.values())}
     weights = weights_file(folder.path / "model").read_bytes()
     privacy = {
         **claim.to_json(),
@@ -84,15 +93,6 @@ def publish(
         **_ledger_facts(prepared, cost, claim, metrics),
         **_noise_facts(prepared, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
-    }
-    summary = {
-        "before": before.to_json(),
-        "after": after.to_json(),
-        "reference": None,
-        "epsilon": claim.epsilon,
-        "delta": claim.delta,
-        "seconds": {**clock.seconds, "total": sum(clock.seconds.values())},
-        **facts,
     }
     folder.write_json("privacy.json", privacy)
     folder.write_json("summary.json", summary)
@@ -114,8 +114,7 @@ def _save_models(
     prepared: Prepared,
     state: ServerState,
     claim: Guarantee,
-    before: Evaluation,
-    after: Evaluation,
+    learned: str,
     facts: dict[str, Any],
 ) -> None:
     path, section = prepared.folder.path, prepared.recipe.model
@@ -125,12 +124,12 @@ def _save_models(
         save_model(path / "reference", model, tokenizer, card)
     adapted = choose_trainable(model, section)
     load_flat(model, state.weights)
-    about = {**facts, "sentence": claim.sentence(), "before": before.perplexity, "after": after.perplexity}
+    about = {**facts, "sentence": claim.sentence(), "learned": learned}
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:
         base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
-        card = CARD.format(**about, library=f"peft\nbase_model: {json.dumps(base)}")
+        card = CARD.format(**about, library=f"peft\nbase_model: {to_json(base)}")
         save_adapters(path / "model", adapted, tokenizer, card, base)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import secrets
 import shutil
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from chatfed.types import ChatfedError, ClientId
-from training.durable import DiskError, alone, read_if_there, sweep, write_atomically
+from training.durable import DiskError, alone, from_json, read_if_there, sweep, to_json, write_atomically
 from training.recipe import Recipe, load_recipe
 from training.server import ServerState
 
@@ -80,7 +79,7 @@ class RunFolder:
         if not path.is_file():
             raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
         try:
-            about = json.loads((self.state / "run.json").read_text())
+            about = from_json((self.state / "run.json").read_text())
             run, digest, reference = bytes.fromhex(about["run"]), str(about["recipe"]), bool(about["reference"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ChatfedError(
@@ -102,7 +101,7 @@ class RunFolder:
 
     def _keep(self, begun: Begun) -> None:
         about = {"run": begun.run.hex(), "recipe": begun.recipe.digest().hex(), "reference": begun.reference}
-        write_atomically(self.state / "run.json", json.dumps(about).encode(), 0o644)
+        write_atomically(self.state / "run.json", to_json(about).encode(), 0o644)
 
     def sweep(self) -> None:
         """Removes what a killed process left half-written. For the holder of the run's lock alone."""
@@ -115,7 +114,7 @@ class RunFolder:
     ) -> None:
         """All that a resumed run needs of the server, in one file; then the log of rounds, rewritten from it."""
         buffer = io.BytesIO()
-        about = json.dumps({"seconds": seconds, "metrics": metrics, "base": base.hex()})
+        about = to_json({"seconds": seconds, "metrics": metrics, "base": base.hex()})
         np.savez(
             buffer,
             round=state.round,
@@ -130,7 +129,7 @@ class RunFolder:
         self.write_metrics(metrics)
 
     def write_metrics(self, metrics: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(row) + "\n" for row in metrics)
+        lines = "".join(to_json(row) + "\n" for row in metrics)
         write_atomically(self.metrics, lines.encode(), 0o644)
 
     def latest(self) -> Checkpoint | None:
@@ -144,7 +143,9 @@ class RunFolder:
                 state = ServerState(
                     int(stored["round"]), *vectors, float(stored["clip_norm"]), tuple(stored["estimates"])
                 )
-                about = json.loads(stored["about"].tobytes())
+                about = from_json(stored["about"].tobytes())
+            if not np.isfinite(state.weights).all():
+                raise ValueError("its model holds numbers that are not finite")
             return Checkpoint(state, about["seconds"], about["metrics"], bytes.fromhex(about["base"]))
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise ChatfedError(
@@ -153,40 +154,40 @@ class RunFolder:
 
     def keep_charges(self, charges: Mapping[ClientId, int]) -> None:
         """Says what clients' ledgers held after a round: a ledger that holds less later was lost or set back."""
-        write_atomically(self.state / "charges.json", json.dumps(charges).encode(), 0o644)
+        write_atomically(self.state / "charges.json", to_json(charges).encode(), 0o644)
 
     def charges(self) -> dict[ClientId, int]:
         """Charges by client as last recorded; none before the first round."""
-        return json.loads(read_if_there(self.state / "charges.json") or b"{}")  # type: ignore[no-any-return]
+        return from_json(read_if_there(self.state / "charges.json") or b"{}")  # type: ignore[no-any-return]
 
     def settle(self, round_index: int, survivors: Sequence[ClientId]) -> None:
         """Says for whom clients will be asked to unmask: in a later attempt they answer for no others."""
         content = {"round": round_index, "survivors": list(survivors)}
-        write_atomically(self.state / "survivors.json", json.dumps(content).encode(), 0o644)
+        write_atomically(self.state / "survivors.json", to_json(content).encode(), 0o644)
 
     def settled(self, round_index: int) -> list[ClientId] | None:
         """The survivors of an earlier attempt at this round, which clients may have answered, or None."""
-        stored = json.loads(read_if_there(self.state / "survivors.json") or b"{}")
+        stored = from_json(read_if_there(self.state / "survivors.json") or b"{}")
         return stored["survivors"] if stored.get("round") == round_index else None
 
     def keep_prepared(self, base: str) -> None:
         """Says that data and base are ready on disk: a resumed run takes them from here."""
-        write_atomically(self.state / "prepared.json", json.dumps({"base": base}).encode(), 0o644)
+        write_atomically(self.state / "prepared.json", to_json({"base": base}).encode(), 0o644)
 
     def prepared(self) -> str | None:
         """The base model of a run whose data is ready, or None."""
         raw = read_if_there(self.state / "prepared.json")
-        return None if raw is None else str(json.loads(raw)["base"])
+        return None if raw is None else str(from_json(raw)["base"])
 
     def read_json(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.path / name).read_text(encoding="utf-8"))
+        content: dict[str, Any] = from_json((self.path / name).read_text(encoding="utf-8"))
         return content
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        return [from_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        write_atomically(self.path / name, (json.dumps(content, indent=2) + "\n").encode(), 0o644)
+        write_atomically(self.path / name, (to_json(content, indent=2) + "\n").encode(), 0o644)
 
 
 @contextmanager

@@ -12,10 +12,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chatfed.privacy.factorization import Coefficients, estimate
-from chatfed.types import ClientId, FloatVector, IntVector
+from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.recipe import CLIP_NORMS, FederationSection
 
 CLIP_RATE = 0.2  # how fast a clip norm follows its quantile
+
+
+class NotFinite(ChatfedError):
+    """A round whose outcome is no model."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +53,28 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
 
     "fedavg": w += rate * mean (McMahan et al. 2017, algorithm 1, with a server rate). "fedadam": Adam on -mean as
     gradient,
-    with bias correction (Reddi et al. 2021, algorithm 2).
+    with bias correction (Reddi et al. 2021, algorithm 2). Raises NotFinite, and no state is made, where the mean is not
+    finite or the step makes it so.
     """
+    _refuse_non_finite("the mean of the clients' updates", mean, state, settings)
+    with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at
+        after = _moved(state, mean, settings)
+    for what in ("weights", "momentum", "variance"):
+        _refuse_non_finite(f"the global model's {what}", getattr(after, what), state, settings)
+    return after
+
+
+def _refuse_non_finite(what: str, vector: FloatVector, state: ServerState, settings: FederationSection) -> None:
+    broken = int(vector.size - np.isfinite(vector).sum())
+    if broken:
+        raise NotFinite(
+            f"Round {state.round + 1} made {broken:,} of {vector.size:,} numbers in {what} not finite (NaN or infinity)"
+            f": nothing of the round is kept and no other is begun. federation.server_learning_rate = "
+            f"{settings.server_learning_rate:g} or the clients' learning rate is too large; start a new run with less."
+        )
+
+
+def _moved(state: ServerState, mean: FloatVector, settings: FederationSection) -> ServerState:
     rate = settings.rates()[min(state.round, settings.rounds - 1)]
     if settings.server_optimizer == "fedavg":
         return replace(state, round=state.round + 1, weights=(state.weights + rate * mean).astype(np.float32))

@@ -33,6 +33,17 @@ class Step(IntEnum):
     COMMITTED = 6  # the round is in the server's checkpoint -> nothing; the client forgets its update
 
 
+class NotFinite(MalformedMessage):
+    """A global model that is none: nothing is learned on it, and nothing charged for it."""
+
+    def __init__(self, broken: int, size: int) -> None:
+        super().__init__(0, "session", "weights")
+        self.args = (
+            f"the server sent a model of which {broken:,} of {size:,} numbers are not finite (NaN or infinity): this "
+            f"client takes no part and nothing is charged; the run cannot go on with such weights",
+        )
+
+
 @dataclass(frozen=True)
 class Session:
     """An invitation to one round: the same bytes for the whole cohort."""
@@ -96,7 +107,7 @@ class Session:
             raise MalformedMessage(0, "session", "lags")
         weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
         if not np.isfinite(weights).all():
-            raise MalformedMessage(0, "session", "weights")
+            raise NotFinite(int(size - np.isfinite(weights).sum()), size)
         return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags))
 
 

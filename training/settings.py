@@ -50,7 +50,9 @@ def inside(low: float, high: float) -> Rule:
 
 
 def one_of(*choices: str | int) -> Rule:
-    return Rule("one of " + ", ".join(json.dumps(choice) for choice in choices), lambda value: value in choices)
+    return Rule(
+        "one of " + ", ".join(json.dumps(choice, allow_nan=False) for choice in choices), lambda value: value in choices
+    )
 
 
 NOT_EMPTY = Rule("non-empty", lambda value: len(value) > 0)
@@ -125,7 +127,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).replace("\x7f", "\\u007f")
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(shown(item) for item in value) + "]"
     return str(value)

@@ -29,7 +29,7 @@ import numpy as np
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.client import Client, ClientTerms
 from training.durable import DiskError, disk_error, write_atomically
-from training.evaluation import Counts
+from training.evaluation import Scores
 from training.identity import Roster, new_key, read_key, read_roster, roster_line
 from training.learner import Learner
 from training.recipe import Recipe
@@ -123,11 +123,11 @@ class Simulation:
                 asked.remove(future)
                 yield from future.result()
 
-    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Counts:
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores held-out dialogues under the global model, split over the workers."""
         parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.recipe.runtime.workers)))
         futures = [self.pool.submit(_evaluate, weights, part) for part in parts]
-        return sum((future.result() for future in futures), Counts())
+        return Scores(np.concatenate([future.result().sums for future in futures]))
 
     def facts(self) -> tuple[bytes, FloatVector, int]:
         """Digest of the base model, its trainable weights, and the number of all its parameters."""
@@ -283,7 +283,7 @@ def _answer(client: ClientId, message: bytes) -> Reply:
             return client, None, str(error)
 
 
-def _evaluate(weights: FloatVector, dialogues: IntVector) -> Counts:
+def _evaluate(weights: FloatVector, dialogues: IntVector) -> Scores:
     return _worker().learner.evaluate(weights, dialogues)
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from chatfed.audit.figures import above
+from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import above, bits, decimal
 from training.display import Display
 from training.recipe import Recipe
 
@@ -16,18 +17,19 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
     """A table of held-out figures, the guarantee in short, and the next commands."""
     title = recipe.data.held_out
     table = Table(title=title[0].upper() + title[1:])
-    for column in ("", "perplexity per word", "next word right", "within three"):
+    for column in ("", "bits per byte", "next word right", "within three", "perplexity per word"):
         table.add_column(column, justify="left" if not column else "right")
     rows = [("public base model", summary["before"]), ("after private training", summary["after"])]
     if summary["reference"]:
         rows.append(("the same run without noise", summary["reference"]))
     for name, found in rows:
-        table.add_row(name, f"{found['perplexity']:.2f}", f"{found['top1']:.1%}", f"{found['top3']:.1%}")
+        share = (f"{found['top1']:.1%}", f"{found['top3']:.1%}")
+        table.add_row(name, bits(found["bits_per_byte"]), *share, decimal(found["perplexity"]))
     display.console.print(table)
-    fall = 1 - summary["after"]["perplexity"] / summary["before"]["perplexity"]
-    display.say(
-        f"Perplexity fell by {fall:.1%}." if fall >= 0 else f"Perplexity ROSE by {-fall:.1%}: this run did not learn."
-    )
+    display.say(sentence(summary))
+    pretraining = summary["pretraining"]
+    if pretraining and pretraining["cut"]:
+        display.say("The base was cut by pretrain.max_seconds: it is not the one that the recipe names.")
     display.say(_cost(recipe, summary))
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")

@@ -80,7 +80,8 @@ class TokenTable:
     ids: NDArray[np.int32]  # int32[tokens]
     kinds: NDArray[np.uint8]  # uint8[tokens]: chatfed.model.tokenizer's kinds, | ASSISTANT
     starts: IntVector  # int64[dialogues + 1]
-    clients: Mapping[ClientId, IntVector]  # which dialogues are whose; empty for public and held-out text
+    bytes: IntVector  # int64[dialogues]: of the words of each, in UTF-8, white space not counted
+    clients: Mapping[ClientId, IntVector]  # which dialogues are whose; empty where nobody is named
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -88,6 +89,15 @@ class TokenTable:
     @property
     def tokens(self) -> int:
         return len(self.ids)
+
+    def owners(self, dialogues: IntVector) -> IntVector | None:
+        """int64[dialogues]: whose each is, by number; None where nobody is named."""
+        if not len(self.clients):
+            return None
+        whose = np.full(len(self), -1, np.int64)
+        for number, mine in enumerate(self.clients.values()):
+            whose[mine] = number
+        return whose[dialogues]
 
 
 def write_tokens(
@@ -100,13 +110,15 @@ def write_tokens(
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        starts = [0]
+        starts, octets = [0], list[int]()
         with open(scratch / "ids.i32", "wb") as ids, open(scratch / "kinds.u8", "wb") as kinds:
             for turns, encoded in _encode(tokenizer, dialogues):
                 ids.write(encoded.ids.tobytes())  # ndarray.tofile hides why a write failed
                 kinds.write(_kinds_with_role(turns, encoded).tobytes())
                 starts.append(starts[-1] + len(encoded.ids))
+                octets.append(sum(len(word.encode()) for turn in turns for word in turn.content.split()))
         np.save(scratch / "starts.npy", np.array(starts, np.int64))
+        np.save(scratch / "bytes.npy", np.array(octets, np.int64))
         (scratch / "clients").mkdir()
         Owned.write(scratch / "clients", clients or {})
         replace_folder(scratch, folder)
@@ -125,6 +137,7 @@ def open_tokens(folder: Path) -> TokenTable:
             np.memmap(folder / "ids.i32", np.int32, "r"),
             np.memmap(folder / "kinds.u8", np.uint8, "r"),
             starts,
+            np.load(folder / "bytes.npy", "r"),
             Owned.open(folder / "clients"),
         )
     except (OSError, ValueError) as error:

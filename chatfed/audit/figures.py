@@ -19,8 +19,12 @@ def above(epsilon: float) -> str:
 
 def finite(value: Any) -> float | None:
     """The value as a float, or None when it is no finite number."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if real else None
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:  # a whole number beyond any float
+        return None
 
 
 def plain(value: Any) -> str:
@@ -35,6 +39,20 @@ def plain(value: Any) -> str:
 def decimal(value: float | None) -> str:
     """A perplexity."""
     return MISSING if value is None else f"{value:,.2f}" if value < 100 else f"{value:,.1f}"
+
+
+def bits(value: float | None, signed: bool = False) -> str:
+    """Bits per byte, of which a hundredth matters.
+
+    >>> bits(2.4), bits(-0.0412, signed=True)
+    ('2.400', '−0.041')
+    """
+    return MISSING if value is None else (f"{value:+.3f}" if signed else f"{value:.3f}").replace("-", "−")
+
+
+def points(value: float, signed: bool = True) -> str:
+    """A difference of shares, in points of a hundred."""
+    return f"{100 * value:{'+' if signed else ''}.1f} points".replace("-", "−")
 
 
 def count(value: Any) -> str:

@@ -6,25 +6,18 @@ A figure that a mapping lacks is shown as missing, never as zero.
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from chatfed.audit.figures import MISSING, above, count, decimal, duration, finite, plain, size
+from chatfed.audit.comparison import LEARNED, UNKNOWN, sentence
+from chatfed.audit.figures import MISSING, above, bits, count, decimal, duration, finite, plain, points, size
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.page import Content, Markup, bar, bullets, document, facts, figures, join, section, tag, tiles
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-INK, ACCENT = "#010203", "#040506"  # stand for the page's colours in what matplotlib draws
-
-DASHED: dict[str, Any] = {"color": INK, "linewidth": 1.4, "linestyle": (0, (4, 3))}
+from chatfed.audit.plots import epsilon_plot, learning_plot, series
 
 LABELS = {
     "epsilon": "ε, at most, per unit",
@@ -43,9 +36,14 @@ LABELS = {
 }
 
 SHOWS = (
-    "Perplexity per word says between how many equally likely words the model hesitates: lower is better. It is "
+    "Bits per byte say how many bits the model needs for a byte of text, on average: lower is better. They are "
     "measured on held-out dialogues that neither training nor pre-training saw. Top-1 and top-3 are the shares "
-    "of words that were the model's first guess, or among its first three.",
+    "of words that were the model's first guess, or among its first three. Perplexity per word says between how many "
+    "equally likely words the model hesitates; few words that it never saw can move it far.",
+    "A run has learned when the whole interval of the change in bits per byte is below zero and no measure got worse; "
+    "it made the model worse when the whole interval of any measure lies on the wrong side; else it did not learn. The "
+    "intervals (95 %) are from resampling held-out clients, or dialogues where nobody is named, with both models "
+    "measured on the same ones.",
     "ε bounds what the model can give away about one unit: with that unit in the training data or without it, the "
     "probability of any outcome, such as an attacker's conclusion from the model, changes at most by the factor e^ε, "
     "plus δ. Smaller is stronger.",
@@ -58,7 +56,7 @@ SHOWS_NOT = (
     "learned. Where the unit is a dialogue, one person's many dialogues count as many units; where it is a client, so "
     "do one person's clients.",
     "It does not measure attacks. The leakage probe lets one look at single texts, and proves nothing about others.",
-    "Perplexity is no measure of whether an answer is true or useful.",
+    "None of these figures measures whether an answer is true or useful.",
     "Nothing here covers the text used for pre-training and for the tokenizer: it is taken to be public.",
 )
 
@@ -92,7 +90,7 @@ def write_report(
 
 def render(summary: Mapping[str, Any], privacy: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
     """The report as HTML."""
-    before, reference = _perplexity(summary, "before"), _perplexity(summary, "reference")
+    before, reference = _bits(summary, "before"), _bits(summary, "reference")
     return document(
         "chatfed: report of a run",
         tag("h1", "What this run learned, and what it may give away"),
@@ -103,7 +101,7 @@ def render(summary: Mapping[str, Any], privacy: Mapping[str, Any], metrics: Sequ
         tag(
             "div",
             section("ε spent, round by round", Markup(epsilon_plot(metrics))),
-            section("Held-out perplexity per word", Markup(perplexity_plot(metrics, before, reference))),
+            section("Held-out bits per byte", Markup(learning_plot(metrics, before, reference))),
             css="pair",
         ),
         tag("div", _time(summary), _run(summary, metrics), css="pair"),
@@ -113,102 +111,22 @@ def render(summary: Mapping[str, Any], privacy: Mapping[str, Any], metrics: Sequ
     )
 
 
-def epsilon_plot(metrics: Sequence[Mapping[str, Any]]) -> str:
-    """Inline SVG of epsilon after each round, most and mean over clients, in the colours of the page around it."""
-    most, mean = _series(metrics, "epsilon_max"), _series(metrics, "epsilon_mean")
-    if not most:
-        return "<p>No ε: no noise was added, or no round was run.</p>"
-
-    def draw(axes: Axes) -> None:
-        _line(axes, most, "most of any client")
-        if mean:
-            axes.plot(*zip(*mean, strict=True), label="mean over clients", **DASHED)
-        axes.set_ylim(0, 1.12 * max(value for _, value in [*most, *mean]) or 1)
-        axes.legend(loc="best", frameon=False)
-
-    label = f"Epsilon spent: {above(most[-1][1])} at most after round {most[-1][0]}"
-    return _plot("epsilon", label, draw)
-
-
-def perplexity_plot(
-    metrics: Sequence[Mapping[str, Any]], before: float | None = None, reference: float | None = None
-) -> str:
-    """Inline SVG of held-out perplexity per word after each round, from the public base on."""
-    values = _series(metrics, "perplexity")
-    if not values:
-        return "<p>No perplexity was measured.</p>"
-    points = values if before is None else [(values[0][0] - 1, before), *values]
-
-    def draw(axes: Axes) -> None:
-        _line(axes, points, "this run")
-        if reference is not None:
-            axes.axhline(reference, label="same run without noise", **DASHED)
-            axes.legend(loc="upper right", frameon=False)
-
-    return _plot("perplexity", f"Held-out perplexity per word: {values[-1][1]:.1f} after round {values[-1][0]}", draw)
-
-
-def _line(axes: Axes, points: Sequence[tuple[int, float]], label: str) -> None:
-    axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=4, label=label)
-
-
-def _plot(name: str, label: str, draw: Callable[[Axes], None]) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    look: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "font.size": 11, **dict.fromkeys(inked, INK)}
-    with matplotlib.rc_context(look):
-        figure = Figure(figsize=(4.8, 2.9), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        draw(axes)
-        axes.set_xlabel("round")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes.yaxis.set_major_locator(MaxNLocator(6))
-        axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_alpha(0.4)
-        axes.tick_params(length=0)
-        drawn = io.StringIO()
-        figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _themed(drawn.getvalue(), label)
-
-
-def _themed(svg: str, label: str) -> str:
-    """What matplotlib drew as part of a page: its colours, its font, its width, no head and no stray id."""
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    svg = re.sub(r' id="[a-zA-Z0-9.]+_[0-9]+"', "", svg)  # names of groups, the same in every figure
-    svg = re.sub(r"font: ([0-9.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
-    svg = svg.replace(ACCENT, "var(--cf-accent, #0d9488)").replace(INK, "currentColor")
-    view = re.search(r'viewBox="[^"]*"', svg)
-    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    head = f'<svg {names} {view[0] if view else ""} style="width:100%;height:auto" role="img" aria-label="{label}">'
-    return head + svg[svg.index(">") + 1 :].strip()
-
-
 def _lead(summary: Mapping[str, Any], privacy: Mapping[str, Any]) -> str:
-    before, after, epsilon = _perplexity(summary, "before"), _perplexity(summary, "after"), _number(privacy, "epsilon")
+    epsilon = _number(privacy, "epsilon")
     claim = (
         f"at ε ≤ {above(epsilon)}, δ = {plain(privacy.get('delta'))} for each {_unit(privacy)}"
         if epsilon is not None
         else "without any privacy guarantee"
     )
-    if before is None or after is None:
-        return f"Trained {claim}."
-    way = "fell" if after <= before else "rose"
-    by = abs(after / before - 1)
-    return f"Held-out perplexity {way} by {by:.0%}, from {before:.1f} to {after:.1f} per word, {claim}."
+    return " ".join(text for text in (f"Trained {claim}.", sentence(summary)) if text)
 
 
 def _tiles(summary: Mapping[str, Any], privacy: Mapping[str, Any]) -> Markup:
-    before, trained = _perplexity(summary, "before"), count(summary.get("trainable_parameters"))
+    before, trained = _bits(summary, "before"), count(summary.get("trainable_parameters"))
     return tiles(
         [
             ("ε per " + _unit(privacy), _epsilon(privacy, "epsilon"), _delta_note(privacy)),
-            ("Held-out perplexity", decimal(_perplexity(summary, "after")), f"{decimal(before)} before"),
+            ("Held-out bits per byte", bits(_bits(summary, "after")), f"{bits(before)} before: {_verdict(summary)}"),
             ("Clients", count(summary.get("clients")), f"{count(summary.get('rounds'))} rounds"),
             ("Trained parameters", trained, f"of {count(summary.get('parameters'))}"),
         ]
@@ -217,16 +135,31 @@ def _tiles(summary: Mapping[str, Any], privacy: Mapping[str, Any]) -> Markup:
 
 def _learned(summary: Mapping[str, Any]) -> Markup:
     noiseless = ["reference"] if isinstance(summary.get("reference"), Mapping) else []
-    heads = ["", "Public base", "This run", "Change", *("Without noise" for _ in noiseless)]
-    kinds = (("Perplexity per word", "perplexity"), ("Next word first", "top1"), ("… among three", "top3"))
+    heads = ["", "Public base", "This run", "Change", "95 % interval", *("Without noise" for _ in noiseless)]
+    kinds = (
+        ("Bits per byte", "bits_per_byte"),
+        ("Next word first", "top1"),
+        ("… among three", "top3"),
+        ("Perplexity per word", "perplexity"),
+    )
     rows = []
     for name, key in kinds:
         before, after, *bare = (_score(summary.get(when), key) for when in ["before", "after", *noiseless])
-        rows.append([name, before, after, _change(summary, key), *bare])
-    note = "On held-out dialogues, which training never saw."
+        rows.append([name, before, after, _change(summary, key), _interval(summary, key), *bare])
+    note = " ".join(text for text in (sentence(summary), "On held-out dialogues, which training never saw.") if text)
     if noiseless:
         note += " Beside it the same run without noise: it shows what privacy cost, and its model has no guarantee."
-    return section("What was learned", tag("p", note), figures(heads, rows))
+    warn = "" if _verdict(summary) in (LEARNED, UNKNOWN, MISSING) else "warn"
+    return section("What was learned", tag("p", note), figures(heads, rows), _cut(summary), css=warn)
+
+
+def _cut(summary: Mapping[str, Any]) -> Markup:
+    pretraining = summary.get("pretraining")
+    if not isinstance(pretraining, Mapping) or not pretraining.get("cut"):
+        return join(())
+    done, steps = (count(pretraining.get(name)) for name in ("done", "steps"))
+    words = f"The time limit cut pre-training after {done} of {steps} steps: the base is not the one the recipe names."
+    return tag("p", tag("strong", words))
 
 
 def _guarantee(privacy: Mapping[str, Any]) -> Markup:
@@ -273,9 +206,9 @@ def _time(summary: Mapping[str, Any]) -> Markup:
 
 
 def _run(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Markup:
-    survivors = [value for _, value in _series(metrics, "survivors")]
-    cohort = [value for _, value in _series(metrics, "cohort")]
-    sent = [value for _, value in _series(metrics, "bytes_up")]
+    survivors = [value for _, value in series(metrics, "survivors")]
+    cohort = [value for _, value in series(metrics, "cohort")]
+    sent = [value for _, value in series(metrics, "bytes_up")]
     answered = MISSING
     if survivors and cohort:
         answered = f"{min(survivors):,.0f} to {max(survivors):,.0f} of {max(cohort):,.0f}"
@@ -291,14 +224,14 @@ def _run(summary: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> Ma
 
 
 def _rounds(metrics: Sequence[Mapping[str, Any]]) -> Markup:
-    heads = ["Round", "Answered", "ε, most", "ε, mean", "Perplexity", "Top-1", "Top-3", "Sent", "Time"]
+    heads = ["Round", "Answered", "ε, most", "ε, mean", "Bits per byte", "Top-1", "Top-3", "Sent", "Time"]
     rows = [
         [
             count(row.get("round")),
             f"{count(row.get('survivors'))} of {count(row.get('cohort'))}",
             _epsilon(row, "epsilon_max"),
             _epsilon(row, "epsilon_mean"),
-            *(_score(row, key) for key in ("perplexity", "top1", "top3")),
+            *(_score(row, key) for key in ("bits_per_byte", "top1", "top3")),
             MISSING if (sent := _number(row, "bytes_up")) is None else size(sent),
             MISSING if (seconds := _number(row, "seconds")) is None else duration(seconds),
         ]
@@ -316,27 +249,26 @@ def _number(mapping: Mapping[str, Any], key: str) -> float | None:
     return finite(mapping.get(key))
 
 
-def _series(metrics: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, float]]:
-    """(round, value) wherever a row has a finite value."""
-    found = ((_number(row, "round"), _number(row, key)) for row in metrics)
-    return [(int(number), value) for number, value in found if number is not None and value is not None]
-
-
 def _epsilon(mapping: Mapping[str, Any], key: str) -> str:
     value = _number(mapping, key)
     return MISSING if value is None else above(value)
 
 
-def _perplexity(summary: Mapping[str, Any], when: str) -> float | None:
+def _bits(summary: Mapping[str, Any], when: str) -> float | None:
     scores = summary.get(when)
-    return _number(scores, "perplexity") if isinstance(scores, Mapping) else None
+    return _number(scores, "bits_per_byte") if isinstance(scores, Mapping) else None
+
+
+def _verdict(summary: Mapping[str, Any]) -> str:
+    comparison = summary.get("comparison")
+    return str(comparison.get("verdict", MISSING)) if isinstance(comparison, Mapping) else MISSING
 
 
 def _score(scores: Any, key: str) -> str:
     value = _number(scores, key) if isinstance(scores, Mapping) else None
     if value is None:
         return MISSING
-    return decimal(value) if key == "perplexity" else f"{value:.1%}"
+    return {"perplexity": decimal, "bits_per_byte": bits}.get(key, "{:.1%}".format)(value)
 
 
 def _change(summary: Mapping[str, Any], key: str) -> str:
@@ -344,8 +276,18 @@ def _change(summary: Mapping[str, Any], key: str) -> str:
     before, after = (_number(scores, key) if isinstance(scores, Mapping) else None for scores in pair)
     if before is None or after is None or (key == "perplexity" and before == 0):
         return MISSING
-    change = f"{after / before - 1:+.1%}" if key == "perplexity" else f"{100 * (after - before):+.1f} points"
-    return change.replace("-", "−")
+    if key == "bits_per_byte":
+        return bits(after - before, signed=True)
+    return f"{after / before - 1:+.1%}".replace("-", "−") if key == "perplexity" else points(after - before)
+
+
+def _interval(summary: Mapping[str, Any], key: str) -> str:
+    comparison = summary.get("comparison")
+    found = comparison.get(key) if isinstance(comparison, Mapping) else None
+    low, high = (_number(found, end) if isinstance(found, Mapping) else None for end in ("low", "high"))
+    if low is None or high is None:
+        return MISSING
+    return " to ".join(bits(end, signed=True) if key == "bits_per_byte" else points(end) for end in (low, high))
 
 
 def _unit(privacy: Mapping[str, Any]) -> str:

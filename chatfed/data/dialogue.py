@@ -113,7 +113,7 @@ def read_dialogues(
     found = Found(reading.how, reading.seen, split)
     records, content = _records_and_digest(reading, found)
     ways = [_CACHE_VERSION, reading.source, split, asdict(names)]
-    key = hashlib.sha256(json.dumps([content, *ways]).encode()).hexdigest()[:40]
+    key = hashlib.sha256(json.dumps([content, *ways], allow_nan=False).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
     table = _cached_table(reading.source, cached)
     return _table(reading, records, found, cached) if table is None else table
@@ -162,7 +162,7 @@ def _table(reading: Reading, records: Iterator[Record], found: Found, cached: Pa
                 "notes": [*found.notes, *notes_of(reading)],
             }
             with _whole(_notes_path(cached)) as beside:
-                beside.write_text(json.dumps(told), encoding="utf-8")
+                beside.write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
         rows = datasets.Dataset.from_file(str(cached))
     except OSError as error:
         raise DataError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import numpy as np
 from chatfed.types import ChatfedError, FloatVector
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 
@@ -53,6 +55,23 @@ def load_flat(module: nn.Module, vector: FloatVector) -> None:
             piece = vector[start : start + parameter.numel()]
             parameter.copy_(torch.from_numpy(np.array(piece, np.float32)).view_as(parameter))
             start += parameter.numel()
+
+
+def non_finite(module: nn.Module) -> list[str]:
+    """Names of the tensors with a number that is none or without bound, in the order of the module.
+
+    A buffer may hold minus infinity: that is how masks say "never".
+    """
+    weights = [name for name, tensor in module.named_parameters() if not _bounded(tensor)]
+    return weights + [name for name, tensor in module.named_buffers() if not _bounded(tensor, mask=True)]
+
+
+def _bounded(tensor: torch.Tensor, mask: bool = False) -> bool:
+    """Whether least and most of the tensor are finite; both are NaN where any number is. Takes no second copy of it."""
+    if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+        return True
+    low, high = (float(end) for end in tensor.detach().aminmax())
+    return math.isfinite(high) and (math.isfinite(low) or (mask and low < 0))
 
 
 def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:

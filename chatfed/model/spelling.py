@@ -50,7 +50,7 @@ class Speller:
         self._ids = {name: index for name, index in added_tokens(tokenizer).items() if name.strip()}
         self._names = {name: f"\ue000{secrets.token_hex(8)}\ue001" for name in self._ids}
         _rename(described, self._names)
-        self._copy: Any = Tokenizer.from_str(json.dumps(described))
+        self._copy: Any = Tokenizer.from_str(json.dumps(described, allow_nan=False))
         self._copy.no_truncation()
         self._copy.no_padding()
         found = {self._copy.token_to_id(name): self._ids[original] for original, name in self._names.items()}

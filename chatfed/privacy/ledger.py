@@ -181,7 +181,7 @@ class Ledger:
             "budget": asdict(self.budget),
             "entries": [{"key": e.key, "mechanism": asdict(e.mechanism)} for e in entries],
         }
-        text = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1) + "\n"
+        text = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, allow_nan=False) + "\n"
         _replace(self.path, self._beside(".tmp"), text.encode())
 
 
@@ -197,7 +197,7 @@ def _charge(stored: dict[str, Any]) -> Charge:
 
 def _digest(body: dict[str, Any]) -> str:
     """Guards against damage, not against the owner, who may delete the file anyway."""
-    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
 
 def _replace(path: Path, temporary: Path, content: bytes) -> None:

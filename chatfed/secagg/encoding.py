@@ -156,7 +156,9 @@ class FixedPoint:
             for start in range(0, vector.size, _CHUNK):  # in pieces, so that float32 loses nothing over many
                 piece = vector[start : start + _CHUNK]
                 squares += float(np.dot(piece, piece))
-        if not math.sqrt(squares) <= self.norm * (1 + ROUNDING):  # not a number compares as too long
+        if not math.isfinite(squares) and not np.isfinite(vector).all():
+            raise OutOfRange("a vector holds numbers that are not finite; learn with a smaller learning rate")
+        if not math.sqrt(squares) <= self.norm * (1 + ROUNDING):
             raise OutOfRange(f"a vector of norm {math.sqrt(squares)} is over {self.norm}; clip it or raise norm")
 
     def _empty_fields(self) -> Fields:

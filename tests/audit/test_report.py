@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from chatfed.audit.figures import above
 from chatfed.audit.leakage import AuditError
-from chatfed.audit.report import epsilon_plot, perplexity_plot, render, write_report
+from chatfed.audit.plots import epsilon_plot, learning_plot
+from chatfed.audit.report import render, write_report
 
 VOID = {"meta", "br", "img", "link", "input", "hr"}
 
@@ -25,6 +26,7 @@ METRICS: list[dict[str, Any]] = [
         "survivors": 60 - n,
         "epsilon_max": 2.0 + n,
         "epsilon_mean": 1.0 * n,
+        "bits_per_byte": 2.6 - 0.1 * n,
         "perplexity": 100.0 - n,
         "top1": 0.2,
         "top3": 0.4,
@@ -35,8 +37,16 @@ METRICS: list[dict[str, Any]] = [
     for n in (1, 2, 3)
 ]
 SUMMARY: dict[str, Any] = {
-    "before": {"perplexity": 120.0, "top1": 0.2, "top3": 0.35},
-    "after": {"perplexity": 90.0, "top1": 0.25, "top3": 0.42},
+    "before": {"bits_per_byte": 2.6, "perplexity": 120.0, "top1": 0.2, "top3": 0.35},
+    "after": {"bits_per_byte": 2.3, "perplexity": 90.0, "top1": 0.25, "top3": 0.42},
+    "comparison": {
+        "verdict": "learned",
+        "over": "clients",
+        "groups": 30,
+        "bits_per_byte": {"difference": -0.3, "low": -0.351, "high": -0.249},
+        "top1": {"difference": 0.05, "low": 0.041, "high": 0.062},
+        "top3": {"difference": 0.07, "low": 0.05, "high": 0.09},
+    },
     "reference": None,
     "epsilon": 4.991,
     "delta": 1e-5,
@@ -90,7 +100,7 @@ class Reader(HTMLParser):
 
 def test_the_report_states_what_was_learned_and_every_field_of_the_guarantee() -> None:
     text = Reader(render(SUMMARY, PRIVACY, METRICS)).text
-    for part in ("120.0", "90.00", "−25.0%", "+5.0 points", "400", "2,600,000"):
+    for part in ("120.0", "90.00", "−25.0%", "+5.0 points", "400", "2,600,000", "2.600", "2.300", "−0.351 to −0.249"):
         assert part in text, part
     for part in ("57 to 59 of 60", "6.0 MB", "1 min 30 s"):
         assert part in text, part
@@ -98,6 +108,26 @@ def test_the_report_states_what_was_learned_and_every_field_of_the_guarantee() -
         assert value in text, value
     assert "ε ≤ 5.00" in text and "4.99" not in text  # rounded up, never down
     assert "2 min 00 s" in text  # all phases, the recorded total not counted again
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [("learned", "The run learned: "), ("did not learn", "did NOT learn"), ("worse", "made the model WORSE")],
+)
+def test_what_it_says_of_learning_is_the_verdict_and_never_a_fall_of_one_figure(verdict: str, said: str) -> None:
+    """Perplexity falls by a quarter in each of them."""
+    page = render({**SUMMARY, "comparison": {**SUMMARY["comparison"], "verdict": verdict}}, PRIVACY, METRICS)
+    text = Reader(page).text
+    assert text.count(said) == 2, "at the head and above the table"
+    assert not re.search("(fell|rose|improved) by", text) and f"2.600 before: {verdict}" in text
+    assert ('class="warn"' in page) == (verdict != "learned")
+
+
+def test_a_base_that_the_time_limit_cut_is_told_of() -> None:
+    cut = {"done": 1200, "steps": 2138, "cut": True}
+    assert "after 1,200 of 2,138 steps" in Reader(render({**SUMMARY, "pretraining": cut}, PRIVACY, METRICS)).text
+    whole = Reader(render({**SUMMARY, "pretraining": {**cut, "cut": False}}, PRIVACY, METRICS)).text
+    assert "2,138" not in whole
 
 
 def test_a_guarantee_for_clients_is_of_their_dialogues_and_not_of_whether_they_took_part() -> None:
@@ -108,7 +138,7 @@ def test_a_guarantee_for_clients_is_of_their_dialogues_and_not_of_whether_they_t
 
 def test_the_noiseless_run_stands_beside_when_there_was_one() -> None:
     assert "Without noise" not in Reader(render(SUMMARY, PRIVACY, METRICS)).text
-    bare = {"perplexity": 61.25, "top1": 0.3, "top3": 0.5}
+    bare = {"bits_per_byte": 2.125, "perplexity": 61.25, "top1": 0.3, "top3": 0.5}
     text = Reader(render({**SUMMARY, "reference": bare}, PRIVACY, METRICS)).text
     assert "Without noise" in text and "61.25" in text
 
@@ -128,7 +158,7 @@ def test_an_epsilon_that_is_no_finite_number_is_no_claim(epsilon: Any) -> None:
 
 def test_what_is_missing_is_shown_as_missing() -> None:
     text = Reader(render({}, {}, [])).text
-    assert "No round was run" in text and "No perplexity was measured" in text and "–" in text
+    assert "No round was run" in text and "Nothing was measured on held-out dialogues" in text and "–" in text
     assert "0.0" not in text
 
 
@@ -159,7 +189,7 @@ def test_the_page_asks_no_host_for_anything() -> None:
 def test_plots_are_svg_with_text_as_text_in_the_colours_of_the_page() -> None:
     for drawn, words in (
         (epsilon_plot(METRICS), ["most of any client", "mean over clients", "round"]),
-        (perplexity_plot(METRICS, before=120.0, reference=80.0), ["same run without noise", "round"]),
+        (learning_plot(METRICS, before=2.6, reference=2.1), ["same run without noise", "round"]),
     ):
         root = ElementTree.fromstring(drawn)
         texts = [each.text for each in root.iter("{http://www.w3.org/2000/svg}text")]
@@ -179,8 +209,8 @@ def test_the_same_run_gives_the_same_bytes() -> None:
 
 def test_a_single_round_and_gaps_can_be_drawn() -> None:
     assert epsilon_plot(METRICS[:1]).startswith("<svg")
-    gaps = [METRICS[0], {**METRICS[1], "perplexity": float("nan")}, {"round": 3}]
-    assert perplexity_plot(gaps).startswith("<svg")
+    gaps = [METRICS[0], {**METRICS[1], "bits_per_byte": float("nan")}, {"round": 3}]
+    assert learning_plot(gaps).startswith("<svg")
 
 
 @given(st.floats(min_value=0, max_value=1e6))

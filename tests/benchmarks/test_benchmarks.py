@@ -161,7 +161,7 @@ def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(
 
 def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_path: Path) -> None:
     def scores(perplexity: float) -> dict[str, float]:
-        return {"perplexity": perplexity, "top1": 0.1, "top3": 0.2}
+        return {"bits_per_byte": math.log2(perplexity) / 4, "bytes": 400, "words": 100, "top1": 0.1, "top3": 0.2}
 
     from benchmarks.utility import ROWS
 
@@ -176,4 +176,4 @@ def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_p
     kept = {k: v["kept"] for k, v in json.loads((tmp_path / "figures.json").read_text()).items() if "kept" in str(v)}
     expected = dict.fromkeys(ROWS, 0.0) | {"plain": 1.0, "client8": 0.5, "client2": 0.25}
     assert kept == pytest.approx(expected, abs=1e-3)
-    assert "| each client, distributed noise, epsilon 8 | 7.50 | 512 | 1.00 | 50% | 10.0% | 20.0% |" in done.stdout
+    assert "| each client, distributed noise, epsilon 8 | 7.50 | 2.250 | 1.00 | 50% | 10.0% | 20.0% |" in done.stdout

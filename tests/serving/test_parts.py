@@ -122,15 +122,31 @@ FIELDS = (
     "epsilon delta unit adjacency accountant sampling noise holds_against rounds assumptions excludes per_round "
     "clients_charged noise_multiplier model_sha256 some_new_field"
 ).split()
-FIGURES = ("clients", "rounds", "parameters", "trainable_parameters", "before", "after", "reference", "seconds")
-WRAPS = [lambda x: x, lambda x: [x, 1.5], lambda x: {x: x}, lambda x: {"perplexity": x, "top1": x, "evaluation": x}]
+FIGURES = (
+    "clients",
+    "rounds",
+    "parameters",
+    "trainable_parameters",
+    "before",
+    "after",
+    "reference",
+    "seconds",
+    "comparison",
+)
+WRAPS = [
+    lambda x: x,
+    lambda x: [x, 1.5],
+    lambda x: {x: x},
+    lambda x: {"perplexity": x, "top1": x, "evaluation": x, "bits_per_byte": x, "verdict": x, "over": x, "groups": x},
+    lambda x: {"verdict": "learned", "over": x, "groups": 4, "top1": {"low": x, "high": x}, "bits_per_byte": x},
+]
 
 
 def everything(run: RunFolder) -> str:
     return privacy_html(run) + plots_html(run) + facts_html(run) + header(run.privacy, run.no_claim)
 
 
-@pytest.mark.parametrize("wrap", WRAPS, ids=["text", "list", "object", "scores"])
+@pytest.mark.parametrize("wrap", WRAPS, ids=["text", "list", "object", "scores", "comparison"])
 def test_no_value_of_any_file_becomes_markup(wrap) -> None:
     for field in FIELDS:
         shown = everything(run_with(GUARANTEE | {field: wrap(HOSTILE)}))
@@ -154,7 +170,8 @@ def test_a_figure_that_is_no_number_stops_nothing(odd: object) -> None:
         everything(run_with(GUARANTEE | {field: [odd, {"a": odd}]}))
     for figure in FIGURES:
         everything(run_with(GUARANTEE, {figure: odd}))
-        shown = everything(run_with(GUARANTEE, {figure: {"perplexity": odd, "top1": odd, "evaluation": odd}}))
+        scores = {"perplexity": odd, "top1": odd, "evaluation": odd, "bits_per_byte": odd}
+        shown = everything(run_with(GUARANTEE, {"comparison": {"verdict": "learned", "top3": odd}, figure: scores}))
         assert "nan" not in shown and "inf " not in shown
     for column in ("round", "epsilon_max", "epsilon_mean"):
         row = {"round": 1, "epsilon_max": 1.0, "epsilon_mean": 0.5}
@@ -192,9 +209,13 @@ def test_a_guarantee_for_clients_is_not_for_whether_one_took_part() -> None:
 
 
 def test_facts_show_before_after_and_reference() -> None:
-    scores = {"perplexity": 61.23, "top1": 0.382, "top3": 0.56}
-    shown = facts_html(run_with(None, {"before": scores, "after": scores, "reference": None, "clients": 400}))
+    scores = {"bits_per_byte": 2.4567, "perplexity": 61.23, "top1": 0.382, "top3": 0.56}
+    run = {"before": scores, "after": scores, "reference": None, "clients": 400}
+    shown = facts_html(run_with(None, run))
     assert shown.count("<tbody>") == 1 and shown.count("61.2") == 2 and "38.2 %" in shown and "400" in shown
+    assert shown.count("<td class='n'>2.457") == 2
+    worse = {"verdict": "worse", "over": "clients", "groups": 30, "top1": {"low": -0.02, "high": -0.01}}
+    assert "made the model WORSE" in facts_html(run_with(None, {**run, "comparison": worse}))
     assert "without noise" not in shown
 
 

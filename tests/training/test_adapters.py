@@ -140,7 +140,7 @@ def assert_chat_is_what_was_measured(run: Finished) -> None:
     chat = chatfed.load_chat(run.model)
     table = open_tokens(run.folder / "state" / "held-out")
     found = evaluate(chat.model, table, np.arange(len(table)), min(256, chat.context)).result()
-    assert found.perplexity == pytest.approx(run.facts["after"]["perplexity"], rel=1e-5)
+    assert found.bits_per_byte == pytest.approx(run.facts["after"]["bits_per_byte"], rel=1e-5)
     assert found.words == run.facts["after"]["words"]
     reply = chatfed.Generation(max_new_tokens=3, temperature=1.0, seed=1)
     assert isinstance(chat.reply([Turn("user", "my laptop will not start")], reply), str)

@@ -6,14 +6,15 @@ from training.display import Display
 
 ROW = {
     **{"round": 2, "survivors": 4, "cohort": 4, "epsilon_max": 7.9812, "seconds": 3.0},
-    **{"perplexity": 30.0, "top1": 0.25, "top3": 0.5},
+    **{"bits_per_byte": 2.5, "perplexity": 30.0, "top1": 0.25, "top3": 0.5},
 }
 
 
 def test_epsilon_is_rounded_up_and_the_time_left_is_said_where_there_is_no_bar(capsys):
     display = Display()
-    display.round_line(ROW, 5, 8.0, 60.0, ", about 12 s left")
+    display.round_line(ROW, 5, 8.0, 2.75, ", about 12 s left")
     said = capsys.readouterr().out
+    assert "bits per byte 2.500 (base 2.750)" in said
     assert "epsilon at most 7.99 of 8" in said and said.rstrip().endswith("3 s, about 12 s left")
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from chatfed.audit.comparison import sentence
 from chatfed.privacy.accounting import ADJACENCY, epsilon
 from chatfed.privacy.distributed import ZERO_OUT
 from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
@@ -155,8 +156,13 @@ def test_summary_json_compares_before_and_after(finished):
     folder, _ = finished
     summary = json.loads((folder / "summary.json").read_text())
     for name in ("before", "after"):
-        assert {"perplexity", "top1", "top3"} <= summary[name].keys()
-        assert summary[name]["perplexity"] > 1 and 0 <= summary[name]["top1"] <= summary[name]["top3"] <= 1
+        assert {"bits_per_byte", "perplexity", "top1", "top3"} <= summary[name].keys()
+        assert summary[name]["bits_per_byte"] > 0 and 0 <= summary[name]["top1"] <= summary[name]["top3"] <= 1
+    compared = summary["comparison"]
+    assert (compared["over"], compared["groups"]) == ("dialogues", 10), "of two clients: too few to draw from"
+    change = summary["after"]["bits_per_byte"] - summary["before"]["bits_per_byte"]
+    assert compared["bits_per_byte"]["difference"] == pytest.approx(change)
+    assert not summary["pretraining"]["cut"] and summary["pretraining"]["done"] == summary["pretraining"]["steps"]
     assert summary["before"] != summary["after"]
     bare = json.loads((folder / "without-noise" / "summary.json").read_text())
     assert summary["reference"] == bare["after"] and bare["epsilon"] is None
@@ -175,17 +181,17 @@ def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, t
     for row in found:
         assert row["cohort"] == row["survivors"] == 4 and row["dropped"] == {}
         assert row["bytes_up"] > 4 * 4 and row["update_norm"] > 0 and row["seconds"] > 0
-        assert math.isfinite(row["perplexity"])
+        assert math.isfinite(row["bits_per_byte"])
     spent = [row["epsilon_max"] for row in found]
     assert spent == sorted(spent) and found[-1]["epsilon_mean"] <= spent[-1]
     text = (folder / "metrics.jsonl").read_text() + (folder / "summary.json").read_text()
     assert not any(str(dialogue.client_id) in text for dialogue in tiny_corpus.private)
-    assert found[-1]["perplexity"] == json.loads((folder / "summary.json").read_text())["after"]["perplexity"]
+    assert found[-1]["bits_per_byte"] == json.loads((folder / "summary.json").read_text())["after"]["bits_per_byte"]
 
 
-def test_the_display_names_rounds_clients_epsilon_and_perplexity(finished):
+def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished):
     _, said = finished
-    for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "perplexity", "report.html"):
+    for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "bits per byte", "report.html"):
         assert line in said
     assert "s left" in said, "how long it will take, off a terminal too"
     assert "Held-out dialogues" in said and "never trained" not in said, "nobody knows whose a file's dialogues are"
@@ -207,6 +213,7 @@ def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_
     assert isinstance(said, str)
     card = (folder / "model" / "README.md").read_text()
     assert "epsilon" in card and "simulation" in card and "never left" not in card
+    assert sentence(json.loads((folder / "summary.json").read_text())) in card
 
 
 def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
@@ -260,7 +267,7 @@ def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_co
     shutil.copytree(finished[0], tmp_path / "out")
     folder, counted = RunFolder(tmp_path / "out"), []
     stored = folder.latest()
-    measured = {"perplexity": None, "top1": None, "top3": None}
+    measured = dict.fromkeys(("bits_per_byte", "perplexity", "top1", "top3"))
     folder.checkpoint(stored.state, stored.seconds, [*stored.metrics[:-1], stored.metrics[-1] | measured], stored.base)
     rounds = Display.rounds
     monkeypatch.setattr(Display, "rounds", lambda self, *numbers: (counted.append(numbers), rounds(self, *numbers))[1])

@@ -1,10 +1,12 @@
-"""The public base: within its time on any machine, in the precision that is quicker here, and with one clear error."""
+"""The public base: the same bytes from the same recipe, whoever trains it and however slowly; and one clear error."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +71,7 @@ def test_a_process_that_fails_says_why_and_ends_without_a_traceback(job, monkeyp
     monkeypatch.setattr(pretrain.signal, "signal", lambda *_: None)
     said = Told()
     with pytest.raises(SystemExit) as end:
-        pretrain._take_part(job, 0, None, None, said)
+        pretrain._take_part(job, 0, 1, None, None, said)
     assert end.value.code == 1
     assert type(said[0]) is kind and part in str(said[0]) and "\n" not in str(said[0])
 
@@ -96,8 +98,67 @@ def test_shared_memory_that_is_full_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-def test_the_time_limit_covers_the_tokenizer_too(public, tmp_path, monkeypatch):
-    """What the tokenizer has used is no longer there for the steps."""
+def weights_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_recipe_gives_the_same_bytes_however_many_processes_train(job, tmp_path, precision):
+    section = PretrainSection(epochs=0.8, precision=precision)
+    made = []
+    for workers in (1, 2, 1):
+        each = replace(job, pretrain=section, folder=tmp_path / f"base-{len(made)}")
+        made.append(weights_of(pretrain._in_processes(each, workers, silent)))
+    assert len(set(made)) == 1
+
+
+def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(job, public, tmp_path):
+    one, two = (PretrainSection(epochs=0.4, replicas=count) for count in (1, 2))
+    assert pretrain.inputs_digest(public, TINY, one) != pretrain.inputs_digest(public, TINY, two)
+    made = [
+        weights_of(pretrain._in_processes(replace(job, pretrain=each, folder=tmp_path / f"{each.replicas}"), 2, silent))
+        for each in (one, two)
+    ]
+    assert made[0] != made[1]
+
+
+def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(public, monkeypatch):
+    name = lambda **given: pretrain.inputs_digest(public, TINY, PretrainSection(**given))  # noqa: E731
+    assert name() == name(max_seconds=1.0)
+    assert (
+        len({name(), name(epochs=2.0), name(max_tokens=9), name(batch=5), name(seed=2), name(learning_rate=1e-3)}) == 6
+    )
+    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2 avx512_bf16")
+    assert name() == name(precision="bfloat16") != name(precision="float32")
+    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2")
+    assert name() == name(precision="float32"), "a processor without bfloat16 is not asked to try it"
+
+
+def test_steps_come_from_passes_and_from_tokens_and_from_no_clock(job):
+    table = pretrain.open_tokens(job.tokens)
+    a_pass = -(-len(table) // 8)
+    of = lambda **given: replace(job, pretrain=PretrainSection(**given)).steps(table)  # noqa: E731
+    assert of(epochs=1.0) == a_pass and of(epochs=0.0) == 1
+    assert of(epochs=1.0, replicas=1) == -(-len(table) // 4)
+    assert of(epochs=9.0, max_tokens=table.tokens) == a_pass
+    assert of(epochs=9.0, max_tokens=0) == -(-9 * len(table) // 8)
+
+
+def test_a_base_that_the_time_limit_cut_says_so_and_is_not_found_for_a_whole_one(public, tmp_path):
+    late = PretrainSection(epochs=1.5, max_seconds=1e-6)
+    cut = pretrained_base(public, TINY, late, tmp_path, 1, silent)
+    about = pretrain.about_pretraining(cut)
+    assert about is not None and about["cut"] and (about["done"], about["steps"]) == (8, 12)
+    assert "-cut-8-of-12" in cut.name and "not the base that its recipe names" in (cut / "README.md").read_text()
+    whole = pretrained_base(public, TINY, replace(late, max_seconds=0), tmp_path, 1, silent)
+    about = pretrain.about_pretraining(whole)
+    assert about is not None and not about["cut"] and about["done"] == about["steps"] == 12 and whole != cut
+    assert about["precision"] in (whole / "README.md").read_text()
+    assert pretrained_base(public, TINY, late, tmp_path, 1, silent) == whole, "the whole one is found, in no time"
+    assert weights_of(cut) != weights_of(whole)
+
+
+def test_the_time_limit_counts_from_the_start_tokenizer_and_all(public, tmp_path, monkeypatch):
     jobs: list[Job] = []
     train = pretrain.train_tokenizer
     monkeypatch.setattr(pretrain, "train_tokenizer", lambda *given: (time.sleep(0.3), train(*given))[1])
@@ -109,42 +170,10 @@ def test_the_time_limit_covers_the_tokenizer_too(public, tmp_path, monkeypatch):
     assert jobs[1].ends == math.inf
 
 
-def test_when_the_time_is_up_training_ends_with_a_model_and_says_its_precision(job):
-    late = Job(job.model, PretrainSection(epochs=1e6), job.tokens, job.folder, time.monotonic())
-    told: list[str] = []
-    pretrain._in_processes(late, 1, lambda done, text: told.append(text))
-    assert job.done()
-    assert any(f"in {name}: loss" in told[-1] for name in ("float32", "bfloat16"))
-
-
-@pytest.mark.parametrize("seconds", [{"float32": (1.0, 4.0), "bfloat16": (3.0, 1.0)}, {"float32": (1.0, 1.0)}])
-def test_all_processes_take_the_precision_that_is_quicker_for_all_together(monkeypatch, seconds):
-    """Process 0 alone would take float32 in the first case."""
-    clock = threading.local()
-    sums, barrier, chosen = torch.zeros(2, 9), threading.Barrier(2), ["", ""]
-
-    def loss(network, examples, mine, precision):
-        clock.now += seconds.get(precision, (9.0, 9.0))[clock.rank]
-        return torch.zeros(1, requires_grad=True).sum(), 1.0
-
-    def take(rank: int) -> None:
-        clock.rank, clock.now = rank, 0.0
-        chosen[rank] = pretrain._faster(torch.nn.Linear(1, 1), None, [np.arange(1)], sums, rank, barrier)
-
-    monkeypatch.setattr(pretrain, "_loss", loss)
-    monkeypatch.setattr(pretrain.time, "perf_counter", lambda: clock.now)
-    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx512_bf16")
-    threads = [threading.Thread(target=take, args=(rank,)) for rank in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(10)
-    assert chosen == ["bfloat16" if "bfloat16" in seconds else "float32"] * 2
-
-
-def test_a_processor_without_bfloat16_is_not_asked_to_try_it(monkeypatch):
-    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2")
-    assert pretrain._faster(None, None, [], None, 0, None) == "float32"
+def test_a_base_that_was_not_made_here_tells_nothing_of_its_pretraining(tmp_path):
+    assert pretrain.about_pretraining("somebody/small-model") is None
+    (tmp_path / pretrain.ABOUT).write_text("[]")
+    assert pretrain.about_pretraining(tmp_path) is None
 
 
 def test_padding_to_a_multiple_changes_no_loss(public, tiny_tokenizer, tmp_path):

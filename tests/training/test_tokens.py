@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from chatfed.model.parameters import flatten
 from chatfed.model.tokenizer import MARKER, encode_dialogue, word_spans
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, Turn
-from training.evaluation import Counts, evaluate
+from training.evaluation import Scores, _score, evaluate
 from training.tokens import (
     ASSISTANT,
     DialogueExamples,
@@ -45,7 +48,8 @@ def invented(lengths: list[int]) -> TokenTable:
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     count = int(starts[-1])
     kinds = np.random.default_rng(0).choice([0, 1, 2, 3, ASSISTANT + 2, ASSISTANT + 3, ASSISTANT + 1], count)
-    return TokenTable(np.arange(1, count + 1, dtype=np.int32), kinds.astype(np.uint8), starts, {})
+    octets = np.zeros(len(lengths), np.int64)
+    return TokenTable(np.arange(1, count + 1, dtype=np.int32), kinds.astype(np.uint8), starts, octets, {})
 
 
 tables = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(invented)
@@ -138,8 +142,9 @@ def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(
         assert float(together[dialogue].detach()) == pytest.approx(sum(nats) / len(nats), rel=1e-4)
 
 
-def counted_by_words(model, tokenizer, turns, context: int) -> Counts:
-    """The obvious twin of `evaluate`: one dialogue, one word, one token at a time."""
+def counted_by_words(model, tokenizer, turns, context: int) -> list[float]:
+    """Nats, bytes, words, right at first place and within three: the obvious twin of `evaluate`, one dialogue, one
+    word, one token at a time."""
     encoded = encode_dialogue(tokenizer, turns)
     nats = {}
     ranks = {}
@@ -151,26 +156,70 @@ def counted_by_words(model, tokenizer, turns, context: int) -> Counts:
             target = int(ids[place + 1])
             nats[at + place + 1] = -float(torch.log_softmax(logits[place], -1)[target])
             ranks[at + place + 1] = 1 + int((logits[place] > logits[place, target]).sum())
-    total = Counts()
+    total = np.zeros(5)
     for index, turn in enumerate(turns):
         for word in range(len(word_spans(turn.content))):
             places = np.flatnonzero((encoded.turns == index) & (encoded.words == word)).tolist()
             spelt = all(ranks[place] == 1 for place in places[1:])
             first = ranks[places[0]]
-            total += Counts(sum(nats[p] for p in places), 1, int(spelt and first <= 1), int(spelt and first <= 3))
-    return total
+            octets = len(turn.content.split()[word].encode())
+            total += (sum(nats[p] for p in places), octets, 1, int(spelt and first <= 1), int(spelt and first <= 3))
+    return total.tolist()
 
 
 @pytest.mark.parametrize("context", [64, 17])
 def test_evaluation_agrees_with_a_loop_over_words(model, table, dialogues, tiny_tokenizer, context):
-    found = evaluate(model, table, np.arange(12), context, rows_at_once=5)
-    plain = sum((counted_by_words(model, tiny_tokenizer, turns, context) for turns in dialogues), Counts())
-    assert (found.words, found.top1, found.top3) == (plain.words, plain.top1, plain.top3)
-    assert found.words == sum(len(turn.content.split()) for turns in dialogues for turn in turns)
-    assert found.nats == pytest.approx(plain.nats, rel=1e-5)
+    order = np.random.default_rng(1).permutation(12)
+    found = evaluate(model, table, order, context, rows_at_once=5)
+    plain = np.array([counted_by_words(model, tiny_tokenizer, dialogues[i], context) for i in order])
+    assert found.sums == pytest.approx(plain, rel=1e-5), "each dialogue's own, in the order asked for"
+    nats, octets, words, top1, top3 = plain.sum(0)
+    assert words == sum(len(turn.content.split()) for turns in dialogues for turn in turns)
     result = found.result()
-    assert result.perplexity == pytest.approx(math.exp(plain.nats / plain.words), rel=1e-4)
-    assert result.top1 == plain.top1 / plain.words <= result.top3 == plain.top3 / plain.words
+    assert result.bits_per_byte == pytest.approx(nats / math.log(2) / octets, rel=1e-5)
+    assert (result.words, result.bytes) == (words, octets)
+    assert result.top1 == top1 / words <= result.top3 == top3 / words
+
+
+@pytest.mark.parametrize(("nats", "told"), [(13.8, 984_609.1), (13.9, None), (800.0, None), (1e300, None)])
+def test_a_perplexity_that_tells_nothing_is_left_out_and_bits_per_byte_stay(nats: float, told: float | None) -> None:
+    result = Scores(np.array([[2 * nats, 10.0, 2.0, 0.0, 0.0]])).result()
+    assert result.perplexity == (None if told is None else pytest.approx(told))
+    assert result.bits_per_byte == pytest.approx(2 * nats / math.log(2) / 10)
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), 3e38])
+def test_a_model_of_weights_that_are_not_finite_is_never_right(tiny_base, table, broken):
+    """Comparisons with what is not a number are all false: its rank would be the first."""
+    model, _ = load_model(tiny_base)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[5:9] = broken
+    with pytest.raises(ChatfedError, match="not finite on 3 of 3 held-out dialogues") as caught:
+        evaluate(model, table, np.arange(3), 64)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_not_a_number_ranks_last():
+    class Odd(torch.nn.Module):
+        def forward(self, input_ids):
+            logits = torch.tensor([[[0.0, float("nan"), 2.0, float("nan")]]]).expand(*input_ids.shape, 4)
+            return SimpleNamespace(logits=logits)
+
+    batch = windows(invented([3]), np.arange(1), 8)
+    for target, rank in ((0, 4), (1, 5), (2, 3), (3, 5)):
+        asked = replace(batch, targets=np.full_like(batch.targets, target))
+        assert set(_score(Odd(), asked, "cpu")[1].ravel().tolist()) == {rank}
+
+
+def test_a_table_knows_whose_its_dialogues_are_or_that_nobody_is_named(dialogues, tiny_tokenizer, tmp_path):
+    owned = {"b": np.array([0, 2]), "a": np.array([1])}
+    table = write_tokens(tmp_path / "named", tiny_tokenizer, dialogues[:3], owned)
+    assert table.owners(np.array([2, 1, 0])).tolist() == [1, 0, 1]
+    assert table.bytes.tolist() == [
+        len("".join("".join(t.content.split()) for t in turns).encode()) for turns in dialogues[:3]
+    ]
+    assert write_tokens(tmp_path / "plain", tiny_tokenizer, dialogues[:3]).owners(np.arange(3)) is None
 
 
 def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base, table):
@@ -186,7 +235,7 @@ def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base, 
         optimizer.step()
     after = evaluate(learned, table, np.array([0]), 64).result()
     assert before.top3 < 0.2 < 0.8 < after.top1 <= after.top3
-    assert after.perplexity < 3 < before.perplexity
+    assert after.perplexity < 3 < (before.perplexity or math.inf) and after.bits_per_byte < 1 < before.bits_per_byte
     assert len(flatten(learned)) == sum(p.numel() for p in learned.parameters())
 
 
@@ -227,7 +276,7 @@ def test_a_damaged_table_is_named(tmp_path: Path):
 
 def test_an_evaluation_of_no_words_gives_no_figure():
     with pytest.raises(ChatfedError, match="no word to measure on"):
-        Counts().result()
+        Scores(np.zeros((0, 5))).result()
 
 
 def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, tmp_path, monkeypatch):

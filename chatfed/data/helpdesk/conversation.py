@@ -14,7 +14,8 @@ from chatfed.data.helpdesk.style import Style, as_client_writes, contract, tidy
 from chatfed.data.helpdesk.topics import Pair, Problem
 from chatfed.types import Span, Turn
 
-MAX_WORDS = 95  # a dialogue that has come so far goes straight to its close
+MAX_WORDS = 95  # a problem that has taken so many goes straight to its end
+MAX_WORDS_EACH = 60  # the same, of each of several problems
 # Slots that a dialogue keeps to once they are named: an answer speaks of the town that was asked about.
 _STICKY = frozenset("town building room project team date month amount code model printq when".split())
 _FIRST_MARK = 0xE000  # a fact travels through styling as one private-use character
@@ -48,7 +49,7 @@ class Talk:
     sticky: frozenset[str] = _STICKY
     turns: list[Turn] = field(default_factory=list)
     facts: list[SpokenFact] = field(default_factory=list)
-    words: int = 0
+    words: int = 0  # since the present problem was opened
     _ticket: str = ""
     _marks: list[tuple[str, str]] = field(default_factory=list)
     _named: dict[str, str] = field(default_factory=dict)  # sticky slot -> what earlier turns called it
@@ -61,6 +62,11 @@ class Talk:
     @property
     def house(self) -> bool:
         return self.persona is not None
+
+    def next_problem(self) -> None:
+        """What one problem named, its ticket too, is not the next one's."""
+        self._ticket, self.words = "", 0
+        self._named.clear()
 
     def phrase(self, name: str) -> str:
         """One reading of a phrase; in the house, one that has its own HOUSE_ form uses it as often as the plain one."""
@@ -130,11 +136,29 @@ def _joined(sentences: Sequence[str]) -> str:
     return " ".join(text if text[-1] in ".?!,:" else text + "." for text in whole)
 
 
-def talk_through(talk: Talk, problem: Problem) -> None:
-    """Problem, perhaps a question, an answer; it works, or a second try, or a ticket; thanks."""
-    rng = talk.rng
-    _open(talk, problem)
-    if talk.house and rng.random() < 0.08:
+def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
+    """One problem or several in a row. Of each: perhaps a question, an answer; it works, or a second try, or a ticket.
+    Thanks and goodbye come after the last."""
+    most = MAX_WORDS if len(problems) == 1 else MAX_WORDS_EACH
+    for problem in problems[:-1]:
+        _solve(talk, problem, most)
+        if talk.rng.random() < 0.25:
+            talk.user(talk.phrase("THANKS"))
+            talk.desk(talk.phrase("MORE"))
+        talk.next_problem()
+    worked = _solve(talk, problems[-1], most)
+    if worked is not None:
+        _close(talk, problems[-1], worked)
+    elif not talk.house and talk.rng.random() < 0.5:
+        talk.user(talk.phrase("THANKS"))
+        talk.desk(talk.phrase("CLOSING"))
+
+
+def _solve(talk: Talk, problem: Problem, most: int) -> bool | None:
+    """From the opening to the last answer. Returns whether the user said that it works; None: it became a ticket."""
+    rng, first = talk.rng, not talk.turns
+    _open(talk, problem) if first else _go_on(talk, problem)
+    if first and talk.house and rng.random() < 0.08:
         talk.desk(talk.phrase("VERIFY"))
         talk.user(talk.phrase("VERIFIED"))
     if problem.questions and rng.random() < (0.5 if talk.house else 0.4):
@@ -143,7 +167,7 @@ def talk_through(talk: Talk, problem: Problem) -> None:
         talk.user(talk.text(answer))
     left = _ordered_steps(talk, problem)
     talk.desk(_maybe(talk, "ACKNOWLEDGE", 0.4), *_advice(talk, left))
-    _react(talk, problem, left)
+    return _react(talk, problem, left, most)
 
 
 def small_talk(talk: Talk) -> None:
@@ -181,6 +205,14 @@ def _open(talk: Talk, problem: Problem) -> None:
     talk.user(*parts, signature)
 
 
+def _go_on(talk: Talk, problem: Problem) -> None:
+    """The next problem of the same dialogue: said with a word that leads over, or without any, as people type."""
+    lead = _maybe(talk, "NEXT", 0.55)
+    context = talk.text(talk.slots["context"]) if talk.rng.random() < 0.4 * talk.style.adds_context else ""
+    ask = talk.text(talk.slots["ask"]) if talk.rng.random() < 0.15 else ""
+    talk.user(lead + talk.text(talk.rng.choice(problem.openings)), context, ask)
+
+
 Step = tuple[bool, Template]  # whether it is something to try, as against house procedure
 
 
@@ -211,23 +243,23 @@ def _advice(talk: Talk, left: list[Step]) -> list[str]:
     return [*said, _maybe(talk, "REPORT", 0.2)]
 
 
-def _react(talk: Talk, problem: Problem, left: list[Step]) -> None:
-    """What the user says to the advice: it fails and goes on, or it works; more questions; the close."""
+def _react(talk: Talk, problem: Problem, left: list[Step], most: int) -> bool | None:
+    """What the user says to the advice: it fails and goes on, or it works; more questions. Returns as `_solve`."""
     rng = talk.rng
-    while left and talk.words < MAX_WORDS and rng.random() < 0.42:
+    while left and talk.words < most and rng.random() < 0.42:
         _fail(talk, problem)
         if rng.random() < 0.3:
             _escalate(talk)
-            return
+            return None
         talk.desk(_maybe(talk, "ACKNOWLEDGE_FAILURE", 0.3), *_advice(talk, left))
     worked = False
     followups = rng.sample(problem.followups, k=min(2, len(problem.followups)))
     for pair in followups:
-        if talk.words > MAX_WORDS or rng.random() < 0.5:
+        if talk.words > most or rng.random() < 0.5:
             break
         _ask_on(talk, pair, "" if worked else _maybe(talk, "WORKED", 0.2 if problem.steps else 0.0))
         worked = True
-    _close(talk, problem, worked)
+    return worked
 
 
 def _fail(talk: Talk, problem: Problem) -> None:
@@ -248,9 +280,6 @@ def _escalate(talk: Talk) -> None:
     if talk.house:
         talk.user(talk.phrase("GIVE_PHONE"))
         talk.desk(talk.phrase("PHONE_NOTED"))
-    elif talk.rng.random() < 0.5:
-        talk.user(talk.phrase("THANKS"))
-        talk.desk(talk.phrase("CLOSING"))
 
 
 def _close(talk: Talk, problem: Problem, worked: bool) -> None:

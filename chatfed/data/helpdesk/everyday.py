@@ -50,10 +50,10 @@ def everyday_slots() -> Slots:
 
 
 def everyday_talk(rng: Random, slots: Slots, scenes: Sequence[Scene]) -> Talk:
-    """One scene, or two in a row, between a user and an answer that each have a way of writing."""
+    """One scene, or up to four in a row, between a user and an answer that each have a way of writing."""
     answers: Style = draw_style(rng) if rng.random() < 0.3 else plain_speech(rng)
     talk = Talk(rng, slots, draw_style(rng), answers=answers, sticky=STICKY)
-    for scene in rng.choices(scenes, k=1 + (rng.random() < 0.25)):
+    for scene in rng.choices(scenes, k=rng.choices((1, 2, 3, 4), (75, 17, 5, 3))[0]):
         turns = scene.turns
         if len(turns) > 2 and rng.random() < 0.2:
             turns = turns[:2]

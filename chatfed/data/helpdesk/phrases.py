@@ -83,6 +83,17 @@ REFUSED = (
     "|I {do not see|cannot find} {that page|that button|the form} {in <hr>|anywhere|on my <laptop>}"
     "|that {is a bit late|does not work} for me, {<project>|<team>} needs it {by <clock>|<when>}}"
 )
+MORE = (
+    "{you are welcome|my pleasure|no problem|glad that helped|happy to help}{. {is there {anything|something} else?"
+    "|{anything|something} else?|what else can I do for you?|what is the next problem?|can I help further?}|}"
+)
+NEXT = (
+    "{{thanks|thank you|great|perfect|ok|good|all right|that worked|it works now|yes}{, |. }"
+    "{{one more {thing|question}|another {thing|question|problem}|now something else|next{ problem|}|I have another one"
+    "|there is more|also}{: |, }|}"
+    "|{one more {thing|question}|another {thing|question|problem}|something else|next{ one| problem|}|and now|also"
+    "|by the way|while you are here|and another one|one last thing}{: |, }}"
+)
 CLOSING = (
     "{you are welcome|glad {it works|I could help|to hear that|that helped}|my pleasure|happy to help|no problem}"
     "{. {have a {good|nice|pleasant} {day|afternoon|week}|write again {if it comes back|any time you need us}"

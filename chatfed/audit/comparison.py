@@ -1,0 +1,148 @@
+"""Whether training helped: one model before and after, on the same held-out dialogues. Takes sums; knows no model.
+
+The rule stands in `_verdict` and the words in `sentence`; whoever tells of a run takes both from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from chatfed.audit.figures import MISSING, bits, finite, points
+from chatfed.types import IntVector
+
+Sums = NDArray[np.float64]
+"""float64[dialogues, 5]: of each dialogue's words the nats, UTF-8 bytes, number, right at first place, within three."""
+
+RESAMPLES, LEVEL, SEED = 1000, 0.95, 1
+FEWEST = 5  # clients, or else dialogues, that an interval is drawn from
+LEARNED, NOT_LEARNED, WORSE, UNKNOWN = "learned", "did not learn", "worse", "cannot tell"
+BETTER = {"bits_per_byte": -1, "top1": 1, "top3": 1}  # the measures, and the sign of a difference that is a gain
+
+
+@dataclass(frozen=True)
+class Interval:
+    """After minus before, and where it lies at LEVEL; None: too few dialogues to tell."""
+
+    difference: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of each measure, and what that means."""
+
+    verdict: str
+    over: str  # what was resampled: "clients" or "dialogues"
+    groups: int  # how many of them
+    resamples: int
+    level: float
+    bits_per_byte: Interval
+    top1: Interval
+    top3: Interval
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(before: Sums, after: Sums, clients: IntVector | None = None) -> Comparison:
+    """A paired bootstrap over held-out clients: both models are measured on the same resampled clients.
+
+    clients: int64[dialogues], whose each dialogue is; None, or fewer than FEWEST of them: over dialogues. Percentile
+    intervals (Efron & Tibshirani 1993, chapter 13) at LEVEL, each by itself, from RESAMPLES draws of a fixed seed.
+    Clients without a word say nothing and are not counted.
+    """
+    over, owners = "clients", clients
+    if owners is None or len(np.unique(owners)) < FEWEST:
+        over, owners = "dialogues", np.arange(len(before))
+    _, owners = np.unique(owners, return_inverse=True)
+    grouped = np.zeros((2, int(owners.max(initial=-1)) + 1, before.shape[1]))
+    for sums, given in zip(grouped, (before, after), strict=True):
+        np.add.at(sums, owners, given)
+    grouped = grouped[:, grouped[0, :, 2] > 0]
+    differences = [float(value) for value in np.subtract(*rates(grouped.sum(1))[::-1])]
+    low, high = _intervals(grouped)
+    found = [Interval(*each) for each in zip(differences, low, high, strict=True)]
+    kept = dict(zip(BETTER, found, strict=True))
+    return Comparison(_verdict(kept), over, grouped.shape[1], RESAMPLES, LEVEL, **kept)
+
+
+def rates(sums: Sums) -> Sums:
+    """[..., 5] sums -> [..., 3]: bits per byte, share of words right at first place, and within three."""
+    nats, octets, words, first, third = np.moveaxis(sums, -1, 0)
+    return np.stack([nats / math.log(2) / octets, first / words, third / words], -1)
+
+
+def _intervals(grouped: Sums) -> tuple[list[float | None], list[float | None]]:
+    """The ends of the three intervals, from float64[2, groups, 5]."""
+    groups = grouped.shape[1]
+    if groups < FEWEST:
+        return [None] * 3, [None] * 3
+    generator = np.random.default_rng(SEED)  # of what is measured, not of anything secret
+    drawn = np.empty((RESAMPLES, 3))
+    for resample in drawn:  # one at a time: there may be thousands of dialogues
+        times = np.bincount(generator.integers(groups, size=groups), minlength=groups)
+        before, after = rates(np.einsum("g,wgk->wk", times, grouped))
+        resample[:] = after - before
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    return low.tolist(), high.tolist()
+
+
+def _verdict(found: Mapping[str, Interval]) -> str:
+    """Worse: the whole interval of some measure is on the wrong side. Learned: of none, and that of bits per byte lies
+    wholly on the right side. Else: did not learn."""
+    gains = dict[str, tuple[float, float]]()  # least and most, above 0 what is better
+    for name, each in found.items():
+        if each.low is None or each.high is None:
+            return UNKNOWN
+        gains[name] = (each.low, each.high) if BETTER[name] > 0 else (-each.high, -each.low)
+    if any(most < 0 for _, most in gains.values()):
+        return WORSE
+    return LEARNED if gains["bits_per_byte"][0] > 0 else NOT_LEARNED
+
+
+SAYS = {
+    LEARNED: "The run learned",
+    NOT_LEARNED: "The run did NOT learn",
+    WORSE: "The run made the model WORSE",
+    UNKNOWN: "Too few held-out dialogues to tell whether the run learned",
+}
+
+
+def sentence(summary: Mapping[str, Any]) -> str:
+    """The verdict and what it rests on, from summary.json; empty where that holds none."""
+    comparison = summary.get("comparison")
+    verdict = comparison.get("verdict") if isinstance(comparison, Mapping) else None
+    if not isinstance(comparison, Mapping) or not isinstance(verdict, str) or verdict not in SAYS:
+        return ""
+    measured = [
+        f"{_pair(summary, 'bits_per_byte', bits)} bits per byte{_within(comparison, 'bits_per_byte', bits)}",
+        f"next word right {_pair(summary, 'top1', '{:.1%}'.format)}{_within(comparison, 'top1', points)}",
+        f"within three {_pair(summary, 'top3', '{:.1%}'.format)}{_within(comparison, 'top3', points)}",
+    ]
+    return f"{SAYS[verdict]}: {'; '.join(measured)}.{_how(comparison)}"
+
+
+def _how(comparison: Mapping[str, Any]) -> str:
+    groups, over = finite(comparison.get("groups")), comparison.get("over")
+    if comparison["verdict"] == UNKNOWN or groups is None or over not in ("clients", "dialogues"):
+        return ""
+    return f" Brackets: {LEVEL:.0%} interval of the change (paired bootstrap over {groups:.0f} held-out {over})."
+
+
+def _pair(summary: Mapping[str, Any], key: str, show: Callable[[float], str]) -> str:
+    both = [summary.get(when) for when in ("before", "after")]
+    values = (finite(scores.get(key)) if isinstance(scores, Mapping) else None for scores in both)
+    return " → ".join(MISSING if value is None else show(value) for value in values)
+
+
+def _within(comparison: Mapping[str, Any], key: str, show: Callable[[float, bool], str]) -> str:
+    found = comparison.get(key)
+    low, high = (finite(found.get(end)) for end in ("low", "high")) if isinstance(found, Mapping) else (None, None)
+    return "" if low is None or high is None else f" [{show(low, True)} to {show(high, True)}]"
