@@ -19,6 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+from chatfed.command_line import Parser
 from training.durable import write_atomically
 
 Row = tuple[str, str, str, str]  # what, ours, beside it, ratio
@@ -89,12 +90,11 @@ def _processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def parser(name: str, about: str) -> argparse.ArgumentParser:
+def parser(name: str, about: str) -> Parser:
     """The options that every benchmark has."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog=f"python -m benchmarks.{name}",
         description=about,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=f"examples:\n  python -m benchmarks.{name}\n"
         f"  python -m benchmarks.{name} --quick\n"
         f"  python -m benchmarks.{name} --json {name}.json",

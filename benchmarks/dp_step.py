@@ -13,6 +13,7 @@ import ctypes
 import gc
 import multiprocessing
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import Row, interleaved, machine, parser, print_table, write_json
 from benchmarks.dp_models import QUICK_MODEL, FixedRows, Setting, fresh, scaling_settings, settings
+from chatfed.command_line import exit_code
 from chatfed.model.parameters import dimension, flatten
 from chatfed.model.transformer import stay_offline
 from chatfed.types import FloatVector
@@ -304,4 +306,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -8,6 +8,7 @@ where flwr is installed (`make bench VENV=.venv-bench EXTRAS=bench`); without it
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from benchmarks import Row, flower_secagg, interleaved, machine, parser, print_table, write_json
 from benchmarks.secagg_growth import growth, write_docs
 from benchmarks.secagg_round import Setting, median_round, require, server_memory, unit_vector
+from chatfed.command_line import exit_code
 from chatfed.secagg import primitives, shamir
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import CHUNK_BYTES, RING_BITS, apply_masks, ring_dtype, ring_length
@@ -309,4 +311,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -29,6 +29,7 @@ from typing import Any
 from benchmarks import machine, parser, print_table, write_json
 from benchmarks.simulation_docs import write_docs
 from benchmarks.simulation_watch import ROOT, Sample, watch
+from chatfed.command_line import exit_code
 from chatfed.data.helpdesk import generate
 from chatfed.types import Turn
 
@@ -260,4 +261,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    main()
+    sys.exit(exit_code(main))

@@ -12,12 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from chatfed.command_line import Parser, exit_code
+from chatfed.types import ChatfedError
 from training.recipe import LocalSection
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens
 
@@ -124,8 +127,8 @@ def _write_line(out: Path, index: int) -> None:
         file.write(json.dumps({"round": index + 1}, allow_nan=False) + "\n")
 
 
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation_peers", description=__doc__)
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser(prog="python -m benchmarks.simulation_peers", description=__doc__)
     parser.add_argument("kind", choices=("plain", "pfl", "pfl-dp"))
     for name in ("base", "tokens", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -134,16 +137,16 @@ def _options() -> argparse.Namespace:
     for name in ("rate", "clip", "noise"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--trainable", nargs="+", required=True)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the peer that is named."""
-    given = _options()
+    given = _options(arguments)
     given.out.mkdir(parents=True, exist_ok=True)
     table = open_tokens(given.tokens)
     if int(np.diff(table.starts).max()) > given.context + 1:  # a batch of rows would be another than one of dialogues
-        raise SystemExit("benchmarks.simulation_peers: a dialogue is longer than a window")
+        raise ChatfedError("a dialogue is longer than a window: give a larger --context")
     names = sorted(table.clients)
     dealt = np.random.default_rng(1).permutation(len(names))
     if given.kind == "plain":
@@ -153,4 +156,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -6,7 +6,6 @@ wrote. A run that is finished already is read, not repeated. The gain is in bits
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, write_json
+from chatfed.command_line import Parser, exit_code
 
 ROOT = Path(__file__).parents[1]
 RECIPE = ROOT / "training" / "recipes" / "client-level.toml"
@@ -83,10 +83,9 @@ def _scores(evaluation: dict[str, Any]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is not there yet, prints the table, and writes the JSON where asked to."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m benchmarks.utility",
         description="What privacy costs in quality. Options that are not named here go to training.federated.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m benchmarks.utility --data ../shared/data/sgd-clients.jsonl.gz \\\n"
         "      --validation ../shared/data/sgd-validation.jsonl.gz --public public.jsonl.gz --out runs/utility",
     )
@@ -103,4 +102,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

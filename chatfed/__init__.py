@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from chatfed.types import ChatfedError, Turn, WordScore
 
 if TYPE_CHECKING:
-    from chatfed.chat import Chat, Generation, Suggestion, load_chat
+    from chatfed.chat import Chat, Suggestion, load_chat
+    from chatfed.generation import Generation
 
 __version__ = "0.1.0"
 __all__ = ["Chat", "ChatfedError", "Generation", "Suggestion", "Turn", "WordScore", "load_chat"]

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from chatfed.generation import Generation
 from chatfed.model.adapters import load_adapted
 from chatfed.model.checkpoint import holds_adapters
 from chatfed.model.decoding import Decoder
@@ -29,7 +31,9 @@ from chatfed.model.tokenizer import (
 )
 from chatfed.model.transformer import check_model_folder, context_of, load_model
 from chatfed.model.windows import latest_that_fit
-from chatfed.types import ChatfedError, Turn, WordScore
+from chatfed.places import WordPlace, token_texts, word_places
+from chatfed.turns import Conversation, as_role, as_text, as_turns
+from chatfed.types import ChatfedError, Span, Turn, WordScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -38,37 +42,6 @@ _BEAM = 12  # words whose spelling `suggest` follows at once
 _LONGEST_WORD = 5  # tokens of a suggested word
 _GREEDY_BELOW = 1e-6  # a lower temperature takes the likeliest token: logits divided by it are no float32
 _PUNCTUATION = tuple(".,!?;:)\"'")
-
-
-@dataclass(frozen=True)
-class Generation:
-    """How to draw a reply."""
-
-    max_new_tokens: int = 80
-    temperature: float = 0.0  # 0 takes the likeliest token each time
-    top_p: float = 0.9  # smallest set of tokens with this much probability (Holtzman et al. 2020, section 3.1)
-    # 1: none; else the logits of tokens in the reply so far are divided by it (Keskar et al. 2019, section 4.1)
-    repetition_penalty: float = 1.0
-    stop: tuple[str, ...] = ()  # the reply ends before any of these
-    seed: int | None = None  # same seed, same reply; None draws a fresh one
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ChatfedError(f"max_new_tokens is {self.max_new_tokens}; give 1 or more.")
-        if not 0 <= self.temperature < math.inf:
-            raise ChatfedError(f"temperature is {self.temperature}; give 0 (greedy) or more.")
-        if not 0 < self.top_p <= 1:
-            raise ChatfedError(f"top_p is {self.top_p}; give a number above 0, up to 1.")
-        if not 0.01 <= self.repetition_penalty <= 100:
-            raise ChatfedError(
-                f"repetition_penalty is {self.repetition_penalty}; give a number from 0.01 to 100 (1: none)."
-            )
-        if "" in self.stop:
-            raise ChatfedError(
-                "stop has an empty text, before which every reply ends; give texts of a character or more."
-            )
-        if self.seed is not None and not -(2**63) <= self.seed < 2**64:
-            raise ChatfedError(f"seed is {self.seed}; give a whole number from -2^63 to 2^64 - 1, or none.")
 
 
 @dataclass(frozen=True)
@@ -92,14 +65,23 @@ class Chat:
         self._end = turn_end(tokenizer)
         self._decoder = Decoder(model)
 
-    def reply(self, history: Sequence[Turn], settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
-        """The assistant's whole next message after `history` (which ends with the user's). Raises ChatfedError if
-        empty."""
+    def reply(self, history: Conversation, settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
+        """The assistant's whole next message after `history`, which ends with the user's: a text, or messages.
+
+        Raises ChatfedError where the history is empty or holds what is no message.
+        """
         return "".join(self.stream(history, settings))
 
-    def stream(self, history: Sequence[Turn], settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
+    def stream(self, history: Conversation, settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
         """The reply in pieces of text as they are drawn; closing the iterator stops the model at once."""
-        prompt = self._prompt(history, settings.max_new_tokens)
+        if not isinstance(settings, Generation):
+            raise ChatfedError(
+                f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like."
+            )
+        return self._pieces(self._prompt(as_turns(history), settings.max_new_tokens), settings)
+
+    def _pieces(self, prompt: list[int], settings: Generation) -> Iterator[str]:
+        """What `stream` yields after a prompt of token ids."""
         text, shown = "", 0
         stops = (*settings.stop, *self._closing_texts)
         hold = max([len(self._end.lead), *(len(stop) - 1 for stop in stops)])
@@ -124,12 +106,15 @@ class Chat:
         """The text that ends an answer where the template has no marker for it."""
         return (self._end.text,) if self._end.marker is None and self._end.text else ()
 
-    def suggest(self, text: str, k: int = 3, history: Sequence[Turn] = ()) -> list[Suggestion]:
+    def suggest(self, text: str, k: int = 3, history: Conversation = ()) -> list[Suggestion]:
         """The k likeliest next words after the user's `text`, or completions of the half word that it ends in.
 
         A word's probability is that of its spelling and of ending there, given all before it, among all continuations;
         for a half word, given that the word starts so.
         """
+        text, history = as_text("The text", text), as_turns(history)
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1:
+            raise ChatfedError(f"k is {k!r}; give a whole number of suggestions, 1 or more.")
         half = "" if not text or text[-1].isspace() else text.split()[-1]
         before = text[: len(text) - len(half)]
         ids = [int(i) for i in encode_open_turn(self.tokenizer, history, Turn("user", before)).ids]
@@ -140,16 +125,17 @@ class Chat:
         best = sorted(words.items(), key=lambda item: -item[1])[:k]
         return [Suggestion(word, probability / total) for word, probability in best]
 
-    def word_log_probs(self, text: str, role: str = "user") -> list[WordScore]:
-        """How likely the model found each word of `text`, said by `role` as one message: bits, rank and tokens per
-        word.
+    def word_log_probs(self, text: str, role: str = "user", history: Conversation = ()) -> list[WordScore]:
+        """How likely the model found each word of `text`, said by `role` as one message after `history`: bits, rank
+        and tokens per word.
 
-        Bits are summed over a word's tokens, so words of several tokens score lower; compare models, not words.
+        Bits are summed over a word's tokens, so words of several tokens score lower; compare models, not words. Of a
+        history that does not fit the model's context beside the text, the latest messages count.
         """
-        spans = word_spans(text)
+        spans, before, turn = self._said(text, role, history)
         if not spans:
             return []
-        encoded, place = encode_said(self.tokenizer, [], Turn(role, text))
+        encoded, place = encode_said(self.tokenizer, before, turn)
         bits, ranks = self._score(encoded.ids)
         scores = []
         for index, span in enumerate(spans):
@@ -159,6 +145,36 @@ class Chat:
                     WordScore(text[span.start : span.end], span, float(bits[at].sum()), int(ranks[at[0]]), len(at))
                 )
         return scores
+
+    def word_places(self, text: str, role: str = "user", history: Conversation = ()) -> Iterator[WordPlace]:
+        """Where each word of `text` stands, in order, to ask what the model makes of other words there.
+
+        As `word_log_probs` reads them; a word that does not fit half of the model's context is left out.
+        """
+        _, before, turn = self._said(text, role, history)
+        return word_places(self._decoder, self.tokenizer, before, turn, self.context)
+
+    @cached_property
+    def token_texts(self) -> list[str]:
+        """The text of each token, with a space in front where it begins a word; "" for markers and parts of a
+        character."""
+        return token_texts(self.tokenizer, int(self.model.config.vocab_size))
+
+    def _said(self, text: str, role: str, history: Conversation) -> tuple[list[Span], list[Turn], Turn]:
+        """Words of the text, the latest messages of the history that fit the context beside it, and its own turn.
+
+        An opening system message stays, and what follows it begins with a user's, as templates may demand; so does
+        the last message of a user before an assistant's, whether it fits or not.
+        """
+        turn, turns = Turn(as_role("The text", role), as_text("The text", text)), as_turns(history)
+        sizes = np.bincount(encode_said(self.tokenizer, turns, turn)[0].turns, minlength=len(turns) + 1)
+        first = 1 if turns and turns[0].role == "system" else 0
+        starts = [at for at in range(first, len(turns)) if at == first or turns[at].role == "user"]
+        if turn.role == "user" or not starts:
+            starts.append(len(turns))
+        over = int(sizes.sum()) - self.context
+        kept = next((at for at in starts if sizes[first:at].sum() >= over), starts[-1])
+        return word_spans(turn.content), [*turns[:first], *turns[kept:]], turn
 
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
@@ -209,9 +225,12 @@ class Chat:
         opens, goes_on, ends_word, texts = self._spelling
         found: dict[str, float] = {}
         beam: list[tuple[float, str, list[int]]] = [(1.0, "", [])]
-        logits_after = self._decoder.after(ids)
+        prefix = self._decoder.text()
+        first = prefix.add(ids)[None]
+        logits_after = self._decoder.after(prefix)
         for length in range(_LONGEST_WORD + 1):
-            probabilities = torch.softmax(logits_after([tokens for _, _, tokens in beam]), dim=-1)
+            logits = logits_after([tokens for _, _, tokens in beam]) if length else first
+            probabilities = torch.softmax(logits, dim=-1)
             grown: list[tuple[float, str, list[int]]] = []
             for (likely, word, tokens), row in zip(beam, probabilities, strict=True):
                 if word.startswith(half) and word:
@@ -253,9 +272,12 @@ def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast
     tokenizer, or peft's adapters for one).
 
-    Raises ChatfedError when the folder is missing or holds no such model, or when the base of adapters is not there.
+    A run's folder serves as well: the model in it is taken. Raises ChatfedError when the folder is missing or holds no
+    such model, or when the base of adapters is not there.
     """
-    folder = Path(path)
+    if not isinstance(path, (str, PathLike)):
+        raise ChatfedError(f"The model folder is of type {type(path).__name__}: give its path.")
+    folder = _model_in(Path(path).expanduser())
     if holds_adapters(folder):
         return Chat(*load_adapted(folder), folder)
     check_model_folder(folder)
@@ -266,6 +288,13 @@ def _generation_ends(model: PreTrainedModel) -> set[int]:
     """Tokens at which the base's own settings say that a reply ends."""
     given = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
     return {int(token) for token in (given if isinstance(given, list) else [given]) if token is not None}
+
+
+def _model_in(folder: Path) -> Path:
+    """`folder`, or the folder `model` inside it where only that holds a model: what a run leaves."""
+    inside = folder / "model"
+    holds = [(each / "config.json").is_file() or holds_adapters(each) for each in (folder, inside)]
+    return inside if holds == [False, True] else folder
 
 
 def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, generator: torch.Generator) -> int:

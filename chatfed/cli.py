@@ -12,11 +12,19 @@ from typing import Annotated
 
 import typer
 
+from chatfed.command_line import WRONG, complain, run_typer
 from chatfed.types import ChatfedError
 
 _STYLE = {"add_completion": False, "no_args_is_help": True, "rich_markup_mode": "markdown"}
 
-app = typer.Typer(pretty_exceptions_enable=False, **_STYLE)  # type: ignore[arg-type]
+EPILOG = """
+**Examples**
+
+`chatfed data look mine.jsonl` — what a file of dialogues holds, and how it is read
+
+`chatfed base check my-model` — whether a run can start from this model
+"""
+app = typer.Typer(pretty_exceptions_enable=False, epilog=EPILOG, **_STYLE)  # type: ignore[arg-type]
 data = typer.Typer(help="Dialogues: what a file holds, before anything runs.", **_STYLE)  # type: ignore[arg-type]
 base = typer.Typer(help="Base models: whether a run can start from one.", **_STYLE)  # type: ignore[arg-type]
 app.add_typer(data, name="data")
@@ -34,8 +42,8 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except ChatfedError as error:
-        print(" ".join(f"error: {error}".split()), file=sys.stderr)
-        raise typer.Exit(2) from None
+        complain(error)
+        raise typer.Exit(WRONG) from None
 
 
 @data.command()
@@ -82,4 +90,8 @@ def schemas() -> None:
 
 def main() -> None:
     """Runs the command."""
-    app()
+    sys.exit(run_typer(app, "chatfed"))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.command_line import WRONG, Parser, complain
 from chatfed.types import ChatfedError
 from serving.run_folder import RunFolder, read_run_folder
 
@@ -68,20 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with listener:
             serve(run, listener, options)
     except ChatfedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        complain(error)
+        return WRONG
     except KeyboardInterrupt:
         pass
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The command line."""
-    made = argparse.ArgumentParser(
+    made = Parser(
         prog="python -m serving.app",
         description="Talk to a trained model in the browser, probe it for leaks and read its privacy guarantee.",
         epilog=EXAMPLES_OF_USE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     made.add_argument(
         "--model", default="runs/default/model", metavar="DIR", help="model folder (default: %(default)s)"

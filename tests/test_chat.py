@@ -168,12 +168,69 @@ def test_several_threads_get_what_each_would_get_alone(chat):
         *({"max_new_tokens": 0}, {"temperature": -1}, {"temperature": math.nan}, {"top_p": 0}, {"top_p": 1.1}),
         *({"temperature": math.inf}, {"repetition_penalty": 0}, {"repetition_penalty": 1e-40}),
         *({"stop": ("bye", "")}, {"seed": 2**64}, {"seed": -(2**63) - 1}, {"seed": 10**20}),
+        *({"stop": ""}, {"stop": 7}, {"stop": ["a", 7]}, {"stop": None}, {"seed": 1.5}, {"seed": True}, {"seed": "1"}),
+        *({"max_new_tokens": "40"}, {"max_new_tokens": True}, {"max_new_tokens": 1.5}, {"max_new_tokens": -3}),
+        *({"temperature": "0.5"}, {"temperature": None}, {"temperature": True}, {"top_p": math.nan}, {"top_p": "1"}),
+        *({"top_p": False}, {"repetition_penalty": -1}, {"repetition_penalty": math.nan}, {"max_new_tokens": None}),
     ],
     ids=str,
 )
 def test_settings_that_make_no_sense_are_named(wrong):
     with pytest.raises(ChatfedError, match=next(iter(wrong))):
         Generation(**wrong)
+
+
+def test_a_stop_may_be_one_text_and_ends_the_reply_as_a_list_of_it_does(chat):
+    whole = chat.reply(HELLO, Generation(max_new_tokens=12, seed=1))
+    stop = whole[len(whole) // 2 :][:3]
+    assert Generation(stop=stop).stop == Generation(stop=[stop]).stop == (stop,)
+    assert chat.reply(HELLO, Generation(max_new_tokens=12, seed=1, stop=stop)) == whole[: whole.index(stop)]
+    assert hash(Generation(stop=[stop])) == hash(Generation(stop=(stop,)))
+
+
+def test_numbers_of_numpy_are_settings_too(chat):
+    drawn = Generation(max_new_tokens=np.int64(4), temperature=np.float32(0.5), seed=np.uint8(3))
+    assert chat.reply(HELLO, drawn) == chat.reply(HELLO, Generation(max_new_tokens=4, temperature=0.5, seed=3))
+
+
+MESSAGES = [{"role": "user", "content": "my laptop will not start"}]
+
+
+@pytest.mark.parametrize(
+    "given", [HELLO[0].content, MESSAGES, iter(HELLO), tuple(HELLO)], ids=lambda g: type(g).__name__
+)
+def test_a_reply_is_the_same_however_the_conversation_is_handed_over(chat, given):
+    assert chat.reply(given, Generation(max_new_tokens=8)) == chat.reply(HELLO, Generation(max_new_tokens=8))
+
+
+def test_suggestions_and_scores_take_the_same_histories_as_replies(chat):
+    assert chat.suggest("my ", history=MESSAGES) == chat.suggest("my ", history=HELLO) != chat.suggest("my ")
+    assert chat.suggest("my ", history=HELLO[0].content) == chat.suggest("my ", history=HELLO)
+    scores = chat.word_log_probs("try again", "assistant", HELLO)
+    assert scores == chat.word_log_probs("try again", "assistant", MESSAGES)
+    assert scores == chat.word_log_probs("try again", "assistant", history=HELLO[0].content)
+
+
+@pytest.mark.parametrize(
+    ("ask", "parts"),
+    [
+        (lambda chat: chat.stream({"role": "user", "content": "hi"}), ["single message"]),
+        (lambda chat: chat.reply(["hi"]), ["Message 1"]),
+        (lambda chat: chat.stream("hi", {"max_new_tokens": 5}), ["settings", "dict", "Generation("]),
+        (lambda chat: chat.suggest(None), ["The text", "NoneType"]),
+        (lambda chat: chat.suggest("my ", k=0), ["k is 0", "1 or more"]),
+        (lambda chat: chat.suggest("my ", history=[{"role": "bot", "content": "x"}]), ["Message 1", "'bot'"]),
+        (lambda chat: chat.word_log_probs(b"hi"), ["The text", "bytes"]),
+        (lambda chat: chat.word_log_probs("hi", "bot"), ["The text", "'bot'"]),
+        (lambda chat: chat.word_log_probs("hi", history=7), ["history", "int"]),
+        (lambda chat: load_chat(None), ["NoneType", "path"]),
+    ],
+)
+def test_what_no_public_face_takes_is_named_at_the_call_in_one_line(chat, ask, parts):
+    with pytest.raises(ChatfedError) as caught:
+        ask(chat)
+    said = str(caught.value)
+    assert "\n" not in said and all(part in said for part in parts), said
 
 
 @pytest.mark.parametrize("seed", [-(2**63), 2**64 - 1])
@@ -263,6 +320,67 @@ def test_any_text_has_one_score_for_each_of_its_words(chat, text):
     assert all(score.log_prob <= 0 and score.rank >= 1 and score.tokens >= 1 for score in scores)
 
 
+def test_a_greedy_reply_s_first_word_has_rank_1_after_the_conversation_that_it_answers(chat):
+    greedy, checked = Generation(max_new_tokens=6), 0
+    for asked in (
+        "my laptop will not start",
+        "my phone",
+        "yes",
+        "the printer is broken",
+        "hello",
+        "who are you",
+        "help",
+    ):
+        talk = [*HELLO, Turn("assistant", "is it on?"), Turn("user", asked)]
+        ids, drawn = encode_prompt(chat.tokenizer, talk), list(chat._draw(encode_prompt(chat.tokenizer, talk), greedy))
+        reply = chat.reply(talk, greedy)
+        if (
+            encode_dialogue(chat.tokenizer, [*talk, Turn("assistant", reply)]).ids[: len(ids) + 1].tolist()
+            != ids + drawn[:1]
+        ):
+            continue  # a random model may begin a word without its space: such a reply is not read back as it was drawn
+        (after, *_), (alone, *_) = (chat.word_log_probs(reply, "assistant", before) for before in (talk, ()))
+        assert after.rank == 1 and after.log_prob > alone.log_prob
+        checked += 1
+    assert checked
+
+
+def test_scores_after_a_history_are_those_of_the_whole_dialogue(chat):
+    turn = Turn("assistant", "please try it again")
+    encoded = encode_dialogue(chat.tokenizer, [*HELLO, turn])
+    bits = plain_scores(chat, encoded.ids.tolist())
+    for index, score in enumerate(chat.word_log_probs(turn.content, "assistant", HELLO)):
+        at = np.flatnonzero((encoded.turns == 1) & (encoded.words == index))
+        assert score.log_prob == pytest.approx(sum(bits[i] for i in at), abs=1e-3)
+
+
+def test_of_a_history_over_the_context_the_latest_messages_count(chat, calls):
+    talk = [Turn("user" if i % 2 == 0 else "assistant", f"message {i} about a printer") for i in range(21)]
+    scores = chat.word_log_probs("try again", "assistant", talk)
+    assert len(calls) == 1 and calls[0] <= chat.context
+    kept = [n for n in range(1, 21, 2) if chat.word_log_probs("try again", "assistant", talk[-n:]) == scores]
+    fits = [
+        n for n in kept if len(encode_dialogue(chat.tokenizer, [*talk[-n:], Turn("assistant", "try again")]).ids) <= 64
+    ]
+    assert fits and len(encode_dialogue(chat.tokenizer, talk[-fits[0] - 2 :]).ids) > 64 - 6
+
+
+@pytest.mark.parametrize("rules", [[], [Turn("system", "be brief")]])
+def test_a_template_that_demands_a_user_first_scores_a_reply_after_its_history(tiny_base, rules):
+    strict = load_chat(tiny_base)
+    strict.tokenizer.chat_template = STRICT
+    with pytest.raises(ChatfedError, match="refuses the roles"):
+        strict.word_log_probs("try again", "assistant")
+    talk = [Turn("user" if i % 2 == 0 else "assistant", f"message {i} printer " * 9) for i in range(5)]
+    for history in (HELLO, talk):  # the second does not fit the context: the last user's message stays
+        assert [s.word for s in strict.word_log_probs("try again", "assistant", [*rules, *history])] == ["try", "again"]
+
+
+def test_a_text_longer_than_the_context_is_scored_whole_after_a_history(chat):
+    text = " ".join(f"word{i} printer" for i in range(40))
+    assert [s.span for s in chat.word_log_probs(text, "user", [*HELLO, Turn("assistant", "yes")])] == word_spans(text)
+
+
 def test_the_role_that_says_it_matters(chat):
     text = "please restart it"
     as_user, as_assistant = (chat.word_log_probs(text, role) for role in ("user", "assistant"))
@@ -344,6 +462,16 @@ def test_what_is_no_model_folder_is_an_error_of_one_line(tmp_path, tiny_base, ma
 
 def test_a_chat_knows_its_folder_and_takes_a_string(tiny_base):
     assert load_chat(str(tiny_base)).path == tiny_base
+
+
+def test_a_run_s_folder_gives_the_model_in_it(tiny_base, tmp_path, monkeypatch):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model").symlink_to(tiny_base)
+    assert load_chat(tmp_path / "run").path == tmp_path / "run" / "model"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_chat("~/run").path == tmp_path / "run" / "model"
+    with pytest.raises(ChatfedError, match="config.json"):
+        load_chat(tmp_path)
 
 
 def test_importing_chatfed_is_quick_and_brings_no_torch():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, complain, run_typer
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def federated(
 ) -> None:
     """Trains a chat model on the dialogues of many clients, each with differential privacy, and sums their updates
     masked."""
-    given = {
+    options = {
         "data.source": data,
         "data.validation": validation,
         "data.public": public,
@@ -81,20 +82,28 @@ def federated(
         "federation.rounds": rounds,
         "federation.cohort": cohort,
         "privacy.target_epsilon": epsilon,
-        "runtime.out": out,
+        "runtime.out": None if out is None else str(out),
     }
-    overrides = [f"{key}={_toml(value)}" for key, value in given.items() if value is not None] + list(set_ or [])
-    _in_one_line(lambda: _run(recipe, overrides, resume, replace, reference, quiet))
+    given = Given(recipe, {key: value for key, value in options.items() if value is not None}, list(set_ or []))
+    _in_one_line(lambda: _run(given, resume, replace, reference, quiet))
 
 
-def _run(
-    recipe_path: Path | None, overrides: list[str], resume: Path | None, replace: bool, reference: bool, quiet: bool
-) -> None:
-    from training.recipe import load_recipe
+@dataclass(frozen=True)
+class Given:
+    """The settings of a new run, as they were typed."""
+
+    recipe: Path | None
+    options: Mapping[str, Any]  # by key
+    overrides: Sequence[str]  # of --set
+
+
+def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quiet: bool) -> None:
+    from training.recipe import read_settings
     from training.run_folder import RunFolder, fresh_run, sole_use
+    from training.settings import RecipeError
 
     if resume is not None:
-        if overrides or recipe_path or replace:
+        if given.options or given.overrides or given.recipe or replace:
             raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
         folder = RunFolder(resume)
         folder.begun()  # a folder that holds no run gets no lock beside it
@@ -103,10 +112,13 @@ def _run(
             begun = folder.begun()
             _go(folder, folder.want_reference(begun) if reference else begun, quiet)
         return
-    recipe = load_recipe(recipe_path, overrides)
+    recipe, origins = read_settings(given.recipe, given.overrides, given.options)
     out = Path(recipe.runtime.out)
-    with sole_use(out), fresh_run(out, replace) as folder:
-        _go(folder, folder.begin(recipe, reference), quiet)
+    try:
+        with sole_use(out), fresh_run(out, replace) as folder:
+            _go(folder, folder.begin(recipe, reference), quiet)
+    except RecipeError as error:  # what only the data, or settings of different rooms together, make wrong
+        raise RecipeError(origins.told(str(error))) from None
 
 
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
@@ -133,12 +145,6 @@ def names_in(listed: str) -> list[str]:
     return [name.strip() for name in listed.split(",") if name.strip()]
 
 
-def _toml(value: Any) -> str:
-    from training.settings import shown
-
-    return shown(str(value) if isinstance(value, Path) else value)
-
-
 def _in_one_line(job: Callable[[], None]) -> None:
     """Runs the job; errors a person can mend become one line on stderr and an exit code."""
     from concurrent.futures.process import BrokenProcessPool
@@ -148,25 +154,27 @@ def _in_one_line(job: Callable[[], None]) -> None:
     try:
         job()
     except ChatfedError as error:
-        _stop(str(error), 1 if isinstance(error, Stopped) else 2)
+        _stop(str(error), STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
-        _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", 130)
+        _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", INTERRUPTED)
     except BrokenProcessPool:
         _stop(
-            "A worker process was killed (out of memory?); go on with --resume, perhaps with fewer runtime.workers.", 1
+            "A worker process was killed (out of memory?); go on with --resume, perhaps with fewer runtime.workers.",
+            STOPPED,
         )
     except OSError as error:
-        _stop(f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with --resume.", 1)
+        _stop(f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with --resume.", STOPPED)
     except Exception as error:
         if "No space left" not in str(error):  # a bug of ours keeps its traceback
             raise
-        _stop(f"The disk is full ({error}). Free some space, then go on with --resume.", 1)
+        _stop(f"The disk is full ({error}). Free some space, then go on with --resume.", STOPPED)
 
 
 def _stop(sentence: str, code: int) -> None:
-    print(" ".join(sentence.split()), file=sys.stderr)
+    complain(sentence)
     raise typer.Exit(code)
 
 
-def main() -> None:
-    app()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    return run_typer(app, "python -m training.federated", arguments)

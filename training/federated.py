@@ -9,6 +9,7 @@ python -m training.federated --resume runs/default              go on after an i
 from __future__ import annotations
 
 import secrets
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -353,4 +354,4 @@ def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dic
 if __name__ == "__main__":
     from training.cli import main
 
-    main()
+    sys.exit(main())

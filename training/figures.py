@@ -6,7 +6,6 @@ summary.json, privacy.json and recipe.toml; knows no number of its own.
 
 from __future__ import annotations
 
-import argparse
 import importlib.metadata
 import os
 import platform
@@ -18,10 +17,15 @@ from typing import Any
 
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, count, decimal, duration
+from chatfed.command_line import Parser, exit_code
 from chatfed.types import ChatfedError
 from training.durable import from_json, write_atomically
 from training.recipe import load_recipe
 
+EXAMPLES = """examples:
+  python -m training.figures runs/default
+  python -m training.figures runs/mine --readme notes.md
+"""
 README = Path(__file__).parent.parent / "README.md"
 START, END = "<!-- figures:start -->", "<!-- figures:end -->"
 ROWS = (
@@ -33,17 +37,16 @@ ROWS = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrites the table in the README. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.figures", description=__doc__)
+    parser = Parser(prog="python -m training.figures", description=__doc__, epilog=EXAMPLES)
     parser.add_argument("run", type=Path, help="run folder, for example runs/default")
     parser.add_argument("--readme", type=Path, default=README, help="file with the two marks (default: the README)")
     options = parser.parse_args(arguments)
-    try:
-        text = replaced(_read(options.readme), "\n".join(table(options.run)))
-        write_atomically(options.readme, text.encode(), 0o644)
-    except ChatfedError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_code(lambda: _rewrite(options.run, options.readme))
+
+
+def _rewrite(run: Path, readme: Path) -> None:
+    text = replaced(_read(readme), "\n".join(table(run)))
+    write_atomically(readme, text.encode(), 0o644)
 
 
 def table(run: Path) -> Iterator[str]:

@@ -10,6 +10,7 @@ by a way of their own, never through the server. Knows no round and no model.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated
 
 import typer
 
+from chatfed.command_line import exit_code, run_typer
 from chatfed.secagg import primitives
 from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError, ClientId, Entropy
@@ -24,7 +26,20 @@ from chatfed.types import ChatfedError, ClientId, Entropy
 Roster = Mapping[ClientId, bytes]
 """Ed25519 public keys, 32 bytes each, by name."""
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+EPILOG = """
+**Examples**
+
+`python -m training.identity new branch-7 --key branch-7.key >> roster` — a key of one's own, and its line of the roster
+
+`python -m training.identity line branch-7 --key branch-7.key` — the line once more
+"""
+app = typer.Typer(
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Who is who in a federation: a participant's own Ed25519 key, and the roster of everybody's public keys.",
+    epilog=EPILOG,
+)
 
 
 class IdentityError(ChatfedError):
@@ -130,12 +145,13 @@ def line(name: str, key: Key) -> None:
 
 
 def _say(job: Callable[[], str]) -> None:
-    try:
-        print(job())
-    except ChatfedError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(2) from None
+    raise typer.Exit(exit_code(lambda: print(job())))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit code."""
+    return run_typer(app, "python -m training.identity", arguments)
 
 
 if __name__ == "__main__":
-    app()
+    sys.exit(main())

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from training.origins import Origins
 from training.settings import (
     NOT_EMPTY,
     SEED,
@@ -238,21 +239,35 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     """Read a recipe, apply `section.key=value` overrides in order, check types and ranges.
 
     Keys that the file leaves out keep the defaults of the dataclasses above. Without a path, the default recipe is
-    read. Raises RecipeError, one line that names file or override, key and what is allowed.
+    read. Raises RecipeError, one line that names what was given wrong as it was given, and what is allowed.
     """
+    return read_settings(path, overrides)[0]
+
+
+def read_settings(
+    path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Origins]:
+    """As `load_recipe`, with values of the command line's own options by key, which --set goes before; and where each
+    setting was given, for mistakes that only come to light later."""
     source = str(DEFAULT_RECIPE if path is None else path)
     try:
         tables = _check_keys(_read(Path(source)))
     except RecipeError as error:
         raise RecipeError(f"{source}: {error}") from None
+    in_file = frozenset(f"{section}.{key}" for section, table in tables.items() for key in table if path)
+    options, typed = options or {}, {}
+    for key, value in options.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = value
     for text in overrides:
-        section, key, value = _parse_override(text)
-        tables.setdefault(section, {})[key] = value
+        section, name, value = _parse_override(text)
+        tables.setdefault(section, {})[name] = value
+        typed[f"{section}.{name}"] = " ".join(text.split())
+    origins = Origins(source, in_file, frozenset(options), typed)
     try:  # only now, as keys may be valid together that are not one by one
-        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()})  # type: ignore[arg-type]
+        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
-        origin = " ".join([source, *(f"--set {' '.join(text.split())}" for text in overrides)])
-        raise RecipeError(f"{origin}: {error}") from None
+        raise RecipeError(origins.told(str(error))) from None
 
 
 def without_noise(recipe: Recipe) -> Recipe:

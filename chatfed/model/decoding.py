@@ -44,14 +44,12 @@ class Decoder:
         or [n, T, vocabulary]."""
         return self._ask(rows, last, {"use_cache": False} if "use_cache" in self._arguments else {}).logits.float()
 
-    def after(self, prefix: Sequence[int]) -> Callable[[Sequence[Sequence[int]]], Tensor]:
-        """What gives, for continuations of one length, the logits after `prefix` and each: float32[n, vocabulary]. The
-        prefix is computed once."""
+    def after(self, prefix: Text) -> Callable[[Sequence[Sequence[int]]], Tensor]:
+        """What gives, for continuations of `prefix` by as many tokens each, the logits after each: float32[n,
+        vocabulary]. The prefix is read once, and stays as it is."""
         if self.way != "given" or not self.in_chunks:
-            return lambda rows: self._after_anew(prefix, rows)
-        text = self.text()
-        first = text.add(prefix)
-        return lambda rows: first[None] if not rows[0] else self._after_shared(text.cache, rows)
+            return lambda rows: self._after_anew(prefix.ids, rows)
+        return lambda rows: self._after_shared(prefix.cache, rows)
 
     def scores(self, ids: Sequence[int]) -> Iterator[Tensor]:
         """Logits float32[k, vocabulary] after each token of `ids`, some positions at a time."""
@@ -73,8 +71,9 @@ class Decoder:
         found = []
         for start in range(0, len(rows), at_once):
             part = torch.tensor([list(row) for row in rows[start : start + at_once]])
-            own = copy.deepcopy(cache)
-            own.batch_repeat_interleave(len(part))
+            with torch.inference_mode():
+                own = copy.deepcopy(cache)
+                own.batch_repeat_interleave(len(part))
             found.append(self._ask(part, True, self._given(own)).logits.float())
         return torch.cat(found)
 
@@ -99,7 +98,7 @@ class Decoder:
         ids = example(int(self.model.config.vocab_size))
         wanted = self.whole(torch.tensor([ids]), last=False)[0]
         for way in ("given", "own"):
-            self.way = way
+            self.way, self.in_chunks = way, True
             if self._agrees(ids, wanted, (3, 1, 1, 1, 1)):
                 return way, self._agrees(ids, wanted, (3, 2, 2))
         return "none", False
@@ -125,16 +124,27 @@ class Text:
 
     def __init__(self, decoder: Decoder) -> None:
         self._decoder = decoder
-        self._ids: list[int] = []
+        self.ids: list[int] = []
         self.cache: Any = new_cache(decoder.model) if decoder.way == "given" else None
         self._own: dict[str, Any] = {}
+
+    def copy(self) -> Text:
+        """The same text, which then grows apart."""
+        other = Text(self._decoder)
+        other.ids = list(self.ids)
+        with torch.inference_mode():
+            other.cache, other._own = copy.deepcopy(self.cache), copy.deepcopy(self._own)
+        return other
 
     def add(self, ids: Sequence[int], last: bool = True) -> Tensor:
         """Goes on with `ids`; logits float32[vocabulary] after the last, or [len(ids), vocabulary] after each."""
         decoder = self._decoder
-        self._ids += ids
+        if len(ids) > 1 and self.ids and decoder.way != "none" and not decoder.in_chunks:
+            each = [self.add([token]) for token in ids]
+            return each[-1] if last else torch.stack(each)
+        self.ids += ids
         if decoder.way == "none":
-            found = decoder.whole(torch.tensor([self._ids]), last)[0]
+            found = decoder.whole(torch.tensor([self.ids]), last)[0]
             return found if last else found[-len(ids) :]
         options = decoder._given(self.cache) if decoder.way == "given" else {"use_cache": True, **self._own}
         said = decoder._ask(torch.tensor([list(ids)]), last, options)

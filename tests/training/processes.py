@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import typer
-
 ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
@@ -53,14 +51,11 @@ def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str
 
 def here(*options: str | Path) -> subprocess.CompletedProcess[str]:
     """As `run`, but inside this process, where imports are done already. An error that escapes is the test's."""
-    from training.cli import app
+    from training.cli import main
 
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            typer.main.get_command(app).main([str(option) for option in options], prog_name="training.federated")
-        except SystemExit as end:
-            code = int(end.code or 0)
+        code = main([str(option) for option in options])
     return subprocess.CompletedProcess(options, code, out.getvalue(), err.getvalue())
 
 

@@ -1,0 +1,99 @@
+"""How our programs meet a mistake: one line on stderr that names the thing and the mend, and an exit code.
+
+0 is done, 1 stopped on the way, 2 something given was wrong, 130 interrupted. Knows no program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from chatfed.types import ChatfedError
+
+if TYPE_CHECKING:
+    import typer
+
+STOPPED, WRONG, INTERRUPTED = 1, 2, 130
+
+
+def complain(sentence: object) -> None:
+    """Prints an error as one line on stderr."""
+    print(" ".join(f"error: {sentence}".split()), file=sys.stderr)
+
+
+def exit_code(job: Callable[[], int | None]) -> int:
+    """Runs a program's job, and says in one line what a person can mend. Faults of ours keep their traceback."""
+    try:
+        return job() or 0
+    except ChatfedError as error:
+        complain(error)
+        return WRONG
+    except KeyboardInterrupt:
+        complain("interrupted.")
+        return INTERRUPTED
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that says a mistake in one line, with the nearest option where one was mistyped."""
+
+    def __init__(self, **more: Any) -> None:
+        more.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)  # examples keep their lines
+        super().__init__(allow_abbrev=False, **more)
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse's; unknown options are named with the nearest that there is."""
+        found, rest = self.parse_known_args(args, namespace)
+        if rest:
+            typed = rest[0].partition("=")[0]
+            self.error(f"no such {'option' if typed[0] == '-' else 'argument'}: {typed}{self._nearest(typed)}")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Leaves with one line and exit code 2."""
+        _complain_of_usage(message.removeprefix("argument "), self.prog)
+        sys.exit(WRONG)
+
+    def _nearest(self, typed: str) -> str:
+        return _did_you_mean(typed, (name for action in self._actions for name in action.option_strings))
+
+
+def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
+    """Runs a typer application as `program`; returns its exit code."""
+    import typer
+
+    command = typer.main.get_command(app)
+    try:
+        done = command.main(None if arguments is None else list(arguments), prog_name=program, standalone_mode=False)
+    except typer.Abort:  # of Ctrl-C where no job took it, in some versions; others return 130
+        complain("interrupted.")
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # click's errors of usage: typer has a copy of click, or click itself
+            raise
+        _complain_as_typer(error, program)
+        return WRONG
+    return done if isinstance(done, int) else 0
+
+
+def _complain_as_typer(error: Any, program: str) -> None:
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), file=sys.stderr)
+        return
+    context = getattr(error, "ctx", None)
+    said = str(error.format_message())
+    if type(error).__name__ == "NoSuchOption":
+        known = [name for each in context.command.params for name in each.opts] if context else []
+        said = f"no such option: {error.option_name}{_did_you_mean(error.option_name, known)}"
+    _complain_of_usage(said, context.command_path if context else program)
+
+
+def _complain_of_usage(said: str, program: str) -> None:
+    complain(f"{said.rstrip('.')}{'' if said.endswith('?') else '.'} See {program} --help")
+
+
+def _did_you_mean(typed: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(typed, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else ""
