@@ -22,6 +22,7 @@ from chatfed.generation import Generation
 from chatfed.model.adapters import load_adapted
 from chatfed.model.checkpoint import holds_adapters
 from chatfed.model.decoding import Decoder
+from chatfed.model.examination import forwards_alone
 from chatfed.model.tokenizer import (
     encode_open_turn,
     encode_said,
@@ -278,10 +279,11 @@ def load_chat(path: str | Path) -> Chat:
     if not isinstance(path, (str, PathLike)):
         raise ChatfedError(f"The model folder is of type {type(path).__name__}: give its path.")
     folder = _model_in(Path(path).expanduser())
-    if holds_adapters(folder):
-        return Chat(*load_adapted(folder), folder)
-    check_model_folder(folder)
-    return Chat(*load_model(folder), folder)
+    if not holds_adapters(folder):
+        check_model_folder(folder)
+    chat = Chat(*(load_adapted(folder) if holds_adapters(folder) else load_model(folder)), folder)
+    forwards_alone(chat._decoder)
+    return chat
 
 
 def _generation_ends(model: PreTrainedModel) -> set[int]:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from chatfed.types import ChatfedError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -96,7 +98,14 @@ class Decoder:
     def _choose(self) -> tuple[str, bool]:
         """The first way that agrees with the whole text, and whether several tokens may come behind a cache."""
         ids = example(int(self.model.config.vocab_size))
-        wanted = self.whole(torch.tensor([ids]), last=False)[0]
+        try:
+            wanted = self.whole(torch.tensor([ids]), last=False)[0]
+        except Exception as error:  # a model that cannot be asked as a causal one says so in its own way
+            kind, lines = self.model.config.model_type, str(error).strip().splitlines()
+            reason = lines[0] if lines else type(error).__name__
+            raise ChatfedError(
+                f"The base ({kind}) cannot be asked for the next token: {reason}. Give another base."
+            ) from None
         for way in ("given", "own"):
             self.way, self.in_chunks = way, True
             if self._agrees(ids, wanted, (3, 1, 1, 1, 1)):
