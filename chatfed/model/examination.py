@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from chatfed.model.decoding import Decoder, close
-from chatfed.model.parameters import non_finite
+from chatfed.model.parameters import refuse_non_finite
 from chatfed.model.template import PLAIN_TEMPLATE, TemplateError, template_of
 from chatfed.model.tokenizer import MARKER, close_answer, encode_dialogue, encode_prompt, turn_end
 from chatfed.model.transformer import context_of, load_model
@@ -50,7 +50,10 @@ def check_base(name: str | Path) -> list[Check]:
     except ChatfedError as error:
         return [Check("loaded", str(error))]
     kind = str(model.config.model_type)
-    return [Check("loaded", note=f"{kind}, {_numbers(model):,} parameters, in float32"), *examine(model, tokenizer)]
+    return [
+        Check("loaded", note=f"{kind}, {_numbers(model):,} parameters, in float32"),
+        *examine(model, tokenizer, name),
+    ]
 
 
 def refuse_unfit(name: str | Path) -> list[str]:
@@ -62,12 +65,12 @@ def refuse_unfit(name: str | Path) -> list[str]:
     return [check.note for check in checks[1:] if check.note]
 
 
-def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[Check]:
+def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str | Path = "") -> list[Check]:
     """The checks of a loaded base, in order; later ones are left out where an earlier one makes them meaningless."""
     model.train(False)
-    looks: Sequence[tuple[str, Callable[[], str]]] = (
-        ("finite weights", lambda: _finite(model)),
-        ("reads forwards alone", lambda: _forwards(model)),
+    looks: Sequence[tuple[str, Callable[[], str | None]]] = (
+        ("finite weights", lambda: refuse_non_finite(model, name)),
+        ("reads forwards alone", lambda: forwards_alone(Decoder(model))),
         ("cache and positions", lambda: _cache(model)),
         ("length", lambda: _length(model)),
         ("token ids", lambda: _ids(tokenizer)),
@@ -75,11 +78,11 @@ def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast) -> list[
         ("places for adapters", lambda: _adapters(model)),
     )
     checks = []
-    for name, look in looks:
+    for title, look in looks:
         try:
-            checks.append(Check(name, note=look()))
+            checks.append(Check(title, note=look() or ""))
         except ChatfedError as error:
-            checks.append(Check(name, str(error)))
+            checks.append(Check(title, str(error)))
             if len(checks) < 3:
                 break
     return checks
@@ -114,26 +117,14 @@ def without_adapters(model: PreTrainedModel) -> list[str]:
     left = [
         re.sub(r"\.\d+\.", ".*.", name)
         for name, weight in weights.items()
-        if weight.dim() >= 2 and min(weight.shape[-2:]) > 1 and "lora_" not in name and not name.endswith(("A_log", "_bias"))
-        if "Embedding" not in (kind := kinds[name.rpartition(".")[0]])
-        and "Conv1d" not in kind
-        and "lm_head" not in name
+        if weight.dim() >= 2
+        and min(weight.shape[-2:]) > 1
+        and "lora_" not in name
+        and not name.endswith(("A_log", "_bias"))
+        if "Embedding" not in (kind := kinds[name.rpartition(".")[0]]) and "Conv1d" not in kind and weight is not head
         if not any(name.startswith(f"{place}.") for place in reached)
     ]
     return list(dict.fromkeys(left))
-
-
-def _finite(model: PreTrainedModel) -> str:
-    odd = non_finite(model)
-    if odd:
-        more = f" and {len(odd) - 1} more" if len(odd) > 1 else ""
-        raise ChatfedError(f"The base holds numbers that are not finite in {odd[0]}{more}; restore its weights.")
-    return ""
-
-
-def _forwards(model: PreTrainedModel) -> str:
-    forwards_alone(Decoder(model))
-    return ""
 
 
 def _cache(model: PreTrainedModel) -> str:
