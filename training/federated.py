@@ -21,6 +21,7 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.data.partition import by_client
+from chatfed.model.adapters import ALL_LINEAR
 from chatfed.model.examination import refuse_unfit
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
@@ -152,8 +153,8 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         check_device(recipe.runtime.device)
         check_trainable(recipe.model)
         if recipe.model.base:
-            for note in refuse_unfit(recipe.model.base):
-                display.say(f"The base: {note}.")
+            for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
+                display.say(f"The base, {note}.")
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)

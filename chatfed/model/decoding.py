@@ -158,9 +158,10 @@ class Text:
         options = decoder._given(self.cache) if decoder.way == "given" else {"use_cache": True, **self._own}
         said = decoder._ask(torch.tensor([list(ids)]), last, options)
         if decoder.way == "own":
-            self._own = {name: said[name] for name in _CACHES if said.get(name) is not None}
-            if not self._own:
+            given = [name for name in _CACHES if said.get(name) is not None]
+            if not given:
                 raise ValueError("the model gives no cache back")
+            self._own = {given[0]: said[given[0]]}  # where there are more, they are older names of the same
         return said.logits[0].float()  # type: ignore[no-any-return]
 
 

@@ -56,13 +56,17 @@ def check_base(name: str | Path) -> list[Check]:
     ]
 
 
-def refuse_unfit(name: str | Path) -> list[str]:
-    """What a person should know of the base; raises ChatfedError with the first fault that is found."""
-    checks = check_base(name)
-    for check in checks:
+def refuse_unfit(name: str | Path, adapters: bool) -> list[str]:
+    """What a person should know who starts a run from the base, with `adapters` in every linear layer or without;
+    raises ChatfedError with the first fault that is found."""
+    told = {"cache and positions", "token ids", *(["places for adapters"] if adapters else [])}
+    notes = []
+    for check in check_base(name):
         if check.fault:
             raise ChatfedError(check.fault)
-    return [check.note for check in checks[1:] if check.note]
+        if check.note and check.name in told:
+            notes.append(f"{check.name}: {check.note}")
+    return notes
 
 
 def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str | Path = "") -> list[Check]:

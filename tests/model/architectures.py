@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedModel
 
-VOCABULARY = 96
+VOCABULARY = 300
 _SIZES = {
     "vocab_size": VOCABULARY,
     "hidden_size": 32,
@@ -33,7 +33,7 @@ KINDS: dict[str, dict[str, Any]] = {
     **{kind: {} for kind in ("phi", "phi3", "olmo", "olmo2", "stablelm", "starcoder2", "granite", "smollm3", "cohere")},
     **{kind: {} for kind in ("nemotron", "glm4", "persimmon", "biogpt")},
     "cohere2": {"sliding_window": 8},
-    "falcon": {"new_decoder_architecture": False, "multi_query": True, "alibi": False},
+    "falcon": {"head_dim": None, "new_decoder_architecture": False, "multi_query": True, "alibi": False},
     "gpt2": _GPT,
     "gpt_neo": {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4, "window_size": 8},
     "gptj": {**_GPT, "rotary_dim": 4},
@@ -59,26 +59,34 @@ KINDS: dict[str, dict[str, Any]] = {
     "recurrent_gemma": {"lru_width": 32, "num_hidden_layers": 3, "attention_window_size": 8},
     "qwen3_next": {**_EXPERTS, "linear_num_value_heads": 4, "linear_num_key_heads": 2, "linear_key_head_dim": 8,
                    "linear_value_head_dim": 8, "num_hidden_layers": 4, "shared_expert_intermediate_size": 16},
-    "reformer": {"is_decoder": True, "attention_head_size": 8, "axial_pos_shape": (8, 8), "axial_pos_embds_dim": (16, 16),
-                 "feed_forward_size": 48, "attn_layers": ["local", "lsh"], "num_buckets": 4, "num_hidden_layers": 2},
-    "xlnet": {"d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48},
+    "reformer": {"is_decoder": True, "attention_head_size": 8, "axial_pos_shape": (8, 8),
+                 "axial_pos_embds_dim": (16, 16), "feed_forward_size": 48, "attn_layers": ["local", "lsh"], "num_buckets": 4, "num_hidden_layers": 2},
+    "xlnet": {"max_position_embeddings": None, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48},
     "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 4},
     **{kind: {} for kind in ("bert", "roberta", "electra", "xlm-roberta", "camembert", "roformer", "megatron-bert")},
     "big_bird": {"attention_type": "original_full"},
     **{kind: _BOTH for kind in ("bart", "mbart", "blenderbot", "pegasus", "marian")},
     "t5": {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
+    "gemma3": {},
 }  # fmt: skip
-DECODERS: dict[str, dict[str, Any]] = {  # encoders that were trained to read forwards alone
-    **{kind: {"is_decoder": True} for kind in ("bert", "roberta", "electra", "roformer")},
-}
+BOTH_WAYS = ("bert", "roberta", "electra", "xlm-roberta", "camembert", "roformer", "megatron-bert", "big_bird", "xlm",
+             "xlnet")  # fmt: skip
+WITH_ENCODER = ("bart", "mbart", "blenderbot", "pegasus", "marian", "t5")
+MORE_THAN_TEXT = ("gemma3",)
+CAUSAL = tuple(kind for kind in KINDS if kind not in (*BOTH_WAYS, *WITH_ENCODER, *MORE_THAN_TEXT))
+SHORT = ("llama", "gpt2", "gpt_neox", "gemma2", "gemma3_text", "falcon", "bloom", "opt", "mpt", "granite", "cohere2",
+         "gpt_oss", "deepseek_v3", "qwen3_moe", "rwkv", "mamba", "bamba", "minimax", "openai-gpt", "reformer", "jamba",
+         "lfm2", "recurrent_gemma")  # fmt: skip
 
 
 def tiny(kind: str, **more: Any) -> PreTrainedModel:
     """A model of that kind with weights far from uniform, so that what is wrong shows in its logits."""
-    config = AutoConfig.for_model(kind, **{**_SIZES, **KINDS[kind], **more})
+    given = {**_SIZES, **KINDS[kind], **more}
+    config = AutoConfig.for_model(kind, **{name: value for name, value in given.items() if value is not None})
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config).float()
+        maker = AutoModelForSeq2SeqLM if kind in WITH_ENCODER else AutoModelForCausalLM
+        model: PreTrainedModel = maker.from_config(config).float()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.dim() > 1:
