@@ -74,7 +74,11 @@ def _is_record(value: Mapping[str, object]) -> bool:
 
 
 def _is_conversation(value: object) -> bool:
-    return _is_record(value) if isinstance(value, Mapping) else is_list(value) and like_messages("messages", value)
+    if isinstance(value, Mapping):
+        return _is_record(value)
+    if not is_list(value) or not like_messages("messages", value):
+        return False
+    return not (isinstance(value[0], Mapping) and exchange_of(value[0]) is not None)  # those are records
 
 
 def _split(held: Mapping[str, object], split: str) -> tuple[list[Item], tuple[str, ...]]:

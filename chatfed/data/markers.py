@@ -146,6 +146,11 @@ _NAMED = re.compile(
 )
 
 
+def _alike_a_chat(names: Sequence[str]) -> bool:
+    """Whether two names begin two lines, or one of them comes again; `color: red` is a property."""
+    return Counter(names).most_common(1)[0][1] > 1 or (len(names) == 2 and not any(name.islower() for name in names))
+
+
 def named_lines(text: str, how: How) -> list[Said] | None:
     """The messages of lines that begin with names, `Anna: the door sticks`; None for text whose lines do not.
 
@@ -158,7 +163,7 @@ def named_lines(text: str, how: How) -> list[Said] | None:
     if how.me:
         if found[0] is None or not any(is_me(name, how) for name in names):
             return None
-    elif None in found or len(set(names)) < 2 or not (len(names) == 2 or Counter(names).most_common(1)[0][1] > 1):
+    elif None in found or len(set(names)) < 2 or not _alike_a_chat(names):
         return None
     said: list[Said] = []
     for line, match in zip(lines, found, strict=True):

@@ -191,7 +191,9 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
     if not who and not kind:
         raise BadRecord(f"{where} has no role")
     first = (who or kind)[0]
-    seen.unread += [f"{name}.{key}" for key in (*spare, *(key for key in who[1:] if not says_little(item[key])))]
+    beside = [key for key in dict.fromkeys((*keys.who, *keys.roles)) if key != first and not absent(item[key])]
+    little = [key for key in beside if (key in keys.who or idle_name(canonical(key))) and says_little(item[key])]
+    seen.unread += [f"{name}.{key}" for key in (*spare, *beside) if key not in little]
     numbered = canonical(first) in ("speaker", "speaker_id")
     yield _voiced(where, item[first], text, how, numbered)._replace(learn=learn)
 

@@ -14,7 +14,7 @@ from chatfed.data import schemas
 from chatfed.data.columns import context_of, history_of, joined, like_messages, opened_in, renders, spoken_in
 from chatfed.data.messages import How, Said, Seen, flag, idle_name, mend, name_unread, refuse_held, said_of
 from chatfed.data.schemas import canonical
-from chatfed.data.values import BadRecord, absent, content_of, is_list, unpacked
+from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, unpacked
 
 CONVENTIONS = "messages, conversations, dialog, prompt/response, question/answer, instruction/output or text"
 
@@ -68,7 +68,7 @@ def read_record(record: Mapping[str, object], how: How, seen: Seen) -> list[Said
     columns = _columns(tuple(record), how.ignored, how.taken)
     held = {name: value for name, value in record.items() if not absent(value)}
     refuse_held(held, columns.refused)
-    _refuse_judged(held, columns)
+    _judge(held, columns, seen)
     name_unread(held, columns.idle, columns.other, seen, "")
     return _Record(record, held, columns, how, seen).read()
 
@@ -86,8 +86,11 @@ def is_whole(record: Mapping[str, object], how: How) -> bool:
     return bool(asks and columns.answers) or bool(columns.late_questions and columns.late_answers)
 
 
-def _refuse_judged(held: Mapping[str, object], columns: _Columns) -> None:
-    """Raises BadRecord where a record, or the answer in it, is marked as not to be learned."""
+def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
+    """Raises BadRecord where a record, or the answer in it, is marked as not to be learned; names what is no mark."""
+    seen.unread += [name for name in columns.judgements if name in held and not says_little(held[name])]
+    marks = [name for name in columns.learn if name in held and name not in columns.masks]
+    seen.unread += [name for name in marks if held[name] not in (0, 1)]
     for name in columns.judgements:
         value = held.get(name)
         bad = value is False or (isinstance(value, str) and value.strip().lower() == "false")
@@ -278,11 +281,12 @@ class _Record:
         if isinstance(value, str) and (value.strip() in contents or renders(value, contents)):
             return True
         try:
-            other = [each.content.strip() for each in said_of(name, value, self.how, Seen())]
+            text = isinstance(value, str) and unpacked(name, str(value)) is None
+            other = spoken_in(str(value), name, self.how) if text else said_of(name, value, self.how, Seen())
         except BadRecord:
             return False
         left = iter(contents)
-        return all(each in left for each in other)
+        return other is not None and all(each.content.strip() in left for each in other)
 
     def _missing(self) -> BadRecord:
         columns = self.columns

@@ -62,7 +62,10 @@ def layout_of(row: Row, how: How) -> Layout | None:
     if not content or not who:
         return None
     conversation = next((by[name] for name in schemas.CONVERSATIONS if name in by and by[name] != who), "")
-    return Layout(content, who, conversation, first(schemas.TIMES), first(schemas.MESSAGE_IDS), first(schemas.PARENTS))
+    time = first(schemas.TIMES)
+    if not conversation and canonical(time) == "ts" and canonical(content) == "text":
+        conversation = "thread_ts"  # of Slack, which the first row may lack
+    return Layout(content, who, conversation, time, first(schemas.MESSAGE_IDS), first(schemas.PARENTS))
 
 
 def _may_be_said(value: object) -> bool:
