@@ -1,27 +1,25 @@
 """Serves a trained model as a page: chat, leakage probe, privacy. `python -m serving.app --help`.
 
-Nothing is fetched from or sent to any other host: fonts are the system's, telemetry is off, and a
-Content-Security-Policy forbids the browser the rest. Knows sockets and options; the page itself is in page.py.
+Nothing is fetched from or sent to any other host: fonts are the system's, telemetry is off, and what stands before the
+page (guard.py) lets nothing else through. Knows sockets and options; the page itself is in page.py.
 """
 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
+import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chatfed.command_line import WRONG, Parser, complain
 from chatfed.types import ChatfedError
+from serving.guard import is_loopback
 from serving.run_folder import RunFolder, read_run_folder
-
-if TYPE_CHECKING:
-    from fastapi import FastAPI
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 EXAMPLES_OF_USE = """examples:
   python -m serving.app                                       serve runs/default/model on http://127.0.0.1:7860
@@ -39,21 +37,6 @@ OFFLINE = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
-POLICY = "; ".join(
-    (
-        "default-src 'self'",
-        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # gradio's own page needs both
-        "style-src 'self' 'unsafe-inline'",
-        "img-src 'self' data: blob:",
-        "font-src 'self' data:",
-        "connect-src 'self'",
-        "worker-src 'self' blob:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    )
-)
 
 
 class ServingError(ChatfedError):
@@ -140,14 +123,6 @@ def _next(port: int) -> int:
     return port + 1 if port < 65535 else 7860
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches the address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
 def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
     """Loads the models and answers requests until interrupted."""
     for name, value in OFFLINE.items():
@@ -162,110 +137,18 @@ def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
             flush=True,
         )
     print(f"Loading {run.model} ...", flush=True)
-    application = make_application(run, options.tab, options.example, is_loopback(host))
-    import uvicorn
+    with tempfile.TemporaryDirectory(prefix="chatfed-page-") as private:  # mode 0700; nothing should be written there
+        os.environ["GRADIO_TEMP_DIR"] = private
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then as well
+        from serving.application import make_application
 
-    shown = f"[{host}]" if ":" in host else host
-    print(f"The page is at http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
-    config = uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
-    uvicorn.Server(config).run(sockets=[listener])
+        application = make_application(run, options.tab, options.example, is_loopback(host))
+        import uvicorn
 
-
-def make_application(
-    run: RunFolder, tab: str = "chat", examples: Sequence[str] | None = None, only_loopback: bool = True
-) -> FastAPI:
-    """The web application: the page at /, our guard around everything. Loads the models."""
-    import chatfed
-
-    chat = chatfed.load_chat(run.model)
-    chat.suggest("")  # the first suggestion prepares the spelling tables: not while somebody waits
-    reference = chatfed.load_chat(run.reference) if run.reference is not None else None
-
-    import gradio as gr
-    from fastapi import FastAPI
-
-    from serving.chat_tab import EXAMPLES
-    from serving.page import build_page
-    from serving.theme import CSS, HEAD, make_theme
-
-    page = build_page(chat, reference, run, tab, examples or EXAMPLES)
-    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # its docs pages load scripts from elsewhere
-    application.add_middleware(Guard, only_loopback=only_loopback)
-    gr.mount_gradio_app(
-        application,
-        page,
-        path="/",
-        theme=make_theme(),
-        css=CSS,
-        head=HEAD,
-        footer_links=[],
-        run_history=False,
-        enable_monitoring=False,
-        ssr_mode=False,
-        pwa=False,
-        mcp_server=False,
-        show_error=False,
-        max_file_size=1,  # byte: the page takes no files, and Guard refuses where gradio would
-    )
-    return application
-
-
-class Guard:
-    """Adds to every answer the headers that keep the browser on this host, and refuses what the page never asks.
-
-    That is: files sent to it, and requests that the browser says come from a page elsewhere (Origin). With
-    `only_loopback` also requests that name another host: a page elsewhere could otherwise point its own name at this
-    machine and talk to the model through the visitor's browser (DNS rebinding).
-    """
-
-    HEADERS = (
-        (b"content-security-policy", POLICY.encode()),
-        (b"referrer-policy", b"no-referrer"),
-        (b"x-content-type-options", b"nosniff"),
-    )
-    UPLOADS = ("/gradio_api/upload", "/gradio_api/process_recording")
-
-    def __init__(self, app: ASGIApp, only_loopback: bool = True) -> None:
-        self.app = app
-        self.only_loopback = only_loopback
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes the request on; see the ASGI specification."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_guarded(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *self.HEADERS]
-            await send(message)
-
-        refusal = self._refusal(scope)
-        if not refusal:
-            await self.app(scope, receive, send_guarded)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": refusal})
-        else:
-            plain = [(b"content-type", b"text/plain")]
-            await send_guarded({"type": "http.response.start", "status": 403, "headers": plain})
-            await send_guarded({"type": "http.response.body", "body": refusal.encode() + b"\n"})
-
-    def _refusal(self, scope: Scope) -> str:
-        """Why the request is refused; empty when it is not."""
-        host, origin = _header(scope, b"host"), _header(scope, b"origin")
-        if self.only_loopback and not is_loopback(_without_port(host)):
-            return "This page answers only as 127.0.0.1 or localhost."
-        if origin and origin.partition("://")[2].lower() != host.lower():  # both leave out a default port
-            return "This page answers only itself, no page elsewhere."
-        return "This page takes no files." if scope["path"].rstrip("/") in self.UPLOADS else ""
-
-
-def _header(scope: Scope, name: bytes) -> str:
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
-
-
-def _without_port(host: str) -> str:
-    return host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+        shown = f"[{host}]" if ":" in host else host
+        print(f"The page is at http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
+        config = uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

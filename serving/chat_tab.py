@@ -32,6 +32,7 @@ EXAMPLES = (
 SUGGESTIONS = 4
 LONGEST_MESSAGE = 4000  # characters
 FRAME = 0.05  # seconds between two updates of the page while a reply is written
+CHARACTERS_A_TOKEN = 16  # as many as any token holds, but for runs of one character
 RETRY_TEMPERATURE = 0.7  # of a retry when the setting is 0, which would give the same words again
 NOTHING_SAID = "(The model ended its reply without a word. Press Retry or say it in other words.)"
 FAILED = "The reply could not be written. The server's output says why; the generation settings may be the cause."
@@ -94,8 +95,36 @@ def turns_of(history: History) -> list[Turn]:
     return [turn for turn in turns if turn.content.strip()]
 
 
-def add_word(draft: str, word: str) -> str:
-    """`draft` with a suggested word: in place of the half word that it ends in, and with a space to go on."""
+def texts_of(history: History) -> History:
+    """A conversation as roles and texts alone: nothing else that a browser sent goes back to a page."""
+    return [{"role": str(m["role"]), "content": to_page(from_page(m["content"]))} for m in history]
+
+
+def latest(turns: Sequence[Turn], context: int) -> list[Turn]:
+    """Of a conversation of any length what a model with room for `context` tokens may see: the rest is never encoded.
+
+    A message takes one token at least, and a token holds few characters. It begins with a user's message.
+    """
+    room = context * CHARACTERS_A_TOKEN
+    kept: list[Turn] = [Turn(turn.role, turn.content[-room:]) for turn in turns[-1:]]
+    for turn in reversed(turns[-context:-1]):
+        room -= len(kept[0].content)
+        if len(turn.content) > room:
+            break
+        kept.insert(0, turn)
+    while len(kept) > 1 and kept[0].role == "assistant":
+        kept.pop(0)
+    return kept
+
+
+def label_of(word: str, probability: float) -> str:
+    """What stands on the button of a suggested word."""
+    return f"{word}  {percent(probability)}"
+
+
+def add_word(draft: str, label: str) -> str:
+    """`draft` with a button's word: in place of the half word that it ends in, and with a space to go on."""
+    word = label.rpartition("  ")[0]
     half = "" if not draft or draft[-1].isspace() else draft.split()[-1]
     return f"{draft[: len(draft) - len(half)]}{word} "
 
@@ -134,7 +163,7 @@ class Conversation:
             said = f"The message has {len(draft):,} characters; give at most {LONGEST_MESSAGE:,}."
             raise gr.Error(said, print_exception=False)
         self._claim(request)
-        return _busy(value=""), [*history, {"role": "user", "content": to_page(draft.strip())}]
+        return _busy(value=""), [*texts_of(history), {"role": "user", "content": to_page(draft.strip())}]
 
     def take_example(self, history: History, data: gr.SelectData, request: gr.Request) -> tuple[Any, History]:
         """An example prompt as the next message."""
@@ -153,6 +182,7 @@ class Conversation:
         """Writes the reply to the last message, a few words at a time: (conversation, input field)."""
         from chatfed import Generation
 
+        history = texts_of(history)
         if not history or history[-1]["role"] != "user":
             self.generations.release(session_of(request))
             yield gr.skip(), _ready()
@@ -195,7 +225,7 @@ class Conversation:
 
     def _write(self, turns: list[Turn], settings: Any, stop: threading.Event) -> Iterator[str]:
         """The reply so far, again and again; ends when the stop flag is up, and ends the model with it."""
-        pieces = self.chat.stream(turns, settings)
+        pieces = self.chat.stream(latest(turns, self.chat.context), settings)
         try:
             reply, shown = "", 0.0
             while not stop.is_set() and (piece := next(pieces, None)) is not None:
@@ -219,12 +249,12 @@ class Conversation:
     def retry(self, history: History, data: gr.RetryData, request: gr.Request) -> tuple[Any, History]:
         """The conversation up to the message that is to be answered once more."""
         self._claim(request)
-        return _busy(), _until_user(history, _index(data.index))
+        return _busy(), _until_user(texts_of(history), _index(data.index))
 
     def undo(self, history: History, data: gr.UndoData, request: gr.Request) -> tuple[str, History]:
         """Takes the message and all after it back into the input field."""
         self._be_idle(request)
-        kept = _until_user(history, _index(data.index))
+        kept = _until_user(texts_of(history), _index(data.index))
         return (from_page(kept[-1]["content"]), kept[:-1]) if kept else ("", [])
 
     def edit(self, history: History, data: gr.EditData, request: gr.Request) -> tuple[Any, History]:
@@ -235,7 +265,7 @@ class Conversation:
         if not new:
             raise gr.Error("An edited message needs at least one word.", duration=4, print_exception=False)
         self._claim(request)
-        return _busy(), [*history[:index], {"role": "user", "content": to_page(new)}]
+        return _busy(), [*texts_of(history[:index]), {"role": "user", "content": to_page(new)}]
 
     def clear(self, request: gr.Request) -> tuple[str, History]:
         """An empty conversation."""
@@ -243,15 +273,14 @@ class Conversation:
         return "", []
 
     def suggest(self, draft: str, history: History) -> list[Any]:
-        """The next words for the draft: the words themselves, then one update a button."""
+        """The next words for the draft, one update a button."""
         try:
-            found = self.chat.suggest(draft[-LONGEST_MESSAGE:], SUGGESTIONS, turns_of(history))
+            before = latest(turns_of(history), self.chat.context)
+            found = self.chat.suggest(draft[-LONGEST_MESSAGE:], SUGGESTIONS, before)
         except ChatfedError:
             found = []
-        buttons = [gr.update(value=f"{word.word}  {percent(word.probability)}", visible=True) for word in found] + [
-            gr.update(visible=False)
-        ] * (SUGGESTIONS - len(found))
-        return [[word.word for word in found], *buttons]
+        shown = [gr.update(value=label_of(word.word, word.probability), visible=True) for word in found]
+        return shown + [gr.update(visible=False)] * (SUGGESTIONS - len(found))
 
     def _claim(self, request: gr.Request) -> None:
         if not self.generations.claim(session_of(request)):
@@ -301,7 +330,6 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
         placeholder="Ask something, or start from an example.",
         examples=[{"text": example} for example in examples],
     )
-    words = gr.State([])
     message = gr.Textbox(
         label="Your message",
         placeholder="Type a message",
@@ -324,7 +352,7 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     at_once: dict[str, Any] = {"concurrency_limit": None, **quiet}  # in the queue, or no error's sentence is shown
-    strip: dict[str, Any] = {"fn": talk.suggest, "inputs": [message, chatbot], "outputs": [words, *buttons], **quiet}
+    strip: dict[str, Any] = {"fn": talk.suggest, "inputs": [message, chatbot], "outputs": buttons, **quiet}
     strip |= {"concurrency_limit": 2, "concurrency_id": "suggest"}
     answer: dict[str, Any] = {"fn": talk.respond, "inputs": [chatbot, *settings], "outputs": [chatbot, message]}
     answer |= quiet | {"concurrency_limit": 4, "concurrency_id": "generate"}
@@ -339,13 +367,8 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
     chatbot.undo(talk.undo, chatbot, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
     clear.click(talk.clear, None, [message, chatbot], **at_once).success(**strip).then(None, js=FOCUS)
     message.input(**strip, js=DEBOUNCE, trigger_mode="always_last")
-    for place, button in enumerate(buttons):
-        button.click(
-            lambda draft, offered, place=place: add_word(draft, offered[place]) if place < len(offered) else draft,
-            [message, words],
-            message,
-            **at_once,
-        ).then(**strip).then(None, js=FOCUS)
+    for button in buttons:
+        button.click(add_word, [message, button], message, **at_once).then(**strip).then(None, js=FOCUS)
     page: Any = gr.context.Context.root_block
     page.load(**strip)
     page.unload(talk.leave)

@@ -5,8 +5,14 @@ What a single key allows is said beside it in `recipe`; here is what keys allow 
 
 from __future__ import annotations
 
-from training.recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe
+from training.recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
 from training.settings import RecipeError, shown
+
+LEAST_MOVE = 1e-9
+"""Of all weights together over a run (L2): weights in float32 do not feel less."""
+
+STEEPEST = 1e4
+"""L2 norm that the gradient of a mean cross-entropy is taken not to pass."""
 
 LEAST_STEPS = 4096
 """A ring width that a recipe names must leave so many steps on each side of zero: whether noise hides rounding is not
@@ -19,10 +25,12 @@ def check(recipe: Recipe, clients: int) -> None:
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
     _check_trained(recipe.model)
+    recipe = following(recipe, clients)
     _check_cohort(recipe, clients)
     _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
+    _check_moves(recipe)
 
 
 def _check_trained(model: ModelSection) -> None:
@@ -150,4 +158,24 @@ def _check_privacy(privacy: PrivacySection) -> None:
         raise RecipeError(
             f"privacy.budget_epsilon = {privacy.budget:g} is below privacy.target_epsilon = "
             f"{privacy.target_epsilon:g}: clients would refuse the last rounds; lower the target or raise the budget"
+        )
+
+
+def _check_moves(recipe: Recipe) -> None:
+    """A rate, clip norm or divisor that is all but zero spends epsilon and moves no weight."""
+    plan, privacy = recipe.federation, recipe.privacy
+    if privacy.unit == "client":
+        names, longest = "local.learning_rate", min(privacy.clip_norm, recipe.local.learning_rate * STEEPEST)
+    else:
+        names = "privacy.learning_rate x privacy.clip_norm / privacy.expected_batch_size"
+        longest = privacy.longest_part * privacy.expected_batch_size * privacy.local_steps  # of so many dialogues
+        if privacy.noise != "distributed":
+            longest = min(longest, recipe.secagg.update_clip)
+    if plan.server_optimizer == "fedadam":
+        longest = min(1.0, longest / plan.adam_epsilon)
+    if (moved := sum(plan.rates()) * longest) < LEAST_MOVE:
+        raise RecipeError(
+            f"the plan moves the model's weights by at most {moved:.1g} in all its rounds, which float32 does not "
+            f"tell from nothing, and epsilon would be spent all the same: raise federation.server_learning_rate, "
+            f"{names}, or the clip norm"
         )

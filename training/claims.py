@@ -10,10 +10,12 @@ from pathlib import Path
 from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
-from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
+from chatfed.privacy.ledger import Budget, Charge, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
+from training.homes import ledger_of, took_part
 from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
+from training.repeats import Repeats
 from training.simulation import home_of
 from training.upload import COARSEST_AGAIN, NoisyUpload, coefficients, colluders, threshold, upload
 
@@ -142,15 +144,15 @@ class Spent:
 
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
-    """Reads the ledger of each of `clients` that has one. Raises LedgerError for a damaged one: a claim without it
-    would be unearned."""
+    """Reads the ledger of each of `clients` that took part. Raises LedgerError for one that is damaged, gone or too
+    old: a claim without it would be unearned."""
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
     for client in clients:
-        path = home_of(homes, client) / "ledger.json"
-        if terms.mechanism is not None and path.exists():
-            ledger = Ledger.open(path, client, terms.budget)
+        home = home_of(homes, client)
+        if terms.mechanism is not None and took_part(home):
+            ledger = ledger_of(home, client, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:
@@ -205,8 +207,11 @@ def _sampling(unit: str, rate: float) -> str:
     )
 
 
-def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
-    """The claim of a run, with all that it rests on."""
+def guarantee(
+    recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None = None
+) -> Guarantee:
+    """The claim of a run, with all that it rests on. repeats: what stands more than once in its data; None: nobody
+    looked."""
     privacy = recipe.privacy
     sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
     sampling += _without_amplification(cost.costliest, privacy.delta)
@@ -216,7 +221,7 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
         adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
         return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
     if privacy.noise == "distributed":
-        return _of_sums(recipe, cost, sampling, rounds)
+        return _of_sums(recipe, cost, sampling, rounds, repeats)
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
@@ -235,12 +240,13 @@ def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> G
             "nobody sets a client's ledger back",
             _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
-            "a dialogue is held by one client, once",
+            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(unit),
             "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
             "corpus of seed 1, which is nobody's)",
         ),
         excludes=(
             SEVERAL,
+            *(repeats.excluded(unit, cost.costliest, privacy.delta) if repeats else ()),
             *EXCLUDED,
         ),
     )
@@ -263,7 +269,7 @@ def _first_rounds(recipe: Recipe) -> str:
     )
 
 
-def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarantee:
+def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int, repeats: Repeats | None) -> Guarantee:
     """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
     privacy, plan, of_clients = recipe.privacy, recipe.federation, recipe.privacy.unit == "client"
     cohort = plan.sizes[-1]
@@ -292,11 +298,13 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
             "nobody sets a client's ledger back",
             _not_chosen(privacy),
             *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
-            "a person's dialogues are held by one client" if of_clients else "a dialogue is held by one client, once",
+            *(("a person's dialogues are held by one client",) if of_clients else ()),
+            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(UNITS[privacy.unit]),
             "the recipe was fixed without looking at the private dialogues",
         ),
         excludes=(
             "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
+            *(repeats.excluded(UNITS[privacy.unit], cost.costliest, privacy.delta) if repeats else ()),
             *EXCLUDED,
         ),
     )

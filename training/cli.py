@@ -56,8 +56,14 @@ def federated(
     ignore_columns: Annotated[
         str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
     ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
-    cohort: Annotated[int | None, typer.Option(help="Clients asked in each round.")] = None,
+    cohort: Annotated[
+        int | None, typer.Option(help="Clients asked in each round; without it all, up to federation.largest_cohort.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
     set_: Annotated[
@@ -78,6 +84,7 @@ def federated(
         "data.skip_bad_lines": True if skip_bad_lines else None,
         "data.me": me or None,
         "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
+        "data.overlap": overlap,
         "model.base": base,
         "federation.rounds": rounds,
         "federation.cohort": cohort,
@@ -124,7 +131,7 @@ def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quie
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     from chatfed.model.transformer import stay_offline
 
-    recipe = begun.recipe
+    recipe, unit = begun.recipe, begun.recipe.privacy.unit
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
     from training.display import Display
@@ -133,7 +140,8 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
 
     display = Display(quiet)
     summary = run_with_reference(begun, folder, display)
-    print_summary(display, recipe, folder.path, summary)
+    repeats = folder.repeats()
+    print_summary(display, recipe, folder.path, summary, list(repeats.warnings(unit)) if repeats else ())
 
 
 def _names_a_hub(*names: str) -> bool:

@@ -1,9 +1,9 @@
 """A client in a federation: its own terms, ledger and disk around the secure sum's pure steps.
 
-Learns first, then takes part in the secure sum with what it learned; charges its ledger before anything leaves; and
-gives a round one update only, encoded and noised once and stored as it leaves: asking again, in whatever attempt, gets
-the same numbers and costs nothing. With pinned identities it signs one survivor set a round, whatever the
-attempt. Knows no socket and no other client.
+Charges its ledger, learns, then takes part in the secure sum with what it learned: who has it learn pays, also for what
+is never summed, since time and failures tell of data too. It gives a round one update only, encoded and noised once and
+stored as it leaves: asking again, in whatever attempt, gets the same numbers and costs nothing. With pinned identities
+it signs one survivor set a round, whatever the attempt. Knows no socket and no other client.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
 from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from training.durable import alone, erase, from_json, read_if_there, sweep, to_json, write_atomically
+from training.homes import damaged, finished, ledger_of, read_tagged, remember_as_finished, tagged
 from training.identity import Roster, keys_of, read_key, signer
 from training.recipe import Recipe
 from training.session import Session, Step, rotation_seed, round_context, round_name
@@ -112,8 +113,8 @@ class Client:
         self._refuse_if_finished(key)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
-            self._refuse_too_soon(session, lag)
-            self._refuse_if_spent(key, self._cost(code))
+            self._refuse_too_soon(session, key, lag)
+            self._pay(key, code)
             self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
         least = floors(self.recipe, parameters)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
@@ -127,11 +128,11 @@ class Client:
             return self.learn(session.weights)
         path, began = self.home / "begun.bin", f"{session.run.hex()}/{session.round - lag}/"
         if lag:
-            stored, raw = _read_tagged(path) or ("", b"")
+            stored, raw = read_tagged(path) or ("", b"")
             size = len(session.weights)
             return [np.frombuffer(raw, "<f4", size)] if stored == began and len(raw) == 4 * size else []
         (update,) = self.learn(session.weights)
-        write_atomically(path, _tagged(began, update.astype("<f4").tobytes()))
+        write_atomically(path, tagged(began, update.astype("<f4").tobytes()))
         return [update]
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
@@ -148,7 +149,7 @@ class Client:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
         masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
         if (cost := self._cost(code)) is not None:
-            self.ledger().charge(invited.key, cost)  # on disk before anything that depends on the data leaves
+            self.ledger().charge(invited.key, cost)  # as when it learned, and so at no cost, unless that was forgotten
         self._save(masked, invited, entropy)
         return message
 
@@ -197,22 +198,22 @@ class Client:
         assert isinstance(state, states.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
         chosen = to_json(sorted(invited.cohort[i - 1] for i in numbers)).encode()
-        key, before = _read_tagged(self.home / "answered.bin") or (invited.key, chosen)
+        key, before = read_tagged(self.home / "answered.bin") or (invited.key, chosen)
         if key == invited.key and before != chosen:
             raise Refused(
                 f"{self.name}: answered for other survivors of this round before; it answers for no second set."
             )
         if key != invited.key:  # another round's set is forgotten now, so that round is over
-            self._remember_as_finished(key)
-        write_atomically(self.home / "answered.bin", _tagged(invited.key, chosen))
+            remember_as_finished(self.home, key)
+        write_atomically(self.home / "answered.bin", tagged(invited.key, chosen))
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
         over = list[str]()
         for name in ("round.bin", "update.bin", "answered.bin"):
-            key, _ = _read_tagged(self.home / name) or ("", b"")
+            key, _ = read_tagged(self.home / name) or ("", b"")
             if key.startswith(round_name(body)):
-                self._remember_as_finished(key.partition(" ")[0])
+                remember_as_finished(self.home, key.partition(" ")[0])
                 over.append(name)
         if "round.bin" in over:  # the key first: what a disk keeps of states, erased or not, is closed from then on
             over.insert(0, "state.key")
@@ -224,19 +225,12 @@ class Client:
     def _forgets_begun(self, body: bytes) -> bool:
         """Whether no later round of those that an update is sent again for is left."""
         run, at, plan = body[:16].hex(), int.from_bytes(body[16:], "little"), self.recipe.federation
-        stored, _ = _read_tagged(self.home / "begun.bin") or ("", b"")
+        stored, _ = read_tagged(self.home / "begun.bin") or ("", b"")
         return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + plan.bands, plan.rounds) - 1
 
-    def _finished(self) -> list[str]:
-        return (_read_tagged(self.home / "finished") or ("", b""))[1].decode().split()
-
-    def _remember_as_finished(self, key: str) -> None:
-        finished = self._finished()
-        if key not in finished:
-            write_atomically(self.home / "finished", _tagged("", "\n".join([*finished, key]).encode()))
-
     def ledger(self) -> Ledger:
-        return Ledger.open(self.home / "ledger.json", self.name, self.terms.budget)
+        """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
+        return ledger_of(self.home, self.name, self.terms.budget)
 
     def _place(self, session: Session) -> int:
         """This client's number in the round, from 1."""
@@ -262,58 +256,64 @@ class Client:
         key = f"{round_name(session.name)}{ctx.hex()}"
         return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
 
-    def _refuse_too_soon(self, session: Session, lag: int) -> None:
-        """The minimum separation, from the ledger: a second update that begins within `bands` rounds of a first would
-        take the place of what is still to be sent of it, and the budget with it."""
+    def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
+        """The minimum separation, from the ledger: a second update that begins within `bands` rounds of a first, or in
+        the same one, would take the place of what is still to be sent of it, and the budget with it."""
         bands, run = self.recipe.federation.bands, f"{session.run.hex()}/"
         if lag or bands == 1:
             return
-        for key in (entry.key for entry in self.ledger().entries):
-            if key.startswith(run) and key.endswith("+0") and 0 < abs(session.round - _round_of(key)) < bands:
+        for old in (entry.key for entry in self.ledger().entries if entry.key != key):
+            if old.startswith(run) and old.endswith("+0") and abs(session.round - _round_of(old)) < bands:
                 raise Refused(
-                    f"{self.name}: began an update in round {_round_of(key)}, and begins none in round "
+                    f"{self.name}: began an update in round {_round_of(old)}, and begins no other in round "
                     f"{session.round}: {bands} rounds must lie between."
                 )
 
-    def _gave(self, key: str) -> Refused:
-        return Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
-
     def _refuse_if_finished(self, key: str) -> None:
-        if key in self._finished():
-            raise self._gave(key)
+        if key in finished(self.home):
+            raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
 
-    def _refuse_if_spent(self, key: str, mechanism: Charge | None) -> None:
-        """Refuses before any work when the ledger has no room, or when this round's one update was given and erased."""
-        if mechanism is None:
+    def _pay(self, key: str, code: Upload) -> None:
+        """Charges before the data is looked at. First it marks what it pays for, in the place of the update to be: a
+        learning that was cut short is done again for the charge that was made, one that gave an update is not. Refuses
+        before any work when the ledger has no room, or when this round's one update was made and is gone."""
+        cost, path = self._cost(code), self.home / "update.bin"
+        if cost is None:
             return
         ledger = self.ledger()
-        if any(entry.key == key for entry in ledger.entries):
-            raise self._gave(key)
-        if not ledger.affords(mechanism):
-            raise BudgetExceeded(
-                f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
-                f"stays out."
-            )
+        if (read_tagged(path) or ("",))[0] != self._made_by(key, code):
+            if any(entry.key == key for entry in ledger.entries):
+                raise Refused(
+                    f"{self.name}: paid for round {key} before, and the update that it made is gone or was made on "
+                    "other terms; it makes no second one."
+                )
+            if not ledger.affords(cost):
+                raise BudgetExceeded(
+                    f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
+                    f"stays out."
+                )
+            write_atomically(path, tagged(self._made_by(key, code), b""))
+        ledger.charge(key, cost)
 
     def _store_upload(self, key: str, code: Upload, vector: RingVector) -> None:
         """What leaves, noise included. It is never made again: of other noise, rounding, rotation or scale for the same
         update a server that has both could take the difference, without the noise or without the update."""
-        write_atomically(self.home / "update.bin", _tagged(self._made_by(key, code), vector.tobytes()))
+        write_atomically(self.home / "update.bin", tagged(self._made_by(key, code), vector.tobytes()))
 
     def _stored_upload(self, key: str, code: Upload) -> RingVector | None:
         path = self.home / "update.bin"
-        made_by, raw = _read_tagged(path) or ("", b"")
-        if made_by != self._made_by(key, code):
+        made_by, raw = read_tagged(path) or ("", b"")
+        if made_by != self._made_by(key, code) or not raw:  # nothing yet: `_pay` has marked it
             return None
         dtype = ring_dtype(code.ring_bits)
         if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
-            raise _damaged(path)
+            raise damaged(path)
         stored: RingVector = np.frombuffer(raw, dtype)
         return stored
 
     def _made_by(self, key: str, code: Upload) -> str:
-        """A stored update is charged as the mechanism that made it, or not used: other terms, or a code that another
-        version of a library sizes otherwise, learn anew."""
+        """A stored update is charged as the mechanism that made it, or not used under other terms, or a code that
+        another version of a library sizes otherwise."""
         return f"{key} {self.recipe.digest().hex()} {self._cost(code)}"
 
     def _sign(self) -> Sign:
@@ -329,17 +329,17 @@ class Client:
             key = primitives.draw(entropy, primitives.KEY_BYTES)
             write_atomically(path, key)
         if len(key) != primitives.KEY_BYTES:
-            raise _damaged(path)
+            raise damaged(path)
         return key
 
     def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
         """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
         about = to_json(vars(invited)).encode()
         sealed = states.store(state, self._round_key(about, entropy), entropy)
-        write_atomically(self.home / "round.bin", _tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
+        write_atomically(self.home / "round.bin", tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
 
     def _load(self) -> tuple[states.ClientState, _Invited]:
-        stored = _read_tagged(self.home / "round.bin")
+        stored = read_tagged(self.home / "round.bin")
         if stored is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
         body = stored[1]
@@ -352,27 +352,5 @@ class Client:
         return primitives.derive(self._state_key(entropy), b"round", about)
 
 
-def _tagged(key: str, body: bytes) -> bytes:
-    """With a checksum: a bit that flips on the disk must not pass for another key, set or update."""
-    name = key.encode()
-    content = len(name).to_bytes(2, "little") + name + body
-    return content + primitives.digest(b"file", content)
-
-
-def _read_tagged(path: Path) -> tuple[str, bytes] | None:
-    """The key and the body that are stored in `path`, or None when nothing is. Raises DamagedState."""
-    raw = read_if_there(path)
-    if raw is None:
-        return None
-    content, end = raw[:-32], 2 + int.from_bytes(raw[:2], "little")
-    if primitives.digest(b"file", content) != raw[-32:]:
-        raise _damaged(path)
-    return content[2:end].decode(), content[end:]
-
-
 def _round_of(key: str) -> int:
     return int(key.split("/")[1])
-
-
-def _damaged(path: Path) -> states.DamagedState:
-    return states.DamagedState(f"{path} is damaged; leave the round")

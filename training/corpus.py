@@ -9,7 +9,7 @@ import filecmp
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,15 @@ from typing import Any
 import numpy as np
 
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
+from chatfed.data.reading import Refusal
 from chatfed.data.partition import by_client, deal_dirichlet, deal_iid
 from chatfed.model.checkpoint import replace_folder
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
 from training.durable import alone
-from training.recipe import DataSection
+from training.learnable import with_targets
+from training.overlap import Part, Parts, cleared, counted, owners_of
+from training.recipe import LEAST_CLIENTS, DataSection
+from training.repeats import Repeats
 
 HELP_DESK = "helpdesk"
 DIALOGUES_A_CLIENT = 30  # when the data names no clients and the recipe no number of them
@@ -29,58 +33,87 @@ FILES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".gz")
 HELD_OUT_SHARE = 0.1  # of the clients, when no validation file is given
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """The parts of a run's data."""
 
     private: DialogueTable
     clients: dict[ClientId, IntVector]  # indices into `private`; held-out clients are not among them
-    public: Sequence[Dialogue]
-    held_out: Sequence[Dialogue]
+    public: Part | None  # None: a base was given
+    held_out: Part
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
-
-    @property
-    def words(self) -> int:
-        """Words of the clients' dialogues."""
-        return sum(
-            len(turn.content.split())
-            for mine in self.clients.values()
-            for i in mine
-            for turn in self.private[int(i)].messages
-        )
+    repeats: Repeats
+    words: int  # of the clients' dialogues
 
 
-def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpus:
-    """Reads or generates every part. Raises DataError for a malformed source, ChatfedError for parts that do not
-    fit."""
+def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:
+    """Reads or generates every part; a dialogue for which `refusal` has a reason is a bad line. Raises DataError for a
+    malformed source, ChatfedError for parts that do not fit, share dialogues, or leave nothing to learn."""
+    options = {**reading_options(settings), "refusal": refusal}
     notes: list[str] = []
     _refuse_same_files(settings)
-    if settings.source == HELP_DESK:
-        folder = generated_help_desk(cache, settings.seed)
-        private = read_dialogues(str(folder / "private.jsonl"))
-    else:
-        folder = None
-        _check_path(settings.source)
-        private = read_dialogues(
-            settings.source,
-            client_column=settings.client_column,
-            label_column=settings.label_column or None,
-            **reading_options(settings),
-        )
-        _note_reading(private, settings.source, notes)
+    folder = generated_help_desk(cache, settings.seed) if settings.source == HELP_DESK else None
+    private = _private(settings, options, folder, notes)
     clients = _deal(private, settings, notes)
+    clients, held_out = _held_out(clients, private, settings, options, folder, notes)
+    public = _public(settings, cache, notes) if needs_public else None
+    places, owners = owners_of(clients, len(private))
+    parts = Parts.read(Part("the clients' dialogues", settings.source, private, places), owners, held_out, public)
+    generated = folder and not (settings.validation or settings.public)  # nobody can take copies out of that
+    parts, left_out = cleared(parts, "drop" if generated and settings.overlap == "stop" else settings.overlap)
+    parts = with_targets(parts, settings.train_on, notes)
+    training = _by_owner(parts, list(clients))
+    if len(training) < len(clients):
+        idle = len(clients) - len(training)
+        notes.append(f"{idle:,} of {len(clients):,} clients have no dialogue to learn from, and take no part.")
+    repeats = replace(counted(parts), dropped=left_out)
+    words = int(parts.sketches["private"].words.sum())
+    return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words)
+
+
+def _private(settings: DataSection, options: dict[str, Any], folder: Path | None, notes: list[str]) -> DialogueTable:
+    if folder:
+        return read_dialogues(str(folder / "private.jsonl"), refusal=options["refusal"])
+    _check_path(settings.source)
+    table = read_dialogues(
+        settings.source,
+        client_column=settings.client_column,
+        label_column=settings.label_column or None,
+        **options,
+    )
+    _note_reading(table, settings.source, notes)
+    return table
+
+
+def _held_out(
+    clients: dict[ClientId, IntVector],
+    private: DialogueTable,
+    settings: DataSection,
+    options: dict[str, Any],
+    folder: Path | None,
+    notes: list[str],
+) -> tuple[dict[ClientId, IntVector], Part]:
+    """The clients that train, and the held-out dialogues."""
     if settings.validation or folder:
-        held_out: Sequence[Dialogue] = _read(settings.validation or str(folder / "held_out.jsonl"), settings, notes)  # type: ignore[operator]
-    else:
-        clients, held_out = _hold_out(clients, private, settings.seed, notes)
-    public: Sequence[Dialogue] = ()
-    if needs_public:
-        if not settings.public and not folder:
-            notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
-        public = _read(
-            settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl"), settings, notes
-        )
-    return Corpus(private, clients, public, held_out, tuple(notes))
+        source = settings.validation or str(folder / "held_out.jsonl")  # type: ignore[operator]
+        return clients, Part.whole("the held-out dialogues", source, _read(source, options, notes))
+    training, places = _hold_out(clients, settings.seed, notes)
+    return training, Part("the held-out clients' dialogues", settings.source, private, places)
+
+
+def _public(settings: DataSection, cache: Path, notes: list[str]) -> Part:
+    if not settings.public and settings.source != HELP_DESK:
+        notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
+    source = settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl")
+    return Part.whole("the public text", source, _read(source, reading_options(settings), notes))
+
+
+def _by_owner(parts: Parts, names: Sequence[ClientId]) -> dict[ClientId, IntVector]:
+    """Each client's dialogues, as indices into the table; clients without any are not there."""
+    order = np.argsort(parts.owners, kind="stable")
+    numbers, starts = np.unique(parts.owners[order], return_index=True)
+    mine = np.split(parts.private.places[order], starts[1:])
+    return {names[number]: places for number, places in zip(numbers, mine, strict=True)}
 
 
 def turns_of(dialogues: Iterable[Dialogue]) -> Iterator[tuple[Turn, ...]]:
@@ -110,10 +143,10 @@ def _source_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable:
+def _read(source: str, options: dict[str, Any], notes: list[str]) -> DialogueTable:
     """Public or held-out dialogues: nobody's in particular."""
     _check_path(source)
-    table = read_dialogues(source, **reading_options(settings))
+    table = read_dialogues(source, **options)
     _note_reading(table, source, notes)
     return table
 
@@ -159,7 +192,7 @@ def _note_reading(table: DialogueTable, source: str, notes: list[str]) -> None:
 def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> dict[ClientId, IntVector]:
     if private.client_ids is not None:
         return by_client(private.client_ids)
-    count = settings.clients or max(2, len(private) // DIALOGUES_A_CLIENT)
+    count = settings.clients or max(LEAST_CLIENTS + 1, len(private) // DIALOGUES_A_CLIENT)  # one may be held out
     if settings.label_column:
         notes.append(
             f"The data names no clients: dealt to {count} by Dirichlet({settings.alpha:g}) over "
@@ -173,9 +206,10 @@ def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> di
 
 
 def _hold_out(
-    clients: dict[ClientId, IntVector], private: DialogueTable, seed: int, notes: list[str]
-) -> tuple[dict[ClientId, IntVector], Sequence[Dialogue]]:
-    """Sets whole clients apart for evaluation: they never train."""
+    clients: dict[ClientId, IntVector], seed: int, notes: list[str]
+) -> tuple[dict[ClientId, IntVector], IntVector]:
+    """Sets whole clients apart for evaluation: they never train. Returns the others, and the places of their
+    dialogues."""
     names = sorted(name for name, mine in clients.items() if len(mine))
     count = max(1, round(HELD_OUT_SHARE * len(names)))
     if len(names) < 3:
@@ -183,5 +217,5 @@ def _hold_out(
     order = np.random.default_rng(seed).permutation(len(names))
     chosen = {names[i] for i in order[:count]}
     notes.append(f"No --validation was given: {count} of {len(names)} clients are held out and never train.")
-    held_out = [private[int(i)] for name in sorted(chosen) for i in clients[name]]
-    return {name: mine for name, mine in clients.items() if name not in chosen}, held_out
+    places = np.sort(np.concatenate([clients[name] for name in chosen]))
+    return {name: mine for name, mine in clients.items() if name not in chosen}, places

@@ -34,10 +34,12 @@ from training.display import Display
 from training.durable import Stopped
 from training.evaluation import Evaluation, Scores
 from training.identity import Roster, read_roster
+from training.learnable import refuse_without_targets
 from training.learner import check_device, check_trainable
 from training.memory import Peak
+from training.planning import plan_in_words
 from training.pretrain import about_pretraining, pretrained_base
-from training.recipe import Recipe, without_noise
+from training.recipe import Recipe, following, without_noise
 from training.release import publish, write_page
 from training.rounds import Outcome, commit, run_round
 from training.run_folder import Begun, RunFolder
@@ -45,6 +47,7 @@ from training.server import ServerState, apply_update, follow_quantile, initial_
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.sums import sizes
+from training.templates import template_refusal
 from training.tokens import open_tokens, write_tokens
 from training.upload import coefficients, refuse_hopeless
 
@@ -88,6 +91,7 @@ def federate(
     stored = folder.latest()
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
+    recipe = prepared.recipe
     place = Workplace(
         recipe,
         prepared.terms,
@@ -135,6 +139,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
     if stored is not None:  # a resumed run keeps its clients and its base, whatever became of the data
         worker_context()
         tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
+        recipe = following(recipe, len(tables[0].clients))
         terms = claims.client_terms(recipe, len(tables[0].clients))
         held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
         names = sorted(tables[0].clients)
@@ -143,9 +148,11 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         display.say(
             "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
         )
-        corpus = load_corpus(recipe.data, not recipe.model.base, cache)
+        refusal = template_refusal(recipe.model.base) if recipe.model.base else None
+        corpus = load_corpus(recipe.data, not recipe.model.base, cache, refusal)
         for note in corpus.notes:
             display.say(note)
+        recipe = following(recipe, len(corpus.clients))
         check(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             sizes(recipe, participants)  # fractions that no circle bears are said now
@@ -158,12 +165,18 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)
+        for warning in corpus.repeats.warnings(recipe.privacy.unit):
+            display.say(warning)
+        display.say(plan_in_words(recipe, len(corpus.clients), terms))
     with clock.phase("pretrain"):
         base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
     with clock.phase("data"):
         _write_tables(folder, base, corpus)
+        refuse_without_targets(open_tokens(folder.state / "private"), recipe)
         if recipe.secagg.identities == "roster":
             enrol(folder.homes, sorted(corpus.clients), folder.roster)
+        folder.settle_recipe(recipe)
+        folder.keep_repeats(corpus.repeats)
         folder.keep_prepared(base)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
@@ -175,7 +188,7 @@ def _roster(recipe: Recipe, folder: RunFolder) -> Roster:
 
 
 def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
-    public = list(turns_of(corpus.public))
+    public = list(turns_of(corpus.public or ()))
     with display.phase("the public base model") as show:
 
         def progress(done: float, text: str) -> None:
@@ -340,8 +353,8 @@ def _sample(count: int, most: int) -> IntVector:
 
 def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dict[str, Any]:
     """The run, and if that is wanted the same run without noise beside it, in `without-noise/` of its folder."""
-    recipe = begun.recipe
-    summary = federate(recipe, folder, begun.run, display)
+    summary = federate(begun.recipe, folder, begun.run, display)
+    recipe = folder.begun().recipe  # as the data has completed it
     if not begun.reference:
         return summary
     display.say("The same run without noise, for comparison only: its model has no guarantee.")

@@ -21,6 +21,7 @@ from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.durable import read_if_there
 from training.evaluation import Scores, evaluate
+from training.learnable import refuse_unmoved
 from training.recipe import LocalSection, ModelSection, Recipe
 from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
@@ -91,16 +92,25 @@ class Learner:
             self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
         )
         if self.recipe.privacy.unit == "client":
-            if self.lower is None:  # on text that no claim covers: no client's data chooses how another's is computed
-                first = np.arange(min(len(self.held_out), self.recipe.local.batch))
-                shown = replace(examples, table=self.held_out, dialogues=first)
-                self.lower = bfloat16_pays(self.model, shown, self.recipe.local)
+            if self.lower is None:
+                self.lower = self._try_out(examples)
             train_plainly(self.model, examples, self.recipe.local, self.lower)
         elif self.recipe.privacy.noise == "distributed":
             return self._parts(examples)
         else:
             self._train_privately(examples)
         return [flatten(self.model) - weights]
+
+    def _try_out(self, examples: DialogueExamples) -> bool:
+        """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
+        another's is computed. Raises ClippingError for a model that carries something from one client to another."""
+        from chatfed.privacy.steady import refusing_memory, steady
+
+        first = np.arange(min(len(self.held_out), self.recipe.local.batch))
+        shown = replace(examples, table=self.held_out, dialogues=first)
+        with steady(self.model), refusing_memory(self.model):
+            _loss(self.model, shown, first, lower=False)
+        return bfloat16_pays(self.model, shown, self.recipe.local)
 
     def _train_privately(self, examples: DialogueExamples) -> None:
         from chatfed.privacy.dpsgd import train_private
@@ -128,6 +138,13 @@ class Learner:
             privacy.local_steps,
             privacy.learning_rate,
             clipping=privacy.clipping,
+        )
+
+    def refuse_unmoved(self) -> None:
+        """Raises ChatfedError when a trained parameter has no part in the loss of a held-out dialogue."""
+        first = np.arange(min(1, len(self.held_out)))
+        refuse_unmoved(
+            self.model, DialogueExamples(self.held_out, first, self.context, device=self.recipe.runtime.device)
         )
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
@@ -165,20 +182,22 @@ def train_plainly(
 ) -> None:
     """SGD on the dialogues' mean loss, in place, `lower` in bfloat16 (autocast; weights and steps stay float32).
 
-    Nothing here is private: what leaves must be clipped and noised, whatever arithmetic made it.
+    Nothing here is private: what leaves must be clipped and noised, whatever arithmetic made it. Without dropout all
+    the same: a worker serves many clients, and masks drawn from one generator would let one shift another's update.
     """
     import torch
 
+    from chatfed.privacy.steady import steady
+
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
-    model.train()
-    for _ in range(settings.epochs):
-        order = np.random.default_rng().permutation(len(examples))
-        for start in range(0, len(order), settings.batch):
-            optimizer.zero_grad(set_to_none=True)
-            _loss(model, examples, order[start : start + settings.batch], lower).backward()
-            optimizer.step()
+    with steady(model):
+        for _ in range(settings.epochs):
+            order = np.random.default_rng().permutation(len(examples))
+            for start in range(0, len(order), settings.batch):
+                optimizer.zero_grad(set_to_none=True)
+                _loss(model, examples, order[start : start + settings.batch], lower).backward()
+                optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    model.eval()
 
 
 def _loss(model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, lower: bool) -> torch.Tensor:

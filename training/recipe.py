@@ -41,6 +41,9 @@ RING_WIDTHS = (16, 21, 32)
 CLIP_NORMS = (1e-6, 1e6)
 """Between which a clip norm that follows a quantile may move."""
 
+LEAST_CLIENTS = 3
+"""Of a cohort that follows the data: in a sum of two each knows the other's update."""
+
 MOST_PARTICIPANTS = 65520
 """Of a secure sum: Shamir's field has 65,521 elements."""
 
@@ -59,6 +62,7 @@ class DataSection(Section):
     ignore_columns: tuple[str, ...] = ()  # columns of records and keys of messages, left out knowingly
     me: tuple[str, ...] = ()  # authors whose messages are the assistant's, where the data has authors and no roles
     gap_hours: float = setting(8.0, at_least(0))  # a silence that ends a dialogue of authors; 0: none does
+    overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
     train_on: str = setting("all", one_of("all", "assistant"))
     seed: int = setting(1, SEED)
 
@@ -161,7 +165,11 @@ class SecAggSection(Section):
 class FederationSection(Section):
     name: ClassVar[str] = "federation"
     rounds: int = setting(10, at_least(1))
-    cohort: int = setting(40, between(2, MOST_PARTICIPANTS))  # clients a round
+    cohort: int = setting(
+        0, Rule(f"0 or between 2 and {MOST_PARTICIPANTS}", lambda n: not n or 2 <= n <= MOST_PARTICIPANTS)
+    )
+    """Clients that begin in a round; 0: it follows the data (`following`)."""
+    largest_cohort: int = setting(40, between(LEAST_CLIENTS, MOST_PARTICIPANTS))  # where the cohort follows the data
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
@@ -278,6 +286,42 @@ def without_noise(recipe: Recipe) -> Recipe:
     return replace(recipe, privacy=bare, federation=once)
 
 
+def following(recipe: Recipe, clients: int) -> Recipe:
+    """The recipe for so many clients: a cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands
+    and `max_participations` allow.
+
+    So many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
+    participations as the square root of m only. Raises RecipeError for fewer than LEAST_CLIENTS.
+
+    >>> [following(Recipe(), clients).federation.cohort for clients in (400, 30)]
+    [40, 30]
+    """
+    plan = recipe.federation
+    if plan.cohort:
+        return recipe
+    cohort = min(plan.largest_cohort, clients // plan.bands)
+    if plan.max_participations:
+        cohort = min(cohort, clients * plan.max_participations // plan.rounds)
+    if cohort < LEAST_CLIENTS:
+        raise RecipeError(_too_few(plan, clients))
+    return replace(recipe, federation=replace(plan, cohort=cohort))
+
+
+def _too_few(plan: FederationSection, clients: int) -> str:
+    have = f"the data has {clients} {'client' if clients == 1 else 'clients'} to train with"
+    if clients < LEAST_CLIENTS:
+        return (
+            f"{have}, and a sum of fewer than {LEAST_CLIENTS} hides nobody: bring more clients, or name the column "
+            "that says whose a dialogue is (data.client_column)"
+        )
+    causes = {"bands": plan.bands > 1, "max_participations": plan.max_participations > 0}
+    named = " and ".join(f"federation.{key} = {getattr(plan, key)}" for key, is_one in causes.items() if is_one)
+    return (
+        f"{have}; {named} in {plan.rounds} rounds leave a cohort of fewer than {LEAST_CLIENTS}: change them, lower "
+        "federation.rounds, or bring more clients"
+    )
+
+
 def planned_participations(recipe: Recipe, clients: int) -> int:
     """The most rounds that any one client is asked to take part in; noise is calibrated for this number.
 
@@ -288,7 +332,7 @@ def planned_participations(recipe: Recipe, clients: int) -> int:
     >>> planned_participations(Recipe(federation=plan), clients=400)
     2
     """
-    plan = recipe.federation
+    plan = following(recipe, clients).federation
     most = plan.rounds
     if plan.sampling == "shuffled":
         most = min(most, -(-plan.rounds * plan.cohort // clients))

@@ -48,10 +48,10 @@ The model is small and answers in the manner of its training dialogues. It can b
 HOLDS_AGAINST = {
     "none": "an honest-but-curious server: with those who collude it learns the sum of the honest survivors' updates, "
     "which are at least the survivors minus the colluders",
-    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients (fixed "
-    "before the round), where each client's roster is its own and each key its owner's: of the updates that honest "
-    "clients give to one round they learn one sum, over the honest ones of one survivor set, at least the survivors "
-    "minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
+    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
+    "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
+    "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
+    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
     "nothing is claimed",
 }
 
@@ -74,7 +74,8 @@ def publish(
     folder, recipe = prepared.folder, prepared.recipe
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
     claims.check_ledgers(folder.charges(), cost)
-    claim = claims.guarantee(recipe, prepared.terms, cost, state.round)
+    repeats = folder.repeats()
+    claim = claims.guarantee(recipe, prepared.terms, cost, state.round, repeats)
     summary = {
         "before": before.to_json(),
         "after": after.to_json(),
@@ -93,6 +94,7 @@ def publish(
         **_ledger_facts(prepared, cost, claim, metrics),
         **_noise_facts(prepared, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
+        "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
     folder.write_json("summary.json", summary)

@@ -18,6 +18,7 @@ import numpy as np
 from chatfed.types import ChatfedError, ClientId
 from training.durable import DiskError, alone, from_json, read_if_there, sweep, to_json, write_atomically
 from training.recipe import Recipe, load_recipe
+from training.repeats import Repeats
 from training.server import ServerState
 
 OUTPUTS = ("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html", "model", "reference")
@@ -80,13 +81,13 @@ class RunFolder:
             raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
         try:
             about = from_json((self.state / "run.json").read_text())
-            run, digest, reference = bytes.fromhex(about["run"]), str(about["recipe"]), bool(about["reference"])
+            run, digests, reference = bytes.fromhex(about["run"]), about["recipes"], bool(about["reference"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ChatfedError(
                 f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed."
             ) from None
         recipe = load_recipe(path)
-        if recipe.digest().hex() != digest:
+        if recipe.digest().hex() not in digests:
             raise ChatfedError(
                 f"{path} is not the recipe that this run began with: bring that back (only [runtime] may change), "
                 f"or start a new run."
@@ -99,8 +100,17 @@ class RunFolder:
         self._keep(wanted)
         return wanted
 
-    def _keep(self, begun: Begun) -> None:
-        about = {"run": begun.run.hex(), "recipe": begun.recipe.digest().hex(), "reference": begun.reference}
+    def settle_recipe(self, recipe: Recipe) -> None:
+        """Writes down the recipe as the data completes it. Killed in between, a run may go on with either: what it set
+        out to do is completed in the same way again."""
+        begun = self.begun()
+        if recipe.digest() != begun.recipe.digest():
+            self._keep(begun, recipe)
+            write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)
+
+    def _keep(self, begun: Begun, completed: Recipe | None = None) -> None:
+        recipes = [each.digest().hex() for each in (begun.recipe, completed) if each is not None]
+        about = {"run": begun.run.hex(), "recipes": recipes, "reference": begun.reference}
         write_atomically(self.state / "run.json", to_json(about).encode(), 0o644)
 
     def sweep(self) -> None:
@@ -178,6 +188,15 @@ class RunFolder:
         """The base model of a run whose data is ready, or None."""
         raw = read_if_there(self.state / "prepared.json")
         return None if raw is None else str(from_json(raw)["base"])
+
+    def keep_repeats(self, repeats: Repeats) -> None:
+        """Says what stood more than once in the data: the claim needs it at the end."""
+        write_atomically(self.state / "repeats.json", to_json(repeats.to_json()).encode(), 0o644)
+
+    def repeats(self) -> Repeats | None:
+        """What stood more than once in the data; None when nobody has looked yet."""
+        raw = read_if_there(self.state / "repeats.json")
+        return None if raw is None else Repeats.from_json(from_json(raw))
 
     def read_json(self, name: str) -> dict[str, Any]:
         content: dict[str, Any] = from_json((self.path / name).read_text(encoding="utf-8"))

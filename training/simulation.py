@@ -130,7 +130,8 @@ class Simulation:
         return Scores(np.concatenate([future.result().sums for future in futures]))
 
     def facts(self) -> tuple[bytes, FloatVector, int]:
-        """Digest of the base model, its trainable weights, and the number of all its parameters."""
+        """Digest of the base model, its trainable weights, and the number of all its parameters. Raises ChatfedError
+        when learning would move only some of what is trained."""
         return self.pool.submit(_base_facts).result()
 
 
@@ -289,4 +290,5 @@ def _evaluate(weights: FloatVector, dialogues: IntVector) -> Scores:
 
 def _base_facts() -> tuple[bytes, FloatVector, int]:
     learner = _worker().learner
+    learner.refuse_unmoved()
     return learner.base_digest, learner.initial, learner.parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from training.display import Display
 from training.recipe import Recipe
 
 
-def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[str, Any]) -> None:
-    """A table of held-out figures, the guarantee in short, and the next commands."""
+def print_summary(
+    display: Display, recipe: Recipe, folder: Path, summary: dict[str, Any], repeated: Sequence[str] = ()
+) -> None:
+    """A table of held-out figures, the guarantee in short, what of the data it does not hold for, the next commands."""
     title = recipe.data.held_out
     table = Table(title=title[0].upper() + title[1:])
     for column in ("", "bits per byte", "next word right", "within three", "perplexity per word"):
@@ -31,6 +34,8 @@ def print_summary(display: Display, recipe: Recipe, folder: Path, summary: dict[
     if pretraining and pretraining["cut"]:
         display.say("The base was cut by pretrain.max_seconds: it is not the one that the recipe names.")
     display.say(_cost(recipe, summary))
+    for warning in repeated:
+        display.say(warning)
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")
     memory = summary["peak_memory_mib"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from chatfed.secagg import graph, primitives
 from chatfed.secagg.messages import Floors, Parameters
 from training.recipe import Recipe
@@ -36,9 +34,9 @@ def sizes(recipe: Recipe, participants: int) -> tuple[int, int, int]:
 
 def floors(recipe: Recipe, parameters: Parameters) -> Floors:
     """What a client accepts at the least: what it has derived itself, exactly."""
-    survivors = threshold(recipe, parameters.participants)
+    survivors = max(threshold(recipe, parameters.participants), parameters.quorum)  # fewer would certify nothing
     if recipe.secagg.identities == "roster" and not parameters.complete:  # the circle's sizes are for so many
-        bearable = math.floor(recipe.secagg.dropout * parameters.participants)
+        bearable = graph.most_dropped(parameters.participants, recipe.secagg.dropout)
         survivors = max(survivors, parameters.participants - bearable)
     return Floors(
         threshold=parameters.threshold,

@@ -21,6 +21,7 @@ from chatfed.privacy.factorization import Coefficients, toeplitz
 from chatfed.privacy.noise import poisson_sample
 from chatfed.privacy.rounding import inflated_norm, round_within
 from chatfed.secagg.encoding import OUTLIER_BITS, FixedPoint, choose_ring_bits
+from chatfed.secagg.graph import most_corrupt
 from chatfed.secagg.integers import SignedSum
 from chatfed.secagg.masking import RING_BITS, RingVector
 from chatfed.secagg.rotation import BLOCK, padded, rotate, rotate_back
@@ -50,6 +51,7 @@ class PlainUpload:
     over its dialogues divided by a public constant. So its count need not travel, in the ring or outside."""
 
     code: FixedPoint
+    noised: bool = False  # by the client itself: then encoding never fails, which would tell of dialogues
 
     @property
     def coordinates(self) -> int:
@@ -60,8 +62,12 @@ class PlainUpload:
         return self.code.ring_bits
 
     def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
-        """One update float32[d] -> ring elements; a longer one is scaled down to the code's norm."""
+        """One update float32[d] -> ring elements; a longer one is scaled down to the code's norm. One that is not
+        finite is zeros where noise was in it, and OutOfRange where there was none: the run without noise has diverged.
+        """
         (update,) = parts
+        if self.noised and not np.isfinite(update).all():
+            update = np.zeros_like(update)
         return self.code.encode(clipped(update, self.code.norm), 1.0, entropy)
 
     def decode(self, total: RingVector, survivors: int) -> Mean:
@@ -93,13 +99,14 @@ class NoisyUpload:
 
         Each part is rounded by itself, so that it moves the sum by its own norm and no more. A coordinate whose sum
         passes the client's room is cut there, which brings two sums no further apart. Noise alone where the client's
-        own coin says so, and nothing of a part that is not finite: who is told apart by failing is not protected.
+        own coin says so, and nothing of a part that is not finite: who is told apart by failing is not protected, nor
+        who is by taking less time, so that what is left out is rounded as well, and multiplied by 0.
         """
         steps = np.zeros(self.coordinates, np.int64)
-        if not self.whole or len(poisson_sample(1, self.mechanism.sampling_rate, entropy)):
-            for part in parts:
-                if np.isfinite(part).all():
-                    steps += self._rounded(part, entropy)
+        taken = not self.whole or len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) > 0
+        for part in parts:
+            finite = bool(np.isfinite(part).all())
+            steps += self._rounded(part if finite else np.zeros_like(part), entropy) * (taken and finite)
         np.clip(steps, -self.room, self.room, out=steps)
         steps += discrete_gaussian(self.mechanism.std).sample(steps.size, entropy)
         return SignedSum(steps.size, self.ring_bits).encode(steps)
@@ -154,7 +161,8 @@ def upload(
         code = NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
         return _sent_again(code, coefficients(recipe)[lag]) if lag else code
     bits = _ring_bits(recipe, participants, dimension, noise_multiplier)
-    return PlainUpload(FixedPoint(_longest(recipe), dimension, participants, bits, rotation))
+    code = FixedPoint(_longest(recipe), dimension, participants, bits, rotation)
+    return PlainUpload(code, noised=recipe.privacy.noise == "local")
 
 
 def refuse_hopeless(recipe: Recipe, participants: int, noise_multiplier: float) -> None:
@@ -174,8 +182,8 @@ def threshold(recipe: Recipe, participants: int) -> int:
 
 
 def colluders(recipe: Recipe, participants: int) -> int:
-    """Of the cohort, the most whose noise the server may know."""
-    return math.floor(recipe.secagg.corrupt * participants)
+    """Of the cohort, the most whose noise the server, or a curious client, may know: its own at the least."""
+    return most_corrupt(participants, recipe.secagg.corrupt)
 
 
 def clipped(update: FloatVector, norm: float) -> FloatVector:
@@ -183,7 +191,7 @@ def clipped(update: FloatVector, norm: float) -> FloatVector:
     exact = update.astype(np.float64)
     length = float(np.linalg.norm(exact))
     limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
-    return update if length <= limit else (exact * (limit / length)).astype(np.float32)
+    return (exact * (limit / max(length, limit))).astype(np.float32)  # a short one takes as long
 
 
 def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:

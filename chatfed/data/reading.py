@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -52,6 +52,14 @@ class Options:
         return How(me, frozenset(map(canonical, self.ignore_columns)), frozenset(taken))
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What else makes a dialogue a bad line: another's rule, such as a chat template's."""
+
+    reason: Callable[[tuple[Turn, ...]], str]  # one sentence; empty where nothing speaks against it
+    key: str  # another rule has another
+
+
 @dataclass
 class Reading:
     """A source in hand, and what has been seen of it: whether there are clients, the bad lines, what was not read."""
@@ -60,6 +68,7 @@ class Reading:
     options: Options
     place: str  # what its records are counted in
     name: str = ""  # of a chat that has none itself
+    refusal: Refusal | None = None
     has_clients: bool | None = None
     skipped: list[BadLine] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
@@ -175,6 +184,8 @@ class Reading:
                 self.authors[each.author if known else "others"] += 1
 
     def _row(self, turns: tuple[Turn, ...], columns: Mapping[str, object], author: str | None) -> Row:
+        if self.refusal and (reason := self.refusal.reason(turns)):
+            raise BadRecord(reason)
         client = self._client(columns)
         client = author if client is None else client
         if client is None and self.has_clients:

@@ -19,6 +19,7 @@ weights that no attacker chose (`dpsgd`).
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from typing import Any
 
@@ -32,6 +33,7 @@ from chatfed.privacy.layers import (
     ClippingError,
     is_factored,
     is_rms_norm,
+    layer_numbers,
     per_row_gradients,
     refuse_layer_call,
     refuse_unsuitable,
@@ -40,6 +42,7 @@ from chatfed.privacy.layers import (
 )
 from chatfed.privacy.output_layer import RECORDERS
 from chatfed.privacy.rules import ClipRule, squares_together, sum_of_squares
+from chatfed.privacy.steady import refusing_memory
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 """`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
@@ -66,7 +69,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             raise ClippingError("nothing to train: no parameter of the module has requires_grad set")
         self.parameters = list(self.named.values())
         self.layout = _layout(self.parameters)
-        self.layers = _layer_numbers(self.named)
+        self.layers = layer_numbers(self.named)
         self._numbers = torch.tensor(list(self.layers.values()))
         self.size = sum(p.numel() for p in self.parameters)
         self.device = self.parameters[0].device
@@ -75,6 +78,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         self._uses: dict[nn.Parameter, list[Use]] = {}  # weights kept as factors, with the rows still apart
         self._dense: dict[nn.Parameter, Tensor] = {}  # float[rows, *shape], gradients of each row
         self._watched: list[nn.Module] = []
+        self._seen_steady = False  # the model, for what it draws and keeps
         self._cut_at, self._cut = 0, dict[nn.Parameter, Tensor]()  # the sum's address and its views
         super().__init__(module, batch_first=True, loss_reduction="sum", strict=False)
 
@@ -113,11 +117,19 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         whole: list[Tensor] = []
         for start in range(0, rows, rows_at_once):
             part = {key: value[start : start + rows_at_once] for key, value in batch.items()}
-            losses = _row_losses(loss, self._module, part, min(rows_at_once, rows - start))
+            losses = self._losses(loss, part, min(rows_at_once, rows - start))
             found = torch.autograd.grad(losses.sum(), self.parameters, allow_unused=True, materialize_grads=True)
             whole = [a.add_(b) for a, b in zip(whole, found, strict=True)] if whole else _owned(found)
             del found
         return whole
+
+    def _losses(self, loss: Loss, batch: dict[str, Tensor], rows: int) -> Tensor:
+        with contextlib.nullcontext() if self._seen_steady else refusing_memory(self._module):
+            losses = loss(self._module, batch)
+        self._seen_steady = True
+        if losses.shape != (rows,):
+            raise ClippingError(f"the loss has shape {list(losses.shape)}; it must be one number a row, [{rows}]")
+        return losses
 
     def _by_layer(self, squares: Tensor) -> Tensor:
         """float64[parameters, n] summed to float64[layers, n]."""
@@ -229,7 +241,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         for p in self.parameters:
             p.requires_grad_(False)
         try:
-            total = _row_losses(loss, self._module, batch, rows).sum()
+            total = self._losses(loss, batch, rows).sum()
             if total.requires_grad:
                 total.backward()  # type: ignore[no-untyped-call]
         finally:
@@ -374,13 +386,6 @@ def _layout(parameters: list[nn.Parameter]) -> dict[nn.Parameter, int]:
     return starts
 
 
-def _row_losses(loss: Loss, module: nn.Module, batch: dict[str, Tensor], rows: int) -> Tensor:
-    losses = loss(module, batch)
-    if losses.shape != (rows,):
-        raise ClippingError(f"the loss has shape {list(losses.shape)}; it must be one number a row, [{rows}]")
-    return losses
-
-
 def _matrix(view: Tensor) -> Tensor:
     return view.view(view.shape[0], -1)
 
@@ -393,8 +398,3 @@ def _owned(found: Sequence[Tensor]) -> list[Tensor]:
         owned.append(g.clone() if g.data_ptr() in seen or not g.is_contiguous() else g)
         seen.add(g.data_ptr())
     return owned
-
-
-def _layer_numbers(named: dict[str, nn.Parameter]) -> dict[nn.Parameter, int]:
-    layers: dict[str, int] = {}
-    return {p: layers.setdefault(name.rpartition(".")[0], len(layers)) for name, p in named.items()}

@@ -6,7 +6,8 @@ from `lattice`, exact. What is spent is for `accounting` and `ledger`; charge th
 Each dialogue's gradient is computed alone. In a batch it would depend on the others: by their padding (0 times infinity
 is not a number, and what is not finite is dropped) and by rounding, which differs between shapes. With honest weights
 that is nothing; a server that chooses the weights can make one dialogue decide about many others, and then the
-clipped sum moves by more than `clip_norm`. `dialogues_at_once` > 1 takes many in the one pass of `clipping`, quicker
+clipped sum moves by more than `clip_norm`. For the same reason nothing is drawn at random while gradients are computed
+(`steady`): a base's dropout is off. `dialogues_at_once` > 1 takes many in the one pass of `clipping`, quicker
 for large models and short dialogues: for local training, or a server that is trusted with the weights.
 """
 
@@ -29,6 +30,7 @@ from chatfed.privacy.lattice import noised
 from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.noise import poisson_sample, system_random
 from chatfed.privacy.rules import STYLES, ClipRule
+from chatfed.privacy.steady import steady
 from chatfed.types import ChatfedError, Entropy, IntVector
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
@@ -186,7 +188,7 @@ def train_private(
     alone. `loss` gives float[rows]. When done, or on an error, the module carries no hook and no attribute of ours.
     Raises ClippingError for a model in which a dialogue has no gradient of its own.
     """
-    with _training(module), contextlib.closing(DialogueGradients(module)) as gradients:
+    with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
         for _ in range(config.steps):
             _step(optimizer, gradients, examples, loss, config, entropy)
@@ -201,24 +203,13 @@ def clipped_gradients(
     By parameter name, float32, one dialogue after the other, each computed alone. The caller rounds, adds and noises
     them. A dialogue whose gradient is not finite gives zeros. Raises ClippingError as `train_private` does.
     """
-    with _training(module), contextlib.closing(DialogueGradients(module)) as gradients:
+    with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):
             batch, bounds = _by_dialogue(*examples.rows(np.array([index])), 1)
             one = torch.zeros(gradients.size, device=gradients.device)
             for _, rows in bounds:
                 gradients.add_alone(loss, batch, rows, config.rows_at_once, config.rule, one)
             yield {name: one[gradients.layout[p] :][: p.numel()].view_as(p) for name, p in gradients.named.items()}
-
-
-@contextlib.contextmanager
-def _training(module: nn.Module) -> Iterator[None]:
-    was_training = {layer: layer.training for layer in module.modules()}
-    module.train()
-    try:
-        yield
-    finally:
-        for layer, mode in was_training.items():
-            layer.training = mode
 
 
 def _step(
@@ -269,15 +260,10 @@ def _prove(gradients: DialogueGradients, loss: Loss, examples: Examples, picked:
     if not bounds:
         return
     rows, cut = bounds[-1][1], bounds[0][1]
-    quiet = any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in module.modules())
-    module.train(not quiet)
-    try:
-        gradients.backward(loss, both, rows)
-        fast = gradients.gradient(0, cut, torch.empty(gradients.size, device=gradients.device))
-        alone = {key: value[:cut] for key, value in both.items()}
-        slow = torch.cat([g.flatten() for g in gradients.alone(loss, alone, cut, cut)])
-    finally:
-        module.train()
+    gradients.backward(loss, both, rows)
+    fast = gradients.gradient(0, cut, torch.empty(gradients.size, device=gradients.device))
+    alone = {key: value[:cut] for key, value in both.items()}
+    slow = torch.cat([g.flatten() for g in gradients.alone(loss, alone, cut, cut)])
     _refuse_difference(gradients, fast, slow)
     if len(bounds) == 2 and bool(torch.isfinite(fast).all()):
         _proved[module] = trained
@@ -291,5 +277,5 @@ def _refuse_difference(gradients: DialogueGradients, fast: Tensor, slow: Tensor)
         if float((fast[part] - slow[part]).norm()) > tolerance * float(slow[part].norm()) + floor:
             raise ClippingError(
                 f"parameter {name}: a dialogue's gradient depends on the others of its batch, or the parameter is "
-                "used outside its own layer (dropout called as a function reads the same): this model cannot be clipped"
+                "used outside its own layer: this model cannot be clipped"
             )

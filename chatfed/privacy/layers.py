@@ -43,6 +43,12 @@ def refuse_unsuitable(module: nn.Module) -> None:
         raise ClippingError(f"Opacus refuses this model: {str(errors[0]).splitlines()[0]}")
 
 
+def layer_numbers(named: dict[str, nn.Parameter]) -> dict[nn.Parameter, int]:
+    """The number of the layer that each parameter belongs to, in the order of `named`."""
+    layers: dict[str, int] = {}
+    return {p: layers.setdefault(name.rpartition(".")[0], len(layers)) for name, p in named.items()}
+
+
 def is_factored(layer: nn.Module) -> bool:
     """Layers whose weight gradient is a product of activations and output gradients kept apart until needed."""
     return type(layer) in (nn.Linear, nn.Embedding) or _is_conv1d(layer)

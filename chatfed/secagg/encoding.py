@@ -1,8 +1,9 @@
 """Real vectors to ring elements and back, with a checked range. Knows nothing of masks or participants' names.
 
 A coordinate is stored as an unsigned number of steps above the lowest value, so that any sum of `cohort` encodings is
-at most 2^ring_bits - 1 by construction: nothing wraps, no field of a packed element carries into the next. A value that
-would need more is refused, never clipped.
+at most 2^ring_bits - 1 by construction: nothing wraps, no field of a packed element carries into the next. A vector
+that is too long is refused; a rotated coordinate beyond the range, which an honest vector has with probability 2^-40,
+is cut at it: whether a noised vector is encoded must not depend on what it is.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class FixedPoint:
 
     @property
     def range(self) -> float:
-        """Largest |coordinate| accepted.
+        """Largest |coordinate|: a rotated one beyond it is sent as this.
 
         A rotated coordinate is sub-Gaussian with variance proxy norm^2 / BLOCK: it exceeds r with probability at most
         2 exp(-r^2 BLOCK / (2 norm^2)) (Hoeffding), summed over all coordinates 2^-OUTLIER_BITS at this range. That
@@ -107,8 +108,8 @@ class FixedPoint:
         """float32[dimension] and its weight -> ring elements [ring_length(coordinates, ring_bits)].
 
         The vector is multiplied by the weight as rounded, so that rounding the weight does not bias the mean.
-        Raises OutOfRange for a vector longer than `norm`, a rotated coordinate over the range, a value that is not
-        finite, or a weight outside (0, max_weight].
+        A rotated coordinate over the range is cut at it. Raises OutOfRange for a vector longer than `norm` or with a
+        value that is not finite, or a weight outside (0, max_weight].
         """
         if vector.shape != (self.dimension,) or vector.dtype != np.float32:
             raise OutOfRange(f"expected float32[{self.dimension}], got {vector.dtype} of shape {vector.shape}")
@@ -173,12 +174,14 @@ class FixedPoint:
         """
         stream, zeros, random = primitives.key_stream(key), memoryview(bytes(2 * _CHUNK)), bytearray(2 * _CHUNK + 15)
         steps, uniform = np.empty((2, _CHUNK), dtype=np.float32)
+        most = np.float32(self.level - 1)
+        if float(most) > self.level - 1:  # at 32 bits float32 has no such number
+            most = np.nextafter(most, np.float32(0))
         for start in range(0, values.size, _CHUNK):
             count = min(_CHUNK, values.size - start)
             y, u = steps[:count], uniform[:count]
             np.multiply(values[start : start + count], factor, out=y)
-            if not (float(y.max()) <= self.level - 1 and float(y.min()) >= 1 - self.level):
-                raise OutOfRange(f"a coordinate is over +-{self.range}; take another rotation, or clip the vector")
+            np.clip(y, -most, most, out=y)
             stream(zeros[: 2 * count], random)
             u[:] = np.frombuffer(random, dtype="<u2", count=count)
             u += np.float32(0.5)

@@ -84,6 +84,24 @@ class Sizes:
     most_gone: int  # of degree/2 places in a row, the most that may have dropped out
 
 
+def most_corrupt(participants: int, fraction: float) -> int:
+    """How many of them a fraction allows for; 1 at the least: everybody knows its own secrets, and may be curious.
+
+    >>> [most_corrupt(n, 0.1) for n in (3, 9, 10, 19, 20, 40)], most_corrupt(100, 0.29)
+    ([1, 1, 1, 1, 2, 4], 29)
+    """
+    return max(1, most_dropped(participants, fraction))
+
+
+def most_dropped(participants: int, fraction: float) -> int:
+    """How many of them a fraction lets drop out: 0.29 of 100 are 29, though the product is a little below.
+
+    >>> most_dropped(100, 0.29), most_dropped(9, 0.1)
+    (29, 0)
+    """
+    return math.floor(fraction * participants + 1e-9)
+
+
 def derive(participants: int, corrupt: float, dropout: float, sigma: int = 40, eta: int = 30) -> tuple[int, int]:
     """(degree, threshold) where dropping out is chance: the least degree with, but for probability 2^-sigma, fewer
     corrupt neighbours than the threshold for everybody and all honest ones connected; and, but for 2^-eta, enough
@@ -96,11 +114,11 @@ def derive(participants: int, corrupt: float, dropout: float, sigma: int = 40, e
     >>> [derive(n, 0.33, 0.1) for n in (100, 1_000, 10_000)]
     [(78, 34), (114, 78), (140, 95)]
     """
-    gone, each = math.floor(dropout * participants), math.log2(participants)
+    gone, each = most_dropped(participants, dropout), math.log2(participants)
     for degree in range(2, participants, 2):
-        if each + degree // 2 * math.log2(corrupt + dropout) > -sigma:
+        if each + degree // 2 * math.log2(max(corrupt, 1 / participants) + dropout) > -sigma:
             continue
-        threshold = _threshold(participants, math.floor(corrupt * participants), degree, sigma)
+        threshold = _threshold(participants, most_corrupt(participants, corrupt), degree, sigma)
         if threshold and each + tail(participants - 1, gone, degree, degree - threshold + 1) <= -eta:
             return degree, threshold
     raise _none(participants, corrupt, dropout)
@@ -121,13 +139,13 @@ def derive_active(participants: int, corrupt: float, dropout: float, sigma: int 
     """
     if participants <= COMPLETE_UP_TO:
         return Sizes(participants - 1, participants // 2 + 1, 0)
-    gone, each = math.floor(dropout * participants), math.log2(participants)
-    corrupted, left, claimed = math.floor(corrupt * participants), participants - gone, sigma + GRINDING_BITS
+    gone, each = most_dropped(participants, dropout), math.log2(participants)
+    corrupted, left, claimed = most_corrupt(participants, corrupt), participants - gone, sigma + GRINDING_BITS
     for degree in range(2, left, 2):
         half = degree // 2
         most_gone = _most(participants, gone, half, -eta - each)
-        most_corrupt = _most(left, corrupted, half, -claimed - each)
-        if most_gone + most_corrupt >= half:
+        in_a_row = _most(left, corrupted, half, -claimed - each)
+        if most_gone + in_a_row >= half:
             continue
         threshold = _threshold(left, corrupted, degree, claimed)
         if threshold and threshold <= degree - 2 * most_gone:
@@ -146,7 +164,7 @@ def derive_quorum(participants: int, corrupt: float, sigma: int = 40) -> tuple[i
     >>> derive_quorum(40, 0.1), derive_quorum(1_000, 0.1)
     ((40, 23), (200, 135))
     """
-    corrupted = math.floor(corrupt * participants)
+    corrupted = most_corrupt(participants, corrupt)
     if participants < COMMITTEE_FROM:
         return participants, (participants + corrupted) // 2 + 1
     members = _most(participants, corrupted, COMMITTEE, -sigma - GRINDING_BITS)

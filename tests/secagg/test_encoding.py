@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chatfed.secagg import encoding
 from chatfed.secagg.encoding import FixedPoint, OutOfRange, choose_ring_bits
 from chatfed.secagg.masking import RING_BITS, ring_dtype, ring_length
-from chatfed.secagg.rotation import BLOCK, rotate_back
+from chatfed.secagg.rotation import BLOCK, rotate, rotate_back
 from tests.secagg.rounds import entropy_from
 
 SEED = b"r" * 32
@@ -187,12 +187,21 @@ def test_a_long_vector_of_small_coordinates_is_refused():
         FixedPoint(1.0, vector.size, 10).encode(vector, 1.0, entropy_from(0))
 
 
-def test_a_rotated_coordinate_over_the_range_is_refused():
-    """A vector that was made for the rotation, against odds of 2^-40, is refused and not clipped."""
-    aligned = rotate_back(np.eye(1, BLOCK, dtype=np.float32)[0], SEED, BLOCK)  # rotates to a single spike
-    with pytest.raises(OutOfRange, match="rotation"):
-        FixedPoint(1.0, BLOCK, 10, 32, SEED).encode(aligned, 1.0, entropy_from(0))
-    FixedPoint(1.0, BLOCK, 10, 32, b"s" * 32).encode(aligned, 1.0, entropy_from(0))
+@pytest.mark.parametrize("ring_bits", [16, 21, 32])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_rotated_coordinate_over_the_range_is_cut_at_it_and_others_come_back(ring_bits, sign):
+    """A vector that was made for the rotation, against odds of 2^-40: a client that failed there would tell of it."""
+    code = FixedPoint(1.0, BLOCK, 10, ring_bits, SEED)
+    spiked = np.zeros(BLOCK, np.float32)
+    spiked[[0, 7]] = sign * 0.9, 0.1  # as it is rotated: the first is beyond the range, the second within
+    assert 0.1 < code.range < 0.9
+    vector = rotate_back(spiked, SEED, BLOCK)
+    total = code.encode(vector, 1.0, entropy_from(0))
+    for i in range(1, 10):
+        total = total + code.encode(vector, 1.0, entropy_from(i))
+    mean = rotate(code.decode(total, 10)[0], SEED)
+    spiked[0] = sign * code.range
+    assert np.abs(mean - spiked).max() < 2 * code.step + 1e-6
 
 
 def test_the_rotated_range_is_the_tail_bound_and_holds():

@@ -89,6 +89,18 @@ def test_grinding_the_seed_and_choosing_who_drops_out_isolates_nobody(count):
             assert around < sizes.threshold
 
 
+@pytest.mark.parametrize("fraction", [1e-6, 0.01, 0.1])
+def test_a_curious_participant_is_allowed_for_however_few_there_are(fraction):
+    """A fraction of few is none at all when it is rounded down: then one who signs twice, or one share, were enough."""
+    for count in (*range(2, 60), 100, 300):
+        bad = max(1, int(fraction * count))
+        _, quorum = derive_quorum(count, fraction)
+        assert 2 * quorum > count + bad and quorum <= count
+        if count > graph.COMPLETE_UP_TO:
+            sizes, (degree, shares) = derive_active(count, fraction, 0.1), derive(count, fraction, 0.1)
+            assert min(sizes.threshold, shares) >= 2 and degree >= shares
+
+
 def test_what_no_graph_bears_is_refused_in_one_line():
     with pytest.raises(NoSuchGraph, match="60 participants"):
         derive_active(60, 0.6, 0.3)
@@ -101,7 +113,7 @@ def test_what_no_graph_bears_is_refused_in_one_line():
 def test_two_quorums_share_an_honest_signer(count, corrupt):
     size, quorum = derive_quorum(count, corrupt)
     assert size == (count if count < graph.COMMITTEE_FROM else graph.COMMITTEE) and size < 2 * quorum
-    bad = int(corrupt * count)
+    bad = max(1, int(corrupt * count))  # whoever is curious knows what it signed itself
     if size == count:
         assert 2 * quorum > count + bad and quorum <= count
     else:  # as many corrupt ones as would make two disjoint honest halves: never drawn

@@ -30,7 +30,8 @@ STOP_SOON = """() => { const watch = setInterval(() => {
 
 
 def open_page(browser: Any, served: Served, width: int = 1280, scheme: str = "light") -> Any:
-    """The page, loaded; what it asked for is kept in `page.asked`, its script errors in `page.errors`."""
+    """The page, loaded; what it asked for is kept in `page.asked`, and in `page.errors` what scripts and the console
+    complained of and what was refused: every feature that a test drives must pass the guard."""
     context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -38,6 +39,8 @@ def open_page(browser: Any, served: Served, width: int = 1280, scheme: str = "li
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("websocket", lambda socket: page.asked.append(socket.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+    page.on("response", lambda reply: reply.status >= 400 and page.errors.append(f"{reply.status} {reply.url}"))
     page.goto(served.url)
     page.locator("#suggestions button").first.wait_for()
     return page
@@ -48,7 +51,7 @@ def close_page(page: Any) -> None:
     page.context.close()
     away = [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).hostname not in LOOPBACK]
     assert asked and not away, f"the page asked other hosts: {away}"
-    assert not errors, f"scripts failed on the page: {errors}"
+    assert not errors, f"something failed on the page, or was refused to it: {errors}"
 
 
 @pytest.fixture
@@ -173,6 +176,14 @@ def test_an_example_starts_a_conversation_and_new_conversation_ends_it(page: Any
     settled(page)
     page.get_by_role("button", name="New conversation").click()
     page.wait_for_function(f"!document.querySelector('{QUESTION}')")
+
+
+def test_a_message_and_a_conversation_are_copied(page: Any) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    reply = ask(page, SECRET[0])
+    for name, held in (("Copy message", SECRET[0]), ("Copy conversation", reply)):
+        page.get_by_role("button", name=name).first.click()
+        page.wait_for_function("async held => (await navigator.clipboard.readText()).includes(held)", arg=held)
 
 
 def test_suggestions_follow_the_typing_and_a_click_adds_the_word(page: Any) -> None:

@@ -27,6 +27,8 @@ SETTINGS: dict[str, Any] = {
 class Parrot:
     """A chat that says hi, or fails; it keeps what it was asked for."""
 
+    context = 64
+
     def __init__(self, trouble: Exception | None = None) -> None:
         self.trouble = trouble
         self.asked: list[Generation] = []
@@ -158,3 +160,14 @@ def test_a_retry_is_drawn_where_the_same_reply_would_come_again(request_of) -> N
         assert talk.chat.asked[-1].temperature == drawn
     list(talk.respond(ASKED, **SETTINGS, request=request_of()))
     assert talk.chat.asked[-1].temperature == 0
+
+
+def test_of_a_long_conversation_the_latest_is_read_and_it_begins_with_a_user() -> None:
+    from serving.chat_tab import latest
+
+    turns = [Turn(("user", "assistant")[n % 2], f"message {n}") for n in range(1001)]
+    kept = latest(turns, 8)
+    assert kept == turns[-len(kept) :] and 3 <= len(kept) <= 8 and kept[0].role == "user"
+    assert latest(turns[:5], 64) == turns[:5] and latest([], 64) == []
+    assert latest([Turn("user", "a" * 5000 + "end")], 8) == [Turn("user", "a" * 125 + "end")]
+    assert latest([Turn("user", "a" * 5000), *turns[1:3]], 8) == turns[2:3]

@@ -301,7 +301,7 @@ def test_every_word_colour_is_readable(dark: bool) -> None:
 
 
 def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
-    from serving.chat_tab import add_word, last_of, percent, turns_of
+    from serving.chat_tab import add_word, label_of, last_of, percent, turns_of
 
     history = [
         {"role": "user", "content": [{"type": "text", "text": "my "}, {"type": "text", "text": "badge"}]},
@@ -309,8 +309,9 @@ def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
     ]
     assert [turn.content for turn in turns_of(history)] == ["my badge"]
     assert last_of(history, "assistant") == "" and last_of(history, "user") == "my badge"
-    assert add_word("my la", "laptop") == add_word("my ", "laptop") == "my laptop "
-    assert add_word("", "my") == "my "
+    laptop = label_of("laptop", 0.3)
+    assert add_word("my la", laptop) == add_word("my ", laptop) == "my laptop "
+    assert add_word("", label_of("my", 0.001)) == "my "
     assert (percent(0.314), percent(0.001)) == ("31 %", "< 1 %")
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import math
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +16,15 @@ from hypothesis import strategies as st
 
 from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.privacy.ledger import Budget
+from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from training.checks import check
 from training.claims import charges_of, check_sums, client_terms
-from training.client import ClientTerms
+from training.client import ClientTerms, Refused
 from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, without_noise
 from training.server import initial_state, invited, take_back
-from training.session import Session
+from training.session import Session, Step
 from training.upload import NoisyUpload, coefficients, upload
 
 from .federation import Federation, Learner, names, stored_upload, update_of
@@ -48,6 +52,18 @@ class Banded(Federation):
     def invitation(self, index: int, weights: FloatVector = WEIGHTS) -> Session:
         asked = invited(self.clients, index, self.recipe.federation)
         return dataclasses.replace(self.session(index, weights), cohort=tuple(asked), lags=tuple(asked.values()))
+
+
+class Began(Learner):
+    """Remembers for which rounds it learned."""
+
+    def __init__(self) -> None:
+        super().__init__(np.ones(3, np.float32))
+        self.at, self.rounds = 0, list[int]()
+
+    def __call__(self, weights: FloatVector) -> list[FloatVector]:
+        self.rounds.append(self.at)
+        return super().__call__(weights)
 
 
 def a_federation(home: Path, recipe: Recipe, terms: ClientTerms | None = None) -> Banded:
@@ -150,7 +166,9 @@ def test_a_server_that_asks_for_a_second_update_too_soon_is_refused_from_the_led
         with pytest.raises(Exception, match="participants"):
             federation.run(dataclasses.replace(federation.session(lie, WEIGHTS), cohort=tuple(asked), lags=lags))
         for name in began:
-            assert f"began an update in round 0, and begins none in round {lie}: 3 rounds" in federation.refusals[name]
+            assert (
+                f"began an update in round 0, and begins no other in round {lie}: 3 rounds" in federation.refusals[name]
+            )
             assert federation.learners[name].calls == 1 and federation.charges(name) == 1
     federation.run(federation.invitation(3))  # three rounds on it may begin again
     assert [federation.learners[name].calls for name in began] == [2] * 4
@@ -169,19 +187,63 @@ def test_a_server_that_calls_it_another_run_gets_a_vector_that_is_charged_for_it
 
 
 def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_release_of_all(tmp_path: Path) -> None:
-    """Were the others' numbers the same, the difference of the two sums would be that client's two uploads, alone."""
-    recipe = banded(bands=2, cohort=6, rounds=4)
+    """Were the others' numbers the same, the difference of the two sums would be that client's two uploads, alone.
+    Those that began in the round begin no second update; those whose update is sent again encode anew, and pay."""
+    recipe = banded(bands=3, cohort=4, rounds=6)
+    recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, threshold=0.6))
     federation = a_federation(tmp_path, recipe)
-    federation.run(federation.invitation(0))
-    first = federation.invitation(1)
-    federation.run(first)
+    for index in (0, 1, 2):
+        federation.run(first := federation.invitation(index))
     kept = {name: stored_upload(tmp_path / name, SIZE, "<i2") for name in CLIENTS}
+    paid = {name: federation.charges(name) for name in CLIENTS}
     changed = list(first.lags)
-    changed[changed.index(0)] = 1
-    federation.run(dataclasses.replace(first, attempt=b"2" * 16, lags=tuple(changed)))
+    changed[changed.index(1)] = 2
+    outcome = federation.run(dataclasses.replace(first, attempt=b"2" * 16, lags=tuple(changed)))
+    began = {name for name, lag in zip(first.cohort, first.lags, strict=True) if lag == 0}
+    assert set(outcome.survivors) == set(CLIENTS) - began
     for name in CLIENTS:
-        assert np.mean(stored_upload(tmp_path / name, SIZE, "<i2") != kept[name]) > 0.5
-        assert federation.charges(name) == (3 if name in federation.invitation(0).cohort else 2)
+        if name in began:
+            assert "begins no other in round 2" in federation.refusals[name]
+            assert federation.charges(name) == paid[name] and federation.learners[name].calls == 1
+        else:
+            assert np.mean(stored_upload(tmp_path / name, SIZE, "<i2") != kept[name]) > 0.5
+            assert federation.charges(name) == paid[name] + 1
+
+
+def test_a_second_update_in_the_same_round_is_refused_and_the_first_is_sent_again(tmp_path: Path) -> None:
+    """Each would be charged, and the planned cost of an update and its echoes was for one."""
+    federation = a_federation(tmp_path, banded())
+    federation.run(first := federation.invitation(0))
+    kept = {name: stored_upload(tmp_path / name, SIZE, "<i2") for name in first.cohort}
+    with pytest.raises(BelowThreshold):
+        federation.run(federation.invitation(0, WEIGHTS + 1))
+    for name in first.cohort:
+        assert "began an update in round 0, and begins no other in round 0" in federation.refusals[name]
+    assert set(federation.run(dataclasses.replace(first, attempt=b"3" * 16)).survivors) == set(first.cohort)
+    for name in first.cohort:
+        assert federation.charges(name) == federation.learners[name].calls == 1
+        assert np.array_equal(stored_upload(tmp_path / name, SIZE, "<i2"), kept[name])
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 2)), max_size=12), st.integers(2, 3))
+def test_whatever_a_server_says_no_two_updates_begin_closer_than_the_separation(said, bands) -> None:
+    """Rounds in any order, models and lags at will, and no message after the invitation."""
+    recipe = banded(bands=bands, cohort=4, rounds=8)
+    with tempfile.TemporaryDirectory() as folder:
+        federation = Banded(Path(folder), recipe, CLIENTS, loud(recipe))
+        name, began, asked = CLIENTS[0], Began(), list[int]()
+        federation.learners[name] = began
+        for index, model, lag in said:
+            size, lag = recipe.federation.participants(index), min(lag, index, bands - 1)
+            session = federation.session(index, np.full(3, model, np.float32))
+            session = dataclasses.replace(session, cohort=CLIENTS[:size], lags=(lag, *(0,) * (size - 1)))
+            began.at = index
+            with contextlib.suppress(Refused):
+                federation.client(name).handle(bytes([Step.SESSION]) + session.to_bytes())
+                asked += [] if lag else [index]
+        assert all(abs(a - b) >= bands for a, b in itertools.combinations(began.rounds, 2))
+        assert set(asked) == set(began.rounds) and federation.charges(name) >= len(began.rounds)
 
 
 def test_a_client_that_was_not_there_when_its_update_should_have_begun_sends_noise_alone(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from chatfed.privacy.accounting import Mechanism
-from chatfed.privacy.ledger import Budget, BudgetExceeded
+from chatfed.privacy.ledger import Budget, BudgetExceeded, LedgerError
 from chatfed.secagg.graph import derive_active
 from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, RefusedParameters, WrongStep
 from chatfed.secagg.states import DamagedState
@@ -30,8 +30,9 @@ from tests.training.federation import (
     ring_sum_of,
     update_of,
 )
-from training import client as client_module
 from training.client import Refused
+from training.homes import OF_ROUNDS, read_tagged, tagged
+from training.recipe import without_noise
 from training.rounds import commit, run_round
 from training.session import Session, Step, round_context
 from training.sums import floors, sum_parameters
@@ -81,22 +82,80 @@ def test_another_run_or_round_number_is_charged_anew_for_the_same_model(federati
     assert [federation.charges(name) for name in FOUR] == [3] * 4
 
 
-def test_is_charged_before_its_masked_input_leaves_and_not_before(federation):
-    seen = {}
+def test_is_charged_before_it_learns(federation):
+    """What it learns shows before anything is sent: in the time that it takes, and in whether it fails."""
+    seen = []
 
-    def watching(messages):
-        for name, answer in federation(messages):
-            seen[Step(answer[0]), name] = federation.charges(name)
-            yield name, answer
+    class Watching(Learner):
+        def __call__(self, weights):
+            seen.append(federation.charges(A))
+            return super().__call__(weights)
 
-    run_round(federation.session(), federation.recipe, BASE, watching)
-    assert {count for (step, _), count in seen.items() if step < Step.SHARES} == {0}
-    assert {count for (step, _), count in seen.items() if step >= Step.SHARES} == {1}
+    federation.learners[A] = Watching(update_of(A))
+    federation.run()
+    assert seen == [1] and federation.charges(A) == 1
 
 
-def test_crash_after_storing_the_update_and_before_charging_gives_that_update_and_one_charge(federation):
+def test_a_server_that_asks_with_one_model_after_another_is_charged_for_each_until_the_budget_is_spent(federation):
+    """No message but the invitation is ever sent: the client learned all the same."""
+    federation.terms = dataclasses.replace(TERMS, budget=Budget(2.0, 1e-5))
+    asked = 0
+    with pytest.raises(BudgetExceeded):
+        for asked in range(50):
+            federation.client(A).handle(invitation(federation.session(0, WEIGHTS * (asked + 1))))
+    ledger = federation.client(A).ledger()
+    assert 1 < asked < 50 and federation.learners[A].calls == len(ledger.entries) == asked
+    assert ledger.epsilon <= 2.0
+
+
+class Killed(BaseException):
+    """The end of a process: nothing in the product catches it."""
+
+
+class Dying(Learner):
+    """Killed while it learns, the first time."""
+
+    def __call__(self, weights: FloatVector) -> list[FloatVector]:
+        learned = super().__call__(weights)
+        if self.calls == 1:
+            raise Killed
+        return learned
+
+
+def test_killed_while_it_learns_it_learns_again_for_the_charge_that_was_made(federation):
+    federation.learners[A] = Dying(update_of(A))
+    with pytest.raises(Killed):
+        federation.client(A).handle(invitation(federation.session()))
+    assert federation.charges(A) == 1
+    outcome = federation.run()
+    assert outcome.survivors == FOUR and federation.charges(A) == 1 and federation.learners[A].calls == 2
+    assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
+
+
+def test_killed_before_the_charge_it_pays_when_it_is_asked_again(federation, monkeypatch):
+    with monkeypatch.context() as dead, pytest.raises(Killed):
+        dead.setattr("chatfed.privacy.ledger.Ledger.charge", lambda *_: (_ for _ in ()).throw(Killed()))
+        federation.client(A).handle(invitation(federation.session()))
+    assert (federation.charges(A), federation.learners[A].calls) == (0, 0)
+    federation.run()
+    assert (federation.charges(A), federation.learners[A].calls) == (1, 1)
+
+
+def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_go_back(federation):
+    federation.learners[A] = Dying(update_of(A))
+    first, second = federation.session(0), federation.session(0, WEIGHTS * 2)
+    with pytest.raises(Killed):
+        federation.client(A).handle(invitation(first))
+    federation.client(A).handle(invitation(second))
+    assert federation.charges(A) == 2
+    with pytest.raises(Refused, match="makes no second one"):
+        federation.client(A).handle(invitation(first))
+    assert federation.charges(A) == 2 and federation.learners[A].calls == 2
+
+
+def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federation):
     federation.client(A).handle(invitation(federation.session()))  # and the process is gone
-    assert federation.charges(A) == 0
+    assert federation.charges(A) == 1
     federation.learners[A] = Learner(-update_of(A))  # learning again would give other numbers, as with fresh noise
     outcome = federation.run()
     assert federation.learners[A].calls == 0
@@ -275,11 +334,20 @@ def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path, size):
     np.testing.assert_allclose(mean / np.linalg.norm(mean), update_of(A) / 0.7, atol=1e-4)
 
 
-def test_an_update_that_is_no_number_leaves_with_an_error_and_uncharged(federation):
+def test_an_update_that_is_no_number_is_charged_and_sent_as_zeros(federation):
+    """With noise of its own in it: a client that failed there, before or after it paid, would tell of its dialogues."""
     federation.learners[A].update = np.full(7, np.nan, np.float32)
     outcome = federation.run()
-    assert outcome.survivors == (B, C, D)
-    assert federation.charges(A) == 0
+    assert outcome.survivors == FOUR and federation.charges(A) == 1
+    assert outcome.mean == pytest.approx(sum(update_of(name) for name in (B, C, D)) / 4, abs=1e-3)
+
+
+def test_without_noise_an_update_that_is_no_number_leaves_with_an_error(federation):
+    """Nothing is claimed there, and a run that diverged must not look like one that learned nothing."""
+    bare = without_noise(federation.recipe)
+    federation.recipe, federation.terms = bare, dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.learners[A].update = np.full(7, np.nan, np.float32)
+    assert federation.run().survivors == (B, C, D)
     assert "not finite" in federation.refusals[A]
 
 
@@ -371,21 +439,21 @@ def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation, file):
         spoiled[bit // 8] ^= 1 << bit % 8
         path.write_bytes(bytes(spoiled))
         with pytest.raises(DamagedState, match=file):
-            client_module._read_tagged(path)
+            read_tagged(path)
 
 
 def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
     """Numbers of a survivor set under other names would be another set; another dimension another charge."""
     federation.client(A).handle(invitation(federation.session()))
     path = federation.home / A / "round.bin"
-    key, body = client_module._read_tagged(path)
+    key, body = read_tagged(path)
     for old, new in (
         (b'"client-01"', b'"client-07"'),
         (b'"dimension": 7', b'"dimension": 8'),
         (b"/0/", b"/1/"),
     ):
         assert old in body
-        path.write_bytes(client_module._tagged(key, body.replace(old, new)))  # the checksum is right
+        path.write_bytes(tagged(key, body.replace(old, new)))  # the checksum is right
         with pytest.raises(DamagedState):
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
 
@@ -459,9 +527,65 @@ def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.5, mechanism=weak)
     federation.client(A).handle(invitation(federation.session()))  # learned with little noise, and nothing has left
     federation.terms = TERMS
+    assert federation.run().survivors == (B, C, D)
+    assert "on other terms; it makes no second one" in federation.refusals[A]
+    assert [entry.mechanism for entry in federation.client(A).ledger().entries] == [weak]
+
+
+@pytest.mark.parametrize("file", OF_ROUNDS)
+def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(federation, file):
+    home = federation.home / A
+    home.mkdir()
+    (home / file).write_bytes(b"of an earlier day")
+    with pytest.raises(LedgerError, match=f"is gone, but client-00 took part .*{file} is there.*restore the ledger"):
+        federation.client(A).ledger()
+    assert not (home / "ledger.json").exists()
+
+
+def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(federation):
+    for round_index in range(3):
+        federation.run(session := federation.session(round_index))
+        commit(session, federation)
+    (federation.home / A / "ledger.json").unlink()
+    assert federation.run(federation.session(3)).survivors == (B, C, D)
+    assert "ledger.json is gone" in federation.refusals[A] and "\n" not in federation.refusals[A]
+    assert federation.learners[A].calls == 3
+    for path in (federation.home / A).iterdir():
+        path.unlink()
+    assert federation.run(federation.session(4)).survivors == FOUR
+
+
+def test_an_older_copy_of_the_ledger_is_found_by_the_rounds_that_were_finished_since(federation):
+    path = federation.home / A / "ledger.json"
+    for round_index in range(3):
+        federation.run(session := federation.session(round_index))
+        commit(session, federation)
+        if round_index == 0:
+            older = path.read_bytes()
+    path.write_bytes(older)
+    assert federation.run(federation.session(3)).survivors == (B, C, D)
+    assert "lacks the charge of 2 of the rounds that client-00 has finished (round 1" in federation.refusals[A]
+    assert federation.learners[A].calls == 3
+
+
+@pytest.mark.parametrize("cut", [0, 1, 100, -9])
+def test_a_ledger_cut_short_is_no_new_budget(federation, cut):
     federation.run()
-    assert federation.learners[A].calls == 2
-    assert [entry.mechanism for entry in federation.client(A).ledger().entries] == [MECHANISM]
+    path = federation.home / A / "ledger.json"
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(LedgerError, match="is damaged, so what was spent is unknown: restore it from a backup"):
+        federation.client(A).handle(invitation(federation.session(1)))
+    assert federation.learners[A].calls == 1
+
+
+def test_the_ledger_of_another_client_or_for_another_unit_is_refused(federation):
+    federation.run()
+    (federation.home / A / "ledger.json").write_bytes((federation.home / B / "ledger.json").read_bytes())
+    with pytest.raises(LedgerError, match="of client 'client-01', not of 'client-00'"):
+        federation.client(A).handle(invitation(federation.session(1)))
+    whole = dataclasses.replace(TERMS, budget=dataclasses.replace(TERMS.budget, unit="client"))
+    with pytest.raises(LedgerError, match="one dialogue, not for one client"):
+        federation.client(B, whole).handle(invitation(federation.session(1)))
 
 
 def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation):

@@ -9,6 +9,9 @@ import torch
 import training.learner
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
+from chatfed.privacy.layers import ClippingError
+from chatfed.privacy.steady import flushes_denormals
+from tests.training.bases import TINY, build
 from training.learner import Learner, bfloat16_pays, train_plainly
 from training.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 from training.tokens import DialogueExamples, next_token_loss, write_tokens
@@ -81,3 +84,43 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
         learner.learn(learner.initial, mine)
     (shown,) = measured
     assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
+
+
+def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(examples, monkeypatch):
+    """A GPT-2 brings dropout along; what one client drew would show in all that another learns."""
+    model, updates, flushed = build("gpt2", TINY["gpt2"]), [], []
+    start = flatten(model)
+
+    def watching(*args):
+        flushed.append(flushes_denormals())
+        return next_token_loss(*args)
+
+    monkeypatch.setattr(training.learner, "next_token_loss", watching)
+    for drawn_before in (0, 1000):
+        torch.manual_seed(3)
+        torch.rand(drawn_before)
+        load_flat(model, start)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25))
+        updates.append(flatten(model) - start)
+    assert updates[0] == pytest.approx(updates[1], rel=1e-3, abs=1e-6) and updates[0].any()  # the order differs
+    able = torch.set_flush_denormal(True)
+    torch.set_flush_denormal(False)
+    assert flushed == [able] * 2
+
+
+def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
+    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
+):
+    for name, dialogues in (("held-out", tiny_corpus.held_out), ("private", tiny_corpus.private)):
+        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in dialogues[:3]])
+    for unit, noise in (("client", "distributed"), ("example", "local")):
+        recipe = Recipe(
+            model=ModelSection(context=64, trainable=("all",)),
+            privacy=PrivacySection(unit=unit, noise=noise, sampling_rate=1.0),
+        )
+        learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+        learner.model.get_submodule("model.layers.0").register_forward_pre_hook(
+            lambda layer, given: (torch.nn.functional.dropout(given[0], 0.1), *given[1:])
+        )
+        with pytest.raises(ClippingError, match="draws random numbers"):
+            learner.learn(learner.initial, np.arange(3))

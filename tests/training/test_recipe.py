@@ -161,6 +161,8 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
     old = getattr(table, key)
     choices: dict[str, Any] = {
         "train_on": "assistant",
+        "overlap": "drop",
+        "cohort": 2,
         "clipping": "automatic",
         "noise": "none",
         "sampling": "uniform",

@@ -34,6 +34,17 @@ def test_the_sum_of_survivors_is_exact_for_a_dropout_at_each_step(tmp_path, step
     assert outcome.faults == ()
 
 
+def test_three_clients_are_summed_all_or_none_and_that_is_known_before_any_update_is_sent(tmp_path):
+    """Where one of three may be curious, two signatures are no quorum: it could give its own to two sets."""
+    federation = pinned(tmp_path, TEN[:3])
+    outcome = federation.run()
+    assert outcome.survivors == TEN[:3] and ring_sum_of(federation, outcome) == integer_sum(federation, TEN[:3])
+    federation.silent = {Step.SHARES: [C]}
+    with pytest.raises(ChatfedError, match="only 2 participants at stage masked input, 3 needed"):
+        federation.run(federation.session(1))
+    assert not [name for step, name, _ in federation.wire if step > Step.SHARES]
+
+
 def test_below_the_quorum_nobody_answers(tmp_path):
     federation = pinned(tmp_path)
     federation.silent = {Step.SURVIVORS: TEN[:5]}

@@ -1,0 +1,169 @@
+"""Reads what a browser asks of the page's functions, and writes it anew from its texts and numbers alone.
+
+A call is the JSON body of gradio's queue/join: which function, with which inputs. Only functions that the page itself
+calls are known, only texts, numbers and messages of a user or an assistant are read, and nothing else is handed on:
+whatever more a body holds (files, addresses, components, options) is left behind or refused. Knows no sockets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MOST_BYTES = 256 * 1024  # of a body
+MOST_MESSAGES = 400  # of a conversation
+LONGEST_TEXT = 64_000  # characters; the page's own fields take far less, with a sentence
+ROLES = ("user", "assistant")
+TOO_LARGE = "The conversation is too long to go on with. Start a new one."
+NOT_OURS = "The page does not ask such a thing."
+
+
+class Refused(Exception):
+    """A request that is not answered: HTTP status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.sentence = sentence
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One function of the page: how each input is read, and whether it is told what was clicked."""
+
+    inputs: tuple[Callable[[Any], Any], ...]
+    event: bool
+
+
+class Calls:
+    """All functions that a browser may call."""
+
+    def __init__(self, functions: Mapping[int, Asked]) -> None:
+        self._functions = dict(functions)
+
+    def read(self, body: bytes) -> tuple[str, bytes]:
+        """The session that calls, and the same call written anew. Raises Refused."""
+        if len(body) > MOST_BYTES:
+            raise Refused(413, TOO_LARGE)
+        call = _parse(body)
+        asked = self._functions.get(_whole(call.get("fn_index")))
+        data, session = call.get("data"), _text(call.get("session_hash"))
+        if asked is None or not isinstance(data, list) or len(data) != len(asked.inputs):
+            raise Refused(403, NOT_OURS)
+        trigger = call.get("trigger_id")
+        rewritten = {
+            "fn_index": call["fn_index"],
+            "trigger_id": None if trigger is None else _whole(trigger),
+            "session_hash": session,
+            "data": [read(value) for read, value in zip(asked.inputs, data, strict=True)],
+            "event_data": _event(call.get("event_data")) if asked.event else None,
+        }
+        return session, json.dumps(rewritten, allow_nan=False).encode()
+
+
+def calls_of(page: Any) -> Calls:
+    """The calls of a gr.Blocks: all its functions but those that run in the browser or when a session ends."""
+    return Calls(
+        {
+            index: Asked(tuple(_reader(block) for block in function.inputs), bool(function.collects_event_data))
+            for index, function in page.fns.items()
+            if function.fn is not None and not any(event == "unload" for _, event in function.targets)
+        }
+    )
+
+
+def _reader(block: Any) -> Callable[[Any], Any]:
+    """How an input component's value is read. Raises TypeError for a kind that nobody has thought about."""
+    kind = type(block).__name__
+    if kind not in READERS:
+        raise TypeError(f"serving/calls.py does not say how the value of a gr.{kind} is read")
+    return READERS[kind]
+
+
+def _parse(body: bytes) -> Mapping[str, Any]:
+    try:
+        call = json.loads(body, parse_constant=_refuse)
+    except (ValueError, RecursionError):  # also a number of too many digits, nesting too deep, no UTF-8
+        raise Refused(400, NOT_OURS) from None
+    if not isinstance(call, dict):
+        raise Refused(400, NOT_OURS)
+    return call
+
+
+def _refuse(_: object) -> Any:
+    raise Refused(403, NOT_OURS)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**31:
+        raise Refused(403, NOT_OURS)
+    return value
+
+
+def _number(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < 2**64 or math.isnan(value):
+        raise Refused(403, NOT_OURS)
+    return value
+
+
+def _number_or_none(value: Any) -> float | None:
+    return None if value is None else _number(value)
+
+
+def _text(value: Any) -> str:
+    """A text; half of a surrogate pair, which a cut can leave, becomes a replacement character."""
+    if not isinstance(value, str):
+        raise Refused(403, NOT_OURS)
+    if len(value) > LONGEST_TEXT:
+        raise Refused(413, f"A text has {len(value):,} characters, which is too long; give fewer.")
+    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _content(value: Any) -> str:
+    """The text of a message or of a click: a text, a block that holds one, or several blocks."""
+    if isinstance(value, Mapping) and value.get("type", "text") == "text":
+        return _text(value.get("text"))
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return _text("".join(_content(block) for block in value))
+    return _text(value)
+
+
+def _messages(value: Any) -> list[dict[str, Any]]:
+    """A conversation, each message a role and a text."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise Refused(403, NOT_OURS)
+    if len(value) > MOST_MESSAGES:
+        raise Refused(413, TOO_LARGE)
+    return [_message(message) for message in value]
+
+
+def _message(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict) or value.get("role") not in ROLES:
+        raise Refused(403, NOT_OURS)
+    block = {"type": "text", "text": _content(value.get("content"))}
+    return {"role": value["role"], "content": [block], "metadata": None, "options": None}
+
+
+def _event(value: Any) -> dict[str, Any]:
+    """What was clicked: a place, its text and, after an edit, the text before it."""
+    if not isinstance(value, dict):
+        raise Refused(403, NOT_OURS)
+    place = value.get("index")
+    index = [_whole(part) for part in place[:2]] if isinstance(place, list) and place else _whole(place)
+    texts = {key: _content(value[key]) for key in ("value", "previous_value") if value.get(key) is not None}
+    return {"index": index, "value": "", "previous_value": ""} | texts
+
+
+READERS: Mapping[str, Callable[[Any], Any]] = {
+    "Button": _text,
+    "Chatbot": _messages,
+    "Number": _number_or_none,
+    "Radio": _text,
+    "Slider": _number,
+    "Textbox": _text,
+}

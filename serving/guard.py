@@ -1,0 +1,248 @@
+"""Stands before the page: lets through what the page itself asks for, and nothing else.
+
+Gradio answers on dozens of routes: files, uploads, other servers' addresses, stored calls, tools for development. This
+page needs eight, ROUTES. A request must name one of them exactly; what is handed on is written anew, without its other
+headers and its query, so that nothing of a visitor's but texts and numbers reaches gradio. At each release of gradio
+ask whether ROUTES still fits: tests/serving/test_application.py stops when gradio's own routes have changed.
+Knows HTTP as ASGI gives it; knows no model.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
+
+from serving.calls import MOST_BYTES, NOT_OURS, TOO_LARGE, Calls, Refused
+from serving.sessions import Sessions
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self' 'unsafe-inline' 'unsafe-eval'",  # gradio's own page needs both
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data: blob:",
+        "font-src 'self' data:",
+        "connect-src 'self'",
+        "worker-src 'self' blob:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = (
+    (b"content-security-policy", POLICY.encode()),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+HANDED_ON = frozenset(
+    (b"accept", b"accept-encoding", b"content-type", b"host", b"if-modified-since", b"if-none-match", b"user-agent")
+)
+COOKIE = "chatfed-visitor"
+_VISITOR = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes
+_SESSION = r"[a-z0-9]{4,32}"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"  # of a file: no dot in front, no slash, nothing encoded
+
+
+@dataclass(frozen=True)
+class Route:
+    """One thing that the page asks for. `kind` is page, file, stream or call; `path` is a regular expression."""
+
+    kind: str
+    methods: tuple[str, ...]
+    path: str
+
+
+READ = ("GET", "HEAD")
+ROUTES = (
+    Route("page", READ, "/"),
+    Route("file", READ, "/theme\\.css"),
+    Route("file", READ, "/favicon\\.ico"),
+    Route("file", READ, f"/assets/{_NAME}"),
+    Route("file", READ, f"/static/(?:img|js)/{_NAME}"),
+    Route("stream", ("GET",), f"/gradio_api/heartbeat/(?P<session>{_SESSION})"),
+    Route("stream", ("GET",), "/gradio_api/queue/data"),
+    Route("call", ("POST",), "/gradio_api/queue/join"),
+)
+
+
+def route_of(method: str, path: str) -> tuple[Route, Mapping[str, str]] | None:
+    """The route that a request names, with the parts of its path; None when there is none."""
+    for route in ROUTES:
+        found = re.fullmatch(route.path, path)
+        if found and method in route.methods:
+            return route, found.groupdict()
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Guard:
+    """Answers what is no part of the page with 403, and puts on every answer what keeps the browser on this host.
+
+    Refused are also requests that the browser says come from a page elsewhere (Origin, Sec-Fetch-Site). With
+    `only_loopback` so are requests that name another host: a page elsewhere could otherwise point its own name at this
+    machine and talk to the model through the visitor's browser (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, calls: Calls, sessions: Sessions, only_loopback: bool = True) -> None:
+        self.app = app
+        self.calls = calls
+        self.sessions = sessions
+        self.only_loopback = only_loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes the request on; see the ASGI specification."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            try:
+                await self._answer(scope, receive, send)
+            except Refused as refused:
+                await _say(refused, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": NOT_OURS})
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._check_origin(scope)
+        found = route_of(scope["method"], _plain_path(scope))
+        if found is None:
+            raise Refused(403, NOT_OURS)
+        route, parts = found
+        visitor = _visitor(scope)
+        handed, session, query = receive, "", b""
+        if route.kind == "call":
+            session, body = self.calls.read(await _body(scope, receive))
+            handed = _replay(body, receive)
+        elif route.kind == "stream":
+            session = parts.get("session") or _session_asked(scope)
+            query = b"" if "session" in parts else f"session_hash={session}".encode()
+        if session or route.kind in ("call", "stream"):
+            if not re.fullmatch(_SESSION, session):
+                raise Refused(403, NOT_OURS)
+            self.sessions.admit(session, visitor)
+        given = _cookie(scope) if route.kind == "page" and not visitor else ()
+        with self.sessions.stream(session) if route.kind == "stream" else nullcontext():
+            await self.app(_handed_on(scope, query), handed, _with_headers(send, route.kind, given))
+
+    def _check_origin(self, scope: Scope) -> None:
+        host, origin = header(scope, b"host"), header(scope, b"origin")
+        if self.only_loopback and not is_loopback(_without_port(host)):
+            raise Refused(403, "This page answers only as 127.0.0.1 or localhost.")
+        if origin and origin.partition("://")[2].lower() != host.lower():  # both leave out a default port
+            raise Refused(403, "This page answers only itself, no page elsewhere.")
+        if header(scope, b"sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
+            raise Refused(403, "This page answers only itself, no page elsewhere.")
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The first header of that name, or nothing."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
+
+def _without_port(host: str) -> str:
+    return host[1 : host.find("]")] if host.startswith("[") else host.partition(":")[0]
+
+
+def _plain_path(scope: Scope) -> str:
+    """The path as it was sent, so that nothing encoded turns into a route; empty when it cannot be known."""
+    sent = scope.get("raw_path") or scope["path"].encode("utf-8", "surrogateescape")
+    plain: str = sent.partition(b"?")[0].decode("latin-1")
+    return plain if plain == scope["path"] else ""
+
+
+def _session_asked(scope: Scope) -> str:
+    asked = parse_qs(scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True, max_num_fields=4)
+    if set(asked) != {"session_hash"} or len(asked["session_hash"]) != 1:
+        raise Refused(403, NOT_OURS)
+    return str(asked["session_hash"][0])
+
+
+def _visitor(scope: Scope) -> str:
+    """Who asks, by the cookie that came with the page; empty for a browser that keeps none."""
+    try:
+        found = SimpleCookie(header(scope, b"cookie")).get(COOKIE)
+    except CookieError:
+        return ""
+    return found.value if found and _VISITOR.fullmatch(found.value) else ""
+
+
+def _cookie(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+    secure = "; Secure" if scope.get("scheme") == "https" else ""
+    value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Strict{secure}"
+    return ((b"set-cookie", value.encode()),)
+
+
+async def _body(scope: Scope, receive: Receive) -> bytes:
+    """The body of a call, read only as far as it may go."""
+    if header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
+        raise Refused(415, NOT_OURS)
+    length = header(scope, b"content-length")
+    if length and (not length.isdecimal() or int(length[:20]) > MOST_BYTES):
+        raise Refused(413, TOO_LARGE)
+    read = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Refused(400, NOT_OURS)
+        read += message.get("body", b"")
+        if len(read) > MOST_BYTES:
+            raise Refused(413, TOO_LARGE)
+        if not message.get("more_body"):
+            return bytes(read)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    """A receive that gives `body` once, and then what comes."""
+    waiting = [body]
+
+    async def replayed() -> Message:
+        return {"type": "http.request", "body": waiting.pop()} if waiting else await receive()
+
+    return replayed
+
+
+def _handed_on(scope: Scope, query: bytes) -> Scope:
+    """The request as gradio sees it: the same path, our query, the headers that it needs."""
+    headers = [(name, value) for name, value in scope["headers"] if name in HANDED_ON]
+    return {**scope, "query_string": query, "headers": headers}
+
+
+def _with_headers(send: Send, kind: str, more: tuple[tuple[bytes, bytes], ...] = ()) -> Send:
+    """A send that adds our headers. A stream's tell a proxy to pass pieces on as they come."""
+    stream = ((b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")) if kind == "stream" else ()
+
+    async def sent(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", []), *HEADERS, *stream, *more]
+        await send(message)
+
+    return sent
+
+
+async def _say(refused: Refused, send: Send) -> None:
+    """The refusal, as the page's own script reads it: the sentence is shown."""
+    import json
+
+    guarded = _with_headers(send, "refusal")
+    plain = [(b"content-type", b"application/json")]
+    await guarded({"type": "http.response.start", "status": refused.status, "headers": plain})
+    said = json.dumps({"detail": refused.sentence}, allow_nan=False)
+    await guarded({"type": "http.response.body", "body": said.encode()})

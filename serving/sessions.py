@@ -1,0 +1,79 @@
+"""Keeps each browser session to the visitor who began it, and has it forgotten once its last stream has ended.
+
+A session is the name that gradio's page draws for itself in the browser; the visitor is known by a random cookie.
+Knows no page: what there is to forget, it is told. All of it runs in the server's one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from serving.calls import Refused
+
+PATIENCE = 5.0  # seconds that a session without a stream lives on: a page that loads has not opened one yet
+MOST_SESSIONS = 1000
+
+Forget = Callable[[str], Awaitable[bool]]
+"""Erases what is held of a session; False when something of it still runs and must be erased afterwards."""
+
+
+@dataclass
+class _Session:
+    visitor: str = field(repr=False)
+    streams: int = 0  # open right now
+    admitted: int = 0  # requests so far
+    end: asyncio.Task[None] | None = None
+
+
+class Sessions:
+    """The sessions that live."""
+
+    def __init__(self, forget: Forget, patience: float = PATIENCE, most: int = MOST_SESSIONS) -> None:
+        self._forget = forget
+        self._patience = patience
+        self._most = most
+        self._living: dict[str, _Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._living)
+
+    def admit(self, session: str, visitor: str) -> None:
+        """Lets the visitor use the session, which is its own from then on. Raises Refused when it is another's."""
+        found = self._living.get(session)
+        if found is None:
+            if len(self._living) >= self._most:
+                raise Refused(503, "Too many visitors are here right now. Try again later.")
+            found = self._living[session] = _Session(visitor)
+        if not secrets.compare_digest(found.visitor.encode(), visitor.encode()):
+            raise Refused(403, "This session is another visitor's.")
+        found.admitted += 1
+        self._watch(session, found)
+
+    @contextmanager
+    def stream(self, session: str) -> Iterator[None]:
+        """Keeps an admitted session alive while one of its streams is open."""
+        found = self._living[session]
+        found.streams += 1
+        try:
+            yield
+        finally:
+            found.streams -= 1
+            self._watch(session, found)
+
+    def _watch(self, session: str, found: _Session) -> None:
+        """Ends the session after a while, unless a stream is open by then."""
+        if found.end is None:
+            found.end = asyncio.get_running_loop().create_task(self._end(session, found))
+
+    async def _end(self, session: str, found: _Session) -> None:
+        while not found.streams:
+            await asyncio.sleep(self._patience)
+            admitted = found.admitted
+            if not found.streams and await self._forget(session) and found.admitted == admitted:
+                self._living.pop(session, None)
+                return
+        found.end = None
