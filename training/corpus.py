@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
-from chatfed.data.reading import Refusal
 from chatfed.data.partition import by_client, deal_dirichlet, deal_iid
+from chatfed.data.reading import Refusal
 from chatfed.model.checkpoint import replace_folder
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
 from training.durable import alone

@@ -17,6 +17,7 @@ from chatfed.types import Turn
 
 DEFAULT_CLIENT_COLUMN = "client_id"
 DEFAULT_GAP_HOURS = 8.0
+PLACE = " place"  # of a row in its source; no label column is called so
 _MOST_NAMES = 500  # of columns and authors that are counted one by one
 
 # A record is what stands at a place of the source, or the reason why nothing does.
@@ -109,7 +110,7 @@ class Reading:
             self._bad(number, bad)
             return []
         self._count(record)
-        return rows
+        return [{**row, PLACE: number} for row in rows]
 
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
@@ -169,7 +170,7 @@ class Reading:
                 self._bad(number, bad)
                 continue
             self._count(None)
-            yield from made
+            yield from ({**row, PLACE: number} for row in made)
 
     def _thread_rows(self, thread: Thread) -> Iterator[Row]:
         self._meet(thread)
