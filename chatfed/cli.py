@@ -36,6 +36,27 @@ def chatfed() -> None:
     """Chat models that learn from private conversations without anyone collecting them."""
 
 
+@base.command("check")
+def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name on the hub.")]) -> None:
+    """Whether a run can start from a base: reads it, tries it, and says what is wrong and the mend.
+
+    Leaves with 0 when all is right, with 2 otherwise.
+    """
+    from pathlib import Path
+
+    from chatfed.model.examination import check_base, lines
+    from chatfed.model.transformer import stay_offline
+
+    if Path(folder).exists():
+        stay_offline()
+    with one_line_errors():
+        checks = check_base(folder)
+        for line in lines(folder, checks):
+            typer.echo(line)
+    if any(each.fault for each in checks):
+        raise typer.Exit(2)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns an error that a person can mend into one line on stderr and exit code 2."""

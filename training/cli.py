@@ -50,15 +50,15 @@ def federated(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
     ] = False,
-    overlap: Annotated[
-        str | None,
-        typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
-    ] = None,
     me: Annotated[
         list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
     ] = None,
     ignore_columns: Annotated[
         str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
+    ] = None,
+    overlap: Annotated[
+        str | None,
+        typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
     cohort: Annotated[
@@ -82,9 +82,9 @@ def federated(
         "data.public": public,
         "data.client_column": client_column,
         "data.skip_bad_lines": True if skip_bad_lines else None,
-        "data.overlap": overlap,
         "data.me": me or None,
         "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
+        "data.overlap": overlap,
         "model.base": base,
         "federation.rounds": rounds,
         "federation.cohort": cohort,

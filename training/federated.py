@@ -21,6 +21,8 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.data.partition import by_client
+from chatfed.model.adapters import ALL_LINEAR
+from chatfed.model.examination import refuse_unfit
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
@@ -45,6 +47,7 @@ from training.server import ServerState, apply_update, follow_quantile, initial_
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.sums import sizes
+from training.templates import template_refusal
 from training.tokens import open_tokens, write_tokens
 from training.upload import coefficients, refuse_hopeless
 
@@ -145,7 +148,8 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         display.say(
             "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
         )
-        corpus = load_corpus(recipe.data, not recipe.model.base, cache)
+        refusal = template_refusal(recipe.model.base) if recipe.model.base else None
+        corpus = load_corpus(recipe.data, not recipe.model.base, cache, refusal)
         for note in corpus.notes:
             display.say(note)
         recipe = following(recipe, len(corpus.clients))
@@ -155,6 +159,9 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
         check_trainable(recipe.model)
+        if recipe.model.base:
+            for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
+                display.say(f"The base, {note}.")
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)

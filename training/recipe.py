@@ -59,10 +59,10 @@ class DataSection(Section):
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
     alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
     skip_bad_lines: bool = False
-    overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
     ignore_columns: tuple[str, ...] = ()  # columns of records and keys of messages, left out knowingly
     me: tuple[str, ...] = ()  # authors whose messages are the assistant's, where the data has authors and no roles
     gap_hours: float = setting(8.0, at_least(0))  # a silence that ends a dialogue of authors; 0: none does
+    overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
     train_on: str = setting("all", one_of("all", "assistant"))
     seed: int = setting(1, SEED)
 

@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, overload
 
 from chatfed.data.hub import hub_records
 from chatfed.data.notes import notes_of
-from chatfed.data.reading import DEFAULT_CLIENT_COLUMN, DEFAULT_GAP_HOURS, BadLine, Options, Reading, Record
+from chatfed.data.reading import (
+    DEFAULT_CLIENT_COLUMN,
+    DEFAULT_GAP_HOURS,
+    PLACE,
+    BadLine,
+    Options,
+    Reading,
+    Record,
+    Refusal,
+)
 from chatfed.data.sources import Found, kind_of, place_of
 from chatfed.data.values import DataError
 from chatfed.types import ClientId, Turn
@@ -29,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["BadLine", "DataError", "Dialogue", "DialogueTable", "read_dialogues"]
 
 _ROWS_AT_ONCE = 1000
-_CACHE_VERSION = "3"  # raise it when the same source would read differently
+_CACHE_VERSION = "4"  # raise it when the same source would read differently
 
 
 @dataclass(frozen=True)
@@ -72,10 +81,15 @@ class DialogueTable(Sequence[Dialogue]):
         """The client of each dialogue, or None when the source names no clients."""
         return [ClientId(name) for name in self._rows["client_id"]] if self._has_clients else None
 
+    def where(self, index: int) -> str:
+        """File and line, item or row of a dialogue."""
+        return f"{self._source}, {place_of(kind_of(self._source))} {self._rows[int(index)][PLACE]}"
+
     def column(self, name: str) -> list[str]:
         """Values of the label column that was asked for on reading, or of `client_id`. Raises DataError."""
-        if name in ("messages", "") or name not in self._rows.column_names:
-            others = [column for column in self._rows.column_names if column != "messages"]
+        unnamed = ("messages", PLACE)
+        if name in (*unnamed, "") or name not in self._rows.column_names:
+            others = [column for column in self._rows.column_names if column not in unnamed]
             raise DataError(f"{self._source}: no column {name!r} was read; there is {', '.join(others)}")
         return list(self._rows[name])
 
@@ -95,24 +109,26 @@ def read_dialogues(
     me: Sequence[str] = (),
     ignore_columns: Sequence[str] = (),
     gap_hours: float = DEFAULT_GAP_HOURS,
+    refusal: Refusal | None = None,
 ) -> DialogueTable:
     """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz) or of a data set on the hub.
 
     `client_column` says whose a dialogue is: it may lack in the source under its default name, and must be there under
     any other. `label_column` is kept for `.column`. `split` is of hub data sets, and of a .json file that has splits.
     `me` names the authors whose messages are the assistant's, where a source has authors and no roles; there a silence
-    of more than `gap_hours` ends a dialogue (0: none does). `ignore_columns` are left out knowingly. Raises DataError,
-    which names file, line and reason, at the first line that is no dialogue, unless `skip_bad_lines` collects them in
-    `.skipped`; a source without any dialogue, a cut .gz and a column that is missing are errors in any case.
+    of more than `gap_hours` ends a dialogue (0: none does). `ignore_columns` are left out knowingly. A dialogue for
+    which `refusal` has a reason is a bad line. Raises DataError, which names file, line and reason, at the first line
+    that is no dialogue, unless `skip_bad_lines` collects them in `.skipped`; a source without any dialogue, a cut .gz
+    and a column that is missing are errors in any case.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 
     names = Options(client_column, label_column, skip_bad_lines, tuple(me), tuple(ignore_columns), gap_hours)
-    reading = Reading(str(source), names, place_of(kind_of(str(source))), Path(str(source)).name.split(".")[0])
+    reading = Reading(str(source), names, place_of(kind_of(str(source))), Path(str(source)).name.split(".")[0], refusal)
     found = Found(reading.how, reading.seen, split)
     records, content = _records_and_digest(reading, found)
-    ways = [_CACHE_VERSION, reading.source, split, asdict(names)]
+    ways = [_CACHE_VERSION, reading.source, split, asdict(names), refusal.key if refusal else ""]
     key = hashlib.sha256(json.dumps([content, *ways], allow_nan=False).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
     table = _cached_table(reading.source, cached)
@@ -192,7 +208,7 @@ def _write_arrow(path: Path, reading: Reading, records: Iterator[Record]) -> int
 
     text = datasets.Value("string")
     message = {"role": text, "content": text, "learn": datasets.Value("bool")}
-    columns = {"messages": [message], "client_id": text}
+    columns = {"messages": [message], "client_id": text, PLACE: datasets.Value("int64")}
     if reading.options.label_column is not None:
         columns[reading.options.label_column] = text
     batch: list[dict[str, object]] = []

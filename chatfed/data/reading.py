@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -17,6 +17,7 @@ from chatfed.types import Turn
 
 DEFAULT_CLIENT_COLUMN = "client_id"
 DEFAULT_GAP_HOURS = 8.0
+PLACE = " place"  # of a row in its source; no label column is called so
 _MOST_NAMES = 500  # of columns and authors that are counted one by one
 
 # A record is what stands at a place of the source, or the reason why nothing does.
@@ -52,6 +53,14 @@ class Options:
         return How(me, frozenset(map(canonical, self.ignore_columns)), frozenset(taken))
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """What else makes a dialogue a bad line: another's rule, such as a chat template's."""
+
+    reason: Callable[[tuple[Turn, ...]], str]  # one sentence; empty where nothing speaks against it
+    key: str  # another rule has another
+
+
 @dataclass
 class Reading:
     """A source in hand, and what has been seen of it: whether there are clients, the bad lines, what was not read."""
@@ -60,6 +69,7 @@ class Reading:
     options: Options
     place: str  # what its records are counted in
     name: str = ""  # of a chat that has none itself
+    refusal: Refusal | None = None
     has_clients: bool | None = None
     skipped: list[BadLine] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
@@ -100,7 +110,7 @@ class Reading:
             self._bad(number, bad)
             return []
         self._count(record)
-        return rows
+        return [{**row, PLACE: number} for row in rows]
 
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
@@ -162,7 +172,7 @@ class Reading:
                 self._bad(number, bad)
                 continue
             self._count(None)
-            yield from made
+            yield from ({**row, PLACE: number} for row in made)
 
     def _thread_rows(self, thread: Thread) -> Iterator[Row]:
         self._meet(thread)
@@ -177,6 +187,8 @@ class Reading:
                 self.authors[each.author if known else "others"] += 1
 
     def _row(self, turns: tuple[Turn, ...], columns: Mapping[str, object], author: str | None) -> Row:
+        if self.refusal and (reason := self.refusal.reason(turns)):
+            raise BadRecord(reason)
         client = self._client(columns)
         client = author if client is None else client
         if client is None and self.has_clients:
