@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
+from chatfed.privacy.accounting import ADJACENCY, EXACT, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
@@ -155,7 +155,7 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:
                     most, costliest = epsilons[client], [entry.mechanism for entry in entries]
-    bound = _accountant(costliest, terms.budget.delta) if costliest else PRV
+    bound = _accountant(costliest, terms.budget.delta) if costliest else EXACT
     return Spent(epsilons, counts, bound, tuple(costliest))
 
 

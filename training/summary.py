@@ -47,7 +47,7 @@ def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
         "example": ("dialogue", "add or remove one dialogue"),
     }[privacy.unit]
     holds = {
-        "local": "PRV accountant, noise added by each client: holds against everyone",
+        "local": "noise added by each client: holds against everyone",
         "distributed": "noise shared inside the masked sum: holds against whoever sees the sums only",
     }[privacy.noise]
     return (
