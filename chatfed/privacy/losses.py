@@ -79,7 +79,10 @@ def _refined(losses: Sequence[_Loss], tilt: float, bound: float, log_delta: floa
 
 
 def renyi_epsilon(history: Sequence[Steps], delta: float) -> float:
-    """The same by the best order of Renyi DP (Canonne et al. 2020, proposition 12): quick, and some percent larger."""
+    """The same by the best order of Renyi DP (Canonne et al. 2020, proposition 12): quick, and some percent larger.
+
+    Outcomes beyond the reach count as delta, which only lowers it.
+    """
     both = ([_Loss(*steps, removed, _reach(history, delta)) for steps in history] for removed in (True, False))
     return max(_tilt(losses, delta)[1] for losses in both)
 
@@ -183,7 +186,7 @@ def _tilt(losses: Sequence[_Loss], delta: float) -> tuple[float, float]:
     def bound(logs: Vector) -> Vector:
         tilts = np.exp(logs)
         moments = _total_moment(losses, tilts)
-        rest = _SUM_ERROR - math.log(delta) - np.log1p(tilts) - tilts * np.log1p(1 / tilts)
+        rest = _SUM_ERROR + _LEFT - math.log(delta) - np.log1p(tilts) - tilts * np.log1p(1 / tilts)
         found: Vector = (moments + rest) / tilts
         return found
 
