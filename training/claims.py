@@ -13,15 +13,17 @@ from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, Distribute
 from chatfed.privacy.ledger import Budget, Charge, Ledger, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
+from training.meaning import protected
 from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
 from training.simulation import home_of
 from training.upload import COARSEST_AGAIN, NoisyUpload, coefficients, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
+DEALT = "clients are simulated: dialogues were dealt to them, so what a client holds is no person's"
 SEVERAL = (
     "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
-    "delta: docs/privacy.md)"
+    "delta: `person`, docs/privacy.md)"
 )
 _KEPT_BY_CLIENTS = {
     "example": "which dialogues a step took stays with the client",
@@ -205,10 +207,15 @@ def _sampling(unit: str, rate: float) -> str:
     )
 
 
-def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
-    """The claim of a run, with all that it rests on."""
+def guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, dealt: bool = False) -> Guarantee:
+    """The claim of a run, with all that it rests on. dealt: its clients are made up, and the claim says so."""
+    claim = _guarantee(recipe, terms, cost, rounds)
+    return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
+
+
+def _guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int) -> Guarantee:
     privacy = recipe.privacy
-    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
+    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), protected(recipe)
     sampling += _without_amplification(cost.costliest, privacy.delta)
     if recipe.federation.bands > 1:
         sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
@@ -272,7 +279,7 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int) -> Guarant
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
-        unit=UNITS[privacy.unit],
+        unit=protected(recipe),
         adjacency=ZERO_OUT if of_clients else ADJACENCY,
         accountant=cost.accountant,
         sampling=sampling,

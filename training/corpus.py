@@ -37,6 +37,7 @@ class Corpus:
     public: Sequence[Dialogue]
     held_out: Sequence[Dialogue]
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
+    dealt: bool = False  # the data named no clients: these are made up
 
     @property
     def words(self) -> int:
@@ -79,7 +80,7 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
         public = _read(
             settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl"), settings, notes
         )
-    return Corpus(private, clients, public, held_out, tuple(notes))
+    return Corpus(private, clients, public, held_out, tuple(notes), dealt=private.client_ids is None)
 
 
 def turns_of(dialogues: Iterable[Dialogue]) -> Iterator[tuple[Turn, ...]]:

@@ -22,7 +22,7 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
-from training.checks import check
+from training.checks import check, check_clients
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
@@ -30,6 +30,7 @@ from training.durable import Stopped
 from training.evaluation import Evaluation
 from training.identity import Roster, read_roster
 from training.learner import check_device, check_trainable
+from training.meaning import planned_warnings
 from training.memory import Peak
 from training.pretrain import pretrained_base
 from training.recipe import Recipe, without_noise
@@ -135,7 +136,11 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         corpus = load_corpus(recipe.data, not recipe.model.base, cache)
         for note in corpus.notes:
             display.say(note)
+        for note in check_clients(recipe, corpus.clients, corpus.dealt):
+            display.say(note)
         check(recipe, len(corpus.clients))
+        for warning in planned_warnings(recipe, corpus.clients):
+            display.say(f"Warning: {warning}.")
         for participants in recipe.federation.sizes:
             sizes(recipe, participants)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
@@ -150,7 +155,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         _write_tables(folder, base, corpus)
         if recipe.secagg.identities == "roster":
             enrol(folder.homes, sorted(corpus.clients), folder.roster)
-        folder.keep_prepared(base)
+        folder.keep_prepared(base, corpus.dealt)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
     return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))

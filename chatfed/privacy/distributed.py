@@ -30,10 +30,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from chatfed.privacy.accounting import REPLACE, Mechanism, compose, gdp
+from chatfed.privacy.accounting import REPLACE, Mechanism, compose, gdp, group_rate
 from chatfed.privacy.conversions import PrivacyError, check_delta, gaussian_epsilon, zcdp_epsilon
 from chatfed.privacy.discrete import MOST_STD, closeness, discrete_gaussian
 
@@ -109,6 +109,11 @@ def distributed_epsilon(
     if variation and math.log(variation) + epsilon + math.log1p(math.exp(-epsilon)) > math.log(_FOR_TABLES * delta):
         raise PrivacyError(f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show")
     return epsilon
+
+
+def grouped_sum(mechanism: DistributedGaussian, size: int) -> DistributedGaussian:
+    """`accounting.grouped` for sums: `size` units of one person move a sum by `size` norms at most."""
+    return replace(mechanism, norm=mechanism.norm * size, sampling_rate=group_rate(mechanism.sampling_rate, size))
 
 
 def concentrated(mechanism: DistributedGaussian, factor: float = 1.0) -> float:
