@@ -46,7 +46,8 @@ def privacy_html(run: RunFolder) -> str:
             f'<div class="cf-card cf-warn cf-prose"><h2>{heading}</h2><p>{why}, so nothing is claimed about what it '
             "may reveal of its training text. Treat it as a model trained without protection.</p></div>"
         )
-    return f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>{_person(run.privacy)}{_fields(run.privacy)}'
+    statement = f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>'
+    return f"{statement}{_person(run.privacy)}{_fields(run.privacy)}"
 
 
 def facts_html(run: RunFolder) -> str:
@@ -149,8 +150,9 @@ def _person(privacy: Mapping[str, Any]) -> str:
         f"{html.escape(unit_noun(str(privacy.get('unit', 'unit'))))}. A person who has several dialogues is protected "
         "less; for all of them together, at the same δ:</p></div>"
         '<div class="cf-scroll" tabindex="0" role="region" aria-label="What it means for one person">'
-        '<table class="cf-table" id="person"><thead><tr><th scope="col">Whose</th><th scope="col" class="n">Dialogues</th>'
-        f'<th scope="col">Guarantee</th></tr></thead><tbody>{body}</tbody></table></div>'
+        '<table class="cf-table" id="person"><thead><tr><th scope="col">Whose</th>'
+        f'<th scope="col" class="n">Dialogues</th><th scope="col">Guarantee</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
         f'<p class="cf-note">Of these, {html.escape(_text(privacy.get("person_note")))}.</p>'
     )
 

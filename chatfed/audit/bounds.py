@@ -58,20 +58,20 @@ def guess_in_words(epsilon: float, delta: float) -> str:
     """`best_guess` as a share, rounded up and never to a whole 100 %.
 
     >>> guess_in_words(1.0, 1e-5), guess_in_words(8.0, 1e-5), guess_in_words(14.0, 1e-5), guess_in_words(800.0, 1e-5)
-    ('73.2 %', '99.97 %', '99.99992 %', 'no bound')
+    ('73.11 %', '99.97 %', '99.99992 %', 'no bound')
     """
     share = best_guess(epsilon, delta)
     if strength(epsilon, delta) == NONE:
         return "no bound"
-    for digits in range(1, 12):
+    for digits in range(2, 12):
         shown = math.ceil(share * 10 ** (digits + 2) - 1e-6) / 10**digits
         if shown < 100:
-            return f"{shown:.{digits}f} %"
+            return f"{shown:.{digits}f}".rstrip("0").rstrip(".") + " %"
     return "no bound"
 
 
 def factor_in_words(epsilon: float) -> str:
-    """e^epsilon, rounded up.
+    """e^epsilon, to three digits or whole numbers.
 
     >>> factor_in_words(0.1), factor_in_words(8.0), factor_in_words(1e9)
     ('1.11', '2,981', 'more than a billion')
@@ -79,7 +79,7 @@ def factor_in_words(epsilon: float) -> str:
     if epsilon > math.log(1e9):
         return "more than a billion"
     value = math.exp(epsilon)
-    return f"{math.ceil(100 * value - 1e-9) / 100:,.2f}" if value < 100 else f"{math.ceil(value):,}"
+    return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
 
 
 def warnings_of(epsilon: float, delta: float, units: int | None, unit: str) -> list[str]:

@@ -244,8 +244,8 @@ def _guarantee(privacy: Mapping[str, Any]) -> Markup:
     whose, it = (f"{unit}'s dialogues", "them") if unit.endswith("client") else (unit, "it")
     word = str(privacy.get("strength") or strength(epsilon, 1.0 if delta is None else delta))
     words = (
-        f"Strength: {word}. With any one {whose} or without {it}, the probability of any outcome of training changes at "
-        f"most by the factor e^{above(epsilon)} = {factor_in_words(epsilon)}, plus {plain(privacy.get('delta'))}. "
+        f"Strength: {word}. With any one {whose} or without {it}, the probability of any outcome of training changes "
+        f"at most by the factor e^{above(epsilon)} = {factor_in_words(epsilon)}, plus {plain(privacy.get('delta'))}. "
         f"Holds against: {plain(privacy.get('holds_against'))}."
     )
     if word == NONE:
