@@ -112,7 +112,7 @@ class World:
             "privacy.unit": "client",
             "privacy.noise": "distributed",
             "privacy.noise_multiplier": NOISE,
-            "privacy.budget_epsilon": 1000,
+            "privacy.budget_epsilon": 22,
             "privacy.clip_norm": CLIP,
             "local.batch": BATCH,
             "local.learning_rate": RATE,

@@ -21,14 +21,17 @@ from numpy.typing import NDArray
 from chatfed.generation import Generation
 from chatfed.model.adapters import load_adapted
 from chatfed.model.checkpoint import holds_adapters
+from chatfed.model.decoding import Decoder
+from chatfed.model.examination import forwards_alone
 from chatfed.model.tokenizer import (
-    encode_dialogue,
     encode_open_turn,
-    encode_prompt,
+    encode_said,
+    turn_end,
     turn_end_ids,
     word_spans,
 )
-from chatfed.model.transformer import cache_argument, check_model_folder, load_model, new_cache
+from chatfed.model.transformer import check_model_folder, context_of, load_model
+from chatfed.model.windows import latest_that_fit
 from chatfed.places import WordPlace, token_texts, word_places
 from chatfed.turns import Conversation, as_role, as_text, as_turns
 from chatfed.types import ChatfedError, Span, Turn, WordScore
@@ -58,9 +61,10 @@ class Chat:
         model.train(False)
         self.tokenizer = tokenizer
         self.path = path
-        self.context = int(getattr(model.config, "max_position_embeddings", 0) or 1024)
-        self._ends = turn_end_ids(tokenizer)
-        self._cache_argument = cache_argument(model)
+        self.context = context_of(model) or 1024
+        self._ends = turn_end_ids(tokenizer) | _generation_ends(model)
+        self._end = turn_end(tokenizer)
+        self._decoder = Decoder(model)
 
     def reply(self, history: Conversation, settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
         """The assistant's whole next message after `history`, which ends with the user's: a text, or messages.
@@ -80,12 +84,13 @@ class Chat:
     def _pieces(self, prompt: list[int], settings: Generation) -> Iterator[str]:
         """What `stream` yields after a prompt of token ids."""
         text, shown = "", 0
-        hold = max((len(stop) - 1 for stop in settings.stop), default=0)
+        stops = (*settings.stop, *self._closing_texts)
+        hold = max([len(self._end.lead), *(len(stop) - 1 for stop in stops)])
         drawn: list[int] = []
         for token in self._draw(prompt, settings):
             drawn.append(token)
             text = str(self.tokenizer.decode(drawn, skip_special_tokens=True)).lstrip()
-            cut = min((at for at in (text.find(stop) for stop in settings.stop) if at >= 0), default=None)
+            cut = min((at for at in (text.find(stop) for stop in stops) if at >= 0), default=None)
             if cut is not None:
                 text = text[:cut]
                 break
@@ -93,8 +98,14 @@ class Chat:
             if safe > shown and not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
                 yield text[shown:safe]
                 shown = safe
+        text = text.removesuffix(self._end.lead)  # what leads to the marker that ended the reply
         if len(text) > shown:
             yield text[shown:]
+
+    @property
+    def _closing_texts(self) -> tuple[str, ...]:
+        """The text that ends an answer where the template has no marker for it."""
+        return (self._end.text,) if self._end.marker is None and self._end.text else ()
 
     def suggest(self, text: str, k: int = 3, history: Conversation = ()) -> list[Suggestion]:
         """The k likeliest next words after the user's `text`, or completions of the half word that it ends in.
@@ -108,6 +119,8 @@ class Chat:
         half = "" if not text or text[-1].isspace() else text.split()[-1]
         before = text[: len(text) - len(half)]
         ids = [int(i) for i in encode_open_turn(self.tokenizer, history, Turn("user", before)).ids]
+        if not ids:  # a template that opens a message with nothing
+            return []
         words = self._next_words(ids[-self.context + _LONGEST_WORD :], half)
         total = sum(words.values()) if half else 1.0
         best = sorted(words.items(), key=lambda item: -item[1])[:k]
@@ -123,11 +136,11 @@ class Chat:
         spans, before, turn = self._said(text, role, history)
         if not spans:
             return []
-        encoded = encode_dialogue(self.tokenizer, [*before, turn])
+        encoded, place = encode_said(self.tokenizer, before, turn)
         bits, ranks = self._score(encoded.ids)
         scores = []
         for index, span in enumerate(spans):
-            at = np.flatnonzero((encoded.turns == len(before)) & (encoded.words == index))
+            at = np.flatnonzero((encoded.turns == place) & (encoded.words == index))
             if len(at):
                 scores.append(
                     WordScore(text[span.start : span.end], span, float(bits[at].sum()), int(ranks[at[0]]), len(at))
@@ -140,7 +153,7 @@ class Chat:
         As `word_log_probs` reads them; a word that does not fit half of the model's context is left out.
         """
         _, before, turn = self._said(text, role, history)
-        return word_places(self.model, self.tokenizer, before, turn, self.context)
+        return word_places(self._decoder, self.tokenizer, before, turn, self.context)
 
     @cached_property
     def token_texts(self) -> list[str]:
@@ -155,7 +168,7 @@ class Chat:
         the last message of a user before an assistant's, whether it fits or not.
         """
         turn, turns = Turn(as_role("The text", role), as_text("The text", text)), as_turns(history)
-        sizes = np.bincount(encode_dialogue(self.tokenizer, [*turns, turn]).turns, minlength=len(turns) + 1)
+        sizes = np.bincount(encode_said(self.tokenizer, turns, turn)[0].turns, minlength=len(turns) + 1)
         first = 1 if turns and turns[0].role == "system" else 0
         starts = [at for at in range(first, len(turns)) if at == first or turns[at].role == "user"]
         if turn.role == "user" or not starts:
@@ -165,35 +178,24 @@ class Chat:
         return word_spans(turn.content), [*turns[:first], *turns[kept:]], turn
 
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
-        """Token ids of as many of the latest messages as leave room for the reply in the model's context.
-
-        An opening system message stays, and what follows it begins with a user's: templates may demand both.
-        """
+        """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
         if not history:
             raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
-        room = min(room, self.context // 2)
-        system, turns = ([history[0]], history[1:]) if history[0].role == "system" else ([], history)
-        ids = encode_prompt(self.tokenizer, history)
-        while len(ids) > self.context - room and (turns := _from_next_user(turns)):
-            ids = encode_prompt(self.tokenizer, [*system, *turns])
-        return ids[-(self.context - room) :]
+        return latest_that_fit(self.tokenizer, history, self.context - min(room, self.context // 2))
 
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
         """Tokens of a reply, one by one, up to a token that ends a message."""
         generator = torch.Generator().manual_seed(secrets.randbits(63) if settings.seed is None else settings.seed)
-        cache = new_cache(self.model)
-        ids = torch.tensor([prompt])
+        text, ids = self._decoder.text(), prompt
         drawn: list[int] = []
         for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):
             with torch.inference_mode():
-                said = self.model(input_ids=ids, use_cache=True, **{self._cache_argument: cache})
-                logits = said.logits[0, -1].float()
-                token = _sample(logits, drawn, settings, generator)
+                token = _sample(text.add(ids), drawn, settings, generator)
             if token in self._ends:
                 return
             drawn.append(token)
             yield token
-            ids = torch.tensor([[token]])
+            ids = [token]
 
     @torch.inference_mode()
     def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -205,13 +207,17 @@ class Chat:
         for start in range(
             0, max(1, len(ids) - step), step
         ):  # windows overlap by half: every token sees half a context
-            window = torch.from_numpy(ids[start : start + self.context].astype(np.int64))
-            scores = torch.log_softmax(self.model(input_ids=window[None]).logits[0, :-1].float(), dim=-1)
-            chosen = scores.gather(1, window[1:, None])
-            new = slice(start + (step if start else 1), start + len(window))
-            keep = new.start - start - 1
-            bits[new] = (chosen[keep:, 0] / math.log(2)).numpy()
-            ranks[new] = ((scores[keep:] > chosen[keep:]).sum(1) + 1).numpy()
+            window = ids[start : start + self.context].astype(np.int64)
+            at = 1
+            for logits in self._decoder.scores(window.tolist()):
+                chosen = torch.from_numpy(window[at : at + len(logits)])
+                scores = logits[: len(chosen)].log_softmax(-1)
+                own = scores.gather(1, chosen[:, None])
+                new = slice(start + at, start + at + len(chosen))
+                skip = max(0, start + step - new.start) if start else 0  # scored in the window before
+                bits[new][skip:] = (own[skip:, 0] / math.log(2)).numpy()
+                ranks[new][skip:] = ((scores[skip:] > own[skip:]).sum(1) + 1).numpy()
+                at += len(logits)
         return bits, ranks
 
     @torch.inference_mode()
@@ -220,18 +226,20 @@ class Chat:
         opens, goes_on, ends_word, texts = self._spelling
         found: dict[str, float] = {}
         beam: list[tuple[float, str, list[int]]] = [(1.0, "", [])]
+        prefix = self._decoder.text()
+        first = prefix.add(ids)[None]
+        logits_after = self._decoder.after(prefix)
         for length in range(_LONGEST_WORD + 1):
-            rows = torch.tensor([ids + tokens for _, _, tokens in beam])
-            probabilities = torch.softmax(self.model(input_ids=rows).logits[:, -1].float(), dim=-1)
+            logits = logits_after([tokens for _, _, tokens in beam]) if length else first
+            probabilities = torch.softmax(logits, dim=-1)
             grown: list[tuple[float, str, list[int]]] = []
             for (likely, word, tokens), row in zip(beam, probabilities, strict=True):
                 if word.startswith(half) and word:
                     found[word] = found.get(word, 0.0) + likely * float(row[ends_word].sum())
-                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(
-                    4 * _BEAM if not half else 256
-                )
+                most = min(4 * _BEAM if not half else 256, len(row))
+                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(most)
                 for value, index in zip(values.tolist(), indices.tolist(), strict=True):
-                    spelt = word + texts[index]
+                    spelt = word + texts[index] if value > 0 else ""
                     if value > 0 and (spelt.startswith(half) or half.startswith(spelt)):
                         grown.append((likely * value, spelt, [*tokens, index]))
             beam = sorted(grown, key=lambda item: -item[0])[:_BEAM]
@@ -255,7 +263,7 @@ class Chat:
             texts.append(text)
             opens.append(leads and (spells or (index not in special and not text)))  # or a space, spelt out after it
             goes_on.append(not leads and spells)
-            ends.append(leads or index in special or text.startswith(_PUNCTUATION))
+            ends.append(leads or index in special or text.startswith(_PUNCTUATION) or text[:1].isspace())
         pad = [False] * (size - len(texts))
         flags = [torch.tensor(flag + pad) for flag in (opens, goes_on, ends)]
         return flags[0], flags[1], flags[2], texts
@@ -271,10 +279,17 @@ def load_chat(path: str | Path) -> Chat:
     if not isinstance(path, (str, PathLike)):
         raise ChatfedError(f"The model folder is of type {type(path).__name__}: give its path.")
     folder = _model_in(Path(path).expanduser())
-    if holds_adapters(folder):
-        return Chat(*load_adapted(folder), folder)
-    check_model_folder(folder)
-    return Chat(*load_model(folder), folder)
+    if not holds_adapters(folder):
+        check_model_folder(folder)
+    chat = Chat(*(load_adapted(folder) if holds_adapters(folder) else load_model(folder)), folder)
+    forwards_alone(chat._decoder)
+    return chat
+
+
+def _generation_ends(model: PreTrainedModel) -> set[int]:
+    """Tokens at which the base's own settings say that a reply ends."""
+    given = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
+    return {int(token) for token in (given if isinstance(given, list) else [given]) if token is not None}
 
 
 def _model_in(folder: Path) -> Path:
@@ -282,11 +297,6 @@ def _model_in(folder: Path) -> Path:
     inside = folder / "model"
     holds = [(each / "config.json").is_file() or holds_adapters(each) for each in (folder, inside)]
     return inside if holds == [False, True] else folder
-
-
-def _from_next_user(turns: Sequence[Turn]) -> Sequence[Turn]:
-    """`turns` from the next message of a user after the first message; empty when there is none."""
-    return next((turns[at:] for at in range(1, len(turns)) if turns[at].role == "user"), ())
 
 
 def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, generator: torch.Generator) -> int:

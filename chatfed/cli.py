@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Annotated
 
 import typer
 
@@ -35,6 +36,27 @@ def chatfed() -> None:
     """Chat models that learn from private conversations without anyone collecting them."""
 
 
+@base.command("check")
+def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name on the hub.")]) -> None:
+    """Whether a run can start from a base: reads it, tries it, and says what is wrong and the mend.
+
+    Leaves with 0 when all is right, with 2 otherwise.
+    """
+    from pathlib import Path
+
+    from chatfed.model.examination import check_base, lines
+    from chatfed.model.transformer import stay_offline
+
+    if Path(folder).exists():
+        stay_offline()
+    with one_line_errors():
+        checks = check_base(folder)
+        for line in lines(folder, checks):
+            typer.echo(line)
+    if any(each.fault for each in checks):
+        raise typer.Exit(2)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns an error that a person can mend into one line on stderr and exit code 2."""
@@ -43,6 +65,48 @@ def one_line_errors() -> Iterator[None]:
     except ChatfedError as error:
         complain(error)
         raise typer.Exit(WRONG) from None
+
+
+@data.command()
+def look(
+    file: Annotated[str, typer.Argument(help="Dialogues: a file, or a hub data set.")],
+    client_column: Annotated[str, typer.Option(help="The column that says whose dialogue it is.")] = "client_id",
+    me: Annotated[
+        list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
+    ] = None,
+    ignore_columns: Annotated[str, typer.Option(help="Columns left out knowingly, with commas between.")] = "",
+    gap_hours: Annotated[float, typer.Option(help="Chat exports: a silence that ends a dialogue; 0: none does.")] = 8.0,
+    skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out.")] = False,
+) -> None:
+    """Shows what a run would learn from a file, from whom, and as which roles; nothing is trained."""
+    with one_line_errors():
+        from pathlib import Path
+
+        if Path(file).exists():
+            from chatfed.model.transformer import stay_offline
+
+            stay_offline()
+        from chatfed.data.dialogue import read_dialogues
+        from chatfed.data.look import look as lines_of
+
+        table = read_dialogues(
+            file,
+            client_column=client_column,
+            skip_bad_lines=skip_bad_lines,
+            me=me or (),
+            ignore_columns=[name.strip() for name in ignore_columns.split(",") if name.strip()],
+            gap_hours=gap_hours,
+        )
+        for line in lines_of(table, file):
+            print(line)
+
+
+@data.command()
+def schemas() -> None:
+    """Prints docs/data.md: what a record may hold, and what it yields."""
+    from chatfed.data.page import page
+
+    print(page(), end="")
 
 
 def main() -> None:

@@ -6,45 +6,39 @@ tokens. Knows a causal model and its tokenizer; knows no reference and draws no 
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from chatfed.model.tokenizer import encode_dialogue, word_spans
-from chatfed.model.transformer import cache_argument, new_cache
+from chatfed.model.decoding import Decoder, Text
+from chatfed.model.tokenizer import encode_said, word_spans
 from chatfed.types import Span, Turn
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
+Rows = NDArray[np.int64]  # int64[n, k]: n alternatives of k tokens each
 LogProbs = NDArray[np.float32]  # float32[n, vocabulary], bits
 
 
 class Branches:
     """Alternatives that grow side by side from one prefix, a token a step."""
 
-    def __init__(self, model: PreTrainedModel, first: LogProbs, cache: Any) -> None:
+    def __init__(self, decoder: Decoder, first: LogProbs, prefix: Text) -> None:
         self.first = first  # float32[1, vocabulary]: bits of each token right after the prefix
-        self._model = model
-        self._argument = cache_argument(model)
-        self._cache = cache  # of the prefix, one row; never changed
-        self._rows: Any = None  # the same for every alternative so far
+        self._after = decoder.after(prefix)  # never changes the prefix
+        self._rows: Rows = np.zeros((0, 0), np.int64)  # the same number of tokens for every alternative so far
 
-    @torch.inference_mode()
     def grow(self, tokens: NDArray[np.int64]) -> LogProbs:
         """Adds one token to each of the n alternatives; bits of each token after them, float32[n, vocabulary]."""
-        if self._rows is None:
-            self._rows = copy.deepcopy(self._cache)
-            self._rows.batch_repeat_interleave(len(tokens))
-        ids = torch.from_numpy(np.ascontiguousarray(tokens, np.int64))[:, None]
-        said = self._model(input_ids=ids, use_cache=True, **{self._argument: self._rows})
-        return _bits(said.logits[:, -1])
+        new = np.asarray(tokens, np.int64)[:, None]
+        self._rows = np.concatenate([self._rows, new], 1) if self._rows.size else new
+        return _bits(self._after(self._rows.tolist()))
 
 
 @dataclass(frozen=True)
@@ -54,17 +48,17 @@ class WordPlace:
     word: str
     span: Span
     tokens: tuple[int, ...]
-    _prefix: LogProbs
-    _cache: Any
-    _model: PreTrainedModel
+    _first: LogProbs
+    _prefix: Text
+    _decoder: Decoder
 
     def branches(self) -> Branches:
         """Alternatives from this place, none begun yet."""
-        return Branches(self._model, self._prefix, self._cache)
+        return Branches(self._decoder, self._first, self._prefix)
 
 
 def word_places(
-    model: PreTrainedModel,
+    decoder: Decoder,
     tokenizer: PreTrainedTokenizerFast,
     history: Sequence[Turn],
     turn: Turn,
@@ -75,15 +69,15 @@ def word_places(
     `history` and `turn` may be longer than `context` tokens: a place then sees at least the half of it before. A word
     that does not fit beside that is left out.
     """
-    encoded = encode_dialogue(tokenizer, [*history, turn])
-    walk = _Walk(model, encoded.ids.astype(np.int64), context)
-    inside = encoded.turns == len(history)
+    encoded, said = encode_said(tokenizer, history, turn)
+    walk = _Walk(decoder, encoded.ids.tolist(), context)
+    inside = encoded.turns == said
     for index, span in enumerate(word_spans(turn.content)):
         at = np.flatnonzero(inside & (encoded.words == index))
         if 0 < len(at) <= context // 2 and at[0]:
-            first, cache = walk.to(int(at[0]), len(at))
+            first, prefix = walk.to(int(at[0]), len(at))
             tokens = tuple(int(i) for i in encoded.ids[at])
-            yield WordPlace(turn.content[span.start : span.end], span, tokens, first, cache, model)
+            yield WordPlace(turn.content[span.start : span.end], span, tokens, first, prefix, decoder)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerFast, size: int) -> list[str]:
@@ -101,28 +95,25 @@ def token_texts(tokenizer: PreTrainedTokenizerFast, size: int) -> list[str]:
 
 
 class _Walk:
-    """A cache that goes through a text from word to word, begun anew where the model's context is full."""
+    """A text that is read from word to word, begun anew where the model's context is full."""
 
-    def __init__(self, model: PreTrainedModel, ids: NDArray[np.int64], context: int) -> None:
-        self._model, self._ids, self._context = model, ids, context
-        self._argument = cache_argument(model)
+    def __init__(self, decoder: Decoder, ids: list[int], context: int) -> None:
+        self._decoder, self._ids, self._context = decoder, ids, context
         self._start = self._end = 0
-        self._cache: Any = None
-        self._first: LogProbs = np.zeros((1, 0), np.float32)
+        self._text: Text | None = None
 
-    @torch.inference_mode()
-    def to(self, place: int, length: int) -> tuple[LogProbs, Any]:
-        """(bits of each token at `place`, the cache of all before it); `length` more tokens fit the context."""
-        if self._cache is None or place + length - self._start > self._context:
-            whole = self._cache is None and place + length <= self._context
-            self._start = self._end = 0 if whole else max(0, place - self._context // 2)
-            self._cache = new_cache(self._model)
+    def to(self, place: int, length: int) -> tuple[LogProbs, Text]:
+        """(bits of each token at `place`, all before it as the model read it); `length` more tokens fit the context."""
+        if self._text is None or place + length - self._start > self._context:
+            self._start = self._end = max(0, place - self._context // 2) if self._text is not None else 0
+            if place + length - self._start > self._context:
+                self._start = self._end = place - self._context // 2
+            self._text = self._decoder.text()
         else:
-            self._cache = copy.deepcopy(self._cache)
-        ids = torch.from_numpy(self._ids[None, self._end : place])
-        said = self._model(input_ids=ids, use_cache=True, **{self._argument: self._cache})
+            self._text = self._text.copy()
+        logits = self._text.add(self._ids[self._end : place])
         self._end = place
-        return _bits(said.logits[:, -1]), self._cache
+        return _bits(logits[None]), self._text
 
 
 def _bits(logits: torch.Tensor) -> LogProbs:

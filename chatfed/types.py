@@ -27,10 +27,11 @@ class ChatfedError(Exception):
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a dialogue. `role` is "system", "user" or "assistant"."""
+    """One message of a dialogue. `role` is "system", "user" or "assistant"; without `learn` it is context only."""
 
     role: str
     content: str
+    learn: bool = True
 
 
 @dataclass(frozen=True)

@@ -320,29 +320,16 @@ def test_any_text_has_one_score_for_each_of_its_words(chat, text):
     assert all(score.log_prob <= 0 and score.rank >= 1 and score.tokens >= 1 for score in scores)
 
 
-def test_a_greedy_reply_s_first_word_has_rank_1_after_the_conversation_that_it_answers(chat):
-    greedy, checked = Generation(max_new_tokens=6), 0
-    for asked in (
-        "my laptop will not start",
-        "my phone",
-        "yes",
-        "the printer is broken",
-        "hello",
-        "who are you",
-        "help",
-    ):
-        talk = [*HELLO, Turn("assistant", "is it on?"), Turn("user", asked)]
-        ids, drawn = encode_prompt(chat.tokenizer, talk), list(chat._draw(encode_prompt(chat.tokenizer, talk), greedy))
-        reply = chat.reply(talk, greedy)
-        if (
-            encode_dialogue(chat.tokenizer, [*talk, Turn("assistant", reply)]).ids[: len(ids) + 1].tolist()
-            != ids + drawn[:1]
-        ):
-            continue  # a random model may begin a word without its space: such a reply is not read back as it was drawn
+def test_a_reply_is_scored_as_it_stands_after_the_conversation_that_it_answers(chat):
+    talk = [*HELLO, Turn("assistant", "is it on?"), Turn("user", "yes")]
+    for reply in ("try again", "no", "my laptop"):
+        encoded = encode_dialogue(chat.tokenizer, [*talk, Turn("assistant", reply)])
+        first = int(np.flatnonzero((encoded.turns == 3) & (encoded.words == 0))[0])
+        assert encoded.ids[:first].tolist() == encode_prompt(chat.tokenizer, talk)
+        expected = log_probs(chat, encoded.ids[:first].tolist())[-1]
         (after, *_), (alone, *_) = (chat.word_log_probs(reply, "assistant", before) for before in (talk, ()))
-        assert after.rank == 1 and after.log_prob > alone.log_prob
-        checked += 1
-    assert checked
+        assert after.rank == 1 + int((expected > expected[encoded.ids[first]]).sum())
+        assert after.log_prob != alone.log_prob
 
 
 def test_scores_after_a_history_are_those_of_the_whole_dialogue(chat):
@@ -369,8 +356,9 @@ def test_of_a_history_over_the_context_the_latest_messages_count(chat, calls):
 def test_a_template_that_demands_a_user_first_scores_a_reply_after_its_history(tiny_base, rules):
     strict = load_chat(tiny_base)
     strict.tokenizer.chat_template = STRICT
+    assert [s.word for s in strict.word_log_probs("try again", "assistant")] == ["try", "again"]  # a neutral one before
     with pytest.raises(ChatfedError, match="refuses the roles"):
-        strict.word_log_probs("try again", "assistant")
+        strict.word_log_probs("try again", "assistant", [Turn("assistant", "hi")])
     talk = [Turn("user" if i % 2 == 0 else "assistant", f"message {i} printer " * 9) for i in range(5)]
     for history in (HELLO, talk):  # the second does not fit the context: the last user's message stays
         assert [s.word for s in strict.word_log_probs("try again", "assistant", [*rules, *history])] == ["try", "again"]
@@ -488,3 +476,9 @@ def test_the_public_names_are_there_and_no_others():
     assert set(names) == {"Chat", "ChatfedError", "Generation", "Suggestion", "Turn", "WordScore", "load_chat"}
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         chatfed.nothing  # noqa: B018
+
+
+def test_a_place_of_a_reply_is_had_on_a_template_that_demands_a_user_first(tiny_base):
+    strict = load_chat(tiny_base)
+    strict.tokenizer.chat_template = STRICT
+    assert [place.word for place in strict.word_places("try again", "assistant")] == ["try", "again"]

@@ -50,6 +50,12 @@ def federated(
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
     ] = False,
+    me: Annotated[
+        list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
+    ] = None,
+    ignore_columns: Annotated[
+        str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
+    ] = None,
     overlap: Annotated[
         str | None,
         typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
@@ -76,6 +82,8 @@ def federated(
         "data.public": public,
         "data.client_column": client_column,
         "data.skip_bad_lines": True if skip_bad_lines else None,
+        "data.me": me or None,
+        "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
         "data.overlap": overlap,
         "model.base": base,
         "federation.rounds": rounds,
@@ -138,6 +146,11 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
 
 def _names_a_hub(*names: str) -> bool:
     return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
+
+
+def names_in(listed: str) -> list[str]:
+    """Names with commas between."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _in_one_line(job: Callable[[], None]) -> None:

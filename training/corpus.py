@@ -12,11 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
 from chatfed.data.partition import by_client, deal_dirichlet, deal_iid
+from chatfed.data.reading import Refusal
 from chatfed.model.checkpoint import replace_folder
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
 from training.durable import alone
@@ -42,17 +44,19 @@ class Corpus:
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
     repeats: Repeats
     words: int  # of the clients' dialogues
+    dealt: bool = False  # the data named no clients: these are made up
 
 
-def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpus:
-    """Reads or generates every part. Raises DataError for a malformed source, ChatfedError for parts that do not
-    fit, share dialogues, or leave nothing to learn."""
+def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:
+    """Reads or generates every part; a dialogue for which `refusal` has a reason is a bad line. Raises DataError for a
+    malformed source, ChatfedError for parts that do not fit, share dialogues, or leave nothing to learn."""
+    options = {**reading_options(settings), "refusal": refusal}
     notes: list[str] = []
     _refuse_same_files(settings)
     folder = generated_help_desk(cache, settings.seed) if settings.source == HELP_DESK else None
-    private = _private(settings, folder, notes)
+    private = _private(settings, options, folder, notes)
     clients = _deal(private, settings, notes)
-    clients, held_out = _held_out(clients, private, settings, folder, notes)
+    clients, held_out = _held_out(clients, private, settings, options, folder, notes)
     public = _public(settings, cache, notes) if needs_public else None
     places, owners = owners_of(clients, len(private))
     parts = Parts.read(Part("the clients' dialogues", settings.source, private, places), owners, held_out, public)
@@ -68,17 +72,17 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path) -> Corpu
     return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words)
 
 
-def _private(settings: DataSection, folder: Path | None, notes: list[str]) -> DialogueTable:
+def _private(settings: DataSection, options: dict[str, Any], folder: Path | None, notes: list[str]) -> DialogueTable:
     if folder:
-        return read_dialogues(str(folder / "private.jsonl"))
+        return read_dialogues(str(folder / "private.jsonl"), refusal=options["refusal"])
     _check_path(settings.source)
     table = read_dialogues(
         settings.source,
         client_column=settings.client_column,
-        skip_bad_lines=settings.skip_bad_lines,
         label_column=settings.label_column or None,
+        **options,
     )
-    _note_skipped(table, settings.source, notes)
+    _note_reading(table, settings.source, notes)
     return table
 
 
@@ -86,13 +90,14 @@ def _held_out(
     clients: dict[ClientId, IntVector],
     private: DialogueTable,
     settings: DataSection,
+    options: dict[str, Any],
     folder: Path | None,
     notes: list[str],
 ) -> tuple[dict[ClientId, IntVector], Part]:
     """The clients that train, and the held-out dialogues."""
     if settings.validation or folder:
         source = settings.validation or str(folder / "held_out.jsonl")  # type: ignore[operator]
-        return clients, Part.whole("the held-out dialogues", source, _read(source, settings, notes))
+        return clients, Part.whole("the held-out dialogues", source, _read(source, options, notes))
     training, places = _hold_out(clients, settings.seed, notes)
     return training, Part("the held-out clients' dialogues", settings.source, private, places)
 
@@ -101,7 +106,7 @@ def _public(settings: DataSection, cache: Path, notes: list[str]) -> Part:
     if not settings.public and settings.source != HELP_DESK:
         notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
     source = settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl")
-    return Part.whole("the public text", source, _read(source, settings, notes))
+    return Part.whole("the public text", source, _read(source, reading_options(settings), notes))
 
 
 def _by_owner(parts: Parts, names: Sequence[ClientId]) -> dict[ClientId, IntVector]:
@@ -139,12 +144,22 @@ def _source_digest(package: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(source: str, settings: DataSection, notes: list[str]) -> DialogueTable:
+def _read(source: str, options: dict[str, Any], notes: list[str]) -> DialogueTable:
     """Public or held-out dialogues: nobody's in particular."""
     _check_path(source)
-    table = read_dialogues(source, skip_bad_lines=settings.skip_bad_lines)
-    _note_skipped(table, source, notes)
+    table = read_dialogues(source, **options)
+    _note_reading(table, source, notes)
     return table
+
+
+def reading_options(settings: DataSection) -> dict[str, Any]:
+    """How every source of a run is read, as arguments of `read_dialogues`."""
+    return {
+        "skip_bad_lines": settings.skip_bad_lines,
+        "me": settings.me,
+        "ignore_columns": settings.ignore_columns,
+        "gap_hours": settings.gap_hours,
+    }
 
 
 def _refuse_same_files(settings: DataSection) -> None:
@@ -166,7 +181,8 @@ def _check_path(source: str) -> None:
         raise ChatfedError(f"There is no data file {source}.")
 
 
-def _note_skipped(table: DialogueTable, source: str, notes: list[str]) -> None:
+def _note_reading(table: DialogueTable, source: str, notes: list[str]) -> None:
+    notes += [f"{source}: {note}" for note in table.notes]
     if table.skipped:
         first = table.skipped[0]
         count = len(table.skipped)

@@ -21,11 +21,13 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.data.partition import by_client
+from chatfed.model.adapters import ALL_LINEAR
+from chatfed.model.examination import refuse_unfit
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
-from training.checks import check
+from training.checks import check, check_clients
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
@@ -34,6 +36,7 @@ from training.evaluation import Evaluation, Scores
 from training.identity import Roster, read_roster
 from training.learnable import refuse_without_targets
 from training.learner import check_device, check_trainable
+from training.meaning import planned_warnings
 from training.memory import Peak
 from training.planning import plan_in_words
 from training.pretrain import about_pretraining, pretrained_base
@@ -45,6 +48,7 @@ from training.server import ServerState, apply_update, follow_quantile, initial_
 from training.session import Session
 from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
 from training.sums import sizes
+from training.templates import template_refusal
 from training.tokens import open_tokens, write_tokens
 from training.upload import coefficients, refuse_hopeless
 
@@ -145,16 +149,24 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         display.say(
             "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
         )
-        corpus = load_corpus(recipe.data, not recipe.model.base, cache)
+        refusal = template_refusal(recipe.model.base) if recipe.model.base else None
+        corpus = load_corpus(recipe.data, not recipe.model.base, cache, refusal)
         for note in corpus.notes:
             display.say(note)
         recipe = following(recipe, len(corpus.clients))
+        for note in check_clients(recipe, corpus.clients, corpus.dealt):
+            display.say(note)
         check(recipe, len(corpus.clients))
+        for warning in planned_warnings(recipe, corpus.clients):
+            display.say(f"Warning: {warning}.")
         for participants in recipe.federation.sizes:
             sizes(recipe, participants)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
         check_device(recipe.runtime.device)
         check_trainable(recipe.model)
+        if recipe.model.base:
+            for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
+                display.say(f"The base, {note}.")
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)
@@ -170,7 +182,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
             enrol(folder.homes, sorted(corpus.clients), folder.roster)
         folder.settle_recipe(recipe)
         folder.keep_repeats(corpus.repeats)
-        folder.keep_prepared(base)
+        folder.keep_prepared(base, corpus.dealt)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
     return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))

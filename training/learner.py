@@ -16,7 +16,7 @@ import numpy as np
 
 from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
-from chatfed.model.parameters import flatten, load_flat, non_finite, set_trainable
+from chatfed.model.parameters import flatten, load_flat, refuse_non_finite, set_trainable
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training.durable import read_if_there
@@ -166,17 +166,6 @@ def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel
         return attach(model, adapters_of(section))
     set_trainable(model, section.trainable)
     return None
-
-
-def refuse_non_finite(model: PreTrainedModel, base: str) -> None:
-    """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
-    for."""
-    if names := non_finite(model):
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise ChatfedError(
-            f"The base model {base} holds numbers that are not finite (NaN or infinity) in {', '.join(names[:3])}{more}"
-            f": nothing can be learned on it; give another base, or the weights in a wider type."
-        )
 
 
 def adapters_of(section: ModelSection) -> Adapters:

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
 
 import numpy as np
 
 from chatfed.data import overlap
 from chatfed.data.dialogue import Dialogue, DialogueTable
 from chatfed.data.overlap import Sketch, Sketcher
-from chatfed.data.sources import file_records, kind_of, place_of
 from chatfed.types import ChatfedError, ClientId, IntVector
 from training.repeats import Repeats
 
@@ -46,14 +43,8 @@ class Part:
         return replace(self, places=np.delete(self.places, copies))
 
     def where(self, index: int) -> str:
-        """File and line of a dialogue, read again."""
-        place = int(self.places[index])
-        if (kind := kind_of(self.source)) == "hub":
-            return f"{self.source}, row {place + 1}"
-        bad = {each.line for each in self.table.skipped}
-        good = (number for number, _ in file_records(Path(self.source), kind) if number not in bad)
-        number = next(islice(good, place, None), None)
-        return f"{self.source}, {place_of(kind)} {number}" if number else f"{self.source}, dialogue {place + 1}"
+        """File and line of a dialogue."""
+        return self.table.where(int(self.places[index]))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, fields
@@ -17,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.model.checkpoint import replace_folder
-from chatfed.model.tokenizer import MARKER, Encoded, encode_dialogues
+from chatfed.model.tokenizer import MARKER, Encoded, close_answer, encode_dialogues
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
 from training.durable import disk_error
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
+
+    from chatfed.privacy.output_layer import LogitForm
 
 LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
 ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
@@ -157,13 +160,16 @@ def _encode(
             yield turns
 
     for encoded in encode_dialogues(tokenizer, passing()):
-        yield kept.pop(0), encoded
+        yield kept.pop(0), close_answer(tokenizer, encoded)
 
 
 def _kinds_with_role(turns: Sequence[Turn], encoded: Encoded) -> NDArray[np.uint8]:
+    """A turn that is not to be learned has markers only: context that is no target and is not measured."""
     spoken = np.array([turn.role == "assistant" for turn in turns] + [False])
-    of_assistant = spoken[np.clip(encoded.turns, 0, len(turns))]
-    return np.where(of_assistant, encoded.kinds | ASSISTANT, encoded.kinds).astype(np.uint8)
+    learned = np.array([turn.learn for turn in turns] + [True])
+    places = np.clip(encoded.turns, 0, len(turns))
+    kinds = np.where(learned[places], encoded.kinds, MARKER)
+    return np.where(spoken[places], kinds | ASSISTANT, kinds).astype(np.uint8)
 
 
 @dataclass(frozen=True)
@@ -227,27 +233,58 @@ class DialogueExamples:
         return rows, torch.from_numpy(batch.owner)
 
 
-_PLAIN_OUTPUT = ("llama", "mistral", "qwen2", "qwen3")  # logits are the output layer's, neither scaled nor capped
-
-
 def private_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """`next_token_loss` for private training, the output layer and the cross-entropy in one: float32[rows].
 
-    Models whose logits are not simply their output layer's go through `next_token_loss` itself.
+    Models whose logits are not made of their output layer's values alone go through `next_token_loss` itself.
     """
-    from torch import nn
-
     from chatfed.privacy.output_layer import output_layer_loss
 
-    untyped: Any = model
-    plain = getattr(untyped.config, "model_type", "") in _PLAIN_OUTPUT and type(untyped.lm_head) is nn.Linear
-    if not plain or untyped.lm_head.bias is not None:
+    form = logit_form(model)
+    if form is None:
         return next_token_loss(model, rows)
+    untyped: Any = model
     used = rows["weights"].any(0).nonzero()
     length = int(used[-1]) + 1 if len(used) else 1
     ids, targets, weights = (rows[name][:, :length] for name in ("ids", "targets", "weights"))
-    hidden = untyped.model(input_ids=ids, use_cache=False).last_hidden_state
-    return output_layer_loss(hidden, untyped.lm_head, targets, weights)
+    hidden = untyped.base_model(input_ids=ids, use_cache=False)[0]
+    return output_layer_loss(hidden, untyped.get_output_embeddings(), targets, weights, form)
+
+
+_FORMS: weakref.WeakKeyDictionary[torch.nn.Module, LogitForm | None] = weakref.WeakKeyDictionary()
+
+
+def logit_form(model: torch.nn.Module) -> LogitForm | None:
+    """How the model makes logits of its output layer's values; None where that is not all that it does. Tried once, on
+    a few tokens."""
+    if model not in _FORMS:
+        _FORMS[model] = _tried_form(model)
+    return _FORMS[model]
+
+
+def _tried_form(model: Any) -> LogitForm | None:
+    import torch
+    from torch import nn
+
+    from chatfed.privacy.output_layer import LogitForm
+
+    head, config = model.get_output_embeddings(), model.config
+    if type(head) is not nn.Linear or head.bias is not None:
+        return None
+    scale = float(getattr(config, "logit_scale", None) or 1.0) / float(getattr(config, "logits_scaling", None) or 1.0)
+    form = LogitForm(scale, float(getattr(config, "final_logit_softcapping", None) or 0.0))
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            ids = torch.arange(5, device=head.weight.device)[None] % head.weight.shape[0]
+            logits = model(input_ids=ids).logits.float()
+            made = form.applied(head(model.base_model(input_ids=ids, use_cache=False)[0]).float())
+    except (TypeError, ValueError, RuntimeError, AttributeError):  # a body that is asked in another way
+        return None
+    finally:
+        model.train(training)
+    return form if made.shape == logits.shape and torch.allclose(made, logits, rtol=1e-4, atol=1e-5) else None
 
 
 def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:

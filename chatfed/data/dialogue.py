@@ -10,14 +10,26 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from chatfed.data.records import BadRecord, text_of, turns_of
-from chatfed.data.sources import DataError, Record, file_records, hub_rows, kind_of, place_of
+from chatfed.data.hub import hub_records
+from chatfed.data.notes import notes_of
+from chatfed.data.reading import (
+    DEFAULT_CLIENT_COLUMN,
+    DEFAULT_GAP_HOURS,
+    PLACE,
+    BadLine,
+    Options,
+    Reading,
+    Record,
+    Refusal,
+)
+from chatfed.data.sources import Found, kind_of, place_of
+from chatfed.data.values import DataError
 from chatfed.types import ClientId, Turn
 
 if TYPE_CHECKING:
@@ -25,9 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BadLine", "DataError", "Dialogue", "DialogueTable", "read_dialogues"]
 
-DEFAULT_CLIENT_COLUMN = "client_id"
 _ROWS_AT_ONCE = 1000
-_CACHE_VERSION = "2"  # raise it when the same source would read differently
+_CACHE_VERSION = "4"  # raise it when the same source would read differently
 
 
 @dataclass(frozen=True)
@@ -38,24 +49,15 @@ class Dialogue:
     client_id: ClientId | None = None
 
 
-@dataclass(frozen=True)
-class BadLine:
-    """A line (JSON Lines, text), item (JSON) or row (CSV, Parquet, hub), counted from 1, that is no dialogue."""
-
-    file: str
-    line: int
-    reason: str
-    place: str = "line"  # what `line` counts: "line", "item" or "row"
-
-
 class DialogueTable(Sequence[Dialogue]):
     """Dialogues over a memory-mapped `datasets.Dataset`; only those that are looked at are in memory."""
 
-    def __init__(self, rows: datasets.Dataset, skipped: tuple[BadLine, ...], has_clients: bool, source: str) -> None:
+    def __init__(self, rows: datasets.Dataset, told: Mapping[str, Any], source: str) -> None:
         self._rows = rows
-        self._has_clients = has_clients
+        self._has_clients = bool(told["has_clients"])
         self._source = source
-        self.skipped = skipped
+        self.skipped = tuple(BadLine(**bad) for bad in told["skipped"])
+        self.notes: tuple[str, ...] = tuple(told["notes"])  # what was not read, left out, or decided, each a sentence
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -79,16 +81,21 @@ class DialogueTable(Sequence[Dialogue]):
         """The client of each dialogue, or None when the source names no clients."""
         return [ClientId(name) for name in self._rows["client_id"]] if self._has_clients else None
 
+    def where(self, index: int) -> str:
+        """File and line, item or row of a dialogue."""
+        return f"{self._source}, {place_of(kind_of(self._source))} {self._rows[int(index)][PLACE]}"
+
     def column(self, name: str) -> list[str]:
         """Values of the label column that was asked for on reading, or of `client_id`. Raises DataError."""
-        if name in ("messages", "") or name not in self._rows.column_names:
-            others = [column for column in self._rows.column_names if column != "messages"]
+        unnamed = ("messages", PLACE)
+        if name in (*unnamed, "") or name not in self._rows.column_names:
+            others = [column for column in self._rows.column_names if column not in unnamed]
             raise DataError(f"{self._source}: no column {name!r} was read; there is {', '.join(others)}")
         return list(self._rows[name])
 
 
 def _to_dialogue(row: Mapping[str, Any]) -> Dialogue:
-    turns = tuple(Turn(message["role"], message["content"]) for message in row["messages"])
+    turns = tuple(Turn(message["role"], message["content"], message["learn"]) for message in row["messages"])
     return Dialogue(turns, None if row["client_id"] is None else ClientId(row["client_id"]))
 
 
@@ -99,106 +106,47 @@ def read_dialogues(
     skip_bad_lines: bool = False,
     split: str = "train",
     label_column: str | None = None,
+    me: Sequence[str] = (),
+    ignore_columns: Sequence[str] = (),
+    gap_hours: float = DEFAULT_GAP_HOURS,
+    refusal: Refusal | None = None,
 ) -> DialogueTable:
     """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz) or of a data set on the hub.
 
     `client_column` says whose a dialogue is: it may lack in the source under its default name, and must be there under
-    any other. `label_column` is kept for `.column`. `split` is of hub data sets. Raises DataError, which names file,
-    line and reason, at the first line that is no dialogue, unless `skip_bad_lines` collects them in `.skipped`; a
-    source without any dialogue, a cut .gz and a column that is missing are errors in any case.
+    any other. `label_column` is kept for `.column`. `split` is of hub data sets, and of a .json file that has splits.
+    `me` names the authors whose messages are the assistant's, where a source has authors and no roles; there a silence
+    of more than `gap_hours` ends a dialogue (0: none does). `ignore_columns` are left out knowingly. A dialogue for
+    which `refusal` has a reason is a bad line. Raises DataError, which names file, line and reason, at the first line
+    that is no dialogue, unless `skip_bad_lines` collects them in `.skipped`; a source without any dialogue, a cut .gz
+    and a column that is missing are errors in any case.
     """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 
-    reading = _Reading(str(source), client_column, label_column, skip_bad_lines, place_of(kind_of(str(source))))
-    records, content = _records_and_digest(reading.source, split)
-    ways = [_CACHE_VERSION, reading.source, client_column, label_column, skip_bad_lines]
+    names = Options(client_column, label_column, skip_bad_lines, tuple(me), tuple(ignore_columns), gap_hours)
+    reading = Reading(str(source), names, place_of(kind_of(str(source))), Path(str(source)).name.split(".")[0], refusal)
+    found = Found(reading.how, reading.seen, split)
+    records, content = _records_and_digest(reading, found)
+    ways = [_CACHE_VERSION, reading.source, split, asdict(names), refusal.key if refusal else ""]
     key = hashlib.sha256(json.dumps([content, *ways], allow_nan=False).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
     table = _cached_table(reading.source, cached)
-    return _table(reading, records, cached) if table is None else table
+    return _table(reading, records, found, cached) if table is None else table
 
 
-def _records_and_digest(source: str, split: str) -> tuple[Iterator[Record], str]:
+def _records_and_digest(reading: Reading, found: Found) -> tuple[Iterator[Record], str]:
     """Records, not read yet, and what changes when the source's content does."""
+    source = reading.source
     kind = kind_of(source)
     if kind == "hub":
-        rows = hub_rows(source, split)
-        return iter(enumerate(rows, start=1)), rows._fingerprint
+        return hub_records(source, found.split, found.records)
     try:
         with Path(source).open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(f"{source} cannot be read: {error.strerror or error}") from None
-    return file_records(Path(source), kind), content
-
-
-@dataclass
-class _Reading:
-    """How a source is read, and what has been seen of it: whether there are clients, and the bad lines."""
-
-    source: str
-    client_column: str
-    label_column: str | None
-    skip_bad_lines: bool
-    place: str  # what its records are counted in
-    has_clients: bool | None = None
-    skipped: list[BadLine] = field(default_factory=list)
-
-    def rows(self, records: Iterable[Record]) -> Iterator[dict[str, object]]:
-        """Rows of the one schema. Raises DataError at a bad record unless they are to be skipped."""
-        for number, record in records:
-            try:
-                yield self._row(record)
-            except BadRecord as bad:
-                if not self.skip_bad_lines:
-                    mend = "mend it, or set skip_bad_lines to leave such lines out"
-                    raise DataError(f"{self.source}, {self.place} {number}: {bad}; {mend}") from None
-                self.skipped.append(BadLine(self.source, number, str(bad), self.place))
-
-    def _row(self, record: Mapping[str, object] | tuple[Turn, ...] | BadRecord) -> dict[str, object]:
-        if isinstance(record, BadRecord):
-            raise record
-        columns: Mapping[str, object] = record if isinstance(record, Mapping) else {}
-        self._require_columns(columns)
-        turns = turns_of(record) if isinstance(record, Mapping) else record
-        client = self._client(columns)
-        row: dict[str, object] = {
-            "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
-            "client_id": client,
-        }
-        if self.label_column is not None:
-            row[self.label_column] = _name(columns.get(self.label_column), self.label_column)
-        self.has_clients = client is not None
-        return row
-
-    def _require_columns(self, columns: Mapping[str, object]) -> None:
-        """The columns asked for by name must be in the first record; a later one without them is a bad line."""
-        wanted = [] if self.client_column == DEFAULT_CLIENT_COLUMN else [self.client_column]
-        for name in [*wanted, *([self.label_column] if self.label_column else [])]:
-            if self.has_clients is None and name not in columns:
-                there = f"the columns are {', '.join(columns)}" if columns else "it has no columns"
-                raise DataError(f"{self.source}: no column {name!r}; {there}")
-
-    def _client(self, columns: Mapping[str, object]) -> str | None:
-        value = columns.get(self.client_column)
-        required = self.has_clients or self.client_column != DEFAULT_CLIENT_COLUMN
-        if value is None and not required:
-            return None
-        name = _name(value, self.client_column)
-        if self.has_clients is False:
-            raise BadRecord(f"{self.client_column} is given here, and earlier lines have none")
-        return name
-
-
-def _name(value: object, column: str) -> str:
-    if isinstance(value, float) and value.is_integer():  # a Parquet column of whole numbers with a gap
-        value = int(value)
-    if value is None or isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise BadRecord(f"{column} is missing" if value is None else f"{column} is neither text nor a whole number")
-    if not str(value).strip():
-        raise BadRecord(f"{column} is empty")
-    return text_of(str(value), column)
+    return found.records(Path(source), kind), content
 
 
 def _cached_table(source: str, cached: Path) -> DialogueTable | None:
@@ -206,16 +154,16 @@ def _cached_table(source: str, cached: Path) -> DialogueTable | None:
     import datasets
 
     try:
-        notes: dict[str, Any] = json.loads(_notes_path(cached).read_text(encoding="utf-8"))
+        told: dict[str, Any] = json.loads(_notes_path(cached).read_text(encoding="utf-8"))
         rows = datasets.Dataset.from_file(str(cached))
     except (OSError, ValueError):  # pyarrow's ArrowInvalid is a ValueError
         return None
-    if len(rows) != notes["rows"]:  # Arrow reads a file that was cut between two batches without a word
+    if len(rows) != told["rows"]:  # Arrow reads a file that was cut between two batches without a word
         return None
-    return DialogueTable(rows, tuple(BadLine(**bad) for bad in notes["skipped"]), notes["has_clients"], source)
+    return DialogueTable(rows, told, source)
 
 
-def _table(reading: _Reading, records: Iterator[Record], cached: Path) -> DialogueTable:
+def _table(reading: Reading, records: Iterator[Record], found: Found, cached: Path) -> DialogueTable:
     """Writes the rows to an Arrow file, whole or not at all, and maps it."""
     import datasets
 
@@ -223,17 +171,21 @@ def _table(reading: _Reading, records: Iterator[Record], cached: Path) -> Dialog
         cached.parent.mkdir(parents=True, exist_ok=True)
         with _whole(cached) as partial:
             count = _write_arrow(partial, reading, records)
-            skipped = [vars(bad) for bad in reading.skipped]
-            notes = {"skipped": skipped, "has_clients": bool(reading.has_clients), "rows": count}
+            told = {
+                "skipped": [vars(bad) for bad in reading.skipped],
+                "has_clients": bool(reading.has_clients),
+                "rows": count,
+                "notes": [*found.notes, *notes_of(reading)],
+            }
             with _whole(_notes_path(cached)) as beside:
-                beside.write_text(json.dumps(notes, allow_nan=False), encoding="utf-8")
+                beside.write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
         rows = datasets.Dataset.from_file(str(cached))
     except OSError as error:
         raise DataError(
             f"the cache {cached.parent} cannot be written: {error.strerror or error}; "
             "make room there, or set HF_DATASETS_CACHE to another folder"
         ) from None
-    return DialogueTable(rows, tuple(reading.skipped), bool(reading.has_clients), reading.source)
+    return DialogueTable(rows, told, reading.source)
 
 
 @contextmanager
@@ -249,15 +201,16 @@ def _whole(target: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> int:
+def _write_arrow(path: Path, reading: Reading, records: Iterator[Record]) -> int:
     """Writes the rows; returns how many."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
     text = datasets.Value("string")
-    columns = {"messages": [{"role": text, "content": text}], "client_id": text}
-    if reading.label_column is not None:
-        columns[reading.label_column] = text
+    message = {"role": text, "content": text, "learn": datasets.Value("bool")}
+    columns = {"messages": [message], "client_id": text, PLACE: datasets.Value("int64")}
+    if reading.options.label_column is not None:
+        columns[reading.options.label_column] = text
     batch: list[dict[str, object]] = []
     count = 0
     with ArrowWriter(features=datasets.Features(columns), path=str(path)) as writer:
@@ -279,7 +232,7 @@ def _write_arrow(path: Path, reading: _Reading, records: Iterator[Record]) -> in
     return count
 
 
-def _counted(reading: _Reading) -> str:
+def _counted(reading: Reading) -> str:
     skipped, place = reading.skipped, reading.place
     if not skipped:
         return "; it is empty"

@@ -1,129 +1,328 @@
-"""Recognises the messages of one record under the column names that people use. Knows no files and no data sets."""
+"""Reads the conversation of one record, under the names of `schemas`. Knows no files and no data sets.
+
+Every column is read, known to say nothing, or named in `Seen.unread`; what would change the conversation and is not
+read is refused.
+"""
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
-from chatfed.types import Turn
-
-_ROLES = {
-    "user": "user", "human": "user", "customer": "user", "assistant": "assistant", "gpt": "assistant",
-    "chatgpt": "assistant", "bot": "assistant", "model": "assistant", "ai": "assistant", "agent": "assistant",
-    "system": "system",
-}  # fmt: skip
-_LISTS = ("messages", "conversations", "conversation", "dialog", "dialogue")
-_PAIRS = (
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("question", "answer"),
-    ("instruction", "output"),
-    ("instruction", "response"),
+from chatfed.data import schemas
+from chatfed.data.columns import (
+    context_of,
+    history_of,
+    joined,
+    like_messages,
+    opened_in,
+    renders,
+    spoken_in,
 )
-_PREFIX = re.compile(r"\s*(user|human|customer|assistant|bot|ai|agent|system)\s*:\s*(.*)", re.IGNORECASE)
+from chatfed.data.markers import without_ends
+from chatfed.data.messages import (
+    How,
+    Said,
+    Seen,
+    flag,
+    idle_name,
+    mend,
+    name_unread,
+    refuse_held,
+    said_of,
+    text_of_parts,
+)
+from chatfed.data.schemas import canonical
+from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, unpacked
+
 CONVENTIONS = "messages, conversations, dialog, prompt/response, question/answer, instruction/output or text"
 
 
-class BadRecord(Exception):
-    """Why a record is no dialogue, in words that follow `FILE, line N:`."""
+class _Columns(NamedTuple):
+    """A record's columns by what they hold, each group in order of priority."""
+
+    lists: tuple[str, ...]
+    questions: tuple[str, ...]
+    late_questions: tuple[str, ...]
+    contexts: tuple[str, ...]
+    answers: tuple[str, ...]
+    late_answers: tuple[str, ...]
+    systems: tuple[str, ...]
+    histories: tuple[str, ...]
+    masks: tuple[str, ...]
+    texts: tuple[str, ...]
+    refused: tuple[str, ...]
+    judgements: tuple[str, ...]
+    learn: tuple[str, ...]
+    idle: tuple[str, ...]
+    other: tuple[str, ...]
 
 
-def turns_of(record: Mapping[str, object]) -> tuple[Turn, ...]:
-    """Messages of a record, at least one. Raises BadRecord."""
-    for name in _LISTS:
-        if record.get(name) is not None:
-            return _from_list(name, record[name])
-    for first, second in _PAIRS:
-        if record.get(first) is not None and second in record:
-            return _from_pair(record, first, second)
-    if record.get("text") is not None:
-        return (Turn("user", _content(record["text"], "text")),)
-    raise BadRecord(f"messages are missing: {CONVENTIONS} is needed, the record has {', '.join(record) or 'nothing'}")
+_GROUPS = (
+    schemas.LISTS, schemas.QUESTIONS, schemas.QUESTIONS_BESIDE_AN_ANSWER, schemas.CONTEXTS, schemas.ANSWERS,
+    schemas.ANSWERS_BESIDE_A_QUESTION, schemas.SYSTEMS, schemas.HISTORIES, schemas.MASKS, schemas.TEXTS,
+    tuple(schemas.REFUSED), schemas.JUDGEMENTS, schemas.LEARN,
+)  # fmt: skip
 
 
-def _from_list(name: str, value: object) -> tuple[Turn, ...]:
-    if isinstance(value, str):  # a CSV cell holds the list as JSON
+@lru_cache(maxsize=4096)
+def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[str]) -> _Columns:
+    """Raises BadRecord for two columns of one name."""
+    by: dict[str, str] = {}
+    for name in names:
+        plain = canonical(name)
+        if name not in taken and plain not in ignored:
+            if plain in by:
+                raise BadRecord(f"the columns {by[plain]!r} and {name!r} are one name; {mend(name)}")
+            by[plain] = name
+    groups = [tuple(by[plain] for plain in group if plain in by) for group in _GROUPS]
+    used = {name for group in groups for name in group}
+    idle = tuple(name for plain, name in by.items() if name not in used and idle_name(plain))
+    other = tuple(name for plain, name in by.items() if name not in used and name not in idle)
+    return _Columns._make([*groups, idle, other])
+
+
+def read_record(record: Mapping[str, object], how: How, seen: Seen) -> list[Said]:
+    """The messages of a record; those of authors have no role yet. Raises BadRecord."""
+    columns = _columns(tuple(record), how.ignored, how.taken)
+    held = {name: value for name, value in record.items() if not absent(value)}
+    refuse_held(held, columns.refused)
+    _judge(held, columns, seen)
+    name_unread(held, columns.idle, columns.other, seen, "")
+    return _Record(record, held, columns, how, seen).read()
+
+
+def is_whole(record: Mapping[str, object], how: How) -> bool:
+    """Whether a record holds a conversation, and not one message of it: a list, a question and answer, a bare text."""
+    columns = _columns(tuple(record), how.ignored, how.taken)
+    for name in columns.lists:
+        value = record[name]
+        if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+            value = unpacked(name, value)
+        if (is_list(value) or isinstance(value, Mapping)) and like_messages(canonical(name), value):
+            return True
+    asks = columns.questions or columns.late_questions or columns.contexts
+    return bool(asks and columns.answers) or bool(columns.late_questions and columns.late_answers)
+
+
+def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
+    """Raises BadRecord where a record, or the answer in it, is marked as not to be learned; names what is no mark."""
+    seen.unread += [name for name in columns.judgements if name in held and not says_little(held[name])]
+    marks = [name for name in columns.learn if name in held and name not in columns.masks]
+    seen.unread += [name for name in marks if held[name] not in (0, 1)]
+    for name in columns.judgements:
+        value = held.get(name)
+        bad = value is False or (isinstance(value, str) and value.strip().lower() == "false")
+        if bad or (value == 0 and columns.answers):
+            raise BadRecord(f"{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
+    for name in columns.learn:
+        if name in held and not is_list(held[name]) and held[name] == 0:
+            raise BadRecord(f"{name} is {held[name]}, which marks the record as not to be learned; {mend(name)}")
+
+
+class _Record:
+    """A record in hand. What it holds of conversation must be read, or say again what was read."""
+
+    def __init__(
+        self, record: Mapping[str, object], held: Mapping[str, object], columns: _Columns, how: How, seen: Seen
+    ) -> None:
+        self.record, self.held, self.columns, self.how, self.seen = record, held, columns, how, seen
+        self.used: list[str] = []
+
+    def read(self) -> list[Said]:
+        said = self._list() or self._pair() or self._chosen() or self._text()
+        if said is None:
+            raise self._missing()
+        said = self._with_system(said)
+        if len(self.held) > len(self.used):
+            self._refuse_rest(said)
+        return said
+
+    def _among(self, names: Iterable[str]) -> list[str]:
+        return [name for name in names if name in self.held]
+
+    # The shapes that a conversation has
+
+    def _list(self) -> list[Said] | None:
+        for name in self._among(self.columns.lists):
+            said = self._said_in(name)
+            if said is not None:
+                self.used.append(name)
+                return self._masked(said)
+        return None
+
+    def _said_in(self, name: str) -> list[Said] | None:
+        """The messages of a list column; None for a column that only may be one, and is not."""
+        value, plain = self.held[name], canonical(name)
+        if isinstance(value, str):
+            found = unpacked(name, value)
+            if found is None:
+                return self._said_in_text(name, value)
+            value = found
+        sure = plain in schemas.LISTS_FOR_SURE
+        if not (is_list(value) or isinstance(value, Mapping)):
+            if sure and not self._among((*self.columns.questions, *self.columns.contexts, *self.columns.texts)):
+                raise BadRecord(f"{name} is not a list")
+            return None
+        return said_of(name, value, self.how, self.seen) if sure or like_messages(plain, value) else None
+
+    def _said_in_text(self, name: str, value: str) -> list[Said] | None:
+        said = spoken_in(content_of(value, name), name, self.how)
+        if said is None and canonical(name) in schemas.LISTS_FOR_SURE:
+            if canonical(name) == "conversation" and self._among((*self.columns.questions, *self.columns.texts)):
+                return None  # the name of one
+            raise BadRecord(f"{name} is text and not a JSON list of messages")
+        return said
+
+    def _masked(self, said: list[Said]) -> list[Said]:
+        for name in self._among(self.columns.masks):
+            mask = unpacked(name, value) if isinstance(value := self.held[name], str) else value
+            if not is_list(mask):
+                continue
+            if len(mask) != len(said):
+                raise BadRecord(f"{name} has {len(mask)} entries for {len(said)} messages; {mend(name)}")
+            self.used.append(name)
+            flags = [flag(each, f"{name}, entry {place}") for place, each in enumerate(mask, start=1)]
+            said = [each._replace(learn=each.learn and learn) for each, learn in zip(said, flags, strict=True)]
+        return said
+
+    def _pair(self) -> list[Said] | None:
+        columns = self.columns
+        asks, says = self._among(columns.questions), self._among(columns.answers)
+        late = self._among(columns.late_questions)
+        says = says or (self._among(columns.late_answers) if asks or late else [])
+        inputs = [name for name in self._among(columns.contexts) if canonical(name) in ("input", "context")]
+        asks = asks or late or inputs
+        if not asks or not says:
+            return None
+        self.used += [asks[0], says[0]]
+        asked = self._with_contexts(self._asked(asks[0]), asks[0])
+        return [*self._earlier(), *joined(asked, self._answered(says[0], asks[0]), asks[0], says[0])]
+
+    def _asked(self, name: str) -> list[Said]:
+        value = self._messages_in(name)
+        if not isinstance(value, str):
+            return value
+        return opened_in(value, name) or [Said("user", value)]
+
+    def _answered(self, name: str, question: str) -> list[Said]:
+        value, asked = self._messages_in(name), self.held[question]
+        if isinstance(value, str) and isinstance(asked, str) and opened_in(asked, question):
+            value = content_of(without_ends(value), name)  # a template's prompt has its answer end in a marker
+        return [Said("assistant", value)] if isinstance(value, str) else value
+
+    def _messages_in(self, name: str) -> list[Said] | str:
+        """A column's messages where it holds a list of them (TRL), or its text. Raises BadRecord."""
+        value = self.held[name]
+        found = unpacked(name, value) if isinstance(value, str) and value.lstrip().startswith("[{") else value
+        if is_list(found) and found and isinstance(found[0], Mapping):
+            if not isinstance(value, str) or like_messages("messages", found):
+                return said_of(name, found, self.how, self.seen)
+        return content_of(value, name)
+
+    def _with_contexts(self, asked: list[Said], question: str) -> list[Said]:
+        names = [name for name in self.held if name in self.columns.contexts and name != question]
+        if not names or asked[-1].role != "user":
+            return asked
+        self.used += names
+        lines = [asked[-1].content, *(context_of(self.held[name], name) for name in names)]
+        return [*asked[:-1], asked[-1]._replace(content="\n".join(lines))]
+
+    def _earlier(self) -> list[Said]:
+        for name in self._among(self.columns.histories):
+            self.used.append(name)
+            value = self.held[name]
+            return history_of(name, unpacked(name, value) if isinstance(value, str) else value, self.how, self.seen)
+        return []
+
+    def _chosen(self) -> list[Said] | None:
+        """The chosen side of a preference whose rejected side was left out knowingly, where it is all there is."""
+        for name in self._among(name for name in self.columns.answers if canonical(name) == "chosen"):
+            value = self._messages_in(name)
+            said = spoken_in(value, name, self.how) if isinstance(value, str) else value
+            if said is not None:
+                self.used.append(name)
+                return said
+        return None
+
+    def _text(self) -> list[Said] | None:
+        for name in self._among(self.columns.texts):
+            beside = [each for each in self.held if canonical(each) in schemas.SPEAKERS and each not in self.how.taken]
+            if beside:
+                raise BadRecord(
+                    f"{name} stands beside {beside[0]}, as in a table of single messages, and earlier lines are whole "
+                    f"conversations"
+                )
+            self.used.append(name)
+            text = self._messages_in(name)
+            said = spoken_in(text, name, self.how) if isinstance(text, str) else text
+            if said is None:
+                self.seen.plain_texts += 1
+            return said or [Said("user", str(text))]
+        return None
+
+    # What stands beside it
+
+    def _with_system(self, said: list[Said]) -> list[Said]:
+        for name in self._among(self.columns.systems)[:1]:
+            self.used.append(name)
+            text = text_of_parts(self.held[name], name)
+            if said[0].role != "system":
+                return [Said("system", text), *said]
+            if said[0].content.strip() != text.strip():
+                raise BadRecord(f"{name} stands beside messages that begin with another system message; {mend(name)}")
+        return said
+
+    def _refuse_rest(self, said: list[Said]) -> None:
+        """Raises BadRecord for conversation that was not read and is no repetition; names what may be none."""
+        columns = self.columns
+        sure = (
+            *columns.lists, *columns.questions, *columns.answers, *columns.contexts, *columns.systems,
+            *columns.histories, *columns.texts,
+        )  # fmt: skip
+        for name in self._among(sure):
+            if name in self.used or self._repeats(name, said):
+                continue
+            if name in columns.lists and not self._holds_messages(name):
+                little = idle_name(canonical(name)) and says_little(self.held[name])
+                self.seen.unread += [] if little else [name]
+                continue
+            raise BadRecord(f"{name} stands beside {' and '.join(self.used)} and is not read; {mend(name)}")
+        weak = (*columns.late_questions, *columns.late_answers, *columns.masks)
+        self.seen.unread += [name for name in self._among(weak) if name not in self.used]
+
+    def _holds_messages(self, name: str) -> bool:
+        value = self.held[name]
+        if isinstance(value, str):
+            return len(value) > 40 and canonical(name) in schemas.LISTS_FOR_SURE  # what is shorter is a name
+        return canonical(name) in schemas.LISTS_FOR_SURE and (is_list(value) or isinstance(value, Mapping))
+
+    def _repeats(self, name: str, said: list[Said]) -> bool:
+        """Whether a column says only what was read: one of the messages, a list of them, or all in one text."""
+        value, contents = self.held[name], [each.content.strip() for each in said]
+        if isinstance(value, str) and (value.strip() in contents or renders(value, contents)):
+            return True
         try:
-            value = json.loads(value)
-        except RecursionError:
-            raise BadRecord(f"{name} is JSON that is nested too deep") from None
-        except ValueError:
-            raise BadRecord(f"{name} is text and not a JSON list of messages") from None
-    if not isinstance(value, Sequence) or isinstance(value, str):
-        raise BadRecord(f"{name} is not a list")
-    if not value:
-        raise BadRecord(f"{name} is empty")
-    return tuple(_turn(item, place, name) for place, item in enumerate(value))
+            text = isinstance(value, str) and unpacked(name, str(value)) is None
+            other = spoken_in(str(value), name, self.how) if text else said_of(name, value, self.how, Seen())
+        except BadRecord:
+            return False
+        left = iter(contents)
+        return other is not None and all(each.content.strip() in left for each in other)
 
-
-def _turn(item: object, place: int, name: str) -> Turn:
-    where = f"message {place + 1}"
-    if isinstance(item, str) and name.startswith("dialog"):
-        return Turn("assistant" if place % 2 else "user", _content(item, where))
-    if not isinstance(item, Mapping):
-        raise BadRecord(f"{where} is not an object with role and content")
-    role = item.get("role", item.get("from"))
-    if role is None:
-        raise BadRecord(f"{where} has no role")
-    if not isinstance(role, str) or role.lower() not in _ROLES:
-        raise BadRecord(f"{where} has the unknown role {role!r}: user, assistant or system is needed")
-    return Turn(_ROLES[role.lower()], _content(item.get("content", item.get("value")), where))
-
-
-def _content(value: object, where: str) -> str:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise BadRecord(f"{where} has empty content")
-    if not isinstance(value, str):
-        raise BadRecord(f"{where} has content that is not text")
-    return text_of(value, where)
-
-
-def text_of(value: str, where: str) -> str:
-    """`value`, which UTF-8 and Arrow can hold. Raises BadRecord."""
-    if "\x00" in value or any("\ud800" <= character <= "\udfff" for character in value):
-        raise BadRecord(f"{where} has characters that are no text (a null or half a surrogate pair)")
-    return value
-
-
-def _from_pair(record: Mapping[str, object], first: str, second: str) -> tuple[Turn, ...]:
-    ask = _content(record[first], first)
-    more = record.get("input") if first == "instruction" else None
-    if isinstance(more, str) and more.strip():
-        ask = f"{ask}\n{more}"
-    system = record.get("system")
-    opening = (Turn("system", _content(system, "system")),) if system else ()
-    return (*opening, Turn("user", ask), Turn("assistant", _content(record[second], second)))
-
-
-def text_blocks(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str]]]:
-    """Blocks of plain text that blank lines separate, each with the number of its first line."""
-    start, block = 0, list[str]()
-    for number, line in lines:
-        if line.strip():
-            start = start if block else number
-            block.append(line.rstrip("\r\n"))
-        elif block:
-            yield start, block
-            block = []
-    if block:
-        yield start, block
-
-
-def turns_of_block(block: Sequence[str]) -> tuple[Turn, ...]:
-    """Turns of a block: a line `User: ...` or `Assistant: ...` begins one; a block without is one user turn."""
-    if not any(_PREFIX.match(line) for line in block):
-        return (Turn("user", _content("\n".join(block), "text")),)
-    turns: list[tuple[str, list[str]]] = []
-    for line in block:
-        found = _PREFIX.match(line)
-        if found:
-            turns.append((_ROLES[found[1].lower()], [found[2]]))
-        elif turns:
-            turns[-1][1].append(line)
-        else:
-            raise BadRecord("the dialogue begins without User: or Assistant:, and a later line has it")
-    return tuple(
-        Turn(role, _content("\n".join(said).strip(), f"message {place + 1}"))
-        for place, (role, said) in enumerate(turns)
-    )
+    def _missing(self) -> BadRecord:
+        columns = self.columns
+        asks, says = self._among(columns.questions), self._among(columns.answers)
+        for name in columns.lists:
+            if is_list(value := self.record[name]) and not value:
+                return BadRecord(f"{name} is empty")
+        if asks and columns.answers:
+            return BadRecord(f"{columns.answers[0]} has empty content")
+        if asks or says:
+            missing = "a question" if says else "an answer"
+            return BadRecord(f"{(asks or says)[0]} stands without {missing}; {CONVENTIONS} is needed")
+        if columns.texts:
+            return BadRecord(f"{columns.texts[0]} has empty content")
+        has = ", ".join(self.record) or "nothing"
+        return BadRecord(f"messages are missing: {CONVENTIONS} is needed, the record has {has}")

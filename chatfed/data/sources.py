@@ -8,17 +8,18 @@ import json
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from chatfed.data.records import BadRecord, text_blocks, turns_of_block
-from chatfed.types import ChatfedError, Turn
+from chatfed.data.columns import like_messages
+from chatfed.data.documents import items_of
+from chatfed.data.hub import innermost, quiet_datasets
+from chatfed.data.messages import How, Seen
+from chatfed.data.plain import text_records
+from chatfed.data.reading import Record
+from chatfed.data.values import BadRecord, DataError
 
 _SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".csv", ".parquet", ".txt", ".txt.gz")
-
-
-class DataError(ChatfedError):
-    """A source that cannot be read as dialogues."""
 
 
 def kind_of(source: str) -> str:
@@ -43,19 +44,35 @@ def place_of(kind: str) -> str:
     return {".json": "item", ".csv": "row", ".parquet": "row", "hub": "row"}.get(kind.removesuffix(".gz"), "line")
 
 
-# A record is what stands at a place of the source, or the reason why nothing does.
-Record = tuple[int, Mapping[str, object] | tuple[Turn, ...] | BadRecord]
+@dataclass
+class Found:
+    """The records of a source, and what a person should know of how they were found."""
 
+    how: How
+    seen: Seen
+    split: str = "train"
+    notes: list[str] = field(default_factory=list)
 
-def file_records(path: Path, kind: str) -> Iterator[Record]:
-    bare = kind.removesuffix(".gz")
-    if bare == ".jsonl":
-        return _json_lines(path)
-    if bare == ".json":
-        return _json_items(path)
-    if bare == ".txt":
-        return _text_records(path)
-    return _csv_rows(path) if bare == ".csv" else _parquet_rows(path)
+    def records(self, path: Path, kind: str) -> Iterator[Record]:
+        """The records of a file. Raises DataError for a file that is no such thing."""
+        bare = kind.removesuffix(".gz")
+        if bare == ".jsonl":
+            return _json_lines(path)
+        if bare == ".json":
+            return self._json_items(path)
+        if bare == ".txt":
+            return text_records(str(path), _text_lines(path), self.how, self.seen)
+        return _csv_rows(path) if bare == ".csv" else _parquet_rows(path)
+
+    def _json_items(self, path: Path) -> Iterator[Record]:
+        """Items of a JSON list, or of what an object holds. The whole value is in memory."""
+        value = _json_value(path)
+        try:
+            items, notes = items_of(value, self.split)
+        except DataError as error:
+            raise DataError(f"{path} {error}") from None
+        self.notes += notes
+        yield from enumerate(items, start=1)
 
 
 def _binary_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -97,6 +114,8 @@ def _json_object(text: str) -> Mapping[str, object] | BadRecord:
         return BadRecord(f"not JSON ({error.msg}, column {error.colno})")
     except (RecursionError, ValueError) as error:
         return BadRecord(f"not JSON that can be read ({_why_unread(error)})")
+    if isinstance(value, list) and like_messages("messages", value):
+        return {"messages": value}
     return value if isinstance(value, dict) else BadRecord("the line is not a JSON object")
 
 
@@ -105,10 +124,9 @@ def _why_unread(error: RecursionError | ValueError) -> str:
     return "nested too deep" if isinstance(error, RecursionError) else "a number of more than 4,300 digits"
 
 
-def _json_items(path: Path) -> Iterator[Record]:
-    """Items of a JSON list, or of the one list in a JSON object."""
+def _json_value(path: Path) -> object:
     try:
-        value = json.loads(b"".join(line for _, line in _binary_lines(path)).decode("utf-8-sig"))
+        return json.loads(b"".join(line for _, line in _binary_lines(path)).decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         hint = "; is it JSON Lines? then name it .jsonl" if error.msg == "Extra data" else ""
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}){hint}") from None
@@ -116,30 +134,14 @@ def _json_items(path: Path) -> Iterator[Record]:
         raise DataError(f"{path} is not UTF-8") from None
     except (RecursionError, ValueError) as error:
         raise DataError(f"{path} is not JSON that can be read ({_why_unread(error)})") from None
-    if isinstance(value, dict):
-        lists = [inner for inner in value.values() if isinstance(inner, list)]
-        value = lists[0] if len(lists) == 1 and "messages" not in value else [value]
-    if not isinstance(value, list):
-        raise DataError(f"{path} is not a JSON list of dialogues")
-    for number, item in enumerate(value, start=1):
-        yield number, item if isinstance(item, dict) else BadRecord("the item is not a JSON object")
 
 
-def _text_records(path: Path) -> Iterator[Record]:
-    """Dialogues of plain text, which blank lines separate; the place is the line where one begins."""
-
-    def lines() -> Iterator[tuple[int, str]]:
-        for number, line in _binary_lines(path):
-            text = _decoded(line, number)
-            if isinstance(text, BadRecord):  # in text a dialogue has many lines: none can be left out of it
-                raise DataError(f"{path}, line {number}: {text}; save the file as UTF-8")
-            yield number, text
-
-    for number, block in text_blocks(lines()):
-        try:
-            yield number, turns_of_block(block)
-        except BadRecord as bad:
-            yield number, bad
+def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in _binary_lines(path):
+        text = _decoded(line, number)
+        if isinstance(text, BadRecord):  # in text a dialogue has many lines: none can be left out of it
+            raise DataError(f"{path}, line {number}: {text}; save the file as UTF-8")
+        yield number, text
 
 
 def _csv_rows(path: Path) -> Iterator[Record]:
@@ -153,7 +155,9 @@ def _csv_rows(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = filter(None, csv.reader(file, strict=True))  # an empty line is no row
+            delimiter = _delimiter(file.readline())
+            file.seek(0)
+            rows = filter(None, csv.reader(file, strict=True, delimiter=delimiter))  # an empty line is no row
             names = _column_names(path, next(rows, []))
             for number, cells in enumerate(rows, start=1):
                 if len(cells) > len(names):
@@ -169,6 +173,11 @@ def _csv_rows(path: Path) -> Iterator[Record]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
+def _delimiter(header: str) -> str:
+    """What stands between cells, told from the line of names: some programs write semicolons, or tabs."""
+    return next((each for each in ",;\t" if each in header), ",")
+
+
 def _column_names(path: Path, names: list[str]) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -178,35 +187,10 @@ def _column_names(path: Path, names: list[str]) -> list[str]:
 
 def _parquet_rows(path: Path) -> Iterator[Record]:
     """Rows of Parquet, by `datasets`, which keeps its own cache of them in a folder that is then removed."""
-    datasets = _quiet_datasets()
+    datasets = quiet_datasets()
     with tempfile.TemporaryDirectory() as folder:
         try:
             rows = datasets.Dataset.from_parquet(str(path), cache_dir=folder)
         except Exception as error:  # pyarrow and datasets each raise their own kinds
-            raise DataError(f"{path} cannot be read as parquet: {_innermost(error)}") from None
+            raise DataError(f"{path} cannot be read as parquet: {innermost(error)}") from None
         yield from enumerate(rows, start=1)
-
-
-def hub_rows(name: str, split: str) -> Any:
-    """The `datasets.Dataset` of a name on the hub. Raises DataError."""
-    datasets = _quiet_datasets()
-    try:
-        return datasets.load_dataset(name, split=split)
-    except Exception as error:  # network, missing name, missing split, script data sets
-        raise DataError(
-            f"{name}: no such file, and not read from the hub, split {split!r}: {_innermost(error)}"
-        ) from None
-
-
-def _quiet_datasets() -> Any:
-    import datasets
-
-    datasets.disable_progress_bars()
-    return datasets
-
-
-def _innermost(error: BaseException) -> str:
-    """First line of what went wrong at the bottom."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

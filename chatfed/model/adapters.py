@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.model.checkpoint import new_folder, weights_file
-from chatfed.model.transformer import load_model, load_tokenizer, skeleton
+from chatfed.model.transformer import empty_twin, load_model, load_tokenizer, refuse_sizes, skeleton
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
     from peft import PeftModel
-    from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 ALL_LINEAR = "all-linear"
@@ -74,23 +73,38 @@ def check_adapters(adapters: Adapters, base: str, layers: int) -> None:
         attach(model, adapters)
 
 
-def _refuse_unknown(model: nn.Module, targets: tuple[str, ...]) -> None:
+def _refuse_unknown(model: PreTrainedModel, targets: tuple[str, ...]) -> None:
     names = [name for name, _ in model.named_modules()]
     for target in targets:
         if targets != (ALL_LINEAR,) and not any(f".{name}".endswith(f".{target}") for name in names):
             raise ChatfedError(f"model.lora_targets: {target!r} is no layer of this model. {_mend(model)}")
 
 
-def _mend(model: nn.Module) -> str:
+def _mend(model: PreTrainedModel) -> str:
+    """Names that model.lora_targets may have, each tried: peft refuses some layers of some kinds (Mamba's output)."""
     from torch import nn
 
-    head = getattr(model, "get_output_embeddings", lambda: None)()
+    head = model.get_output_embeddings()
     linear = {
         name.rpartition(".")[2]
         for name, layer in model.named_modules()
         if layer is not head and (isinstance(layer, nn.Linear) or type(layer).__name__ == "Conv1D")
     }
-    return f'Give model.lora_targets some of {", ".join(sorted(linear))}, or ["{ALL_LINEAR}"].'
+    taken = [name for name in sorted(linear) if _takes(model, [name])]
+    every = [f'["{ALL_LINEAR}"]'] if _takes(model, ALL_LINEAR) else []
+    return f"Give model.lora_targets some of {', '.join(taken)}{', or '.join(['', *every])}."
+
+
+def _takes(model: PreTrainedModel, targets: Any) -> bool:
+    import torch
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    with torch.device("meta"), _without_advice():
+        try:
+            get_peft_model(empty_twin(model), LoraConfig(task_type=TaskType.CAUSAL_LM, r=1, target_modules=targets))
+        except ValueError:
+            return False
+    return True
 
 
 def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokenizerFast, card: str, base: str) -> None:
@@ -150,7 +164,9 @@ def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast
         except Exception as error:  # safetensors, torch and peft raise types of their own
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ChatfedError(f"The adapters in {folder} cannot be put on {base}: {reason}") from None
-    return model, load_tokenizer(folder, needs_model=False)
+    tokenizer = load_tokenizer(folder, needs_model=False)
+    refuse_sizes(model, tokenizer, folder)
+    return model, tokenizer
 
 
 def _refuse_missing(adapted: PeftModel, file: Path) -> None:

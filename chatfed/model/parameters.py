@@ -66,6 +66,17 @@ def non_finite(module: nn.Module) -> list[str]:
     return weights + [name for name, tensor in module.named_buffers() if not _bounded(tensor, mask=True)]
 
 
+def refuse_non_finite(module: nn.Module, base: object) -> None:
+    """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
+    for."""
+    if names := non_finite(module):
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        raise ChatfedError(
+            f"The base model {base} holds numbers that are not finite (NaN or infinity) in {', '.join(names[:3])}{more}"
+            f": nothing can be learned on it; give another base, or the weights in a wider type."
+        )
+
+
 def _bounded(tensor: torch.Tensor, mask: bool = False) -> bool:
     """Whether least and most of the tensor are finite; both are NaN where any number is. Takes no second copy of it."""
     if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:

@@ -5,7 +5,6 @@ RMSNorm and rotary positions keep per-example gradients exact (DESIGN §4). Know
 
 from __future__ import annotations
 
-import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +74,77 @@ def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
     """
     tokenizer = load_tokenizer(name)
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
+    _refuse_kind(name, _load(AutoConfig, name))
     # float32 safetensors stay mapped: processes of one machine share the pages of all weights that nobody trains
-    model: Any = _load(AutoModelForCausalLM, name, dtype=torch.float32)
+    found: Any = _load(
+        AutoModelForCausalLM, name, dtype=torch.float32, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    model: Any = found[0]
+    _refuse_gaps(name, model, found[1])
+    refuse_sizes(model, tokenizer, name)
     model.train(False)
     return model, tokenizer
+
+
+def _refuse_kind(name: str | Path, config: Any) -> None:
+    """Raises ChatfedError for what AutoModelForCausalLM takes a part of, without a word, or cannot compute here."""
+    kind = config.model_type
+    if config.is_encoder_decoder:
+        raise ChatfedError(
+            f"{name} ({kind}) is an encoder with a decoder: as a causal model it would lose its encoder. Give a "
+            "decoder-only base."
+        )
+    if getattr(config, "text_config", None) is not None and config.get_text_config() is not config:
+        text = config.get_text_config().model_type
+        raise ChatfedError(
+            f"{name} ({kind}) is a model for more than text: give its text model alone, saved as model_type {text}."
+        )
+    if getattr(config, "quantization_config", None):
+        raise ChatfedError(f"{name} holds quantized weights, which cannot be trained: give its full-precision form.")
+
+
+def _refuse_gaps(name: str | Path, model: Any, info: Any) -> None:
+    """Raises ChatfedError when the folder did not give every weight: what lacks is filled with random numbers."""
+    tied = set(getattr(model, "all_tied_weights_keys", None) or ())
+    missing = sorted(set(info["missing_keys"]) - tied)
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise ChatfedError(
+            f"{name} lacks the weights {missing[0]}{more}, which would be random: restore its safetensors files, or "
+            "give the base that they belong to."
+        )
+    odd = sorted(tuple(each) for each in info["mismatched_keys"])
+    if odd:
+        key, stored, wanted = odd[0]
+        sizes = " and ".join("x".join(map(str, shape)) for shape in (stored, wanted))
+        raise ChatfedError(
+            f"{name} holds {key} and its config.json do not fit: sizes {sizes}. Restore the config.json that its "
+            "weights were saved with."
+        )
+
+
+def refuse_sizes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str | Path) -> None:
+    """Raises ChatfedError when the tokenizer has tokens for which the model has no embedding."""
+    rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[arg-type, union-attr]
+    tokens = max(len(tokenizer), max(tokenizer.get_vocab().values(), default=-1) + 1)
+    if tokens > rows:
+        raise ChatfedError(
+            f"{name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,}. Give the tokenizer that the weights "
+            "were trained with, or save the model after resize_token_embeddings."
+        )
+
+
+def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the same configuration without any weights, on torch's meta device."""
+    import copy
+
+    import torch
+
+    made: Any = type(model)
+    with torch.device("meta"):
+        return made(copy.deepcopy(model.config))  # type: ignore[no-any-return]
 
 
 def skeleton(name: str, layers: int) -> PreTrainedModel:
@@ -93,6 +157,7 @@ def skeleton(name: str, layers: int) -> PreTrainedModel:
     if name:
         load_tokenizer(name)
         config = _load(AutoConfig, name)
+        _refuse_kind(name, config)
     else:
         config = AutoConfig.for_model("llama", num_hidden_layers=layers, **small)
     kind: Any = AutoModelForCausalLM
@@ -139,16 +204,11 @@ def check_model_folder(path: Path) -> None:
         )
 
 
-def new_cache(model: PreTrainedModel) -> Any:
-    """An empty key-value cache for token-by-token generation with `model`."""
-    from transformers import DynamicCache
-
-    return DynamicCache(config=model.config)
-
-
-def cache_argument(model: PreTrainedModel) -> str:
-    """What `model` calls its key-value cache; another name its **kwargs may swallow, and replies be garbage."""
-    return "cache" if "cache" in inspect.signature(model.forward).parameters else "past_key_values"
+def context_of(model: PreTrainedModel) -> int | None:
+    """How many tokens the model takes, as far as its configuration says."""
+    names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "context_length")
+    given = (getattr(model.config, name, None) for name in names)
+    return next((int(length) for length in given if length and int(length) > 0), None)
 
 
 def quiet() -> None:

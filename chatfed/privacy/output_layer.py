@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,8 +29,27 @@ RECORDERS: weakref.WeakKeyDictionary[nn.Module, Callable[[], Recorder | None]] =
 _CHUNK = 1 << 20  # logits computed at a time
 
 
-def output_layer_loss(hidden: Tensor, layer: nn.Linear, targets: Tensor, weights: Tensor) -> Tensor:
-    """sum over t of weights[r, t] * cross-entropy(layer(hidden[r, t]), targets[r, t]) in nats: float32[rows].
+@dataclass(frozen=True)
+class LogitForm:
+    """What a model makes of its output layer's values z: cap * tanh(scale * z / cap), or scale * z where cap is 0."""
+
+    scale: float = 1.0
+    cap: float = 0.0  # Gemma 2's soft cap (Gemma team 2024, section 2)
+
+    def applied(self, z: Tensor) -> Tensor:
+        """The logits of z."""
+        z = z * self.scale
+        return self.cap * torch.tanh(z / self.cap) if self.cap else z
+
+
+def output_layer_loss(
+    hidden: Tensor,
+    layer: nn.Linear,
+    targets: Tensor,
+    weights: Tensor,
+    form: LogitForm = LogitForm(),  # noqa: B008 (frozen)
+) -> Tensor:
+    """sum over t of weights[r, t] * cross-entropy(form(layer(hidden[r, t])), targets[r, t]) in nats: float32[rows].
 
     `hidden` float[rows, T, width]; `targets` int64[rows, T]; `weights` float32[rows, T]; float32 inside, also under
     autocast. Raises ChatfedError for a layer with a bias.
@@ -39,7 +59,7 @@ def output_layer_loss(hidden: Tensor, layer: nn.Linear, targets: Tensor, weights
     listening = RECORDERS.get(layer, lambda: None)()
     anchor = torch.zeros((), requires_grad=listening is not None)  # the backward pass must come here, weight or not
     with torch.autocast(hidden.device.type, enabled=False):
-        found: Tensor = _OutputLayerLoss.apply(hidden.float(), layer.weight, targets, weights, anchor, listening)
+        found: Tensor = _OutputLayerLoss.apply(hidden.float(), layer.weight, targets, weights, anchor, listening, form)
     return found
 
 
@@ -55,6 +75,7 @@ class _OutputLayerLoss(torch.autograd.Function):
         weights: Tensor,
         anchor: Tensor,
         listening: Recorder | None,
+        form: LogitForm,
     ) -> Tensor:
         x, t, w = hidden.flatten(0, 1), targets.flatten(), weights.flatten()
         needs = ctx.needs_input_grad
@@ -67,7 +88,7 @@ class _OutputLayerLoss(torch.autograd.Function):
             part = slice(start, min(start + step, len(x)))
             z = logits[part] if keep else logits[: part.stop - start]
             product(x[part], weight.t(), out=z)
-            losses[part] = _softmax_and_back(z, t[part], w[part], back is not None or keep)
+            losses[part] = _softmax_and_back(z, t[part], w[part], back is not None or keep, form)
             if back is not None:
                 product(z, weight, out=back[part])
         ctx.listening, ctx.back, ctx.shape = listening, back, hidden.shape
@@ -90,11 +111,19 @@ class _OutputLayerLoss(torch.autograd.Function):
                 ctx.listening(g, ctx.x.view(shape))
             if ctx.needs_input_grad[1]:
                 of_weight = product(g.flatten(0, 1).t(), ctx.x)
-        return back, of_weight, None, None, None, None
+        return back, of_weight, None, None, None, None, None
 
 
-def _softmax_and_back(z: Tensor, targets: Tensor, weights: Tensor, gradient: bool) -> Tensor:
-    """Weighted losses float[k] of logits `z` float[k, vocabulary], which become their gradient where asked for."""
+def _softmax_and_back(z: Tensor, targets: Tensor, weights: Tensor, gradient: bool, form: LogitForm) -> Tensor:
+    """Weighted losses float[k] of the layer's values `z` float[k, vocabulary], which become their gradient where asked
+    for."""
+    if form.scale != 1:
+        z.mul_(form.scale)
+    slope = None
+    if form.cap:
+        z.div_(form.cap).tanh_()
+        slope = torch.addcmul(z.new_ones(()), z, z, value=-1) if gradient else None
+        z.mul_(form.cap)
     own = z.gather(1, targets[:, None])
     top = z.amax(1, keepdim=True)
     total = z.sub_(top).exp_().sum(1, keepdim=True)
@@ -102,4 +131,8 @@ def _softmax_and_back(z: Tensor, targets: Tensor, weights: Tensor, gradient: boo
     if gradient:
         z.mul_(weights[:, None] / total)
         z.scatter_add_(1, targets[:, None], -weights[:, None])
+        if slope is not None:
+            z.mul_(slope)
+        if form.scale != 1:
+            z.mul_(form.scale)
     return losses

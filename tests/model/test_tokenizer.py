@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from chatfed.model.spelling import _cached_speller
 from chatfed.model.tokenizer import (
     MARKER,
     SPECIAL_TOKENS,
     TURN_END,
     WORD_REST,
     WORD_START,
-    _cached_ids,
     encode_dialogue,
     encode_dialogues,
     encode_open_turn,
@@ -201,8 +201,8 @@ def test_threads_share_a_tokenizer_and_a_typed_marker_stays_text_in_each(tiny_to
     wrong: list[object] = []
 
     def ask() -> None:
-        for _ in range(150):
-            _cached_ids.cache_clear()  # the markers are read anew, in the midst of others' contents
+        for _ in range(30):
+            _cached_speller.cache_clear()  # the copy is made anew, in the midst of others' contents
             if encode_dialogue(tiny_tokenizer, turns).ids.tolist() != wanted:
                 wrong.append(turns)
 

@@ -211,6 +211,46 @@ def test_the_attackers_best_guess_is_that_of_the_trade_off_bound() -> None:
     assert "75 %" in shown and "× 3.00" in shown
 
 
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"epsilon": 0.9}, "strong"),
+        ({}, "moderate"),
+        ({"epsilon": 14.4}, "weak"),
+        ({"strength": "weak", "warnings": ["delta is not below 1 / (number of units), 1 / 50: so"]}, "weak"),
+        ({"epsilon": 14.4, "strength": "strong"}, "weak"),  # a file's word is never taken for more than its numbers say
+        ({"epsilon": 700.0}, "none"),
+        ({"epsilon": 1e9, "strength": ["x"]}, "none"),
+        ({"delta": 0.5}, "none"),
+        ({"delta": None}, "none"),
+    ],
+)
+def test_the_badge_and_the_tab_say_how_strong_the_guarantee_is(changes: dict[str, object], word: str) -> None:
+    privacy = {**GUARANTEE, **changes}
+    top, shown = header(privacy), privacy_html(run_with(privacy))
+    calm = word in ("strong", "moderate")
+    assert f'<span class="{"cf-badge" if calm else "cf-badge-none"}" id="strength-badge">{word} guarantee</span>' in top
+    assert f'<span id="strength-value">{word}</span>' in shown and ("cf-warn" in shown) != calm
+    assert "Ponomareva" in shown and "e+3" not in shown
+    if word == "none":
+        assert "The bound says nothing" in shown and "100 %" not in shown
+
+
+def test_the_tab_says_what_holds_for_a_person_with_several_dialogues() -> None:
+    rows = [
+        {"who": "5 dialogues", "dialogues": 5, "epsilon": 18.2, "strength": "weak", "best_guess": "99.9999988 %"},
+        {"who": "the most of any <b>client</b>", "dialogues": 212, "epsilon": None, "strength": "none"},
+        "not a row",
+    ]
+    shown = privacy_html(run_with({**GUARANTEE, "person": rows, "person_note": "the counts are not covered"}))
+    table = shown.partition('id="person"')[2].partition("</table>")[0]
+    assert "ε = 18.20, weak; an even guess right in at most 99.9999988 % of cases" in table
+    assert "212" in table and "no meaningful bound" in table and "&lt;b&gt;" in table and "not a row" not in table
+    assert "the counts are not covered" in shown
+    for nothing in ({}, {"person": "x"}, {"person": []}):
+        assert 'id="person"' not in privacy_html(run_with({**GUARANTEE, **nothing}))
+
+
 def test_the_guarantee_in_words_is_a_factor_plus_delta() -> None:
     shown = privacy_html(run_with(GUARANTEE))
     assert "changes at most by the factor e<sup>ε</sup> = 1,808, plus δ = 1e-5" in shown and "except" not in shown

@@ -292,3 +292,23 @@ def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, t
     with pytest.raises(DiskError, match=r"private failed: No space left.*--resume"):
         write_tokens(tmp_path / "private", tiny_tokenizer, [[Turn("user", "hello there")]])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_message_that_is_not_to_be_learned_is_context_and_neither_target_nor_measured(tmp_path, tiny_tokenizer):
+    turns = [Turn("user", "my laptop"), Turn("assistant", "wrong answer", learn=False), Turn("user", "no thanks")]
+    table = write_tokens(tmp_path / "marked", tiny_tokenizer, [turns])
+    whole = write_tokens(tmp_path / "whole", tiny_tokenizer, [[Turn(turn.role, turn.content) for turn in turns]])
+    assert table.ids.tolist() == whole.ids.tolist()
+    encoded = encode_dialogue(tiny_tokenizer, turns)
+    rows, _ = DialogueExamples(table, np.array([0]), 256).rows(np.array([0]))
+    weighed = rows["weights"][0].numpy() > 0
+    learned = encoded.turns[1:] != 1
+    assert np.array_equal(weighed, learned & (encoded.kinds[1:] != MARKER)) and weighed.any()
+    assistants = DialogueExamples(table, np.array([0]), 256, train_on="assistant").rows(np.array([0]))[0]
+    assert float(assistants["weights"].sum()) == 0.0
+
+
+def test_a_dialogue_of_forty_thousand_messages_is_encoded_whole(tiny_tokenizer):
+    turns = [Turn("assistant" if place % 2 else "user", "a") for place in range(40_000)]
+    encoded = encode_dialogue(tiny_tokenizer, turns)
+    assert encoded.turns.max() == 39_999 and (np.diff(encoded.turns.astype(np.int64)) >= 0).all()
