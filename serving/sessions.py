@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from serving.calls import Refused
 
-PATIENCE = 5.0  # seconds that a session without a stream lives on: a page that loads has not opened one yet
+PATIENCE = 10.0  # seconds that a session without a stream lives on: a page that loads has not opened one yet
 MOST_SESSIONS = 1000
 
 Forget = Callable[[str], Awaitable[bool]]
