@@ -237,6 +237,12 @@ def test_what_a_template_refuses_is_said_and_is_no_fault():
     assert not any(check.fault for check in checks.values())
 
 
+def test_a_tokenizer_that_cannot_spell_the_end_of_an_answer_is_refused():
+    tokenizer = trained("unigram")  # plain text ends an answer with the end of a line, which it reads as unknown
+    faults = [check.fault for check in examine(tiny("llama", vocab_size=len(tokenizer)), tokenizer) if check.fault]
+    assert len(faults) == 1 and "cannot spell '\\n'" in faults[0]
+
+
 def test_the_command_says_what_was_looked_at_and_leaves_with_zero_or_two(folder, tmp_path):
     runner = CliRunner()
     right = runner.invoke(app, ["base", "check", str(folder)])
