@@ -63,6 +63,7 @@ clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read
 # pip's settings, so the folder in PIP_FIND_LINKS, where a machine may hold a torch of its own, is named to it.
+# It compiles no bytecode by itself as pip does: where PYTHONDONTWRITEBYTECODE is set every start would compile anew.
 # Another accelerator: make setup TORCH_ARGS="--index-url https://download.pytorch.org/whl/cpu"
 $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -72,7 +73,7 @@ $(VENV)/.ready: pyproject.toml
 	  { echo "python3 -m venv failed: install Debian's python3-venv, or name another PYTHON" >&2; exit 1; }
 	@set -e; \
 	export UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(echo $${PIP_FIND_LINKS:-} | tr ' ' ',')}"; \
-	export PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	export PIP_DISABLE_PIP_VERSION_CHECK=1 UV_COMPILE_BYTECODE=1; \
 	pip="$(PY) -m pip install --quiet"; \
 	install="$$pip"; \
 	if [ -z "$(NO_UV)" ]; then \

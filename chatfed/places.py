@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from chatfed.model.decoding import Decoder, Text
-from chatfed.model.tokenizer import encode_dialogues, encode_said, word_spans
+from chatfed.model.tokenizer import encode_said, word_spans
 from chatfed.types import Span, Turn
 
 if TYPE_CHECKING:
@@ -48,7 +48,6 @@ class WordPlace:
     word: str
     span: Span
     tokens: tuple[int, ...]
-    context: tuple[Turn, ...]  # the least that the word is spelt in: roles before it, and the word before it
     _first: LogProbs
     _prefix: Text
     _decoder: Decoder
@@ -73,34 +72,12 @@ def word_places(
     encoded, said = encode_said(tokenizer, history, turn)
     walk = _Walk(decoder, encoded.ids.tolist(), context)
     inside = encoded.turns == said
-    roles = tuple(Turn(before.role, "a") for before in history)
-    previous = ""
     for index, span in enumerate(word_spans(turn.content)):
-        word = turn.content[span.start : span.end]
         at = np.flatnonzero(inside & (encoded.words == index))
         if 0 < len(at) <= context // 2 and at[0]:
             first, prefix = walk.to(int(at[0]), len(at))
             tokens = tuple(int(i) for i in encoded.ids[at])
-            yield WordPlace(word, span, tokens, (*roles, Turn(turn.role, previous)), first, prefix, decoder)
-        previous = word + " "
-
-
-def spells(tokenizer: PreTrainedTokenizerFast, place: WordPlace, rows: Rows) -> NDArray[np.bool_]:
-    """Which alternatives are what the tokenizer itself makes of their text: another cutting is never seen in use.
-
-    All are, where the word's own tokens cannot be had back from the word and the one before it.
-    """
-    *roles, said = place.context
-    words = [place.word, *(_text(tokenizer, row) for row in rows.tolist())]
-    dialogues = [[*roles, Turn(said.role, said.content + word)] for word in words]
-    last = len(said.content.split())
-    found = [
-        tuple(each.ids[(each.turns == len(roles)) & (each.words == last)].tolist())
-        for each in encode_dialogues(tokenizer, dialogues)
-    ]
-    if found[0] != place.tokens:
-        return np.ones(len(rows), bool)
-    return np.array([tuple(row) == read for row, read in zip(rows.tolist(), found[1:], strict=True)], bool)
+            yield WordPlace(turn.content[span.start : span.end], span, tokens, first, prefix, decoder)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerFast, size: int) -> list[str]:
@@ -137,10 +114,6 @@ class _Walk:
         logits = self._text.add(self._ids[self._end : place])
         self._end = place
         return _bits(logits[None]), self._text
-
-
-def _text(tokenizer: PreTrainedTokenizerFast, row: list[int]) -> str:
-    return str(tokenizer.convert_tokens_to_string(tokenizer.convert_ids_to_tokens(row))).strip()
 
 
 def _bits(logits: torch.Tensor) -> LogProbs:

@@ -18,7 +18,7 @@ from typing import Any
 
 from chatfed.command_line import WRONG, Parser, complain
 from chatfed.types import ChatfedError
-from serving.guard import is_loopback
+from serving.guard import PublicAddress, is_loopback
 from serving.run_folder import RunFolder, read_run_folder
 
 EXAMPLES_OF_USE = """examples:
@@ -26,6 +26,7 @@ EXAMPLES_OF_USE = """examples:
   python -m serving.app --model runs/sgd/model --port 7861    another run beside it
   python -m serving.app --tab probe                           open on the leakage probe
   python -m serving.app --model my-model --reference base     compare with a base model of your own
+  python -m serving.app --public-url https://chat.example/talk  behind a proxy on this machine
   python -m serving.app --host 0.0.0.0                        let other machines in (there is no password)
 """
 OFFLINE = {
@@ -67,7 +68,10 @@ def parser() -> Parser:
         epilog=EXAMPLES_OF_USE,
     )
     made.add_argument(
-        "--model", default="runs/default/model", metavar="DIR", help="model folder (default: %(default)s)"
+        "--model",
+        default="runs/default/model",
+        metavar="DIR",
+        help="model folder, or a run's folder that holds one (default: %(default)s)",
     )
     made.add_argument(
         "--reference", metavar="DIR", help="public base model for the probe (default: reference/ beside the model)"
@@ -76,6 +80,12 @@ def parser() -> Parser:
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
     made.add_argument("--port", type=_port, default=7860, help="port to listen on (default: %(default)s)")
+    made.add_argument(
+        "--public-url",
+        type=_public,
+        metavar="URL",
+        help="where visitors find the page behind a proxy, with its path: https://chat.example/talk",
+    )
     made.add_argument(
         "--tab", choices=("chat", "probe", "privacy"), default="chat", help="tab to open on (default: chat)"
     )
@@ -89,6 +99,14 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 (any free one) to 65535")
     return int(text)
+
+
+def _public(text: str) -> PublicAddress:
+    try:
+        return PublicAddress.parse(text)
+    except ValueError:  # also a port that is none
+        said = f"{text!r} is no address of a page; give one such as https://chat.example or https://chat.example/talk"
+        raise argparse.ArgumentTypeError(said) from None
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -142,11 +160,15 @@ def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then as well
         from serving.application import make_application
 
-        application = make_application(run, options.tab, options.example, is_loopback(host))
+        application = make_application(run, options.tab, options.example, is_loopback(host), options.public_url)
         import uvicorn
 
         shown = f"[{host}]" if ":" in host else host
         print(f"The page is at http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
+        if options.public_url:
+            print(
+                f"Behind a proxy it is {options.public_url}, and that is where a browser must ask for it.", flush=True
+            )
         config = uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
 

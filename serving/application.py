@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from serving.guard import Guard, PublicAddress
 from serving.run_folder import RunFolder
 from serving.sessions import PATIENCE, Sessions
 
@@ -18,9 +19,13 @@ WAITING = 200  # calls in the queue, of all visitors
 
 
 def make_application(
-    run: RunFolder, tab: str = "chat", examples: Sequence[str] | None = None, only_loopback: bool = True
+    run: RunFolder,
+    tab: str = "chat",
+    examples: Sequence[str] | None = None,
+    only_loopback: bool = True,
+    public: PublicAddress | None = None,
 ) -> FastAPI:
-    """The page at /, guarded. Loads the models."""
+    """The page at /, guarded; visitors find it at `public` when a proxy stands before it. Loads the models."""
     import chatfed
 
     chat = chatfed.load_chat(run.model)
@@ -30,15 +35,16 @@ def make_application(
     from serving.chat_tab import EXAMPLES
     from serving.page import build_page
 
-    return guarded(build_page(chat, reference, run, tab, examples or EXAMPLES), only_loopback)
+    return guarded(build_page(chat, reference, run, tab, examples or EXAMPLES), only_loopback, public=public)
 
 
-def guarded(page: Any, only_loopback: bool = True, patience: float = PATIENCE) -> FastAPI:
+def guarded(
+    page: Any, only_loopback: bool = True, patience: float = PATIENCE, public: PublicAddress | None = None
+) -> FastAPI:
     """A gr.Blocks as an application with our guard around everything."""
     from fastapi import FastAPI
 
     from serving.calls import calls_of
-    from serving.guard import Guard
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # its docs pages load scripts from elsewhere
 
@@ -46,12 +52,14 @@ def guarded(page: Any, only_loopback: bool = True, patience: float = PATIENCE) -
         return await forget_session(page, session)
 
     sessions = Sessions(forget, patience)
-    application.add_middleware(Guard, calls=calls_of(page), sessions=sessions, only_loopback=only_loopback)
-    mount(application, page)
+    application.add_middleware(
+        Guard, calls=calls_of(page), sessions=sessions, only_loopback=only_loopback, public=public
+    )
+    mount(application, page, public)
     return application
 
 
-def mount(application: FastAPI, page: Any) -> None:
+def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) -> None:
     """Puts the page at /, and has it count as launched: gradio checks no file's path before a launch, and mounting is
     none."""
     import gradio as gr
@@ -64,6 +72,7 @@ def mount(application: FastAPI, page: Any) -> None:
         application,
         page,
         path="/",
+        root_path=str(public) if public else None,
         theme=make_theme(),
         css=CSS,
         head=HEAD,

@@ -17,7 +17,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from serving.calls import MOST_BYTES, NOT_OURS, TOO_LARGE, Calls, Refused
 from serving.sessions import Sessions
@@ -64,6 +64,45 @@ class Route:
     path: str
 
 
+@dataclass(frozen=True)
+class PublicAddress:
+    """Where visitors find the page when a proxy stands before it: https://chat.example/talk has the path /talk."""
+
+    origin: str  # scheme, host and, unless it is the scheme's own, port
+    path: str = ""  # no slash at its end
+
+    @classmethod
+    def parse(cls, text: str) -> PublicAddress:
+        """Raises ValueError for what is no http or https address, or has more than a host, a port and a path."""
+        parts = urlsplit(text)
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError(text)
+        if not re.fullmatch(r"(?:/[A-Za-z0-9_~.-]+)*/?", parts.path) or "/." in parts.path:
+            raise ValueError(text)
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        port = "" if parts.port in (None, {"http": 80, "https": 443}[parts.scheme]) else f":{parts.port}"
+        return cls(f"{parts.scheme}://{host}{port}", parts.path.rstrip("/"))
+
+    @property
+    def scheme(self) -> str:
+        """http or https."""
+        return self.origin.partition("://")[0]
+
+    @property
+    def host(self) -> str:
+        """As a browser writes it into Host."""
+        return self.origin.partition("://")[2]
+
+    def __str__(self) -> str:
+        return self.origin + self.path
+
+
 READ = ("GET", "HEAD")
 ROUTES = (
     Route("page", READ, "/"),
@@ -99,14 +138,23 @@ class Guard:
 
     Refused are also requests that the browser says come from a page elsewhere (Origin, Sec-Fetch-Site). With
     `only_loopback` so are requests that name another host: a page elsewhere could otherwise point its own name at this
-    machine and talk to the model through the visitor's browser (DNS rebinding).
+    machine and talk to the model through the visitor's browser (DNS rebinding). Behind a proxy, `public` is the name by
+    which visitors know the page: a proxy may leave that out of Host, and its path in front of ours or not.
     """
 
-    def __init__(self, app: ASGIApp, calls: Calls, sessions: Sessions, only_loopback: bool = True) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        calls: Calls,
+        sessions: Sessions,
+        only_loopback: bool = True,
+        public: PublicAddress | None = None,
+    ) -> None:
         self.app = app
         self.calls = calls
         self.sessions = sessions
         self.only_loopback = only_loopback
+        self.public = public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes the request on; see the ASGI specification."""
@@ -122,7 +170,8 @@ class Guard:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._check_origin(scope)
-        found = route_of(scope["method"], _plain_path(scope))
+        path = self._path(scope)
+        found = route_of(scope["method"], path)
         if found is None:
             raise Refused(403, NOT_OURS)
         route, parts = found
@@ -138,18 +187,32 @@ class Guard:
             if not re.fullmatch(_SESSION, session):
                 raise Refused(403, NOT_OURS)
             self.sessions.admit(session, visitor)
-        given = _cookie(scope) if route.kind == "page" and not visitor else ()
+        given = self._cookie(scope) if route.kind == "page" and not visitor else ()
         with self.sessions.stream(session) if route.kind == "stream" else nullcontext():
-            await self.app(_handed_on(scope, query), handed, _with_headers(send, route.kind, given))
+            await self.app(_handed_on(scope, path, query), handed, _with_headers(send, route.kind, given))
 
     def _check_origin(self, scope: Scope) -> None:
-        host, origin = header(scope, b"host"), header(scope, b"origin")
-        if self.only_loopback and not is_loopback(_without_port(host)):
-            raise Refused(403, "This page answers only as 127.0.0.1 or localhost.")
-        if origin and origin.partition("://")[2].lower() != host.lower():  # both leave out a default port
+        host, origin = header(scope, b"host").lower(), header(scope, b"origin").lower()
+        known = self.public is not None and host == self.public.host
+        if self.only_loopback and not known and not is_loopback(_without_port(host)):
+            raise Refused(403, "This page answers only as 127.0.0.1 or localhost, or as --public-url says.")
+        own = origin.partition("://")[2] == host or (self.public is not None and origin == self.public.origin)
+        if origin and not own:  # origin and host both leave out a default port
             raise Refused(403, "This page answers only itself, no page elsewhere.")
-        if header(scope, b"sec-fetch-site") in ("cross-site", "same-site") and scope["path"] != "/":
+        if header(scope, b"sec-fetch-site") in ("cross-site", "same-site") and self._path(scope) != "/":
             raise Refused(403, "This page answers only itself, no page elsewhere.")
+
+    def _path(self, scope: Scope) -> str:
+        """The path as the page knows it: without what a proxy may have left in front of it."""
+        path = _plain_path(scope)
+        return path.removeprefix(self.public.path) if self.public and path.startswith(self.public.path + "/") else path
+
+    def _cookie(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
+        """A header that makes a new visitor known."""
+        scheme, path = (self.public.scheme, self.public.path) if self.public else (scope.get("scheme"), "")
+        secure = "; Secure" if scheme == "https" else ""
+        value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path={path or '/'}; HttpOnly; SameSite=Strict{secure}"
+        return ((b"set-cookie", value.encode()),)
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -184,12 +247,6 @@ def _visitor(scope: Scope) -> str:
     return found.value if found and _VISITOR.fullmatch(found.value) else ""
 
 
-def _cookie(scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
-    secure = "; Secure" if scope.get("scheme") == "https" else ""
-    value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path=/; HttpOnly; SameSite=Strict{secure}"
-    return ((b"set-cookie", value.encode()),)
-
-
 async def _body(scope: Scope, receive: Receive) -> bytes:
     """The body of a call, read only as far as it may go."""
     if header(scope, b"content-type").partition(";")[0].strip().lower() != "application/json":
@@ -219,10 +276,10 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return replayed
 
 
-def _handed_on(scope: Scope, query: bytes) -> Scope:
-    """The request as gradio sees it: the same path, our query, the headers that it needs."""
+def _handed_on(scope: Scope, path: str, query: bytes) -> Scope:
+    """The request as gradio sees it: our path and query, the headers that it needs."""
     headers = [(name, value) for name, value in scope["headers"] if name in HANDED_ON]
-    return {**scope, "query_string": query, "headers": headers}
+    return {**scope, "path": path, "raw_path": path.encode(), "query_string": query, "headers": headers}
 
 
 def _with_headers(send: Send, kind: str, more: tuple[tuple[bytes, bytes], ...] = ()) -> Send:

@@ -7,12 +7,12 @@ hold anything: every text of it is escaped, and what should be a number and is n
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, guess_in_words, said_of_several
 from serving.run_folder import RunFolder
-from serving.theme import finite, finite_epsilon, format_small, round_up, unit_noun
+from serving.theme import finite, finite_epsilon, format_small, round_up, sentences, strength_of, unit_noun
 
 _LABELS = {
     "epsilon": "ε (epsilon)",
@@ -32,6 +32,8 @@ _LABELS = {
     "model_sha256": "SHA-256 of the weights",
 }
 
+_SHOWN_ABOVE = ("person", "person_note", "scale", "warnings")
+
 
 def privacy_html(run: RunFolder) -> str:
     """The guarantee, in words and then every field of privacy.json; or that there is none."""
@@ -44,7 +46,8 @@ def privacy_html(run: RunFolder) -> str:
             f'<div class="cf-card cf-warn cf-prose"><h2>{heading}</h2><p>{why}, so nothing is claimed about what it '
             "may reveal of its training text. Treat it as a model trained without protection.</p></div>"
         )
-    return f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>{_fields(run.privacy)}'
+    statement = f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>'
+    return f"{statement}{_person(run.privacy)}{_fields(run.privacy)}"
 
 
 def facts_html(run: RunFolder) -> str:
@@ -93,44 +96,70 @@ def _statement(privacy: Mapping[str, Any]) -> str:
         )
     unit = html.escape(unit_noun(str(privacy.get("unit", "unit"))))
     part = "was in a client's training data"
-    if unit == "client":
+    if unit.endswith("client"):
         part = "took part with its dialogues or with its noise alone"
-    against = privacy.get("holds_against")
+    against, word = privacy.get("holds_against"), strength_of(privacy)
     who = f" It holds against: {html.escape(_text(against))}." if against else ""
-    figures = (
-        f'<dl class="cf-figures"><div><dt>ε per {unit}</dt><dd id="epsilon-value">{round_up(epsilon)}</dd></div>'
-        f"<div><dt>δ</dt><dd>{format_small(delta)}</dd></div>"
-        f"<div><dt>largest change in any outcome's probability</dt><dd>× {_factor(epsilon)}, plus δ</dd></div>"
-        f"<div><dt>best an attacker's even guess can become</dt><dd>{_best_guess(epsilon, delta)}</dd></div></dl>"
-    )
-    return (
-        f"{figures}<p>Depending on whether any one {unit} {part}, the probability of any outcome of training "
-        f"changes at most by the factor e<sup>ε</sup> = {_factor(epsilon)}, plus "
+    tiles = [
+        (f"ε per {unit}", f'<span id="epsilon-value">{round_up(epsilon)}</span>'),
+        ("δ", format_small(delta)),
+        ("strength", f'<span id="strength-value">{word}</span>'),
+        ("largest change in any outcome's probability", f"× {factor_in_words(epsilon)}, plus δ"),
+        ("best an attacker's even guess can become", _best_guess(epsilon, delta)),
+    ]
+    figures = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in tiles)
+    says = (
+        f"<p>Depending on whether any one {unit} {part}, the probability of any outcome of training "
+        f"changes at most by the factor e<sup>ε</sup> = {factor_in_words(epsilon)}, plus "
         f"δ = {format_small(delta)}.{who} Smaller ε is stronger. These are limits for the worst case, proved and not "
         "measured; what attacks achieve in practice is usually far less.</p>"
     )
+    if word == NONE:
+        says = "<p><strong>The bound says nothing.</strong> Treat it as a model trained without protection.</p>"
+    return (
+        f'<dl class="cf-figures">{figures}</dl>{_warnings(privacy, word)}{says}'
+        f'<p class="cf-note">The words: {html.escape(_text(privacy.get("scale") or SCALE))}.</p>'
+    )
 
 
-def _factor(epsilon: float) -> str:
-    value = math.exp(min(epsilon, 700.0))
-    return f"{value:.2f}" if value < 10 else f"{value:,.0f}" if value < 1e7 else f"{value:.1e}"
+def _warnings(privacy: Mapping[str, Any], word: str) -> str:
+    said = sentences(privacy.get("warnings"))
+    if not said and word in (WEAK, NONE):
+        said = [f"this is a guarantee of strength {word!r}"]
+    return "".join(f'<p class="cf-card cf-warn">Warning: {html.escape(each)}.</p>' for each in said)
 
 
 def _best_guess(epsilon: float, delta: Any) -> str:
-    """Highest accuracy of any test between two equally likely neighbours: (e^eps + delta) / (1 + e^eps).
-
-    From the trade-off bound of (eps, delta)-differential privacy (Kairouz, Oh and Viswanath 2015, theorem 2.1).
-    """
     share = finite(delta)
-    if share is None:
-        return "unknown"
-    odds = math.exp(-min(epsilon, 700.0))
-    return f"{100 * (1 + odds * share) / (1 + odds):.4g} %"
+    return "unknown" if share is None else guess_in_words(epsilon, share)
+
+
+def _person(privacy: Mapping[str, Any]) -> str:
+    """What the guarantee is for several dialogues of one person together; empty where privacy.json has none of it."""
+    rows = privacy.get("person")
+    kept = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list | tuple) else []
+    if not kept:
+        return ""
+    body = "".join(
+        f"<tr><th scope='row'>{html.escape(_text(row.get('who')))}</th>"
+        f"<td class='n'>{_number(row.get('dialogues'))}</td><td>{html.escape(said_of_several(row))}</td></tr>"
+        for row in kept
+    )
+    return (
+        '<div class="cf-prose"><h2>What it means for one person</h2><p>The figures above are for one '
+        f"{html.escape(unit_noun(str(privacy.get('unit', 'unit'))))}. A person who has several dialogues is protected "
+        "less; for all of them together, at the same δ:</p></div>"
+        '<div class="cf-scroll" tabindex="0" role="region" aria-label="What it means for one person">'
+        '<table class="cf-table" id="person"><thead><tr><th scope="col">Whose</th>'
+        f'<th scope="col" class="n">Dialogues</th><th scope="col">Guarantee</th></tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        f'<p class="cf-note">Of these, {html.escape(_text(privacy.get("person_note")))}.</p>'
+    )
 
 
 def _fields(privacy: Mapping[str, Any]) -> str:
     known = [key for key in _LABELS if key in privacy]
-    others = [key for key in privacy if key not in _LABELS]
+    others = [key for key in privacy if key not in _LABELS and key not in _SHOWN_ABOVE]
     rows = "".join(
         f"<tr><th scope='row'>{_LABELS.get(key, html.escape(key.replace('_', ' ').capitalize()))}</th>"
         f"<td>{_value(key, privacy[key])}</td></tr>"

@@ -1,25 +1,52 @@
-"""Shows how far training moved each word of a text: coloured words, a table and a legend, as escaped HTML.
+"""Shows how far training moved each word of a text, beside its twins: coloured words, a table and a legend, as escaped
+HTML.
 
-Knows scores and colours; knows no model and no gradio. What a shift means, and what it does not, stands in LEGEND.
+Knows ranks and colours; knows no model and no gradio. What a rank means, and what it does not, stands in the legend.
 """
 
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 
-from chatfed.audit.leakage import LEVELS, WordShift, summarise
+from chatfed.audit.leakage import (
+    ABOVE_ALL,
+    ABOVE_MOST,
+    BELOW_ALL,
+    BELOW_MOST,
+    LIKE_TWINS,
+    UNJUDGED,
+    UNUSUAL,
+    WordShift,
+    level,
+    summarise,
+)
+from chatfed.audit.twins import LEAST_TWINS, MOST_WORDS, TWINS
 from chatfed.types import WordScore
 
-# One colour for each level of the fixed scale in bits: a colour means the same in every text and every model.
-COLOURS = ("cf-p4", "cf-p3", "cf-p2", "cf-p1", "cf-p0", "cf-m1", "cf-m2", "cf-m3")
-SCALE = tuple((edge, colour, name) for (edge, name), colour in zip(LEVELS, COLOURS, strict=True))
+# Each level has a colour, a mark for eyes that see no colours, and what it takes by chance of words nobody wrote.
+LOOKS = {
+    ABOVE_ALL: ("cf-p4", "▲▲", "at most 1 word in 100"),
+    ABOVE_MOST: ("cf-p3", "▲", "at most 1 word in 20, with the one above"),
+    LIKE_TWINS: ("cf-p0", "", "most words"),
+    BELOW_MOST: ("cf-m1", "▼", "at most 1 word in 20, with the one below"),
+    BELOW_ALL: ("cf-m3", "▼▼", "at most 1 word in 100"),
+    UNJUDGED: ("cf-none", "·", f"words with fewer than {LEAST_TWINS} twins; and all after the first {MOST_WORDS}"),
+}
 
 
-def colour_class(shift: float) -> str:
-    """The colour of a shift in bits: the first step of SCALE whose edge it reaches. Not a number counts as no shift."""
-    return next((colour for edge, colour, _ in SCALE if shift >= edge), "cf-p0")
+def colour_class(shift: WordShift) -> str:
+    """The colour of a word: that of its rank among its twins, whatever its bits."""
+    return LOOKS[level(shift.rank)][0]
+
+
+def among_twins(shift: WordShift) -> str:
+    """A word's rank as a person says it."""
+    rank = shift.rank
+    if rank is None:
+        return "not compared with twins"
+    ties = rank.twins - rank.below - rank.above
+    return f"moved more than {rank.below} of {rank.twins} twins" + (f", as much as {ties}" if ties else "")
 
 
 def escape(text: str) -> str:
@@ -43,7 +70,8 @@ def times(shift: float) -> str:
 
 
 def words_html(text: str, shifts: Sequence[WordShift]) -> str:
-    """The words in their order, each on its colour with its shift below and the whole account on hover and focus."""
+    """The words in their order, each on the colour of its rank with a mark below, the whole account on hover and
+    focus."""
     items: list[str] = []
     end = 0
     for shift in shifts:
@@ -51,34 +79,45 @@ def words_html(text: str, shifts: Sequence[WordShift]) -> str:
             items.append('<li class="cf-break" aria-hidden="true"></li>')
         end = shift.span.end
         items.append(_word(shift))
-    return f'<ol class="cf-words" aria-label="The words of the text, coloured by shift in bits">{"".join(items)}</ol>'
+    label = "The words of the text, coloured by how many of their twins they moved more than"
+    return _list_of_words(label, "".join(items))
 
 
 def plain_words_html(scores: Sequence[WordScore]) -> str:
     """The words without colours, for a model that has no reference to compare with."""
     items = "".join(
-        f'<li><span class="cf-word cf-p0"><b>{escape(s.word)}</b><small>{signed(s.log_prob)}</small></span></li>'
+        f'<li><span class="cf-word cf-p0"><b>{escape(s.word)}</b>'
+        f'<small dir="ltr">{signed(s.log_prob)}</small></span></li>'
         for s in scores
     )
-    return f'<ol class="cf-words" aria-label="The words of the text with their log-probabilities in bits">{items}</ol>'
+    return _list_of_words("The words of the text with their log-probabilities in bits", items)
+
+
+def _list_of_words(name: str, items: str) -> str:
+    """A list of words that runs as the text does: from right to left when its first letter is of such a script."""
+    return f'<ol class="cf-words" dir="auto" aria-label="{name}">{items}</ol>'
 
 
 def table_html(shifts: Sequence[WordShift]) -> str:
-    """One row a word: shift and log-probabilities in bits, rank before and after, tokens."""
+    """One row a word: rank among twins, shift and log-probabilities in bits, rank before and after, tokens."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(s.word)}</th><td class='n'>{signed(s.shift)}</td>"
+        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{_of_twins(s)}</td><td>{level(s.rank)}</td>"
+        f"<td class='n'>{signed(s.shift)}</td>"
         f"<td class='n'>{signed(s.served_log_prob)}</td><td class='n'>{signed(s.reference_log_prob)}</td>"
         f"<td class='n'>{s.reference_rank:,} → {s.served_rank:,}</td><td class='n'>{s.tokens}</td></tr>"
         for s in shifts
     )
-    heads = ("Shift, bits", "Served, bits", "Public, bits", "Rank, public → served", "Tokens")
-    return _table("Each word's log-probability in both models", heads, rows)
+    heads = (
+        *("Moved more than", "In words", "Shift, bits", "Served, bits", "Public, bits"),
+        *("Place among all tokens, public → served", "Tokens"),
+    )
+    return _table("Each word among its twins, and its log-probability in both models", heads, rows)
 
 
 def plain_table_html(scores: Sequence[WordScore]) -> str:
     """The table for a model without a reference."""
     rows = "".join(
-        f"<tr><th scope='row'>{escape(s.word)}</th><td class='n'>{signed(s.log_prob)}</td>"
+        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{signed(s.log_prob)}</td>"
         f"<td class='n'>{s.rank:,}</td><td class='n'>{s.tokens}</td></tr>"
         for s in scores
     )
@@ -86,19 +125,29 @@ def plain_table_html(scores: Sequence[WordScore]) -> str:
 
 
 def summary_html(shifts: Sequence[WordShift]) -> str:
-    """The text in one sentence: total and mean shift, and the word that moved most."""
+    """The text in two sentences: words above their twins beside what chance gives, and the total shift."""
     if not shifts:
         return '<p class="cf-note">There is no word in this text. Type some and probe again.</p>'
+    compared = [each for each in shifts if each.rank is not None]
+    high = [each for each in compared if level(each.rank) in (ABOVE_ALL, ABOVE_MOST)]
     whole = summarise(shifts)
-    count = "1 word" if whole.words == 1 else f"{whole.words} words"
+    named = ", ".join(f"<strong>{escape(each.word)}</strong>" for each in high[:5]) + (" …" if len(high) > 5 else "")
     sentence = (
-        f"Training moved this text by <strong>{signed(whole.total)} bits</strong> over {count} "
-        f"(<strong>{signed(whole.mean)}</strong> a word)."
+        f"<strong>{len(high)} of {_words(len(compared))}</strong> compared moved more than nearly all or all of their "
+        f"twins{f' ({named})' if high else ''}; by chance about {UNUSUAL * len(compared):.1f} would."
     )
-    top = whole.highest
-    if top is not None and top.shift >= 1.0:
-        sentence += f" The word that moved up most is <strong>{escape(top.word)}</strong> ({signed(top.shift)} bits)."
-    return f'<p class="cf-note">{sentence}</p>'
+    left = len(shifts) - len(compared)
+    if left:
+        sentence += f" {_words(left)} could not be compared."
+    return (
+        f'<p class="cf-note">{sentence} Training moved the whole text by {signed(whole.total)} bits '
+        f"({signed(whole.mean)} a word).</p>"
+    )
+
+
+def progress_html(done: int, words: int) -> str:
+    """How far the comparison is, while it runs."""
+    return f'<p class="cf-note" role="status">Compared {done} of {_words(words)} with their twins …</p>'
 
 
 NO_REFERENCE = (
@@ -110,45 +159,56 @@ NO_REFERENCE = (
 
 def legend_html() -> str:
     """What the colours mean, what the probe can show and what it cannot."""
-    uppers = [math.inf, *(edge for edge, _, _ in SCALE)]
-    steps = [(_range(edge, upper), colour, name) for (edge, colour, name), upper in zip(SCALE, uppers, strict=False)]
     swatches = "".join(
-        f'<li class="{colour}">{span}: {html.escape(name)}</li>' for span, colour, name in reversed(steps)
+        f'<li class="{colour}">{mark} {html.escape(name)} <small>({html.escape(chance)})</small></li>'
+        for name, (colour, mark, chance) in LOOKS.items()
     )
     return (
         '<div class="cf-prose cf-card"><h2>How to read it</h2>'
-        "<p>A shift is the served model's log-probability of the word minus that of the public reference, in bits: "
-        "+1 doubles the probability, −1 halves it. The scale is the same for every text.</p>"
-        f'<ul class="cf-swatches" aria-label="Colour scale in bits">{swatches}</ul>'
+        "<p>Training moves whole kinds of words: codes because codes are said, names because names are, also those "
+        f"that nobody ever wrote. So each word is compared with up to {TWINS} <em>twins</em>: other words of the same "
+        "form (a code with codes, a number with numbers, a capitalised word with such words) that the public model "
+        "found about as likely at the same place. “Moved more than 61 of 100 twins” means that training raised the "
+        "word more than it raised 61 of them: nothing unusual. A code is also compared with twins that differ in its "
+        "digits only, a long word with twins that begin as it does, and the lower rank counts. The same text has the "
+        "same twins each time.</p>"
+        f'<ul class="cf-swatches" aria-label="Colours, marks, and how many words they take by chance">{swatches}</ul>'
         "<h3>It can show</h3><ul>"
-        "<li>which words of a text you already have in mind the training made more or less expected;</li>"
-        "<li>that a rare word, a name or a number stands out among words that moved little.</li></ul>"
+        "<li>that a name, a number or a code moved more than others like it, which a memorised secret does;</li>"
+        "<li>which words of a text you already have in mind training made more or less expected, in bits (+1 doubles "
+        "the probability, −1 halves it; summed over the word's tokens): see the table.</li></ul>"
         "<h3>It cannot show</h3><ul>"
-        "<li>that somebody wrote the word: what many people say moves up as well: learning is for that;</li>"
+        "<li>that somebody wrote the word: what many people say stands above its twins as well, and more often than by "
+        "chance, since learning is for that;</li>"
+        "<li>that a coloured word is a leak: of a hundred words that nobody wrote a few are coloured by chance;</li>"
         "<li>that a text is safe: no colour proves nothing about other texts or other ways to ask the model;</li>"
+        "<li>anything about a word that cannot be compared: it has too few twins, often because the public model "
+        "expected it already;</li>"
         "<li>how large the leak may be at worst: the guarantee on the Privacy tab bounds that, the probe does not.</li>"
-        "</ul><p>Bits are summed over a word's tokens, so long rare words have room for larger shifts: the table "
-        "shows the tokens.</p></div>"
+        "</ul></div>"
     )
-
-
-def _range(lower: float, upper: float) -> str:
-    """A step of the scale in bits."""
-    least, most = (signed(edge).removesuffix(".0") for edge in (lower, upper))
-    if upper == math.inf:
-        return f"{least} and more"
-    return f"below {most}" if lower == -math.inf else f"{least} to {most}"
 
 
 def _word(shift: WordShift) -> str:
-    account = f"{signed(shift.shift)} bits: {times(shift.shift)}"
-    detail = f"Rank {shift.reference_rank:,} → {shift.served_rank:,}. {_tokens(shift.tokens)}."
+    colour, mark, _ = LOOKS[level(shift.rank)]
+    account = f"{among_twins(shift)}: {level(shift.rank)}" if shift.rank else among_twins(shift)
+    bits = f"{signed(shift.shift)} bits: {times(shift.shift)}"
+    detail = f"Place {shift.reference_rank:,} → {shift.served_rank:,} of all tokens. {_tokens(shift.tokens)}."
     return (
-        f'<li><span class="cf-word {colour_class(shift.shift)}" tabindex="0" role="img" data-shift="{shift.shift:.2f}" '
-        f'aria-label="{escape(shift.word)}, {account}"><b>{escape(shift.word)}</b>'
-        f'<small aria-hidden="true">{signed(shift.shift)}</small>'
-        f'<span class="cf-tip">{account}. {detail}</span></span></li>'
+        f'<li><span class="cf-word {colour}" tabindex="0" role="img" data-shift="{shift.shift:.2f}" '
+        f'aria-label="{escape(shift.word)}, {account}. {bits}"><b>{escape(shift.word)}</b>'
+        f'<small aria-hidden="true" dir="ltr">{mark} {_of_twins(shift)}</small>'
+        f'<span class="cf-tip" dir="ltr">{account[0].upper()}{account[1:]}. {bits}. {detail}</span></span></li>'
     )
+
+
+def _of_twins(shift: WordShift) -> str:
+    """The rank in the fewest signs."""
+    return "–" if shift.rank is None else f"{shift.rank.below} of {shift.rank.twins}"
+
+
+def _words(count: int) -> str:
+    return "1 word" if count == 1 else f"{count} words"
 
 
 def _tokens(count: int) -> str:

@@ -33,14 +33,16 @@ class RunFolder:
 def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
     """The facts beside `model`; `reference` defaults to the sibling folder of that name, or to adapters' own base.
 
+    A run's folder does for both: its `model/` and its `reference/` are taken.
+
     Raises RunFolderError when a folder is missing or a file is there but cannot be read: a privacy file that
     cannot be read is never taken for "no claim" in silence. One that does not name this model's weights is not its
     claim: `privacy` is then None and `no_claim` says why, and the run's figures, of that other model too, are left out.
     """
-    _require_model(model, "model", "make one with: make train-federated")
+    model = _find_model(model, "model", "make one with: make train-federated")
     run = model.resolve().parent
     if reference is not None:
-        _require_model(reference, "reference model", "leave --reference out to serve without one")
+        reference = _find_model(reference, "reference", "leave --reference out to serve without one")
     elif (run / "reference" / "config.json").is_file():
         reference = run / "reference"
     elif holds_adapters(model):
@@ -77,11 +79,14 @@ def _digest(weights: Path) -> str | None:
         raise RunFolderError(f"Cannot read {weights} ({_reason(error)}); restore it.") from None
 
 
-def _require_model(folder: Path, what: str, mend: str) -> None:
+def _find_model(folder: Path, name: str, mend: str) -> Path:
+    """`folder`, or the folder called `name` in it where only that holds a model."""
     if not folder.is_dir():
-        raise RunFolderError(f"There is no {what} folder at {folder}; {mend}.")
-    if not (folder / "config.json").is_file() and not holds_adapters(folder):
-        raise RunFolderError(f"{folder} is not a {what} folder: it holds no config.json; {mend}.")
+        raise RunFolderError(f"There is no {name} folder at {folder}; {mend}.")
+    for place in (folder, folder / name):
+        if (place / "config.json").is_file() or holds_adapters(place):
+            return place
+    raise RunFolderError(f"{folder} is no {name} folder: neither it nor {name}/ in it holds a config.json; {mend}.")
 
 
 def _read_object(path: Path) -> Mapping[str, Any] | None:

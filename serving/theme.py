@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.audit.bounds import MODERATE, NONE, STRONG, WEAK, strength
+
 if TYPE_CHECKING:
     import gradio as gr
 
@@ -82,10 +84,26 @@ def badge(privacy: Mapping[str, Any] | None, no_claim: str = "") -> tuple[str, s
         return "no privacy claim", "The model was trained without noise, or its privacy.json states no epsilon."
     delta = privacy.get("delta")
     unit = unit_noun(str(privacy.get("unit", "unit")))
+    warnings = "".join(f" {each}." for each in sentences(privacy.get("warnings")))
     return (
         f"ε = {round_up(epsilon)} per {unit}",
-        f"Differential privacy, δ = {format_small(delta)}. More on the Privacy tab.",
+        f"Differential privacy, δ = {format_small(delta)}: {strength_of(privacy)}.{warnings} More on the Privacy tab.",
     )
+
+
+def strength_of(privacy: Mapping[str, Any]) -> str:
+    """The claim's strength in a word: the weaker of what privacy.json says and what epsilon and delta say alone."""
+    epsilon, delta = finite_epsilon(privacy), finite(privacy.get("delta"))
+    if epsilon is None or delta is None:
+        return NONE
+    words = (STRONG, MODERATE, WEAK, NONE)
+    said, alone = privacy.get("strength"), strength(epsilon, delta)
+    return max(alone, said if said in words else alone, key=words.index)
+
+
+def sentences(value: Any) -> list[str]:
+    """A list of texts from JSON, whatever else may stand there."""
+    return [each for each in value if isinstance(each, str)] if isinstance(value, list | tuple) else []
 
 
 def finite_epsilon(privacy: Mapping[str, Any]) -> float | None:
@@ -122,7 +140,9 @@ def format_small(value: Any) -> str:
 def header(privacy: Mapping[str, Any] | None, no_claim: str = "") -> str:
     """The page's head: name, one line, badge. HTML."""
     text, explanation = badge(privacy, no_claim)
-    kind = "cf-badge-none" if text.startswith("no ") else "cf-badge"
+    word = "" if privacy is None or text.startswith("no ") else strength_of(privacy)
+    kind = "cf-badge" if word in (STRONG, MODERATE) else "cf-badge-none"
+    strength_badge = f'<span class="{kind}" id="strength-badge">{word} guarantee</span>' if word else ""
     return (
         '<header class="cf-header"><div class="cf-brand">'
         '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true" focusable="false">'
@@ -131,7 +151,7 @@ def header(privacy: Mapping[str, Any] | None, no_claim: str = "") -> str:
         '<circle cx="13" cy="15" r="1.5" fill="#fff"/><circle cx="19" cy="15" r="1.5" fill="#fff"/></svg>'
         "<div><h1>chatfed</h1><p>A chat model trained together, privately.</p></div></div>"
         f'<span class="{kind}" id="epsilon-badge" title="{html.escape(explanation)}">'
-        f"{html.escape(text)}</span></header>"
+        f"{html.escape(text)}</span>{strength_badge}</header>"
     )
 
 

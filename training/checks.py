@@ -5,6 +5,10 @@ What a single key allows is said beside it in `recipe`; here is what keys allow 
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sized
+
+from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
+from chatfed.types import ClientId
 from training.recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
 from training.settings import RecipeError, shown
 
@@ -31,6 +35,52 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_ring(recipe)
     _check_privacy(recipe.privacy)
     _check_moves(recipe)
+    _check_says_something(recipe.privacy)
+
+
+def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool) -> list[str]:
+    """That the unit is somebody: refuses clients that were dealt where each client is claimed to be protected.
+
+    Returns what a person should know of clients that are accepted. Raises RecipeError.
+    """
+    data, of_clients = recipe.data, recipe.privacy.unit == "client" and recipe.privacy.noise != "none"
+    if data.simulated_clients and not dealt:
+        raise RecipeError(
+            f"data.simulated_clients is true, but {data.source} says whose each dialogue is (in {data.client_column}): "
+            "leave it out"
+        )
+    if of_clients and dealt and not data.simulated_clients:
+        raise RecipeError(
+            f'privacy.unit = "client" protects each client, but {data.source} has no column {data.client_column} that '
+            "says whose a dialogue is: name the right one with --client-column, or simulate with --set "
+            "data.simulated_clients=true (the claim then says so)"
+        )
+    if dealt:
+        return ["Clients are simulated: the dialogues were dealt to them, so they are nobody's in particular."]
+    if of_clients and max(map(len, clients.values()), default=0) == 1:
+        return [
+            f"Every client has one dialogue ({data.client_column} differs from line to line): the claim protects one "
+            "dialogue, not a person who has several."
+        ]
+    return []
+
+
+def _check_says_something(privacy: PrivacySection) -> None:
+    """A bound that excludes nothing is no claim, so no run is made for it."""
+    if privacy.noise == "none":
+        return
+    for key, value in (("target_epsilon", privacy.target_epsilon), ("budget_epsilon", privacy.budget_epsilon)):
+        if value > MOST_EPSILON:
+            raise RecipeError(
+                f"privacy.{key} = {value:g} says nothing: above {MOST_EPSILON:g} even a guess among all people on "
+                'Earth may become a safe one; lower it (1 is strong, above 10 weak), or set privacy.noise = "none" and '
+                "claim nothing"
+            )
+    if privacy.delta >= MOST_DELTA:
+        raise RecipeError(
+            f"privacy.delta = {privacy.delta:g} says nothing: publishing one {privacy.unit} in {1 / privacy.delta:.3g} "
+            "whole would satisfy it; take one well below 1 / (number of units), such as 1e-5"
+        )
 
 
 def _check_trained(model: ModelSection) -> None:

@@ -7,23 +7,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chatfed.privacy.accounting import ADJACENCY, PRV, Guarantee, Mechanism, accountant, calibrate_noise, compose
+from chatfed.privacy.accounting import ADJACENCY, EXACT, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Charge, LedgerError
 from chatfed.types import ClientId
 from training.client import ClientTerms
 from training.homes import ledger_of, took_part
-from training.recipe import PrivacySection, Recipe, RecipeError, planned_participations
+from training.meaning import protected
+from training.recipe import PrivacySection, Recipe, RecipeError, following, planned_participations
 from training.repeats import Repeats
 from training.simulation import home_of
 from training.upload import COARSEST_AGAIN, NoisyUpload, coefficients, colluders, threshold, upload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
+DEALT = "clients are simulated: dialogues were dealt to them, so what a client holds is no person's"
 SEVERAL = (
     "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
-    "delta: docs/privacy.md)"
+    "delta: `person`, docs/privacy.md)"
 )
 _KEPT_BY_CLIENTS = {
     "example": "which dialogues a step took stays with the client",
@@ -72,6 +74,7 @@ def _calibrated(recipe: Recipe, steps: int) -> float:
 def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
     """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
     ones. Raises RecipeError."""
+    recipe = following(recipe, clients)
     budget, planned = terms.budget, planned_participations(recipe, clients)
     for first in range(recipe.federation.bands):  # the first rounds' sums are smaller, and their shares larger
         charges = charges_of(recipe, terms, dimension, first)
@@ -157,7 +160,7 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:
                     most, costliest = epsilons[client], [entry.mechanism for entry in entries]
-    bound = _accountant(costliest, terms.budget.delta) if costliest else PRV
+    bound = _accountant(costliest, terms.budget.delta) if costliest else EXACT
     return Spent(epsilons, counts, bound, tuple(costliest))
 
 
@@ -208,12 +211,17 @@ def _sampling(unit: str, rate: float) -> str:
 
 
 def guarantee(
-    recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None = None
+    recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None = None, dealt: bool = False
 ) -> Guarantee:
     """The claim of a run, with all that it rests on. repeats: what stands more than once in its data; None: nobody
-    looked."""
+    looked. dealt: its clients are made up, and the claim says so."""
+    claim = _guarantee(recipe, terms, cost, rounds, repeats)
+    return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
+
+
+def _guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
     privacy = recipe.privacy
-    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), UNITS[privacy.unit]
+    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), protected(recipe)
     sampling += _without_amplification(cost.costliest, privacy.delta)
     if recipe.federation.bands > 1:
         sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
@@ -278,7 +286,7 @@ def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int, repeats: R
     return Guarantee(
         epsilon=cost.most,
         delta=privacy.delta,
-        unit=UNITS[privacy.unit],
+        unit=protected(recipe),
         adjacency=ZERO_OUT if of_clients else ADJACENCY,
         accountant=cost.accountant,
         sampling=sampling,

@@ -111,6 +111,7 @@ class Client:
         size = (len(session.cohort), len(session.weights))
         parameters = sum_parameters(self.recipe, *size, self.terms.noise_multiplier)
         self._refuse_if_finished(key)
+        self._refuse_forgotten_set(key)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
             self._refuse_too_soon(session, key, lag)
@@ -206,6 +207,18 @@ class Client:
         if key != invited.key:  # another round's set is forgotten now, so that round is over
             remember_as_finished(self.home, key)
         write_atomically(self.home / "answered.bin", tagged(invited.key, chosen))
+
+    def _refuse_forgotten_set(self, key: str) -> None:
+        """A set that was signed or answered for must be on record: without it, any other would be answered too."""
+        if (read_tagged(self.home / "round.bin") or ("",))[0] != key:
+            return
+        state, _ = self._load()
+        chosen, _ = read_tagged(self.home / "answered.bin") or ("", b"")
+        if isinstance(state, states.Consented | states.Answered) and chosen != key:
+            raise Refused(
+                f"{self.name}: answered in this round before, but {self.home / 'answered.bin'}, which says for which "
+                "survivors, is gone: restore it, or leave the round."
+            )
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""

@@ -44,6 +44,7 @@ class Corpus:
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
     repeats: Repeats
     words: int  # of the clients' dialogues
+    dealt: bool = False  # the data named no clients: these are made up
 
 
 def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:

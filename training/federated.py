@@ -27,7 +27,7 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from training import claims
-from training.checks import check
+from training.checks import check, check_clients
 from training.client import ClientTerms
 from training.corpus import Corpus, load_corpus, turns_of
 from training.display import Display
@@ -36,6 +36,7 @@ from training.evaluation import Evaluation, Scores
 from training.identity import Roster, read_roster
 from training.learnable import refuse_without_targets
 from training.learner import check_device, check_trainable
+from training.meaning import planned_warnings
 from training.memory import Peak
 from training.planning import plan_in_words
 from training.pretrain import about_pretraining, pretrained_base
@@ -153,7 +154,11 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         for note in corpus.notes:
             display.say(note)
         recipe = following(recipe, len(corpus.clients))
+        for note in check_clients(recipe, corpus.clients, corpus.dealt):
+            display.say(note)
         check(recipe, len(corpus.clients))
+        for warning in planned_warnings(recipe, corpus.clients):
+            display.say(f"Warning: {warning}.")
         for participants in recipe.federation.sizes:
             sizes(recipe, participants)  # fractions that no circle bears are said now
         worker_context()  # its imports take seconds: they go on beside what follows
@@ -177,7 +182,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
             enrol(folder.homes, sorted(corpus.clients), folder.roster)
         folder.settle_recipe(recipe)
         folder.keep_repeats(corpus.repeats)
-        folder.keep_prepared(base)
+        folder.keep_prepared(base, corpus.dealt)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
     held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
     return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))

@@ -109,7 +109,8 @@ class Learner:
         first = np.arange(min(len(self.held_out), self.recipe.local.batch))
         shown = replace(examples, table=self.held_out, dialogues=first)
         with steady(self.model), refusing_memory(self.model):
-            _loss(self.model, shown, first, lower=False)
+            if len(first):
+                _loss(self.model, shown, first, lower=False)
         return bfloat16_pays(self.model, shown, self.recipe.local)
 
     def _train_privately(self, examples: DialogueExamples) -> None:

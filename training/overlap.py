@@ -115,7 +115,7 @@ def refuse(parts: Parts, found: Sequence[Found]) -> None:
         return
     counts = "; ".join(
         f"{len(each.copies):,} of {parts.part(each.part).name} "
-        + ("stand at another client too" if each.part == each.other else f"stand in {parts.part(each.other).name} too")
+        + ("also at another client" if each.part == each.other else f"also in {parts.part(each.other).name}")
         for each in some
     )
     one, other = parts.part(some[0].part), parts.part(some[0].other)

@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 from training.origins import Origins
 from training.settings import (
     NOT_EMPTY,
+    RATE,
     SEED,
     RecipeError,
     Rule,
@@ -57,6 +58,7 @@ class DataSection(Section):
     client_column: str = setting("client_id", NOT_EMPTY)
     label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
+    simulated_clients: bool = False  # dealt clients may be the protected unit: the claim then says "simulated"
     alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
     skip_bad_lines: bool = False
     ignore_columns: tuple[str, ...] = ()  # columns of records and keys of messages, left out knowingly
@@ -103,10 +105,10 @@ class PretrainSection(Section):
     max_tokens: int = setting(2_500_000, at_least(0))  # learned in all, however many passes; 0: no limit
     replicas: int = setting(2, at_least(1))  # learn apart and are averaged, by however many processes
     batch: int = setting(4, at_least(1))  # dialogues, of each replica
-    learning_rate: float = setting(2e-3, above(0))
+    learning_rate: float = setting(2e-3, RATE)
     precision: str = setting("auto", one_of("auto", "float32", "bfloat16"))  # "auto": by what the processor has
     seed: int = setting(1, SEED)
-    max_seconds: float = setting(1800.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
+    max_seconds: float = setting(3600.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class PrivacySection(Section):
     sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
     expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
     local_steps: int = setting(1, at_least(1))  # per participation
-    learning_rate: float = setting(1.0, above(0))
+    learning_rate: float = setting(1.0, RATE)
     budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
 
     @property
@@ -146,7 +148,7 @@ class LocalSection(Section):
     name: ClassVar[str] = "local"
     epochs: int = setting(1, at_least(1))  # passes over its dialogues, in a random order
     batch: int = setting(4, at_least(1))  # dialogues
-    learning_rate: float = setting(0.5, above(0))
+    learning_rate: float = setting(0.5, RATE)
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ class FederationSection(Section):
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
-    server_learning_rate: float = setting(1.0, above(0))
+    server_learning_rate: float = setting(1.0, RATE)
     server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))

@@ -7,6 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
@@ -18,7 +19,9 @@ from chatfed.privacy.accounting import Guarantee
 from training import claims
 from training.durable import DiskError, to_json
 from training.learner import choose_trainable
+from training.meaning import meaning
 from training.sums import sum_parameters
+from training.tokens import open_tokens
 from training.upload import NoisyUpload, coefficients, colluders, threshold, upload
 
 if TYPE_CHECKING:
@@ -37,12 +40,26 @@ Trained in a simulation: one machine played the server and all {clients} clients
 clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds, each on its own dialogues;
 their updates met in a masked sum.
 
-**Privacy.** {sentence}
+**Privacy.** {sentence}{means}
 
 **Held-out dialogues.** {learned}
 
 The model is small and answers in the manner of its training dialogues. It can be wrong; do not let it decide anything.
 """
+
+
+def _means(means: dict[str, Any]) -> str:
+    """The strength, warnings and what holds for a person, for the model card."""
+    if not means:
+        return ""
+    rows = "".join(
+        f"\n- {each['who']} ({each['dialogues']:,}) together: {said_of_several(each)}" for each in means["person"]
+    )
+    warnings = "".join(f"\n\n**Warning:** {warning}." for warning in means["warnings"])
+    return (
+        f"\n\n**Strength: {means['strength']}** ({means['scale']}).{warnings}\n\nFor one person with several dialogues:"
+        f"\n{rows}\n\nOf these, {means['person_note']}."
+    )
 
 
 HOLDS_AGAINST = {
@@ -51,8 +68,8 @@ HOLDS_AGAINST = {
     "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
     "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
     "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
-    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that one "
-    "nothing is claimed",
+    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that "
+    "one nothing is claimed",
 }
 
 SENT_AGAIN = (
@@ -74,22 +91,25 @@ def publish(
     folder, recipe = prepared.folder, prepared.recipe
     cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
     claims.check_ledgers(folder.charges(), cost)
-    repeats = folder.repeats()
-    claim = claims.guarantee(recipe, prepared.terms, cost, state.round, repeats)
+    repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
+    claim = claims.guarantee(recipe, prepared.terms, cost, state.round, repeats, dealt)
+    means = meaning(recipe, claim.epsilon, cost.costliest, holders, dealt)
     summary = {
         "before": before.to_json(),
         "after": after.to_json(),
         "reference": None,
         "epsilon": claim.epsilon,
         "delta": claim.delta,
+        **{key: means[key] for key in ("strength", "warnings", "person", "person_note") if key in means},
         **facts,
     }
     with clock.phase("save"):
-        _save_models(prepared, state, claim, sentence(summary), facts)
+        _save_models(prepared, state, claim, means, sentence(summary), facts)
     summary["seconds"] = {**clock.seconds, "total": sum(clock.seconds.values())}
     weights = weights_file(folder.path / "model").read_bytes()
     privacy = {
         **claim.to_json(),
+        **means,
         "model_sha256": hashlib.sha256(weights).hexdigest(),
         **_ledger_facts(prepared, cost, claim, metrics),
         **_noise_facts(prepared, len(state.weights), metrics),
@@ -116,6 +136,7 @@ def _save_models(
     prepared: Prepared,
     state: ServerState,
     claim: Guarantee,
+    means: dict[str, Any],
     learned: str,
     facts: dict[str, Any],
 ) -> None:
@@ -126,7 +147,7 @@ def _save_models(
         save_model(path / "reference", model, tokenizer, card)
     adapted = choose_trainable(model, section)
     load_flat(model, state.weights)
-    about = {**facts, "sentence": claim.sentence(), "learned": learned}
+    about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:

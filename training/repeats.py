@@ -78,10 +78,10 @@ class Repeats:
         counts = {
             "word for word": self.public,
             "nearly": self.public_nearly,
-            "in a message, or two in a row, of 8 words or more": self.public_messages,
+            "by a message, or two in a row, of 8 words or more": self.public_messages,
         }
         if any(counts.values()):
-            listed = ", ".join(f"{count:,} {how}" for how, count in counts.items() if count)
+            listed = ", ".join(f"{_many(count, 'dialogue')} {how}" for how, count in counts.items() if count)
             yield f"text of the clients' that also stands in public text ({listed}): it was learned there without noise"
 
     def warnings(self, unit: str) -> Iterator[str]:
@@ -98,11 +98,12 @@ class Repeats:
         for said in self._public():
             if self.public is not None:
                 yield f"Not protected: {said}."
-        held = {"are clients' too": self.held_out, "are nearly a client's": self.held_out_nearly}
-        held["stand in public text, or nearly"] = self.held_out_public
+        held = {"a client's too": self.held_out, "nearly a client's": self.held_out_nearly}
+        held["in public text, or nearly"] = self.held_out_public
         for how, count in held.items():
             if count:
-                yield f"{count:,} of the held-out dialogues {how}: what is measured on them flatters."
+                are = "is" if count == 1 else "are"
+                yield f"Of the held-out dialogues {count:,} {are} {how}: what is measured on them flatters."
 
 
 def group_epsilon(charges: Sequence[Charge], k: int, clients: int, delta: float) -> float | None:

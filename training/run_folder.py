@@ -180,9 +180,13 @@ class RunFolder:
         stored = from_json(read_if_there(self.state / "survivors.json") or b"{}")
         return stored["survivors"] if stored.get("round") == round_index else None
 
-    def keep_prepared(self, base: str) -> None:
-        """Says that data and base are ready on disk: a resumed run takes them from here."""
-        write_atomically(self.state / "prepared.json", to_json({"base": base}).encode(), 0o644)
+    def keep_prepared(self, base: str, dealt: bool = False) -> None:
+        """Says that data and base are ready on disk: a resumed run takes them from here. dealt: clients are made up."""
+        write_atomically(self.state / "prepared.json", to_json({"base": base, "dealt": dealt}).encode(), 0o644)
+
+    def dealt(self) -> bool:
+        """Whether the run's clients are made up: the data named none."""
+        return bool(from_json(read_if_there(self.state / "prepared.json") or b"{}").get("dealt"))
 
     def prepared(self) -> str | None:
         """The base model of a run whose data is ready, or None."""

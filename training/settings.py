@@ -55,6 +55,12 @@ def one_of(*choices: str | int) -> Rule:
     )
 
 
+MOST, LEAST = 1e9, 1e-30
+"""Of any number in a recipe but a seed."""
+
+RATE = Rule("above 0 and at most 1e+06", lambda value: 0 < value <= 1e6)
+"""Of learning: above it, float32 weights overflow in a step or two."""
+
 NOT_EMPTY = Rule("non-empty", lambda value: len(value) > 0)
 SEED = Rule("between 0 and 2^63 - 1", lambda value: 0 <= value < 2**63)
 
@@ -75,6 +81,8 @@ class Section:
             where = f"{self.name}.{each.name}"
             value = _typed(where, str(each.type), getattr(self, each.name))
             rule: Rule | None = each.metadata.get("rule")
+            if rule is not SEED:
+                _check_size(where, value)
             if rule is not None and not rule.holds(value):
                 raise RecipeError(f"{where} must be {rule.words}, not {shown(value)}")
             object.__setattr__(self, each.name, value)
@@ -100,6 +108,14 @@ def _typed(where: str, kind: str, value: object) -> object:
     if (kind == "int" and type(value) is int) or (kind == "bool" and type(value) is bool):
         return value
     raise RecipeError(f"{where} must be {WANTED[kind]}, not {shown(value)}")
+
+
+def _check_size(where: str, value: object) -> None:
+    """No setting is so large, or so near to 0: what is computed with it would leave float32, or never end."""
+    if isinstance(value, (int, float)) and abs(value) > MOST:
+        raise RecipeError(f"{where} must be at most {MOST:g}, not {shown(value)}")
+    if isinstance(value, float) and 0 < abs(value) < LEAST:
+        raise RecipeError(f"{where} must be 0 or at least {LEAST:g}, not {shown(value)}")
 
 
 def _finite(where: str, value: float) -> float:

@@ -8,9 +8,11 @@ from typing import Any
 
 from rich.table import Table
 
+from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, decimal
 from training.display import Display
+from training.meaning import protected
 from training.recipe import Recipe
 
 
@@ -36,6 +38,10 @@ def print_summary(
     display.say(_cost(recipe, summary))
     for warning in repeated:
         display.say(warning)
+    for warning in summary.get("warnings", ()):
+        display.say(f"Warning: {warning}.")
+    for each in summary.get("person", ()):
+        display.say(f"One person with {each['dialogues']:,} dialogues ({each['who']}): {said_of_several(each)}.")
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in summary["seconds"].items())
     display.say(f"Time: {seconds}.")
     memory = summary["peak_memory_mib"]
@@ -49,15 +55,15 @@ def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
     if summary["epsilon"] is None:
         return "No noise was added: no privacy is claimed."
     privacy = recipe.privacy
-    protected, apart = {
-        "client": ("client, with all its dialogues,", "zeros in place of its update"),
+    whose, apart = {
+        "client": (f"{protected(recipe)}, with all its dialogues,", "zeros in place of its update"),
         "example": ("dialogue", "add or remove one dialogue"),
     }[privacy.unit]
     holds = {
-        "local": "PRV accountant, noise added by each client: holds against everyone",
+        "local": "noise added by each client: holds against everyone",
         "distributed": "noise shared inside the masked sum: holds against whoever sees the sums only",
     }[privacy.noise]
     return (
-        f"Each {protected} is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} "
-        f"({apart}, {holds}; conditions in privacy.json)."
+        f"Each {whose} is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} "
+        f"({summary.get('strength', '')}; {apart}, {holds}; conditions in privacy.json)."
     )

@@ -191,7 +191,8 @@ def clipped(update: FloatVector, norm: float) -> FloatVector:
     exact = update.astype(np.float64)
     length = float(np.linalg.norm(exact))
     limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
-    return (exact * (limit / max(length, limit))).astype(np.float32)  # a short one takes as long
+    with np.errstate(invalid="ignore"):  # infinity times 0: for the code to refuse
+        return (exact * (limit / max(length, limit))).astype(np.float32)  # a short one takes as long
 
 
 def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:

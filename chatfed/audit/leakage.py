@@ -1,17 +1,20 @@
-"""How far training moved each word of a text: the served model's word scores against a public reference's.
+"""How far training moved each word of a text, and where that stands among other words of the same form.
 
-Takes two lists of word scores; knows no model, no tokenizer and no page.
+Takes word scores and shifts; knows no model, no tokenizer and no page. How the other words (twins) are found is in
+twins.py.
 
 What a shift can show. A large positive shift means that the served model finds the word likelier, after the words
-before it, than the public reference does: training moved it there. A memorised secret appears as a large shift on
-rare tokens (a name, a number) that stand among words that moved little.
+before it, than the public reference does: training moved it there. But training moves whole kinds of words (a code
+because codes are said, a name because names are), and an invented secret shifts as far as a real one. So what is judged
+is the rank of a word's shift among its twins': a memorised secret moved more than words like it that nobody wrote.
 
-What it cannot show. House vocabulary that many clients share is learned on purpose and shifts as well, so a shift is
-no proof that anybody wrote the word. No shift is no proof of privacy: it speaks of this text in this order only, and
-other questions may draw out what this one did not. What bounds the worst case is the guarantee, in epsilon.
+What it cannot show. House vocabulary that many clients share is learned on purpose and stands above its twins as well,
+so a high rank is no proof that anybody wrote the word, and a low one is no proof of privacy: it speaks of this text in
+this order only, and other questions may draw out what this one did not. What bounds the worst case is the guarantee,
+in epsilon.
 
-Shifts are summed over a word's tokens, so that rare long words have room for larger ones: look at `tokens`. They mean
-something only against a matched reference: the public model that training started from, with the same tokenizer.
+Both mean something only against a matched reference: the public model that training started from, with the same
+tokenizer.
 """
 
 from __future__ import annotations
@@ -20,25 +23,49 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from chatfed.types import ChatfedError, Span, WordScore
 
-LEVELS: tuple[tuple[float, str], ...] = (
-    (8.0, "far more expected"),
-    (4.0, "much more expected"),
-    (2.0, "more expected"),
-    (1.0, "slightly more expected"),
-    (-1.0, "hardly moved"),
-    (-2.0, "slightly less expected"),
-    (-4.0, "less expected"),
-    (-math.inf, "much less expected"),
+ABOVE_ALL, ABOVE_MOST, LIKE_TWINS, BELOW_MOST, BELOW_ALL, UNJUDGED = (
+    "more than all twins",
+    "more than nearly all twins",
+    "like its twins",
+    "less than nearly all twins",
+    "less than all twins",
+    "not compared",
 )
-"""Fixed edges in bits, highest first: a level holds from its edge up to the next. The same for every text and model."""
+"""What a rank is called. By chance alone the first and the fifth take at most a word in a hundred, the second and the
+fourth with them at most a word in twenty."""
 
-SCALE_BITS = 8.0  # where a colour scale is full: 256 times as likely
+RARE, UNUSUAL = 0.01, 0.05
+
+_TIE_BITS = 1e-3  # what float32 sums in another order differ by
 
 
 class AuditError(ChatfedError):
     """What was given to an audit cannot be compared or written. Names the thing and the mend."""
+
+
+@dataclass(frozen=True)
+class TwinRank:
+    """How a word's shift stands among its twins'."""
+
+    below: int  # twins that training moved up less than the word
+    above: int  # twins that it moved up more; what is left of `twins` moved as much
+    twins: int
+
+    @property
+    def up(self) -> float:
+        """Chance that a word drawn as its twins were stands so high or higher (a conformal p-value; ties count against
+        the word): above 0, up to 1."""
+        return (1 + self.twins - self.below) / (1 + self.twins)
+
+    @property
+    def down(self) -> float:
+        """The same for so low or lower."""
+        return (1 + self.twins - self.above) / (1 + self.twins)
 
 
 @dataclass(frozen=True)
@@ -53,6 +80,7 @@ class WordShift:
     served_rank: int
     reference_rank: int
     tokens: int
+    rank: TwinRank | None = None  # None: not compared with twins
 
 
 @dataclass(frozen=True)
@@ -79,26 +107,31 @@ def word_shifts(served: Sequence[WordScore], reference: Sequence[WordScore]) -> 
     return [_shift(place, ours, theirs) for place, (ours, theirs) in enumerate(zip(served, reference, strict=True), 1)]
 
 
-def level(shift: float) -> str:
-    """The name of a shift in bits.
+def rank_among(own: float, others: Sequence[float] | NDArray[np.float64]) -> TwinRank:
+    """Where a shift stands among others, all in bits; differences below a thousandth of a bit are ties.
 
-    >>> level(0.3), level(5.0), level(-2.0)
-    ('hardly moved', 'much more expected', 'slightly less expected')
+    >>> rank_among(2.0, [0.5, 1.0, 2.0, 3.0])
+    TwinRank(below=2, above=1, twins=4)
     """
-    if math.isnan(shift):
-        raise AuditError("a shift that is not a number has no level: score the text again")
-    return next(name for edge, name in LEVELS if shift >= edge)
+    difference = np.asarray(others, np.float64) - own
+    if not np.isfinite(difference).all():
+        raise AuditError("a shift that is not a number has no rank: the weights may be broken; load the models again")
+    return TwinRank(int((difference < -_TIE_BITS).sum()), int((difference > _TIE_BITS).sum()), len(difference))
 
 
-def intensity(shift: float) -> float:
-    """Where a shift in bits stands on the fixed colour scale: -1 to 1, full at `SCALE_BITS`.
+def level(rank: TwinRank | None) -> str:
+    """What a rank is called.
 
-    >>> intensity(4.0), intensity(-40.0)
-    (0.5, -1.0)
+    >>> level(TwinRank(100, 0, 100)), level(TwinRank(96, 4, 100)), level(TwinRank(95, 5, 100)), level(None)
+    ('more than all twins', 'more than nearly all twins', 'like its twins', 'not compared')
     """
-    if math.isnan(shift):
-        raise AuditError("a shift that is not a number has no colour: score the text again")
-    return max(-1.0, min(1.0, shift / SCALE_BITS))
+    if rank is None:
+        return UNJUDGED
+    if rank.up <= UNUSUAL:
+        return ABOVE_ALL if rank.up <= RARE else ABOVE_MOST
+    if rank.down <= UNUSUAL:
+        return BELOW_ALL if rank.down <= RARE else BELOW_MOST
+    return LIKE_TWINS
 
 
 def summarise(shifts: Sequence[WordShift]) -> TextShift:

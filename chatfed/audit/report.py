@@ -6,13 +6,13 @@ A figure that a mapping lacks is shown as missing, never as zero.
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, said_of_several, strength
 from chatfed.audit.comparison import LEARNED, UNKNOWN, sentence
 from chatfed.audit.figures import MISSING, above, bits, count, decimal, duration, finite, plain, points, size
 from chatfed.audit.leakage import AuditError
@@ -29,11 +29,17 @@ LABELS = {
     "clients_charged": "Clients charged",
     "per_round": "ε after each round",
     "epsilon_mean": "ε, mean over clients",
+    "strength": "Strength, in a word",
+    "scale": "What the words mean",
+    "person": "Several dialogues of one person",
+    "person_note": "Of these",
     "budget_epsilon": "ε that a client's ledger allows",
     "excludes": "Not covered",
     "sentence": "In one sentence",
     "model_sha256": "SHA-256 of model.safetensors",
 }
+
+SHOWN_APART = ("person", "person_note", "scale", "warnings")
 
 SHOWS = (
     "Bits per byte say how many bits the model needs for a byte of text, on average: lower is better. They are "
@@ -167,17 +173,43 @@ def _guarantee(privacy: Mapping[str, Any]) -> Markup:
     if epsilon is None:
         words = "No differential privacy is claimed for this run: its model may repeat what it was told."
         return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy), css="warn")
-    whose, it = ("client's dialogues", "them") if privacy.get("unit") == "client" else (_unit(privacy), "it")
+    unit, delta = _unit(privacy), _number(privacy, "delta")
+    whose, it = (f"{unit}'s dialogues", "them") if unit.endswith("client") else (unit, "it")
+    word = str(privacy.get("strength") or strength(epsilon, 1.0 if delta is None else delta))
     words = (
-        f"With any one {whose} or without {it}, the probability of any outcome of training changes at most by the "
-        f"factor e^{above(epsilon)} ≈ {_factor(epsilon)}, plus {plain(privacy.get('delta'))}. "
+        f"Strength: {word}. With any one {whose} or without {it}, the probability of any outcome of training changes "
+        f"at most by the factor e^{above(epsilon)} = {factor_in_words(epsilon)}, plus {plain(privacy.get('delta'))}. "
         f"Holds against: {plain(privacy.get('holds_against'))}."
     )
-    return section("The guarantee", tag("p", tag("strong", words)), _fields(privacy))
+    if word == NONE:
+        words = f"Strength: none. At ε = {above(epsilon)} and δ = {plain(privacy.get('delta'))} the bound says nothing."
+    css = "warn" if word in (WEAK, NONE) else ""
+    warnings = [tag("p", f"Warning: {plain(each)}.") for each in _rows(privacy.get("warnings"))]
+    scale = tag("p", plain(privacy.get("scale") or SCALE))
+    return join(
+        [
+            section("The guarantee", tag("p", tag("strong", words)), *warnings, scale, _fields(privacy), css=css),
+            _person(privacy),
+        ]
+    )
+
+
+def _person(privacy: Mapping[str, Any]) -> Markup:
+    """What the guarantee is for several dialogues of one person together."""
+    rows = [row for row in _rows(privacy.get("person")) if isinstance(row, Mapping)]
+    if not rows:
+        return Markup("")
+    said = [[plain(row.get("who")), count(row.get("dialogues")), said_of_several(row)] for row in rows]
+    note = tag("p", f"{plain(privacy.get('person_note'))}.".capitalize())
+    return section("For one person", figures(["", "Dialogues", "All of them together"], said), note)
+
+
+def _rows(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def _fields(privacy: Mapping[str, Any]) -> Markup:
-    return facts((_label(key), _value(key, value)) for key, value in privacy.items())
+    return facts((_label(key), _value(key, value)) for key, value in privacy.items() if key not in SHOWN_APART)
 
 
 def _value(key: str, value: Any) -> Content:
@@ -296,11 +328,6 @@ def _unit(privacy: Mapping[str, Any]) -> str:
 
 def _delta_note(privacy: Mapping[str, Any]) -> str:
     return f"δ = {plain(privacy.get('delta'))}" if _number(privacy, "epsilon") is not None else "nothing is claimed"
-
-
-def _factor(epsilon: float) -> str:
-    factor = math.exp(min(epsilon, 700.0))
-    return f"{factor:,.2f}" if factor < 100 else f"{factor:,.0f}" if factor < 1e6 else f"{factor:.1e}"
 
 
 def _label(key: str) -> str:

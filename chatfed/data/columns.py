@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from chatfed.data import schemas
-from chatfed.data.markers import begins_with_marker, named_lines, turns_in
+from chatfed.data.markers import begins_with_marker, is_left_open, named_lines, turns_in
 from chatfed.data.messages import How, Said, Seen, exchange_of, mend, said_of
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, content_of, is_list
@@ -23,8 +23,9 @@ def _of_turns(turns: Iterable[Turn]) -> list[Said]:
 
 
 def opened_in(text: str, where: str) -> list[Said] | None:
-    """The messages of a prompt that begins with a role marker and ends with the user's words; None for any other."""
-    if not begins_with_marker(text):
+    """The messages of a prompt that begins with a role marker, or ends with the assistant's, and whose last words are
+    the user's; None for any other."""
+    if not begins_with_marker(text) and not is_left_open(text):
         return None
     turns = turns_in(text, where)
     return _of_turns(turns) if turns and turns[-1].role == "user" else None
@@ -76,7 +77,7 @@ def like_messages(plain: str, value: object) -> bool:
     first = value[0] if is_list(value) and value else None
     if isinstance(first, Mapping):
         names = {canonical(str(key)) for key in first}
-        spoken = names & set(schemas.CONTENTS) and names & {*schemas.SPEAKERS, "type"}
+        spoken = names & set(schemas.CONTENTS) and names & {*schemas.SPEAKERS, "type", "event"}
         return bool(spoken or names & set(schemas.ROLES)) or exchange_of(first) is not None
     if is_list(first):
         return len(first) == 2 and _is_role(first[0])

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from chatfed.data.columns import like_messages
 from chatfed.data.exports import export_of
+from chatfed.data.exports.tables import layout_of
 from chatfed.data.messages import How, exchange_of
 from chatfed.data.records import is_whole
-from chatfed.data.schemas import LISTS_FOR_SURE, canonical
+from chatfed.data.schemas import LISTS, LISTS_FOR_SURE, canonical
 from chatfed.data.values import BadRecord, DataError, absent, is_list, says_little
 
 SPLITS = frozenset("train training test validation valid val dev eval evaluation holdout".split())
@@ -26,6 +27,8 @@ def items_of(value: object, split: str) -> tuple[list[Item], tuple[str, ...]]:
     if not isinstance(value, Mapping):
         raise DataError("is not a JSON list of dialogues")
     held = {str(name): each for name, each in value.items() if not absent(each)}
+    if _of_slack(held.get("messages")):  # what its API answers: rows, as in an export's day
+        return items_of(held["messages"], split)
     if not held or _is_record(value):
         return [value], ()
     if set(held) <= SPLITS:
@@ -35,16 +38,28 @@ def items_of(value: object, split: str) -> tuple[list[Item], tuple[str, ...]]:
         return [_item(each) for each in held.values()], ()  # a map by id
     if len(lists) > 1:
         raise DataError(
-            f"holds the lists {', '.join(lists)}: keep the one that holds the dialogues, or name them splits"
+            f"holds the lists {', '.join(lists[:5])}: keep the one that holds the dialogues, or name them splits"
         )
+    if lists and canonical(lists[0]) in LISTS and canonical(lists[0]) not in _PLURALS and not _holds_records(held):
+        return [value], ()
     if lists:
         items, notes = items_of(held.pop(lists[0]), split)
         return items, (*notes, *_beside(held))
     inner = [name for name, each in held.items() if isinstance(each, Mapping)]
-    if len(inner) == 1 and set(map(str, held[inner[0]])) & SPLITS:
+    if len(inner) == 1:
         items, notes = items_of(held.pop(inner[0]), split)
         return items, (*notes, *_beside(held))
     return [value], ()
+
+
+def _holds_records(held: Mapping[str, object]) -> bool:
+    """Whether the first item of an object's one list is a conversation by itself, or a row with who says it."""
+    first = next((each[0] for each in held.values() if is_list(each)), None)
+    return not isinstance(first, Mapping) or _is_conversation(first) or layout_of(first, How()) is not None
+
+
+def _of_slack(value: object) -> bool:
+    return is_list(value) and all(isinstance(each, Mapping) and {"ts", "text"} <= set(each) for each in value)
 
 
 def _item(value: object) -> Item:
@@ -65,7 +80,7 @@ def _is_record(value: Mapping[str, object]) -> bool:
             messages = plain in LISTS_FOR_SURE and like_messages(plain, each)
             if messages and not (plain in _PLURALS and exchange_of(each[0]) is not None):
                 return True
-        elif plain in ("text", *LISTS_FOR_SURE) and isinstance(each, (str, Mapping)):
+        elif plain in ("text", *LISTS_FOR_SURE) and (isinstance(each, str) or like_messages(plain, each)):
             return True
         elif is_list(each) and each and like_messages(plain, each):
             return True
@@ -75,7 +90,7 @@ def _is_record(value: Mapping[str, object]) -> bool:
 
 def _is_conversation(value: object) -> bool:
     if isinstance(value, Mapping):
-        return _is_record(value)
+        return _is_record(value) and not set(map(canonical, map(str, value))) & {"text"}
     if not is_list(value) or not like_messages("messages", value):
         return False
     return not (isinstance(value[0], Mapping) and exchange_of(value[0]) is not None)  # those are records

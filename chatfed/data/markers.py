@@ -52,11 +52,13 @@ FAMILIES = (
         re.compile(rf"<[|\uff5c]({_WORDS}|developer|tool|observation)[|\uff5c]>", re.IGNORECASE),
     ),
     Family("`[INST] ... [/INST]` (Llama 2, Mistral)", re.compile(r"(\[/?INST\]|\[SYSTEM_PROMPT\])")),
+    Family("`[|Human|]` and `[|AI|]`", re.compile(rf"\[\|({_WORDS})\|\]", re.IGNORECASE), preface=True),
+    Family("`<user> ... </user>`", re.compile(rf"<({_WORDS})>(?=.*?</\1>)", re.IGNORECASE | re.DOTALL)),
     Family("`<human>: ` and `<bot>: `", re.compile(rf"^[ \t]*<({_WORDS})>:", re.IGNORECASE | re.MULTILINE)),
     Family(
         "`### Human:`, `### Instruction:` and `### Response:`",
         re.compile(
-            rf"^[ \t]*#{{2,3}}[ \t]*({_WORDS}|instruction|input|response)[ \t]*(?::|(?=\n))",
+            rf"^[ \t]*#{{1,6}}[ \t]*({_WORDS}|instruction|input|response)[ \t]*(?::|(?=\n))",
             re.IGNORECASE | re.MULTILINE,
         ),
         preface=True,
@@ -68,11 +70,19 @@ FAMILIES = (
     ),
     Family(
         "`User: ` and `Assistant: `, each at the start of a line",
-        re.compile(rf"^[ \t]*\**({_WORDS}|question|answer|q|a)[ \t]*:\**", re.IGNORECASE | re.MULTILINE),
+        re.compile(
+            rf"^[ \t]*[*\[{{(]*({_WORDS}|question|answer|q|a)[*\]}})]*[ \t]*[:>\uff1a][*]*",
+            re.IGNORECASE | re.MULTILINE,
+        ),
     ),
 )
-_LINE = FAMILIES[-1]
+_LINE, _XML, _HEADINGS = FAMILIES[-1], FAMILIES[7], FAMILIES[9]
 _TOKEN = re.compile(r"<[|\uff5c][A-Za-z_\u2581-]{3,}[|\uff5c]>|<start_of_turn>|\[/?INST\]")
+_INLINE = re.compile(r"(?<=\S )(human|user|assistant):", re.IGNORECASE)  # in the middle of a line
+_SPEAKER = re.compile(r"^\W{0,3}[^\W\d_][\w .'-]{0,30}\W{0,3}:\s", re.MULTILINE)
+_TOOLS = re.compile(
+    r"<tool_call>|<tool_response>|<functioncall>|^(?:FUNCTION RESPONSE|TOOL RESPONSE|OBSERVATION):", re.M
+)
 _SYSTEM_IN_INST = re.compile(r"^\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 
 
@@ -80,20 +90,47 @@ def turns_in(text: str, where: str) -> tuple[Turn, ...] | None:
     """The turns that a text's markers spell; None when it has no marker. Raises BadRecord where they are in doubt."""
     for family in FAMILIES:
         if opens := list(family.opens.finditer(text)):
-            if family is _LINE and not _surely_spoken(text, opens):
-                break
-            return tuple(_turns(text, opens, family, where))
+            if not _surely_spoken(text, opens, family):
+                continue
+            turns = tuple(_turns(text, opens, family, where))
+            _refuse_doubt(turns, family, where)
+            return turns
+    if len({match[1].lower() == "assistant" for match in _INLINE.finditer(text)}) > 1:
+        raise BadRecord(f"{where} has role markers in the middle of lines: put each turn on a line, or give messages")
     if found := _TOKEN.search(text):
         raise BadRecord(f"{where} has the marker {found[0]}, which opens no turn that is known: give messages instead")
     return None
 
 
-def _surely_spoken(text: str, opens: Sequence[re.Match[str]]) -> bool:
-    """Whether words at the start of lines are speakers: not one lone `System:`, `Question:` or `Model:` in prose."""
+def _refuse_doubt(turns: Sequence[Turn], family: Family, where: str) -> None:
+    """Raises BadRecord where a turn holds another one, of a speaker that is not known, or a tool's words."""
+    for place, turn in enumerate(turns, start=1):
+        if _TOOLS.search(turn.content):
+            raise BadRecord(f"{where}, turn {place}, has the words of a tool: tool use is not read")
+    if family is _LINE and len({turn.role for turn in turns}) == 1:
+        found = [_INLINE.search(turn.content) or _later(turn.content) for turn in turns]
+        doubt = next(filter(None, found), None)
+        if doubt is not None:
+            raise BadRecord(f"{where} has {doubt[0].strip()!r} inside a turn: is it another speaker's? give messages")
+
+
+def _later(content: str) -> re.Match[str] | None:
+    """A line after the first that begins as a speaker's."""
+    return _SPEAKER.search(content, content.find("\n") + 1) if "\n" in content else None
+
+
+def _surely_spoken(text: str, opens: Sequence[re.Match[str]], family: Family) -> bool:
+    """Whether words that may be a speaker are: not one lone `System:` or `# Response` in prose, or a tag of XML."""
     words = {match[1].lower() for match in opens}
+    if family not in (_LINE, _XML, _HEADINGS):
+        return True
+    sides = {_role(match[1], "") for match in opens}
+    if family is not _LINE:
+        begins = family is _HEADINGS and not text[: opens[0].start()].strip()
+        return {"user", "assistant"} <= sides or begins
     if words & {"user", "human", "assistant", "customer", "chatgpt", "chatbot", "prompter"}:
         return True
-    return {"user", "assistant"} <= {_role(word, "") for word in words} and not text[: opens[0].start()].strip()
+    return {"user", "assistant"} <= sides and not text[: opens[0].start()].strip()
 
 
 def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str) -> Iterator[Turn]:
@@ -103,14 +140,19 @@ def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str
     turns = [Turn("system", before)] if before else []
     stops = [match.start() for match in opens[1:]] + [len(text)]
     for place, (match, stop) in enumerate(zip(opens, stops, strict=True), start=1):
-        said = _without_ends(text[match.end() : stop])
+        said = without_ends(text[match.end() : stop])
+        if family is _XML:
+            said, _, rest = said.partition(f"</{match[1]}>")
+            if rest.strip():
+                raise BadRecord(f"{where} has words between its tags: whose are those?")
+            said = said.strip()
         role = _role(match[1], where)
         if found := _TOKEN.search(said) or (None if family is _LINE else re.search(_SPECIAL, said)):
             raise BadRecord(f"{where} has the marker {found[0]} in the middle of a turn")
         if match[1] == "[INST]" and (system := _SYSTEM_IN_INST.match(said)):
             turns.append(Turn("system", content_of(system[1].strip(), where)))
             said = said[system.end() :].strip()
-        if not said and place == len(opens) and turns and role == "assistant":
+        if not said and place == len(opens) and turns:
             continue  # a prompt that was left open
         if match[1].lower() == "input" and turns and turns[-1].role == "user":
             turns[-1] = Turn("user", f"{turns[-1].content}\n{said}".strip())
@@ -119,7 +161,7 @@ def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str
     yield from turns
 
 
-def _without_ends(said: str) -> str:
+def without_ends(said: str) -> str:
     """A turn's text without the tokens that end it or stand before the next one."""
     said = said.strip()
     while found := _LAST.search(said):
@@ -137,6 +179,15 @@ def _role(word: str, where: str) -> str:
 def begins_with_marker(text: str) -> bool:
     """Whether the first words of a text are a marker of any family."""
     return any((found := family.opens.search(text)) and not text[: found.start()].strip() for family in FAMILIES)
+
+
+def is_left_open(text: str) -> bool:
+    """Whether a text ends with a marker of the assistant: a template's prompt, for an answer to follow."""
+    for family in FAMILIES:
+        opens = list(family.opens.finditer(text))
+        if opens and not text[opens[-1].end() :].strip() and (_MEANS | ROLES).get(opens[-1][1].lower()) == "assistant":
+            return len(opens) > 1
+    return False
 
 
 _NAMED = re.compile(
@@ -160,10 +211,8 @@ def named_lines(text: str, how: How) -> list[Said] | None:
     lines = [line for line in text.split("\n") if line.strip()]
     found = [_NAMED.match(line) for line in lines]
     names = [match["nick"] or match["name"] for match in found if match]
-    if how.me:
-        if found[0] is None or not any(is_me(name, how) for name in names):
-            return None
-    elif None in found or len(set(names)) < 2 or not _alike_a_chat(names):
+    mine = found[:1] != [None] and any(is_me(name, how) for name in names)
+    if not mine and (None in found or len(set(names)) < 2 or not _alike_a_chat(names)):
         return None
     said: list[Said] = []
     for line, match in zip(lines, found, strict=True):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from chatfed.data import schemas
 from chatfed.data.schemas import ROLES, TOOL_ROLES, canonical
-from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little
+from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, seconds
 from chatfed.types import Turn
 
 
@@ -132,11 +132,18 @@ def _keys(names: tuple[str, ...], ignored: frozenset[str]) -> _Keys:
     who, content, learn = among(schemas.SPEAKERS), among(schemas.CONTENTS), among(schemas.LEARN)
     used = {*who, *content, *learn}
     roles = tuple(name for name, plain in by.items() if plain in ROLES)
-    refused = tuple(name for name, plain in by.items() if plain in schemas.REFUSED)
+    refused = tuple(name for name, plain in by.items() if plain in schemas.REFUSED and plain != "segments")
     rest = [name for name in by if name not in used and name not in roles and name not in refused]
     idle = tuple(name for name in rest if idle_name(by[name]))
     return _Keys(
-        who, content, learn, roles, refused, idle, tuple(name for name in rest if name not in idle), among(("type",))
+        who,
+        content,
+        learn,
+        roles,
+        refused,
+        idle,
+        tuple(name for name in rest if name not in idle),
+        among(("type", "event")),
     )
 
 
@@ -158,6 +165,14 @@ def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[
     """Notes the names whose values nobody reads: all that hold something, but ids and their like."""
     seen.unread += [of + name for name in other if not absent(held.get(name))]
     seen.unread += [of + name for name in idle if not absent(held.get(name)) and not says_little(held[name])]
+
+
+def name_beside(rest: Mapping[str, object], how: How, seen: Seen, of: str = "") -> None:
+    """Names what stands beside what an export's reader reads, unless it says little. Raises BadRecord for what is
+    refused."""
+    kept = {name: value for name, value in rest.items() if canonical(name) not in how.ignored}
+    refuse_held(kept, tuple(name for name in kept if canonical(name) in schemas.REFUSED))
+    name_unread(kept, tuple(kept), (), seen, of)
 
 
 def _message(item: object, place: int, name: str, bare: bool, how: How, seen: Seen) -> Iterator[Said]:
@@ -195,7 +210,14 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
     little = [key for key in beside if (key in keys.who or idle_name(canonical(key))) and says_little(item[key])]
     seen.unread += [f"{name}.{key}" for key in (*spare, *beside) if key not in little]
     numbered = canonical(first) in ("speaker", "speaker_id")
-    yield _voiced(where, item[first], text, how, numbered)._replace(learn=learn)
+    said = _voiced(where, item[first], text, how, numbered)._replace(learn=learn)
+    yield said if said.role and not how.me else said._replace(time=time_of(item))
+
+
+def time_of(item: Mapping[str, object]) -> float | None:
+    """When a message was said, by the first of the keys of times that tells it."""
+    by = {canonical(key): value for key, value in item.items()}
+    return next((found for name in schemas.TIMES if (found := seconds(by.get(name))) is not None), None)
 
 
 def _content_keys(item: Mapping[str, object], keys: _Keys) -> tuple[str, ...]:
@@ -284,6 +306,8 @@ def text_of_parts(value: object, where: str) -> str:
         return content_of(value, where)
     if isinstance(value, Mapping) and (is_list(value.get("parts")) or isinstance(value.get("text"), str)):
         return text_of_parts(value.get("parts") or value.get("text"), where)
+    if isinstance(value, Mapping) and isinstance(value.get("body"), str):  # Matrix
+        return content_of(value["body"], where)
     if is_list(value) and value:
         return content_of("".join(_part(part, where) for part in value), where)
     return content_of(value, where)

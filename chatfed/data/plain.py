@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from pathlib import PurePath
@@ -28,6 +29,7 @@ def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iter
         if head:
             yield head[0][0], whatsapp.thread_of(lines, PurePath(name).stem, seen)
         return
+    _refuse_times(name, [line for _, line in head if line.strip()])
     before: Content = ()
     was_marked = False
     for number, block, blanks in text_blocks(lines):
@@ -39,6 +41,23 @@ def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iter
             )
         yield number, record
         before, was_marked = record, marked
+
+
+_TIME = re.compile(
+    r"^\W*(?:\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\b|\d{1,2}[:.]\d{2}\b).*\w"  # 12.03.24 09:41 Anna: hi
+    r"|^.{1,60}\[\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d{1,2}:\d{2}(?::\d{2})?\]$"  # Anna, [12.03.24 09:41]
+)
+_SUBTITLE = re.compile(r"^(?:\d+:)?\d{2}:\d{2}[.,]\d{3} --> ")
+
+
+def _refuse_times(name: str, lines: list[str]) -> None:
+    """Raises DataError for text whose lines begin with times: a chat's export that nobody here knows."""
+    timed = [line for line in lines if _TIME.match(line)]
+    if (len(timed) >= 2 and 2 * len(timed) >= len(lines)) or any(map(_SUBTITLE.match, lines)):
+        raise DataError(
+            f"{name}: lines begin with a date or a time, as in a chat's export of a kind that is not known; give it "
+            f"as a table of messages (.csv with the columns timestamp, author, text)"
+        )
 
 
 def text_blocks(lines: Iterable[Line]) -> Iterator[tuple[int, list[str], int]]:

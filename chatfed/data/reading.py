@@ -9,7 +9,7 @@ from itertools import chain
 
 from chatfed.data.exports import export_of, tables
 from chatfed.data.exports.thread import Thread, dialogues_of
-from chatfed.data.messages import How, Seen, is_me, turns_of, unknown_role
+from chatfed.data.messages import How, Seen, is_me, name_beside, turns_of, unknown_role
 from chatfed.data.records import is_whole, read_record
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, DataError, absent, text_of
@@ -105,7 +105,7 @@ class Reading:
         number, record = numbered
         self.seen.unread.clear()
         try:
-            rows = list(self._rows_of(record))
+            rows = list(self._rows_of(number, record))
         except BadRecord as bad:
             self._bad(number, bad)
             return []
@@ -114,7 +114,7 @@ class Reading:
 
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
-            mend = "mend it, or set skip_bad_lines to leave such lines out"
+            mend = "mend it, or leave such lines out with --skip-bad-lines (data.skip_bad_lines)"
             raise DataError(f"{self.source}, {self.place} {number}: {bad}; {mend}") from None
         self.skipped.append(BadLine(self.source, number, str(bad), self.place))
 
@@ -127,7 +127,7 @@ class Reading:
                 name for name, value in record.items() if canonical(name) in self.how.ignored and not absent(value)
             )
 
-    def _rows_of(self, record: Content) -> Iterator[Row]:
+    def _rows_of(self, number: int, record: Content) -> Iterator[Row]:
         if isinstance(record, BadRecord):
             raise record
         if isinstance(record, Thread):
@@ -139,12 +139,14 @@ class Reading:
         if not isinstance(record, Mapping):
             yield self._row(record, columns, None)
         elif (export := export_of(record)) is not None:
+            rest = {name: value for name, value in record.items() if name not in (*export.reads, *self.how.taken)}
+            name_beside(rest, self.how, self.seen)
             for thread in export.threads(record, self.seen):
                 yield from self._thread_rows(thread)
         else:
-            yield from self._said_rows(record)
+            yield from self._said_rows(record, number)
 
-    def _said_rows(self, record: Mapping[str, object]) -> Iterator[Row]:
+    def _said_rows(self, record: Mapping[str, object], number: int) -> Iterator[Row]:
         said = read_record(record, self.how, self.seen)
         if not self.how.me:
             yield self._row(turns_of(said), record, None)
@@ -152,7 +154,7 @@ class Reading:
         if any(each.role is None for each in said) and not any(is_me(each.author, self.how) for each in said):
             self._meet(Thread(tuple(said)))
             raise unknown_role(said)
-        yield from self._thread_rows(Thread(tuple(said), self.name, record))
+        yield from self._thread_rows(Thread(tuple(said), f"{self.place} {number}", record))
 
     def _table_rows(self, numbered: Iterable[Record], layout: tables.Layout) -> Iterator[Row]:
         def rows() -> Iterator[tuple[int, Mapping[str, object] | BadRecord]]:

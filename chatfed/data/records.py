@@ -11,8 +11,28 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from chatfed.data import schemas
-from chatfed.data.columns import context_of, history_of, joined, like_messages, opened_in, renders, spoken_in
-from chatfed.data.messages import How, Said, Seen, flag, idle_name, mend, name_unread, refuse_held, said_of
+from chatfed.data.columns import (
+    context_of,
+    history_of,
+    joined,
+    like_messages,
+    opened_in,
+    renders,
+    spoken_in,
+)
+from chatfed.data.markers import without_ends
+from chatfed.data.messages import (
+    How,
+    Said,
+    Seen,
+    flag,
+    idle_name,
+    mend,
+    name_unread,
+    refuse_held,
+    said_of,
+    text_of_parts,
+)
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, unpacked
 
@@ -178,7 +198,7 @@ class _Record:
             return None
         self.used += [asks[0], says[0]]
         asked = self._with_contexts(self._asked(asks[0]), asks[0])
-        return [*self._earlier(), *joined(asked, self._answered(says[0]), asks[0], says[0])]
+        return [*self._earlier(), *joined(asked, self._answered(says[0], asks[0]), asks[0], says[0])]
 
     def _asked(self, name: str) -> list[Said]:
         value = self._messages_in(name)
@@ -186,8 +206,10 @@ class _Record:
             return value
         return opened_in(value, name) or [Said("user", value)]
 
-    def _answered(self, name: str) -> list[Said]:
-        value = self._messages_in(name)
+    def _answered(self, name: str, question: str) -> list[Said]:
+        value, asked = self._messages_in(name), self.held[question]
+        if isinstance(value, str) and isinstance(asked, str) and opened_in(asked, question):
+            value = content_of(without_ends(value), name)  # a template's prompt has its answer end in a marker
         return [Said("assistant", value)] if isinstance(value, str) else value
 
     def _messages_in(self, name: str) -> list[Said] | str:
@@ -233,11 +255,11 @@ class _Record:
                     f"conversations"
                 )
             self.used.append(name)
-            text = content_of(self.held[name], name)
-            said = spoken_in(text, name, self.how)
+            text = self._messages_in(name)
+            said = spoken_in(text, name, self.how) if isinstance(text, str) else text
             if said is None:
                 self.seen.plain_texts += 1
-            return said or [Said("user", text)]
+            return said or [Said("user", str(text))]
         return None
 
     # What stands beside it
@@ -245,7 +267,7 @@ class _Record:
     def _with_system(self, said: list[Said]) -> list[Said]:
         for name in self._among(self.columns.systems)[:1]:
             self.used.append(name)
-            text = content_of(self.held[name], name)
+            text = text_of_parts(self.held[name], name)
             if said[0].role != "system":
                 return [Said("system", text), *said]
             if said[0].content.strip() != text.strip():
@@ -263,7 +285,8 @@ class _Record:
             if name in self.used or self._repeats(name, said):
                 continue
             if name in columns.lists and not self._holds_messages(name):
-                self.seen.unread.append(name)
+                little = idle_name(canonical(name)) and says_little(self.held[name])
+                self.seen.unread += [] if little else [name]
                 continue
             raise BadRecord(f"{name} stands beside {' and '.join(self.used)} and is not read; {mend(name)}")
         weak = (*columns.late_questions, *columns.late_answers, *columns.masks)
@@ -292,7 +315,7 @@ class _Record:
         columns = self.columns
         asks, says = self._among(columns.questions), self._among(columns.answers)
         for name in columns.lists:
-            if is_list(self.record[name]):
+            if is_list(value := self.record[name]) and not value:
                 return BadRecord(f"{name} is empty")
         if asks and columns.answers:
             return BadRecord(f"{columns.answers[0]} has empty content")

@@ -27,7 +27,7 @@ TOOL_ROLES = frozenset(
 # Columns of a record, in order of priority.
 LISTS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat_messages", "turns",
-    "utterances", "chat", "log", "transcript", "thread", "data", "conversation_parts", "comments", "events",
+    "utterances", "chat", "log", "transcript", "thread", "data", "contents", "conversation_parts", "comments", "events",
 )  # fmt: skip
 LISTS_FOR_SURE = LISTS[:7]  # text in one of these must be a list or have roles; in the others it may be anything
 BARE_LISTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "data")  # may hold bare texts, user first
@@ -49,8 +49,9 @@ TEXTS = ("text",)
 
 # Rows that hold one message each.
 SPEAKERS = (
-    "role", "from", "speaker", "author", "sender", "user", "username", "user_name", "author_name", "sender_name",
-    "participant", "who", "speaker_id", "nick", "from_name", "from_user", "bot_id",
+    "role", "from", "speaker", "author", "sender", "user", "username", "user_name", "author_name",
+    "sender_name", "participant", "who", "speaker_id", "nick", "from_name", "from_user", "creator", "bot_id",
+    "author_id", "sender_id", "from_id", "user_id",
 )  # fmt: skip
 CONTENTS = ("content", "value", "text", "message", "utterance", "body", "msg", "sentence", "transcript", "parts")
 CONVERSATIONS = (
@@ -60,10 +61,10 @@ CONVERSATIONS = (
 )  # fmt: skip
 TIMES = (
     "ts", "timestamp", "created_at", "created_date_time", "date_unixtime", "date", "datetime", "time", "sent_at",
-    "create_time", "created", "created_date",
+    "create_time", "created", "created_date", "timestamp_ms", "origin_server_ts",
 )  # fmt: skip
-MESSAGE_IDS = ("message_id", "id", "msg_id")
-PARENTS = ("parent_id", "parent_message_id", "parent")
+MESSAGE_IDS = ("message_id", "id", "msg_id", "tweet_id", "uuid")
+PARENTS = ("parent_id", "parent_message_id", "parent", "in_response_to_tweet_id", "in_reply_to")
 LEARN = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_weight", "learn")
 
 _TOOLS = "tool use is not read"

@@ -155,7 +155,9 @@ def _csv_rows(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = filter(None, csv.reader(file, strict=True))  # an empty line is no row
+            delimiter = _delimiter(file.readline())
+            file.seek(0)
+            rows = filter(None, csv.reader(file, strict=True, delimiter=delimiter))  # an empty line is no row
             names = _column_names(path, next(rows, []))
             for number, cells in enumerate(rows, start=1):
                 if len(cells) > len(names):
@@ -169,6 +171,11 @@ def _csv_rows(path: Path) -> Iterator[Record]:
         raise DataError(f"{path} is not UTF-8 after row {number}; save it as UTF-8") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _delimiter(header: str) -> str:
+    """What stands between cells, told from the line of names: some programs write semicolons, or tabs."""
+    return next((each for each in ",;\t" if each in header), ",")
 
 
 def _column_names(path: Path, names: list[str]) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import io
 import json
+import re
 import tokenize
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import TypeGuard
 
 from chatfed.types import ChatfedError
@@ -96,4 +98,28 @@ def says_little(value: object) -> bool:
 
 
 def _like_a_message(value: Mapping[object, object]) -> bool:
-    return any(isinstance(value.get(key), str) for key in ("content", "text", "value", "message", "utterance"))
+    return any(isinstance(value.get(key), str) for key in ("content", "text", "value", "message", "utterance", "body"))
+
+
+def seconds(value: object) -> float | None:
+    """A time in seconds since 1970: a number of seconds or milliseconds, or ISO 8601; None for anything else.
+
+    >>> seconds("1970-01-02T00:00:00Z"), seconds("86400.5"), seconds(86_400_000_000), seconds("soon")
+    (86400.0, 86400.5, 86400000.0, None)
+    """
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, datetime):
+        return _stamp(value)
+    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip()):
+        value = float(value)
+    if isinstance(value, (int, float)):
+        return value / 1000 if value > 1e10 else float(value)
+    try:
+        return _stamp(datetime.fromisoformat(str(value).strip().removesuffix(" UTC")))
+    except ValueError:
+        return None
+
+
+def _stamp(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

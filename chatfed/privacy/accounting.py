@@ -1,37 +1,39 @@
 """What training has cost: epsilon of Poisson-subsampled Gaussian steps, and a claim that names all its conditions.
 
 Knows nothing of models or files. Unit of protection: whatever one "example" of the mechanism is (here one dialogue).
-Adjacency: add or remove one example, or replace one where nothing is sampled. Three accountants, upper bounds all:
+Adjacency: add or remove one example, or replace one where nothing is sampled. Never below the truth, at any delta:
 
-- PRV (Gopi, Lee and Wutschitz 2021) as Opacus implements it, about 0.01 above the exact value: what is asked first.
-- PLD (Doroshenko et al. 2022) of dp-accounting, closer and slower, both directions of removal (Lebeda et al. 2024).
-- Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019): where the answer would be above 50, where the others need
-  more memory than a machine has and no claim is worth making.
+- EXACT, the Gaussian curve (Balle and Wang 2018), where nothing is sampled: k steps are one with noise / sqrt(k).
+- PLD, privacy loss distributions (`chatfed.privacy.losses`), where anything is: within about one part in 10^4.
+- UNAMPLIFIED, EXACT as if nothing were sampled: where PLD has no answer, at noise too small for any claim.
+
+RDP, Renyi DP (Mironov 2017; Mironov, Talwar and Zhang 2019), is some percent above and there for comparison.
+PRV (Gopi, Lee and Wutschitz 2021) is not among them: its rounding errors do not shrink with delta, and as Opacus
+implements it it fell below the exact value from 1e-10 on.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from chatfed.privacy.conversions import PrivacyError as PrivacyError
-from chatfed.privacy.conversions import check_delta
+from chatfed.privacy.conversions import check_delta, gaussian_epsilon
+from chatfed.privacy.losses import pld_epsilon, renyi_epsilon
 
-PRV = "PRV (Opacus), upper bound"
-PLD = "PLD (dp-accounting), upper bound"
-RDP = "Renyi DP (Opacus), upper bound"
+EXACT = "exact Gaussian (Balle and Wang 2018)"
+PLD = "PLD (privacy loss distributions), upper bound"
+UNAMPLIFIED = "exact Gaussian without amplification by sampling, upper bound"
+RDP = "Renyi DP, upper bound"
 ADJACENCY = "add or remove one"
 REPLACE = "replace one"
 
-_PRV_UP_TO = 50.0  # epsilon by RDP above which PRV is not asked
-_MOST_NOISE = 1e4  # multipliers above this are not looked for
+_LEAST_NOISE = 0.05  # multipliers below which no sampling is accounted: epsilon is far beyond any claim
+_MOST_NOISE = 1e9  # multipliers above this are not looked for
 History = tuple[tuple[float, float, int], ...]
-_RDP_ORDERS = [1.5, *map(float, range(2, 33)), 40.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0]  # whole orders are quick
-_MORE_ORDERS = sorted({*_RDP_ORDERS, *(1 + eighths / 8 for eighths in range(1, 40))})  # asked when it is RDP's answer
 
 
 @dataclass(frozen=True, order=True)
@@ -51,61 +53,82 @@ class Mechanism:
             raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
 
 
-def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float, by: str = PRV) -> float:
-    """Upper bound on epsilon of `steps` Poisson-subsampled Gaussian steps at `delta` (Gopi et al. 2021, theorem 5.5).
+def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float, by: str | None = None) -> float:
+    """Upper bound on epsilon of `steps` Poisson-subsampled Gaussian steps at `delta`, exact at the rate 1.
 
     0 for no steps or rate 0, infinity without noise. Raises PrivacyError unless 0 < delta < 1.
 
-    >>> round(epsilon(3.0, 0.1, 512, delta=1e-6), 2), round(epsilon(3.0, 0.1, 512, delta=1e-6, by=PLD), 2)
-    (3.78, 3.77)
+    >>> round(epsilon(3.0, 0.1, 512, delta=1e-6), 2), round(epsilon(3.0, 0.1, 512, delta=1e-6, by=RDP), 2)
+    (3.77, 4.05)
+    >>> round(epsilon(100.0, 1.0, 10_000, delta=1e-12), 4)
+    7.2385
     >>> epsilon(0.0, 0.1, 512, delta=1e-6)
     inf
     """
     return compose([Mechanism(noise_multiplier, sampling_rate, steps)], delta=delta, by=by)
 
 
-def compose(mechanisms: Iterable[Mechanism], *, delta: float, by: str = PRV, adjacency: str = ADJACENCY) -> float:
+def compose(
+    mechanisms: Iterable[Mechanism], *, delta: float, by: str | None = None, adjacency: str = ADJACENCY
+) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
-    by: PRV, PLD or RDP, whose bound it is. adjacency: REPLACE halves each noise multiplier, as two clipped vectors
-    differ by twice the norm; below the sampling rate 1 it is refused, as no theorem that we know gives its worst pair
-    (take `group_privacy` of two: one removed, one added). Raises PrivacyError for that and for other names.
+    by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
+    answer. adjacency: REPLACE halves each noise multiplier, as two clipped vectors differ by twice the norm; below the
+    sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
+    removed, one added). Raises PrivacyError for that and for other names.
 
     >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
-    1.84
+    1.83
     >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
-    7.84
+    7.83
     >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=REPLACE), 2)
-    4.39
+    4.38
     """
     return _answer(mechanisms, delta, by, adjacency)[0]
 
 
 def accountant(mechanisms: Iterable[Mechanism], *, delta: float) -> str:
-    """Which accountant's bound `compose` gives for these: PRV, or RDP where PRV is not asked or fails.
+    """Which accountant's bound `compose` gives for these.
 
     >>> accountant([Mechanism(1.0, 0.01, 1000)], delta=1e-5), accountant([Mechanism(0.5, 1.0, 10)], delta=1e-5)
-    ('PRV (Opacus), upper bound', 'Renyi DP (Opacus), upper bound')
+    ('PLD (privacy loss distributions), upper bound', 'exact Gaussian (Balle and Wang 2018)')
     """
-    return _answer(mechanisms, delta, PRV, ADJACENCY)[1]
+    return _answer(mechanisms, delta, None, ADJACENCY)[1]
+
+
+def grouped(mechanism: Mechanism, size: int) -> Mechanism:
+    """What costs at least as much for one example as `mechanism` does for `size` examples at once, all of one person.
+
+    The sum moves by at most `size` clip norms, and by anything only if one of them is sampled: noise / size at the rate
+    1 - (1 - rate)^size (mixtures of Gaussians: Ganesh 2024); exact without sampling. Raises PrivacyError for a size
+    below 1.
+
+    >>> once = Mechanism(calibrate_noise(1.0, 1.0, 1, delta=1e-5), 1.0, 1)
+    >>> [round(compose([grouped(once, size)], delta=1e-5), 1) for size in (1, 5, 20)]
+    [1.0, 6.2, 36.5]
+    """
+    rate = group_rate(mechanism.sampling_rate, size)
+    return replace(mechanism, noise_multiplier=mechanism.noise_multiplier / size, sampling_rate=rate)
+
+
+def group_rate(rate: float, size: int) -> float:
+    """The probability that at least one of `size` examples is in a Poisson sample, rounded up."""
+    if size < 1:
+        raise PrivacyError(f"a group of {size}: must be 1 or more")
+    return min(1.0, -math.expm1(size * math.log1p(-rate)) * (1 + 1e-12)) if 0 < rate < 1 else rate
 
 
 def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: str = ADJACENCY) -> list[float]:
-    """Epsilon of all `mechanisms` together at each of `deltas`, by PLD, composed once: the privacy profile.
+    """Epsilon of all `mechanisms` together at each of `deltas`, as `compose` gives it: the privacy profile.
 
     All pairs hold at once: they are points of one curve. Raises PrivacyError as `compose` does.
 
-    >>> [round(e, 2) for e in curve([Mechanism(1.0, 0.01, 1000)], [1e-4, 1e-5, 1e-6])]
-    [1.51, 1.83, 2.12]
+    >>> [round(e, 2) for e in curve([Mechanism(1.0, 0.01, 1000)], [1e-4, 1e-5, 1e-6, 1e-15])]
+    [1.51, 1.83, 2.12, 4.85]
     """
-    deltas = list(deltas)
-    for delta in deltas:
-        check_delta(delta)
-    history = _history(mechanisms, adjacency)
-    if not history or _without_noise(history):
-        return [math.inf if history else 0.0] * len(deltas)
-    composed = _pld(history)
-    return [float(composed.get_epsilon_for_delta(delta)) for delta in deltas]
+    kept = list(mechanisms)
+    return [compose(kept, delta=delta, adjacency=adjacency) for delta in deltas]
 
 
 def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
@@ -130,13 +153,13 @@ def gdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float
         raise PrivacyError("a subsampled mechanism has no exact Gaussian or concentrated form: use compose or curve")
     if _without_noise(history):
         return math.inf
-    return math.sqrt(math.fsum(steps / noise**2 for noise, _, steps in history))
+    return _mu(history)
 
 
-def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str, adjacency: str) -> tuple[float, str]:
+def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str | None, adjacency: str) -> tuple[float, str]:
     check_delta(delta)
-    if by not in (PRV, PLD, RDP):
-        raise PrivacyError(f"no accountant {by!r}: take {PRV!r}, {PLD!r} or {RDP!r}")
+    if by not in (None, PLD, RDP):
+        raise PrivacyError(f"no accountant {by!r}: take {PLD!r}, {RDP!r}, or leave it out")
     return _compose(_history(mechanisms, adjacency), float(delta), by)
 
 
@@ -160,16 +183,19 @@ def _without_noise(history: History) -> bool:
     return any(noise == 0.0 for noise, _, _ in history)
 
 
-def calibrate_noise(target_epsilon: float, sampling_rate: float, steps: int, *, delta: float, by: str = PRV) -> float:
+def calibrate_noise(
+    target_epsilon: float, sampling_rate: float, steps: int, *, delta: float, by: str | None = None
+) -> float:
     """Smallest noise multiplier (to 1e-3 relative, rounded up) with epsilon(...) <= target_epsilon.
 
     Brackets by interpolation on the logarithms; the answer has been evaluated, so it is on the safe side.
-    Raises PrivacyError when the target is not a positive finite number or no multiplier up to 1e4 reaches it (PRV's own
-    error is about 0.01, so targets below that cannot be shown).
+    Raises PrivacyError when the target is not a positive finite number or no multiplier up to 1e9 reaches it.
 
     >>> noise = calibrate_noise(3.0, 0.1, 100, delta=1e-5)
     >>> round(noise, 1), epsilon(noise, 0.1, 100, delta=1e-5) <= 3.0
     (1.7, True)
+    >>> round(calibrate_noise(0.01, 1.0, 1, delta=1e-5))
+    244
     """
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
@@ -210,14 +236,16 @@ def _between(low: float, high: float, above: float, below: float, target: float)
 
 
 def _bracket(target: float, one: Mechanism, delta: float) -> tuple[float, float]:
-    """(low, high) noise multipliers close around the answer, or not far from it, from RDP, which is quick."""
+    """(low, high) noise multipliers around the answer or not far from it, from a bound that is quick."""
 
     def reaches(noise: float) -> bool:
-        return _rdp_epsilon(((noise, one.sampling_rate, one.steps),), delta) <= target
+        if one.sampling_rate == 1 or noise < _LEAST_NOISE:
+            return gaussian_epsilon(math.sqrt(one.steps) / noise, delta) <= target
+        return renyi_epsilon([(noise, one.sampling_rate, one.steps)], delta) <= target
 
-    low, high = 1e-2, _MOST_NOISE
-    if not reaches(high):  # RDP bounds by finitely many orders cannot show an epsilon this small
-        return 1.0, 1.3
+    low, high = 1e-3, 1.0
+    while not reaches(high) and high <= _MOST_NOISE:
+        low, high = high, 8 * high
     while high / low > 1.1:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if reaches(middle) else (middle, high)
@@ -225,56 +253,33 @@ def _bracket(target: float, one: Mechanism, delta: float) -> tuple[float, float]
 
 
 @lru_cache(maxsize=4096)
-def _compose(history: History, delta: float, by: str) -> tuple[float, str]:
+def _compose(history: History, delta: float, by: str | None) -> tuple[float, str]:
     """Epsilon and whose it is. Cached: 400 equal ledgers ask once."""
+    kept = _gaussians_as_one(history)
     if not history:
-        return 0.0, by
+        return 0.0, by or EXACT
     if _without_noise(history):
-        return math.inf, by
-    rough = _rdp_epsilon(history, delta, _MORE_ORDERS if by == RDP else _RDP_ORDERS)
-    if by == RDP or rough > _PRV_UP_TO:
-        return rough, RDP
-    exact = _prv_epsilon(history, delta) if by == PRV else float(_pld(history).get_epsilon_for_delta(delta))
-    return (rough, RDP) if exact is None or math.isinf(exact) else (exact, by)
+        return math.inf, by or EXACT
+    if by == RDP:
+        return renyi_epsilon(kept, delta), RDP
+    if by == PLD or any(rate < 1 for _, rate, _ in kept):
+        found = pld_epsilon(kept, delta)
+        if math.isfinite(found):
+            return found, PLD
+    sampled = any(rate < 1 for _, rate, _ in history)
+    return gaussian_epsilon(_mu(history), delta), UNAMPLIFIED if sampled else EXACT
 
 
-def _pld(history: History) -> Any:
-    """The composed privacy loss distribution, rounded against us; the worse of adding and removing is taken later."""
-    from dp_accounting import dp_event
-    from dp_accounting.pld import PLDAccountant
-
-    accountant = PLDAccountant()
-    for noise, rate, steps in history:
-        step: dp_event.DpEvent = dp_event.GaussianDpEvent(noise)
-        accountant.compose(step if rate == 1 else dp_event.PoissonSampledDpEvent(rate, step), steps)
-    return accountant._pld
+def _mu(history: History) -> float:
+    """Of Gaussian DP, as if nothing were sampled."""
+    return math.sqrt(math.fsum(steps / noise / noise for noise, _, steps in history))
 
 
-def _prv_epsilon(history: History, delta: float) -> float | None:
-    """None where PRV has no answer: a delta too small for its grid."""
-    from opacus.accountants import PRVAccountant
-
-    accountant = PRVAccountant()
-    accountant.history = list(history)  # so len(accountant) is the number of kinds, not of steps
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # log(1 - rate) at rate 1 is -inf, as it should be
-        try:
-            found = float(accountant.get_epsilon(delta))
-        except (RuntimeError, ValueError, MemoryError):
-            return None
-    return max(0.0, found) if math.isfinite(found) else None  # below 0 it bounds one direction only
-
-
-def _rdp_epsilon(history: History, delta: float, orders: list[float] = _RDP_ORDERS) -> float:
-    from opacus.accountants.analysis.rdp import compute_rdp, get_privacy_spent
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "optimal order is the largest alpha": still an upper bound
-        total = sum(
-            compute_rdp(q=rate, noise_multiplier=noise, steps=steps, orders=orders) for noise, rate, steps in history
-        )
-        spent, _ = get_privacy_spent(orders=orders, rdp=total, delta=delta)
-    return max(0.0, float(spent)) if not math.isnan(spent) else math.inf
+def _gaussians_as_one(history: History) -> History:
+    """The steps that are not sampled are together one Gaussian step; so are those with next to no noise, as if."""
+    whole = tuple(kind for kind in history if kind[1] == 1 or kind[0] < _LEAST_NOISE)
+    rest = tuple(kind for kind in history if kind not in whole)
+    return (*rest, (1 / _mu(whole), 1.0, 1)) if whole and not _without_noise(whole) else rest
 
 
 @dataclass(frozen=True)

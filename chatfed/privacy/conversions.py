@@ -7,10 +7,16 @@ alpha at most rho * alpha. mu: Gaussian DP (Dong, Roth and Su 2022): as hard to 
 from __future__ import annotations
 
 import math
+from typing import Any
+
+import numpy as np
 
 from chatfed.types import ChatfedError
 
-_ABOVE = 1e-9  # added to what a root search found
+_ROUNDING = 1e-10  # relative, of the exact delta: the arithmetic is better
+_ABOVE = 1e-9  # relative: what is added to the epsilon that was found
+_ROOT_2, _HALF_PI = math.sqrt(2.0), math.sqrt(math.pi / 2)
+_AT, _WEIGHT = np.polynomial.legendre.leggauss(20)
 
 
 class PrivacyError(ChatfedError, ValueError):
@@ -42,32 +48,58 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
     def bound(log_less_one: float) -> float:  # of log(alpha - 1)
         less_one = math.exp(log_less_one)
         alpha = 1 + less_one
-        rest = math.log(1 / delta) + alpha * (log_less_one - math.log(alpha)) - log_less_one
+        rest = -math.log(delta) + alpha * (log_less_one - math.log(alpha)) - log_less_one
         return alpha * rho + rest / less_one
 
-    best = 0.5 * math.log(math.log(1 / delta) / rho)  # alpha - 1 of Bun and Steinke's bound, the logarithm
+    best = 0.5 * math.log(-math.log(delta) / rho)  # alpha - 1 of Bun and Steinke's bound, the logarithm
     for width in (4.0, 0.4, 0.04, 0.004):
         best = min((best + width * step / 10 for step in range(-10, 11)), key=bound)
     return max(0.0, bound(best))
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """Epsilon at `delta` of mu-Gaussian DP, exact but for 1e-9 added (Balle and Wang 2018, theorem 8).
+    """Epsilon at `delta` of mu-Gaussian DP: exact, rounded up by about one part in 10^9 (Balle and Wang 2018,
+    theorem 8), for any delta down to the least double.
 
     T steps of the Gaussian mechanism without sampling are mu = sqrt(T) / noise_multiplier (Dong et al. 2022, corollary
     3.3). Raises PrivacyError for a negative mu or a delta outside (0, 1).
 
-    >>> round(gaussian_epsilon(1.0, 1e-5), 2)
-    4.38
+    >>> round(gaussian_epsilon(1.0, 1e-5), 2), round(gaussian_epsilon(1.0, 1e-300), 2)
+    (4.38, 37.45)
     """
-    from dp_accounting import get_epsilon_gaussian
-
     check_delta(delta)
     if not mu >= 0:
         raise PrivacyError(f"mu {mu}: must be a number, 0 or more")
     if mu == 0 or math.isinf(mu):
         return mu
-    return float(get_epsilon_gaussian(1 / mu, delta)) + _ABOVE
+    aim = math.log(delta) - _ROUNDING
+    low, high = -mu / 2, 40.0  # of epsilon / mu - mu / 2; at 40 any delta is below the least double
+    if gaussian_log_delta(low, mu) <= aim:
+        return 0.0
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (low, middle) if gaussian_log_delta(middle, mu) <= aim else (middle, high)
+    return mu * (high + mu / 2) * (1 + _ABOVE)
+
+
+def gaussian_log_delta(at: float, mu: float) -> float:
+    """log of the exact delta of mu-Gaussian DP at epsilon = mu (at + mu / 2), at >= -mu / 2.
+
+    delta = Phi(-at) - e^epsilon Phi(-at - mu) = phi(at) (R(at) - R(at + mu)), R = (1 - Phi) / phi being Mills' ratio.
+    For a small mu that difference is the integral of -R'(t) = 1 - t R(t), by Gauss and Legendre, so no digit is lost.
+    """
+    from scipy.special import erfcx, ndtr
+
+    def mills(t: Any) -> Any:
+        return _HALF_PI * erfcx(t / _ROOT_2)
+
+    log_density = -at * at / 2 - math.log(2 * _HALF_PI)
+    if mu <= 1:
+        t = at + mu / 2 * (1 + _AT)
+        return log_density + math.log(mu / 2 * float(_WEIGHT @ (1 - t * mills(t))))
+    if at >= 0:
+        return log_density + math.log(float(mills(at) - mills(at + mu)))
+    return math.log(float(ndtr(-at)) - math.exp(log_density) * float(mills(at + mu)))
 
 
 def group_privacy(epsilon: float, delta: float, size: int) -> tuple[float, float]:

@@ -30,16 +30,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from chatfed.privacy.accounting import PRV, REPLACE, Mechanism, compose
+from chatfed.privacy.accounting import REPLACE, Mechanism, compose, gdp, group_rate
 from chatfed.privacy.conversions import PrivacyError, check_delta, gaussian_epsilon, zcdp_epsilon
 from chatfed.privacy.discrete import MOST_STD, closeness, discrete_gaussian
 
 ZERO_OUT = "one client's vector, or zeros in its place"
 SUMS = "Gaussian and zCDP bounds for sums of discrete Gaussians, the lesser"
-SAMPLED_SUMS = "Poisson-sampled Gaussian bound for sums of discrete Gaussians, by PRV or Renyi DP (Opacus)"
+SAMPLED_SUMS = "Poisson-sampled Gaussian bound for sums of discrete Gaussians, by PLD"
 LEAST_SHARE = 0.5  # std; below, the theorems say nothing
 _FOR_TABLES = 1e-4  # share of delta kept for the tables' variation; they take far less
 _SLACK = 1e-5  # what the rounding of the continuous Gaussian may add to epsilon
@@ -78,11 +78,11 @@ class DistributedGaussian:
 
 
 def distributed_epsilon(
-    mechanisms: Sequence[DistributedGaussian], *, delta: float, by: str = PRV, adjacency: str = ZERO_OUT
+    mechanisms: Sequence[DistributedGaussian], *, delta: float, by: str | None = None, adjacency: str = ZERO_OUT
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; the module's first lines have the proof.
 
-    by: the accountant of the sampled ones; without sampling the formula is exact (`gaussian_epsilon`). adjacency:
+    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency:
     REPLACE doubles the norm. Raises PrivacyError where no bound holds: REPLACE with sampling, sampling with shares so
     small that their sum is no Gaussian, or tables that are too coarse for the dimension.
 
@@ -109,6 +109,11 @@ def distributed_epsilon(
     if variation and math.log(variation) + epsilon + math.log1p(math.exp(-epsilon)) > math.log(_FOR_TABLES * delta):
         raise PrivacyError(f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show")
     return epsilon
+
+
+def grouped_sum(mechanism: DistributedGaussian, size: int) -> DistributedGaussian:
+    """`accounting.grouped` for sums: `size` units of one person move a sum by `size` norms at most."""
+    return replace(mechanism, norm=mechanism.norm * size, sampling_rate=group_rate(mechanism.sampling_rate, size))
 
 
 def concentrated(mechanism: DistributedGaussian, factor: float = 1.0) -> float:
@@ -186,7 +191,7 @@ def sum_reach(std: float, cohort: int, dimension: int, failure: float = 2.0**-40
     return std * math.sqrt(2 * cohort * math.log(2 * dimension / failure))
 
 
-def _gaussian(used: Sequence[DistributedGaussian], delta: float, by: str, factor: float) -> float:
+def _gaussian(used: Sequence[DistributedGaussian], delta: float, by: str | None, factor: float) -> float:
     """The second bound for ideal shares; infinite where it says nothing."""
     blurred = math.log(8 * sum(m.rounds * m.dimension for m in used) / _SLACK) / (2 * math.pi**2)  # t^2
     apart = sum(m.rounds * m.dimension * (_ratio(m.std, m.shares) + closeness(blurred)) for m in used)
@@ -198,7 +203,7 @@ def _gaussian(used: Sequence[DistributedGaussian], delta: float, by: str, factor
     delta *= math.exp(-apart)
     if any(m.sampling_rate < 1 for m in used):
         return compose(steps, delta=delta, by=by) + 2 * apart
-    return gaussian_epsilon(math.sqrt(sum(m.steps / m.noise_multiplier**2 for m in steps)), delta) + 2 * apart
+    return gaussian_epsilon(gdp(steps), delta) + 2 * apart
 
 
 @lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfed.audit.leakage import LEVELS, AuditError, intensity, level, summarise, word_shifts
+from chatfed.audit.leakage import AuditError, TwinRank, level, rank_among, summarise, word_shifts
 from chatfed.types import Span, WordScore
 
 bits = st.floats(min_value=-200, max_value=0)
@@ -27,7 +27,6 @@ def scores(text: str, log_probs: list[float], tokens: int = 1) -> list[WordScore
 def test_a_memorised_word_stands_out_among_words_that_hardly_moved() -> None:
     text = "my badge is K7Q2"
     shifts = word_shifts(scores(text, [-3.0, -8.0, -1.0, -2.0]), scores(text, [-3.2, -7.9, -1.1, -31.0]))
-    assert [level(each.shift) for each in shifts] == ["hardly moved"] * 3 + ["far more expected"]
     assert shifts[3].shift == pytest.approx(29.0)
     assert text[shifts[3].span.start : shifts[3].span.end] == "K7Q2"
     highest = summarise(shifts).highest
@@ -85,20 +84,40 @@ def test_ranks_of_both_models_are_kept_apart() -> None:
     assert (only.served_rank, only.reference_rank) == (7, 812)
 
 
-def test_each_level_begins_at_its_edge() -> None:
-    for (edge, name), (_, below) in zip(LEVELS, LEVELS[1:], strict=False):
-        assert level(edge) == name
-        assert level(math.nextafter(edge, -math.inf)) == below
+@pytest.mark.parametrize(
+    ("below", "ties", "twins", "name"),
+    [
+        *((100, 0, 100, "more than all twins"), (99, 0, 100, "more than nearly all twins")),
+        *((96, 0, 100, "more than nearly all twins"), (95, 0, 100, "like its twins"), (96, 4, 100, "more than nearly")),
+        *((50, 0, 100, "like its twins"), (5, 0, 100, "like its twins"), (4, 0, 100, "less than nearly all twins")),
+        *((0, 0, 100, "less than all twins"), (0, 100, 100, "like its twins"), (99, 1, 100, "more than nearly")),
+        *((0, 1, 100, "less than nearly"), (19, 0, 19, "more than nearly"), (18, 0, 18, "like its twins")),
+        *((98, 0, 98, "more than nearly"), (9, 0, 9, "like its twins")),
+    ],
+)
+def test_a_rank_has_the_name_of_its_chance_and_ties_count_against_it(below, ties, twins, name) -> None:
+    assert level(TwinRank(below, twins - below - ties, twins)).startswith(name)
 
 
-@given(st.floats(allow_nan=False), st.floats(allow_nan=False))
-def test_the_colour_scale_is_fixed_bounded_and_never_turns_back(one: float, other: float) -> None:
-    low, high = sorted((one, other))
-    assert -1 <= intensity(low) <= intensity(high) <= 1
-    assert math.copysign(1, intensity(high)) == math.copysign(1, high)
+def test_a_word_without_a_rank_is_called_neither_high_nor_low() -> None:
+    assert level(None) == "not compared"
 
 
-def test_what_is_not_a_number_gets_no_level_and_no_colour() -> None:
-    for read in (level, intensity):
-        with pytest.raises(AuditError):
-            read(math.nan)
+@given(st.integers(0, 120), st.data())
+def test_whoever_draws_the_word_as_its_twins_is_told_high_no_more_often_than_is_said(twins: int, data) -> None:
+    """Of twins + 1 exchangeable shifts each is the word's as often as any other."""
+    shifts = data.draw(st.lists(st.integers(0, 30), min_size=twins + 1, max_size=twins + 1))
+    ranks = [rank_among(own, shifts[:at] + shifts[at + 1 :]) for at, own in enumerate(shifts)]
+    for most in (0.01, 0.05):
+        assert sum(rank.up <= most for rank in ranks) <= most * len(ranks)
+        assert sum(rank.down <= most for rank in ranks) <= most * len(ranks)
+
+
+def test_shifts_that_differ_by_rounding_only_are_ties() -> None:
+    assert rank_among(1.0, [1.0 + 1e-6, 1.0 - 1e-6, 2.0, 0.0]) == TwinRank(below=1, above=1, twins=4)
+
+
+def test_a_shift_that_is_no_number_has_no_rank() -> None:
+    for own, others in ((math.nan, [1.0]), (1.0, [math.inf])):
+        with pytest.raises(AuditError, match="not a number"):
+            rank_among(own, others)

@@ -235,3 +235,36 @@ def test_where_it_cannot_be_written_nothing_is_left_behind(tmp_path: Path) -> No
     with pytest.raises(AuditError, match="cannot be written"):
         write_report(occupied, SUMMARY, PRIVACY, METRICS)
     assert [each.name for each in tmp_path.iterdir()] == ["report.html"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        ({}, ["Strength: moderate", "e^5.00 = 147"], ["Warning"]),
+        ({"epsilon": 0.5}, ["Strength: strong"], []),
+        (
+            {"epsilon": 14.4, "warnings": ["epsilon above 10 is weak"]},
+            ["Strength: weak", "Warning: epsilon above 10"],
+            [],
+        ),
+        ({"epsilon": 1e9}, ["Strength: none", "the bound says nothing"], ["e+", "e^"]),
+        ({"delta": 0.5}, ["Strength: none", "the bound says nothing"], ["e^"]),
+        ({"unit": "simulated client"}, ["any one simulated client's dialogues"], []),
+    ],
+)
+def test_the_guarantee_is_as_strong_as_its_numbers(changes: dict[str, Any], said: list[str], unsaid: list[str]) -> None:
+    page = Reader(render(SUMMARY, {**PRIVACY, **changes}, METRICS)).text
+    told = page.partition("The guarantee")[2].partition("ε spent")[0]
+    assert all(each in told for each in [*said, "Ponomareva"]) and not any(each in told for each in unsaid)
+
+
+def test_what_holds_for_a_person_is_a_table_of_its_own() -> None:
+    rows = [
+        {"who": "5 dialogues", "dialogues": 5, "epsilon": 9.134, "strength": "moderate", "best_guess": "99.99 %"},
+        {"who": "the most of any client", "dialogues": 1200, "epsilon": None, "strength": "none"},
+        None,
+    ]
+    page = Reader(render(SUMMARY, {**PRIVACY, "person": rows, "person_note": "counted without noise"}, METRICS)).text
+    told = page.partition("For one person")[2].partition("ε spent")[0]
+    assert "ε = 9.14, moderate" in told and "1,200" in told and "no meaningful bound" in told
+    assert "Counted without noise." in told

@@ -46,6 +46,25 @@ def test_one_conversation_in_a_json_file_is_one_dialogue(said, case: str) -> Non
     assert said(json.dumps(ONE[case]), name="a.json") == [TALK]
 
 
+def test_maps_of_conversations_may_stand_one_level_down(said) -> None:
+    for inner in (HI, {"messages": HI}, PAIR):
+        assert said(json.dumps({"conversations": {"c1": inner, "c2": inner}}), name="a.json") == [TALK, TALK]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"PMUL1.json": {"goal": {}, "log": [{"text": "hi"}, {"text": "hello"}]}},
+        {"ticket": 1, "comments": [{"text": "hi"}, {"text": "hello"}]},
+        {"id": "1", "source": {"body": "hi"}, "conversation_parts": {"conversation_parts": [{"body": "hello"}]}},
+    ],
+    ids=["MultiWOZ", "a ticket", "Intercom"],
+)
+def test_messages_without_roles_do_not_become_a_dialogue_each(read, value: object) -> None:
+    with pytest.raises(DataError, match="messages are missing"):
+        read(json.dumps(value), name="a.json")
+
+
 @pytest.mark.parametrize(
     "value", [{"d1": HI, "d2": HI}, {"d1": {"messages": HI}, "d2": PAIR}, {"items": [HI, HI]}, [PAIR, HI]]
 )

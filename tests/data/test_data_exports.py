@@ -49,6 +49,15 @@ WHATSAPP = {
         TALK,
     ),
     "ISO dates": ("2024-03-12, 09:41 - Anna B: the door sticks\n2024-03-12, 09:42 - Help Desk: lift it\n", TALK),
+    "marks from right to left": (
+        f"\u200f[\u200f12/3/24, 9:41:07{NARROW}AM] Anna B: the door sticks\n"
+        f"\u200f[12/3/24, 9:42:10{NARROW}AM] Help Desk: lift it\n",
+        TALK,
+    ),
+    "a title before it": (
+        "Chat\n\n12/03/2024, 09:41 - Anna B: the door sticks\n12/03/2024, 09:42 - Help Desk: lift it\n",
+        TALK,
+    ),
     "no comma": ("12/03/2024 09:41 - Anna B: the door sticks\n12/03/2024 09:42 - Help Desk: lift it\n", TALK),
     "a link with a colon and an edited message": (
         "12/03/2024, 09:41 - ~ Anna B: the door sticks\n"
@@ -151,6 +160,27 @@ TEAMS = {"@odata.context": "x", "value": [  # the newest first, as Graph gives t
     graph("Anna B", "<p>the door sticks</p>", 41),
     {"messageType": "systemEventMessage", "body": {"contentType": "html", "content": "<systemEventMessage/>"}},
 ]}  # fmt: skip
+MESSENGER = {
+    "participants": [{"name": "Anna B"}, {"name": "desk"}], "title": "Anna B", "thread_path": "inbox/a",
+    "messages": [  # the newest first
+        {"sender_name": "desk", "timestamp_ms": 1710236490000, "content": "lift it", "type": "Generic"},
+        {"sender_name": "desk", "timestamp_ms": 1710236480000, "photos": [{"uri": "a.jpg"}]},
+        {"sender_name": "Anna B", "timestamp_ms": 1710236470000, "content": "the door sticks"},
+    ],
+}  # fmt: skip
+MATRIX = {"room_name": "x", "messages": [
+    {"type": "m.room.message", "sender": "@desk:x", "origin_server_ts": 1710236469000, "content": {"body": "lift it"}},
+    {"type": "m.room.message", "sender": "@anna:x", "origin_server_ts": 1710236467000,
+     "content": {"msgtype": "m.text", "body": "the door sticks"}},
+]}  # fmt: skip
+HANGOUTS = {"messages": [
+    {"creator": {"name": "Anna B", "user_type": "Human"}, "created_date": "Tuesday", "text": "the door sticks"},
+    {"creator": {"name": "desk"}, "text": "lift it"},
+]}  # fmt: skip
+TWEETS = (
+    "tweet_id,author_id,inbound,text,response_tweet_id,in_response_to_tweet_id\n"
+    "2,desk,False,lift it,,1\n1,anna,True,the door sticks,2,\n"
+)
 CSV = "timestamp,author,text\n2024-03-12,anna,the door sticks\n2024-03-12,desk,lift it\n"
 DISCORD_CSV = (
     "AuthorID,Author,Date,Content,Attachments,Reactions\n"
@@ -165,6 +195,14 @@ CHATS: dict[str, tuple[object, str, str, str]] = {
     "Telegram, all chats": ({"about": "x", "chats": {"list": [TELEGRAM]}}, "a.json", "desk", "Anna B"),
     "Teams": (TEAMS, "a.json", "desk", "Anna B"),
     "a table of messages": (CSV, "a.csv", "desk", "anna"),
+    "Slack's API": ({"ok": True, "messages": SLACK[1::-1], "has_more": False}, "a.json", "U2", "U1"),
+    "Messenger": (MESSENGER, "a.json", "desk", "Anna B"),
+    "Matrix": (MATRIX, "a.json", "@desk:x", "@anna:x"),
+    "Google Chat": (HANGOUTS, "a.json", "desk", "Anna B"),
+    "tweets of a help desk": (TWEETS, "a.csv", "desk", "anna"),
+    "rows with names": ([{"name": "anna", "message": "the door sticks"}, {"name": "desk", "message": "lift it"}],
+                        "a.json", "desk", "anna"),
+    "semicolons of a spreadsheet": (CSV.replace(",", ";"), "a.csv", "desk", "anna"),
     "a table in JSON": ({"rows": [{"sender": "anna", "body": "the door sticks"},
                                            {"sender": "desk", "body": "lift it"}]},
                         "a.json", "desk", "anna"),
@@ -176,7 +214,7 @@ def test_an_export_of_a_chat_is_a_dialogue_with_me(said, read, case: str) -> Non
     content, name, me, client = CHATS[case]
     assert said(content, name=name, me=[me]) == [TALK]
     assert read(content, name=name, me=[me]).client_ids == [client]
-    with pytest.raises(DataError, match=f" of .*'{client}' .*--me NAME"):
+    with pytest.raises(DataError, match=f"'(.*'.*')?({client}|{me})'.*--me NAME"):
         read(content, name=name)
 
 
@@ -239,6 +277,13 @@ def test_hidden_messages_of_chatgpt_are_left_out_and_its_tools_are_refused(said,
     ]:
         with pytest.raises(DataError, match=f"line 1: .*({reason})"):
             read({**GPT, "mapping": {**GPT["mapping"], "d": spoiled}})
+
+
+def test_what_stands_beside_an_export_s_messages_is_named_or_refused(read) -> None:
+    assert read({**GPT, "gizmo_id": "g", "memo": "word " * 60}).notes[0] == "Columns that nobody read: memo (1 record)."
+    with pytest.raises(DataError, match="tools is there"):
+        read({**CLAUDE, "tools": [{"name": "f"}]})
+    assert read({**CLAUDE, "tools": [{"name": "f"}]}, ignore_columns=["tools"])
 
 
 def reply(text: str, role: str, *replies: object, **more: object) -> dict[str, object]:

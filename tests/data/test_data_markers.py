@@ -57,11 +57,22 @@ SPELT = {
     "HH-RLHF": ("\n\nHuman: the door sticks\n\nAssistant: lift it\n\nHuman: thanks", [*TALK, "U thanks"]),
     "words at the start of lines": ("User: the door sticks\nAssistant: lift it", TALK),
     "bold words": ("**User:** the door sticks\n**Assistant:** lift it", TALK),
+    "a list of messages in a cell": (
+        '[{"role": "user", "content": "the door sticks"}, {"role": "assistant", "content": "lift it"}]',
+        TALK,
+    ),
     "Vicuna": (
         "A chat between a user and an assistant. USER: the door sticks ASSISTANT: lift it</s>"
         "USER: thanks ASSISTANT: bye</s>",
         ["S A chat between a user and an assistant.", *TALK, "U thanks", "A bye"],
     ),
+    "Baize": (
+        "The conversation of a human and an AI.\n[|Human|] the door sticks\n[|AI|] lift it\n[|Human|]",
+        ["S The conversation of a human and an AI.", *TALK],
+    ),
+    "tags of XML": ("<user>the door sticks</user>\n<assistant>lift it</assistant>", TALK),
+    "brackets": ("[User]: the door sticks\n[Assistant]: lift it", TALK),
+    "a wide colon": ("User\uff1a the door sticks\nAssistant\uff1a lift it", TALK),
     "human and bot in angles": ("<human>: the door sticks\n<bot>: lift it", TALK),
     "question and answer": ("Question: the door sticks\nAnswer: lift it", TALK),
     "Q and A": ("Q: the door sticks\nA: lift it\nQ: thanks\nA: bye", [*TALK, "U thanks", "A bye"]),
@@ -84,6 +95,12 @@ def test_a_text_with_role_markers_is_cut_into_turns(said, case: str) -> None:
         ("<|usr|>the door sticks<|bot_says|>lift it", "marker <|usr|>, which opens no turn that is known"),
         ("<|user|>the door<|im_start|>sticks<|assistant|>lift it", "in the middle of a turn"),
         ("<|user|>the door <|sep|> sticks<|assistant|>lift it", "marker <|sep|> in the middle of a turn"),
+        ("<|Human|>: the door sticks<eoh>\n<|MOSS|>: lift it<eom>", "marker <|MOSS|> in the middle of a turn"),
+        ("Human: the door sticks Assistant: lift it", "'Assistant:' inside a turn: is it another speaker's"),
+        ("A log. Human: the door sticks Assistant: lift it", "role markers in the middle of lines"),
+        ("{{user}}: the door sticks\n{{char}}: lift it", "'{{char}}:' inside a turn"),
+        ("You: the door sticks\nBot: lift it", "unknown role 'You'"),
+        ("<user>a</user> b <assistant>c</assistant>", "words between its tags"),
         ("User:\nAssistant: lift it", "turn 1, has empty content"),
         ("Anna: the door sticks\nDesk: lift it", "unknown role 'Anna'.*--me NAME"),
         ("<Anna> the door sticks\n<Desk> lift it\n<Anna> thanks", "unknown role 'Anna'"),
@@ -107,6 +124,8 @@ def test_markers_that_leave_a_doubt_are_refused(read, text: str, reason: str) ->
         "The tag <user> stands in the file, and a|b too.",
         "To do: milk\nTo buy: bread\nTo see: Anna",
         "5 < 6 | 7 > 6",
+        "<user><name>Anna</name></user>",
+        "What came back:\n## Response\n200",
     ],
 )
 def test_text_without_role_markers_is_one_user_message_and_a_note_says_so(said, read, text: str) -> None:
@@ -117,6 +136,14 @@ def test_text_without_role_markers_is_one_user_message_and_a_note_says_so(said, 
 def test_a_prompt_that_is_itself_a_conversation_is_one(said) -> None:
     prompt = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: the door sticks\n\nAssistant:"
     assert said({"prompt": prompt, "response": "lift it"}) == [["U hi", "A hello", *TALK]]
+    for prompt, end in [
+        ("<|im_start|>user\nthe door sticks<|im_end|>\n<|im_start|>assistant\n", "<|im_end|>"),
+        ("[INST] the door sticks [/INST]", "</s>"),
+        ("Question: the door sticks\nAnswer:", ""),
+    ]:
+        assert said({"prompt": prompt, "completion": f"lift it{end}"}) == [TALK]
+    alpaca = f"{ALPACA}\n\n### Instruction:\nthe door sticks\n\n### Response:"
+    assert said({"prompt": alpaca, "completion": "lift it"}) == [[f"S {ALPACA}", *TALK]]
     quoted = "Sum up what they say:\nUser: the door sticks\nAssistant: lift it"
     assert said({"instruction": quoted, "output": "a door"}) == [[f"U {quoted}", "A a door"]]
 
@@ -148,6 +175,23 @@ def test_markers_of_a_text_file_are_the_same(said) -> None:
 )
 def test_a_file_with_blank_lines_inside_its_dialogues_is_refused(read, content: str, line: int) -> None:
     with pytest.raises(DataError, match=rf"a\.txt, line {line}: a blank line seems to stand inside a dialogue"):
+        read(content, name="a.txt", skip_bad_lines=True)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "2024/03/12(Tue)\n09:41\tAnna\thi\n09:42\tDesk\thello\n",
+        "[09:41] <anna> hi\n[09:42] <desk> hello\n",
+        "2024. 3. 12. 09:41, Anna : hi\n2024. 3. 12. 09:42, Desk : hello\n",
+        "09:41:07 From Anna to Everyone: hi\n09:42:07 From Desk to Everyone: hello\n",
+        "Anna B, [12.03.24 09:41]\nhi\n\nHelp Desk, [12.03.24 09:42]\nhello\n",
+        "WEBVTT\n\n1\n00:00:01.000 --> 00:00:02.000\nAnna: hi\n",
+    ],
+    ids=["LINE", "IRC", "KakaoTalk", "Zoom", "Telegram's copy", "subtitles"],
+)
+def test_a_chat_of_a_kind_that_is_not_known_is_no_plain_text(read, content: str) -> None:
+    with pytest.raises(DataError, match=r"a\.txt: lines begin with a date or a time, as in a chat's export"):
         read(content, name="a.txt", skip_bad_lines=True)
 
 

@@ -140,6 +140,30 @@ READ = {
             {"text": "hello", "role": "assistant", "replies": []}]}},
         TALK,
     ),  # fmt: skip
+    "Taskmaster": (
+        {"utterances": [{"speaker": "USER", "text": "hi", "segments": [{"text": "h"}]},
+                        {"speaker": "ASSISTANT", "text": "hello"}]},
+        TALK,
+    ),  # fmt: skip
+    # other programs
+    "Gemini": (
+        {"contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": [{"text": "hello"}]}],
+         "systemInstruction": {"role": "system", "parts": [{"text": "x"}]}},
+        ["S x", *TALK],
+    ),  # fmt: skip
+    "Bedrock": (
+        {"system": [{"text": "x"}], "messages": [{"role": "user", "content": [{"text": "hi"}]}, HI[1]]},
+        ["S x", *TALK],
+    ),
+    "Cohere": (
+        {"messages": [{"role": "User", "content": "hi"}, {"role": "Chatbot", "content": "hello"}]},
+        TALK,
+    ),
+    "Rasa": ({"sender_id": "u", "events": [{"event": "user", "text": "hi"}, {"event": "bot", "text": "hello"}]}, TALK),
+    "a chat in one string": (
+        {"system": "x", "chat": "USER: hi\n\n\nASSISTANT: hello <|endoftext|>\n\n\nUSER: thanks"},
+        ["S x", *TALK, "U thanks"],
+    ),
     # other keys
     "role and text": ({"messages": [{"role": "user", "text": "hi"}, {"role": "assistant", "text": "hello"}]}, TALK),
     "speaker and text": ({"messages": [{"speaker": "user", "text": "hi"}, {"speaker": "bot", "text": "hello"}]}, TALK),
@@ -230,6 +254,18 @@ REFUSED = {
     "a weight between": (messages(weight=0.5), r"message 2: weight is 0.5: a message is learned \(1, true\) or not"),
     "a mask of another length": ({"messages": HI, "loss_mask": [0, 1, 1]}, "loss_mask has 3 entries for 2 messages"),
     "parts of a message that count": (messages(train_detail=[{"begin": 0}]), "train_detail is there"),
+    "tools in one string": (
+        {"chat": "USER: hi\n\nASSISTANT: <functioncall> {}\n\nFUNCTION RESPONSE: {}"},
+        "chat, turn 2, has the words of a tool",
+    ),
+    "OpenAI's preference": (
+        {"input": {"messages": HI[:1]}, "preferred_output": HI[1:], "non_preferred_output": HI[1:]},
+        "messages are missing",
+    ),
+    "UltraFeedback": ({"instruction": "x", "completions": [{"response": "b"}]}, "instruction stands without an answer"),
+    "SQuAD": ({"context": "c", "question": "q", "answers": {"text": ["a"]}}, "answers has content that is not text"),
+    "MultiWOZ 2.1, whose log has no roles": ({"goal": {}, "log": [{"text": "hi"}, {"text": "x"}]}, "messages are"),
+    "objects without a role": ({"dialog": [{"id": 0, "text": "hi"}]}, "message 1 has no role"),
     "two lists": ({"messages": HI, "conversation": [*HI, *HI]}, "conversation stands beside messages"),
     "two pairs": ({"question": "q", "answer": "a", "prompt": "p", "response": "r"}, "question stands beside prompt"),
     "two answers": (

@@ -9,7 +9,6 @@ import pytest
 from chatfed.privacy.accounting import (
     ADJACENCY,
     PLD,
-    PRV,
     RDP,
     REPLACE,
     Guarantee,
@@ -39,10 +38,10 @@ GOLDEN = [
 
 
 @pytest.mark.parametrize(("noise", "rate", "steps", "delta", "pld"), GOLDEN)
-def test_epsilon_is_an_upper_bound_within_two_hundredths_of_pld(
+def test_epsilon_is_an_upper_bound_close_to_that_of_an_independent_accountant(
     noise: float, rate: float, steps: int, delta: float, pld: float
 ) -> None:
-    assert pld <= epsilon(noise, rate, steps, delta=delta) <= pld + 0.02
+    assert pld <= epsilon(noise, rate, steps, delta=delta) <= pld + 1e-3
 
 
 # epsilon by dp_accounting 0.6.0 Renyi DP and by opacus 1.6.0 PRV for the same cases, same source
@@ -55,16 +54,26 @@ def test_each_accountant_gives_its_golden_value(
     case: tuple[float, float, int, float, float], rdp: float, prv: float
 ) -> None:
     noise, rate, steps, delta, pld = case
-    assert epsilon(noise, rate, steps, delta=delta, by=PLD) == pytest.approx(pld, abs=1e-4)
-    assert epsilon(noise, rate, steps, delta=delta, by=PRV) == pytest.approx(prv, abs=1e-4)
+    assert epsilon(noise, rate, steps, delta=delta, by=PLD) == pytest.approx(pld, abs=1e-3)
+    assert epsilon(noise, rate, steps, delta=delta) == pytest.approx(prv, abs=0.02)
     assert epsilon(noise, rate, steps, delta=delta, by=RDP) == pytest.approx(rdp, rel=4e-3)
 
 
+def test_opacus_prv_stays_within_two_hundredths_where_delta_is_ordinary() -> None:
+    from opacus.accountants import PRVAccountant
+
+    for (noise, rate, steps, delta, pld), golden in zip(GOLDEN[:1], GOLDEN_PRV, strict=False):
+        other = PRVAccountant()
+        other.history = [(noise, rate, steps)]
+        found = float(other.get_epsilon(delta))
+        assert found == pytest.approx(golden, abs=1e-4) and found == pytest.approx(pld, abs=0.02)
+
+
 def test_a_curve_holds_each_epsilon_of_the_composition_and_falls_with_delta() -> None:
-    parts, deltas = [Mechanism(1.0, 0.05, 40), Mechanism(3.0, 1.0, 2)], [1e-3, 1e-5, 1e-7]
+    parts, deltas = [Mechanism(1.0, 0.05, 40), Mechanism(3.0, 1.0, 2)], [1e-3, 1e-5, 1e-7, 1e-15, 1e-80]
     found = curve(parts, deltas)
-    assert found == [compose(parts, delta=delta, by=PLD) for delta in deltas] and found == sorted(found)
-    assert curve([], deltas) == [0.0] * 3 and curve([Mechanism(0.0, 1.0, 1)], deltas) == [math.inf] * 3
+    assert found == [compose(parts, delta=delta) for delta in deltas] and found == sorted(found)
+    assert curve([], deltas) == [0.0] * 5 and curve([Mechanism(0.0, 1.0, 1)], deltas) == [math.inf] * 5
     with pytest.raises(PrivacyError, match="delta"):
         curve(parts, [1e-5, 0.0])
 
@@ -75,16 +84,16 @@ def test_without_sampling_all_forms_surround_the_exact_gaussian() -> None:
     assert mu == pytest.approx(math.sqrt(3 / 16 + 8 / 64)) and zcdp(parts) == pytest.approx(mu**2 / 2)
     exact = gaussian_epsilon(mu, 1e-5)
     assert exact <= compose(parts, delta=1e-5, by=PLD) <= exact + 1e-3
-    assert exact <= compose(parts, delta=1e-5) <= exact + 0.02
-    assert exact < zcdp_epsilon(zcdp(parts), 1e-5) <= compose(parts, delta=1e-5, by=RDP) * 1.001
+    assert compose(parts, delta=1e-5) == pytest.approx(exact, rel=1e-12)
+    assert exact < compose(parts, delta=1e-5, by=RDP) <= zcdp_epsilon(zcdp(parts), 1e-5) * 1.001
     assert gdp([]) == 0.0 and gdp([Mechanism(0.0, 1.0, 1)]) == math.inf == zcdp([Mechanism(0.0, 1.0, 1)])
     for form in (gdp, zcdp):
         with pytest.raises(PrivacyError, match="subsampled"):
             form([Mechanism(1.0, 0.5, 1)])
 
 
-@pytest.mark.parametrize("by", [PRV, PLD, RDP])
-def test_replacing_one_is_a_gaussian_of_half_the_noise_and_refused_with_sampling(by: str) -> None:
+@pytest.mark.parametrize("by", [None, PLD, RDP])
+def test_replacing_one_is_a_gaussian_of_half_the_noise_and_refused_with_sampling(by: str | None) -> None:
     whole, half = [Mechanism(4.0, 1.0, 3)], [Mechanism(2.0, 1.0, 3)]
     assert compose(whole, delta=1e-5, by=by, adjacency=REPLACE) == compose(half, delta=1e-5, by=by)
     assert curve(whole, [1e-5], adjacency=REPLACE) == curve(half, [1e-5])
@@ -100,10 +109,10 @@ def test_accountants_and_adjacencies_that_do_not_exist_are_refused() -> None:
         compose([Mechanism(1.0, 1.0, 1)], delta=1e-5, adjacency="swap")
 
 
-def test_noise_calibrated_by_pld_is_no_more_than_by_prv() -> None:
-    noise = calibrate_noise(2.0, 0.2, 10, delta=1e-5, by=PLD)
-    assert epsilon(noise, 0.2, 10, delta=1e-5, by=PLD) <= 2.0 < epsilon(noise / 1.0011, 0.2, 10, delta=1e-5, by=PLD)
-    assert noise <= calibrate_noise(2.0, 0.2, 10, delta=1e-5)
+def test_noise_calibrated_by_renyi_is_more_than_by_pld() -> None:
+    noise = calibrate_noise(2.0, 0.2, 10, delta=1e-5, by=RDP)
+    assert epsilon(noise, 0.2, 10, delta=1e-5, by=RDP) <= 2.0 < epsilon(noise / 1.0011, 0.2, 10, delta=1e-5, by=RDP)
+    assert noise > calibrate_noise(2.0, 0.2, 10, delta=1e-5, by=PLD) == calibrate_noise(2.0, 0.2, 10, delta=1e-5)
 
 
 def test_heterogeneous_composition_agrees_with_an_independent_accountant() -> None:
@@ -118,7 +127,7 @@ def test_heterogeneous_composition_agrees_with_an_independent_accountant() -> No
             step = dp_event.PoissonSampledDpEvent(m.sampling_rate, step)
         other.compose(step, m.steps)
     expected = other.get_epsilon(1e-5)
-    assert expected <= compose(parts, delta=1e-5) <= expected + 0.02
+    assert expected - 1e-4 <= compose(parts, delta=1e-5) <= expected + 1e-3
 
 
 def test_composition_depends_on_total_steps_alone() -> None:
@@ -154,7 +163,10 @@ def test_impossible_mechanisms_are_refused(noise: float, rate: float, steps: int
         Mechanism(noise, rate, steps)
 
 
-@pytest.mark.parametrize(("target", "rate", "steps"), [(8.0, 0.25, 4), (2.0, 1.0, 10), (0.1, 0.05, 5), (70.0, 0.3, 5)])
+@pytest.mark.parametrize(
+    ("target", "rate", "steps"),
+    [(8.0, 0.25, 4), (2.0, 1.0, 10), (0.1, 0.05, 5), (70.0, 0.3, 5), (0.01, 0.25, 10), (1e-4, 1.0, 3)],
+)
 def test_calibrated_noise_meets_the_target_and_a_thousandth_less_does_not(
     target: float, rate: float, steps: int
 ) -> None:
@@ -163,9 +175,9 @@ def test_calibrated_noise_meets_the_target_and_a_thousandth_less_does_not(
 
 
 def test_targets_that_no_noise_reaches_are_refused() -> None:
-    for target in (0.0, -1.0, math.inf, math.nan, 0.005):
+    for target in (0.0, -1.0, math.inf, math.nan, 1e-30):
         with pytest.raises(PrivacyError, match="target"):
-            calibrate_noise(target, 0.25, 10, delta=1e-5)
+            calibrate_noise(target, 1.0, 10, delta=1e-30)
     assert calibrate_noise(1.0, 0.25, 0, delta=1e-5) == 0.0
 
 
@@ -175,7 +187,7 @@ def claim(**changes: object) -> Guarantee:
         "delta": 1e-5,
         "unit": "dialogue",
         "adjacency": ADJACENCY,
-        "accountant": "PRV (Opacus), upper bound",
+        "accountant": PLD,
         "sampling": "Poisson, rate 0.25",
         "noise": "local",
         "holds_against": "the server, the other clients and users of the model",
@@ -189,7 +201,7 @@ def claim(**changes: object) -> Guarantee:
 def test_the_sentence_names_every_condition_and_never_rounds_down() -> None:
     sentence = claim().sentence()
     for part in (
-        "8.000", "1e-05", "dialogue", ADJACENCY, "PRV (Opacus)", "Poisson, rate 0.25", "local", "the other clients",
+        "8.000", "1e-05", "dialogue", ADJACENCY, "PLD", "Poisson, rate 0.25", "local", "the other clients",
         "10 rounds", "the client runs this code", "held-out clients", "hyperparameters",
     ):  # fmt: skip
         assert part in sentence
@@ -247,6 +259,5 @@ def test_json_carries_the_keys_of_a_run_folder() -> None:
 
 
 def test_a_large_delta_never_makes_epsilon_negative() -> None:
-    """Opacus looks at one direction: at an epsilon below 0 the other needs more delta."""
     for noise, rate, steps, delta in ((0.577, 0.00127, 5, 0.0313), (3.44, 0.0062, 9, 0.0307), (1.0, 0.1, 1, 0.2)):
         assert epsilon(noise, rate, steps, delta=delta) == 0.0

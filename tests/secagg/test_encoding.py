@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import encoding
-from chatfed.secagg.encoding import FixedPoint, OutOfRange, choose_ring_bits
+from chatfed.secagg.encoding import ROUNDING, FixedPoint, OutOfRange, choose_ring_bits
 from chatfed.secagg.masking import RING_BITS, ring_dtype, ring_length
 from chatfed.secagg.rotation import BLOCK, rotate, rotate_back
 from tests.secagg.rounds import entropy_from
@@ -201,7 +201,7 @@ def test_a_rotated_coordinate_over_the_range_is_cut_at_it_and_others_come_back(r
         total = total + code.encode(vector, 1.0, entropy_from(i))
     mean = rotate(code.decode(total, 10)[0], SEED)
     spiked[0] = sign * code.range
-    assert np.abs(mean - spiked).max() < 2 * code.step + 1e-6
+    assert np.abs(mean - spiked).max() < 2 * code.step + ROUNDING
 
 
 def test_the_rotated_range_is_the_tail_bound_and_holds():

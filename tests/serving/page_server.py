@@ -31,6 +31,11 @@ class Parrot:
         self.asked.append(turns)
         yield from ("hi ", "there")
 
+    def _prompt(self, history: Sequence[Turn], room: int) -> list[str]:
+        """A word is a token here."""
+        words = [word for turn in history for word in (turn.role, *turn.content.split())]
+        return words[-(self.context - min(room, self.context // 2)) :]
+
     def suggest(self, text: str, k: int = 3, history: Sequence[Turn] = ()) -> list[Suggestion]:
         self.asked.append(history)
         return [Suggestion("then", 0.5)]

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from serving.application import guarded, mount
-from serving.chat_tab import texts_of
+from serving.messages import texts_of
 from tests.serving.page_server import NOTHING, Parrot, Visitor, functions_of, hosted, said
 from tests.serving.test_guard import run
 

@@ -32,17 +32,22 @@ STOP_SOON = """() => { const watch = setInterval(() => {
 def open_page(browser: Any, served: Served, width: int = 1280, scheme: str = "light") -> Any:
     """The page, loaded; what it asked for is kept in `page.asked`, and in `page.errors` what scripts and the console
     complained of and what was refused: every feature that a test drives must pass the guard."""
-    context = browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme)
+    page = watched(browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme))
+    page.goto(served.url)
+    page.locator("#suggestions button").first.wait_for()
+    return page
+
+
+def watched(context: Any) -> Any:
+    """A new page of the context that keeps what it asks for, and what fails."""
     context.set_default_timeout(20_000)
     page = context.new_page()
     page.asked, page.errors = [], []
     page.on("request", lambda request: page.asked.append(request.url))
     page.on("websocket", lambda socket: page.asked.append(socket.url))
     page.on("pageerror", lambda error: page.errors.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and page.errors.append(said.text))
+    page.on("console", lambda said: said.type == "error" and page.errors.append(f"{said.text} {said.location['url']}"))
     page.on("response", lambda reply: reply.status >= 400 and page.errors.append(f"{reply.status} {reply.url}"))
-    page.goto(served.url)
-    page.locator("#suggestions button").first.wait_for()
     return page
 
 
@@ -100,7 +105,7 @@ def test_a_reply_streams_into_the_page(page: Any) -> None:
 
 
 def test_stop_ends_the_reply_on_the_page_and_in_the_server(page: Any, served: Served) -> None:
-    lengthen(page, 400)
+    lengthen(page, 250)
     page.evaluate(STOP_SOON)
     send(page, "tell me everything")
     page.wait_for_function("window.stopped")
@@ -115,7 +120,7 @@ def test_stop_ends_the_reply_on_the_page_and_in_the_server(page: Any, served: Se
 
 def test_leaving_the_page_ends_the_reply_in_the_server(browser: Any, served: Served) -> None:
     page = open_page(browser, served)
-    lengthen(page, 400)
+    lengthen(page, 250)
     send(page, "tell me everything")
     page.wait_for_function(f"document.querySelector('{REPLY}')?.innerText.length > 20")
     close_page(page)
@@ -220,13 +225,22 @@ def test_a_reply_is_probed_word_by_word(page: Any) -> None:
     marked = page.locator("#probe-words .cf-word").all()
     shifts = [float(word.get_attribute("data-shift")) for word in marked]
     assert max(shifts) > 4, "the secret that only the served model learned does not stand out"
+    told = page.locator("#probe-table tbody tr").all_inner_texts()
+    assert any("more than all twins" in row or "more than nearly all twins" in row for row in told), told
+    assert page.get_by_label("Read it after the conversation").is_checked()
+    assert re.search(r"\b1\s*→\s*1\b|→ 1\b", told[0]), "a greedy reply's first word is the likeliest after its question"
     colours = {word.evaluate("e => getComputedStyle(e).backgroundColor") for word in marked}
     assert len(colours) >= 2
     tip = page.locator("#probe-words .cf-word .cf-tip").first
     assert not tip.is_visible()
     page.locator("#probe-words .cf-word").first.focus()
     tip.wait_for()
-    assert "Rank" in tip.inner_text()
+    assert "twins" in tip.inner_text() and "bits" in tip.inner_text()
+    before = page.locator("#probe-words").inner_html()
+    page.get_by_role("button", name="Probe", exact=True).click()
+    page.wait_for_timeout(300)
+    page.locator("#probe-table tbody tr").first.wait_for()
+    assert page.locator("#probe-words").inner_html() == before, "the same text has other colours the second time"
 
 
 def test_typed_text_is_probed_and_never_becomes_markup(page: Any) -> None:
@@ -271,6 +285,104 @@ def test_every_button_has_a_name_and_focus_is_seen(page: Any) -> None:
     for _ in range(3):
         page.keyboard.press("Tab")
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+
+
+def test_a_seed_stays_empty_when_the_settings_are_opened(page: Any) -> None:
+    page.get_by_role("button", name="Generation settings").click()
+    assert page.get_by_label("Seed").input_value() == ""
+    with page.expect_request(
+        lambda request: request.method == "POST" and '"fn_index":1,' in request.post_data
+    ) as asked:
+        ask(page, SECRET[0])
+    assert asked.value.post_data_json["data"][-1] == ""
+
+
+def test_the_longest_reply_is_no_longer_than_there_is_room(page: Any) -> None:
+    page.get_by_role("button", name="Generation settings").click()
+    box = page.get_by_label(re.compile("^number input for Longest reply"))
+    assert box.get_attribute("max") == "256"  # half of the model's 512 tokens
+
+
+@pytest.mark.parametrize("place", ["#message", "#probe-text"])
+def test_a_text_that_is_too_long_is_refused_with_a_sentence_and_kept_whole(page: Any, place: str) -> None:
+    if place == "#probe-text":
+        page.get_by_role("tab", name="Leakage probe").click()
+    written = page.locator(f"{place} textarea")
+    for length in (4_001, 70_000):
+        written.fill("x" * length)
+        page.get_by_role("button", name="Send" if place == "#message" else "Probe", exact=True).click()
+        page.get_by_text(f"{length:,} characters").first.wait_for()
+        assert len(written.input_value()) == length
+    page.errors.clear()  # the guard's own refusal of the longest
+    written.fill("my laptop")
+    page.get_by_role("button", name="Send" if place == "#message" else "Probe", exact=True).click()
+    page.locator(REPLY if place == "#message" else "#probe-table tbody tr").first.wait_for()
+
+
+def test_what_the_model_no_longer_sees_is_said_under_the_field(page: Any) -> None:
+    long = "word and another " * 60  # more than half of the 512 tokens
+    for _ in range(2):
+        ask(page, long)
+    page.locator("#view").get_by_text(re.compile(r"no longer sees the first \d+ messages.*512 tokens")).wait_for()
+    page.get_by_role("button", name="New conversation").click()
+    page.wait_for_function("!document.querySelector('#view').innerText.trim()")
+
+
+def test_the_focus_comes_back_to_the_field(page: Any) -> None:
+    ask(page, SECRET[0])  # by the button Send, which is gone while the reply is written
+    page.wait_for_function("document.activeElement.closest('#message') !== null")
+    send(page, SECRET[0])
+    page.get_by_role("button", name="Generation settings").focus()  # what somebody has turned to keeps it
+    page.locator(REPLY).nth(1).wait_for()
+    settled(page)
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.activeElement.closest('#message') === null")
+
+
+def test_enter_while_a_word_is_composed_sends_nothing(page: Any) -> None:
+    field(page).fill("nihon")
+    for key in ("composing", "process"):
+        field(page).evaluate(
+            """(element, kind) => { element.dispatchEvent(new CompositionEvent('compositionstart', {bubbles: true}));
+            const key = kind === 'process' ? 'Process' : 'Enter', pressed = {key, code: 'Enter', keyCode: 229};
+            const how = {isComposing: true, bubbles: true, cancelable: true};
+            element.dispatchEvent(new KeyboardEvent('keydown', {...pressed, ...how})); }""",
+            key,
+        )
+    page.wait_for_timeout(300)
+    assert page.locator(QUESTION).count() == 0 and field(page).input_value() == "nihon"
+    field(page).press("Enter")
+    page.locator(REPLY).first.wait_for()
+
+
+ARABIC = "مرحبا بالعالم my laptop الجديد"
+FIRST_AND_LAST = """place => { const text = document.querySelector(place), walker = document.createTreeWalker(text, 4);
+  const words = [];
+  while (walker.nextNode()) for (const found of walker.currentNode.data.matchAll(/\\S+/g)) {
+    const range = document.createRange();
+    range.setStart(walker.currentNode, found.index); range.setEnd(walker.currentNode, found.index + found[0].length);
+    words.push([found[0], range.getBoundingClientRect().left, range.getBoundingClientRect().right]); }
+  return [words, text.getBoundingClientRect().right]; }"""
+
+
+def test_a_text_from_right_to_left_stands_so_in_the_conversation_and_in_the_probe(page: Any, shots: Path) -> None:
+    ask(page, ARABIC)
+    page.screenshot(path=shots / "right-to-left-chat.png", full_page=True)
+    words, _ = page.evaluate(FIRST_AND_LAST, QUESTION)
+    lefts = [left for _, left, _ in words]
+    assert [word for word, *_ in words] == ARABIC.split()
+    assert lefts[0] > lefts[1] > lefts[3] > lefts[4] and lefts[2] < lefts[3], "the sentence does not run right to left"
+    field(page).fill(ARABIC)
+    assert field(page).evaluate("element => getComputedStyle(element).unicodeBidi") == "plaintext"
+    page.get_by_role("button", name="Probe my text").click()
+    page.locator("#probe-table tbody tr").nth(4).wait_for()
+    page.screenshot(path=shots / "right-to-left-probe.png", full_page=True)
+    boxes = [word.bounding_box() for word in page.locator("#probe-words .cf-word").all()]
+    assert boxes[0]["x"] == max(box["x"] for box in boxes) and boxes[0]["x"] > boxes[1]["x"]
+    assert page.locator("#probe-words ol").evaluate("list => getComputedStyle(list).direction") == "rtl"
+    page.locator("#probe-text textarea").fill("my laptop will not start")
+    page.get_by_role("button", name="Probe", exact=True).click()
+    page.wait_for_function("getComputedStyle(document.querySelector('#probe-words ol')).direction === 'ltr'")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

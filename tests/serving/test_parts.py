@@ -41,6 +41,22 @@ def test_a_run_folder_without_facts_is_no_claim(tmp_path: Path) -> None:
     assert badge(run.privacy)[0] == "no privacy claim"
 
 
+def test_a_runs_folder_does_for_its_model_and_its_reference(tmp_path: Path) -> None:
+    model = folder(tmp_path, privacy_json=json.dumps(GUARANTEE))
+    (tmp_path / "reference").mkdir()
+    (tmp_path / "reference" / "config.json").write_text("{}")
+    run = read_run_folder(tmp_path, tmp_path)
+    assert (run.model, run.reference) == (model, tmp_path / "reference") and run.no_claim
+    assert read_run_folder(model).model == model
+
+
+def test_a_folder_that_holds_no_model_is_named_in_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"neither it nor model/ in it holds a config\.json; make one"):
+        read_run_folder(tmp_path)
+    with pytest.raises(RunFolderError, match=r"neither it nor reference/ in it .* leave --reference out"):
+        read_run_folder(folder(tmp_path), tmp_path)
+
+
 def test_the_reference_beside_the_model_is_found(tmp_path: Path) -> None:
     model = folder(tmp_path)
     (tmp_path / "reference").mkdir()
@@ -195,6 +211,46 @@ def test_the_attackers_best_guess_is_that_of_the_trade_off_bound() -> None:
     assert "75 %" in shown and "× 3.00" in shown
 
 
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"epsilon": 0.9}, "strong"),
+        ({}, "moderate"),
+        ({"epsilon": 14.4}, "weak"),
+        ({"strength": "weak", "warnings": ["delta is not below 1 / (number of units), 1 / 50: so"]}, "weak"),
+        ({"epsilon": 14.4, "strength": "strong"}, "weak"),  # a file's word is never taken for more than its numbers say
+        ({"epsilon": 700.0}, "none"),
+        ({"epsilon": 1e9, "strength": ["x"]}, "none"),
+        ({"delta": 0.5}, "none"),
+        ({"delta": None}, "none"),
+    ],
+)
+def test_the_badge_and_the_tab_say_how_strong_the_guarantee_is(changes: dict[str, object], word: str) -> None:
+    privacy = {**GUARANTEE, **changes}
+    top, shown = header(privacy), privacy_html(run_with(privacy))
+    calm = word in ("strong", "moderate")
+    assert f'<span class="{"cf-badge" if calm else "cf-badge-none"}" id="strength-badge">{word} guarantee</span>' in top
+    assert f'<span id="strength-value">{word}</span>' in shown and ("cf-warn" in shown) != calm
+    assert "Ponomareva" in shown and "e+3" not in shown
+    if word == "none":
+        assert "The bound says nothing" in shown and "100 %" not in shown
+
+
+def test_the_tab_says_what_holds_for_a_person_with_several_dialogues() -> None:
+    rows = [
+        {"who": "5 dialogues", "dialogues": 5, "epsilon": 18.2, "strength": "weak", "best_guess": "99.9999988 %"},
+        {"who": "the most of any <b>client</b>", "dialogues": 212, "epsilon": None, "strength": "none"},
+        "not a row",
+    ]
+    shown = privacy_html(run_with({**GUARANTEE, "person": rows, "person_note": "the counts are not covered"}))
+    table = shown.partition('id="person"')[2].partition("</table>")[0]
+    assert "ε = 18.20, weak; an even guess right in at most 99.9999988 % of cases" in table
+    assert "212" in table and "no meaningful bound" in table and "&lt;b&gt;" in table and "not a row" not in table
+    assert "the counts are not covered" in shown
+    for nothing in ({}, {"person": "x"}, {"person": []}):
+        assert 'id="person"' not in privacy_html(run_with({**GUARANTEE, **nothing}))
+
+
 def test_the_guarantee_in_words_is_a_factor_plus_delta() -> None:
     shown = privacy_html(run_with(GUARANTEE))
     assert "changes at most by the factor e<sup>ε</sup> = 1,808, plus δ = 1e-5" in shown and "except" not in shown
@@ -294,14 +350,15 @@ def contrast(one: str, other: str) -> float:
 def test_every_word_colour_is_readable(dark: bool) -> None:
     prefix = r"\.dark " if dark else r"(?<!dark )"
     found = dict(re.findall(prefix + r"\.(cf-[pm]\d) \{ background: (#[0-9a-f]{6})", CSS))
-    assert len(found) == 8
+    assert set(found) == {"cf-p4", "cf-p3", "cf-p0", "cf-m1", "cf-m3"}
     for name, background in found.items():
         text = "#ffffff" if name == "cf-p4" else "#f1f5f9" if dark else "#0f172a"
         assert contrast(text, background) >= 4.5, (name, background)
 
 
 def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
-    from serving.chat_tab import add_word, label_of, last_of, percent, turns_of
+    from serving.conversation import add_word, label_of, percent
+    from serving.messages import last_of, turns_of
 
     history = [
         {"role": "user", "content": [{"type": "text", "text": "my "}, {"type": "text", "text": "badge"}]},
@@ -322,7 +379,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text(st.characters(exclude_categories=["Cs", "Cc"])))
 def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str) -> None:
-    from serving.chat_tab import from_page, to_page
+    from serving.messages import from_page, to_page
 
     class Tags(HTMLParser):
         found = ""
@@ -340,6 +397,6 @@ def test_a_message_comes_back_from_the_page_as_it_was_and_opens_no_tag(text: str
 
 @pytest.mark.parametrize("plain", ["a < b", "Q & A", "AT&T", "I <3 it"])
 def test_ordinary_text_is_left_as_it_is(plain: str) -> None:
-    from serving.chat_tab import to_page
+    from serving.messages import to_page
 
     assert to_page(plain) == plain

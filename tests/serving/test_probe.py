@@ -6,12 +6,15 @@ import re
 
 import pytest
 
-from chatfed.audit.leakage import WordShift
-from chatfed.types import Span, WordScore
+from chatfed.audit.leakage import TwinRank, WordShift, level
+from chatfed.types import ChatfedError, Span, Turn, WordScore
 from serving import probe
+from serving.probe_tab import probe_text, said_before
+
+HIGH, MOST, LIKE, LOW = TwinRank(100, 0, 100), TwinRank(97, 3, 100), TwinRank(61, 39, 100), TwinRank(2, 98, 100)
 
 
-def shift_of(word: str, bits: float, start: int = 0, tokens: int = 1) -> WordShift:
+def shift_of(word: str, bits: float, start: int = 0, tokens: int = 1, rank: TwinRank | None = LIKE) -> WordShift:
     return WordShift(
         word=word,
         span=Span(start, start + len(word)),
@@ -21,16 +24,24 @@ def shift_of(word: str, bits: float, start: int = 0, tokens: int = 1) -> WordShi
         served_rank=3,
         reference_rank=1200,
         tokens=tokens,
+        rank=rank,
     )
 
 
 @pytest.mark.parametrize(
-    ("bits", "name"),
-    [(30, "cf-p4"), (8, "cf-p4"), (7.9, "cf-p3"), (2.5, "cf-p2"), (1, "cf-p1"), (0.9, "cf-p0"), (-1, "cf-p0"),
-     (0, "cf-p0"), (-1.1, "cf-m1"), (-3, "cf-m2"), (-50, "cf-m3"), (float("nan"), "cf-p0")],
+    ("rank", "name", "mark"),
+    [(HIGH, "cf-p4", "▲▲"), (MOST, "cf-p3", "▲"), (LIKE, "cf-p0", ""), (LOW, "cf-m1", "▼"),
+     (TwinRank(0, 100, 100), "cf-m3", "▼▼"), (None, "cf-none", "·")],
 )  # fmt: skip
-def test_a_shift_has_the_same_colour_in_every_text(bits: float, name: str) -> None:
-    assert probe.colour_class(bits) == name
+def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(rank, name, mark) -> None:
+    for bits in (30.0, 0.0, -5.0):
+        drawn = probe.words_html("badge", [shift_of("badge", bits, rank=rank)])
+        assert re.findall(r'class="cf-word (\S+)"', drawn) == [name]
+        assert f'<small aria-hidden="true">{mark} ' in drawn
+
+
+def test_an_invented_secret_that_moved_far_but_as_its_twins_did_is_not_coloured() -> None:
+    assert probe.colour_class(shift_of("E-482913", 14.0, rank=LIKE)) == "cf-p0"
 
 
 def test_text_can_neither_open_a_tag_nor_a_template() -> None:
@@ -41,25 +52,36 @@ def test_text_can_neither_open_a_tag_nor_a_template() -> None:
 
 @pytest.mark.parametrize("draw", [probe.table_html, lambda s: probe.words_html("<img/src=x>", s), probe.summary_html])
 def test_every_piece_escapes_the_words(draw) -> None:
-    drawn = draw([shift_of("<img/src=x>", 5.0)])
+    drawn = draw([shift_of("<img/src=x>", 5.0, rank=HIGH)])
     assert "<img" not in drawn
     assert "&lt;img/src=x&gt;" in drawn
 
 
-def test_the_table_has_a_row_a_word_with_shift_ranks_and_tokens() -> None:
-    drawn = probe.table_html([shift_of("badge", 3.25, tokens=2), shift_of("in", -1.0, 6)])
+def test_the_table_has_a_row_a_word_with_twins_shift_ranks_and_tokens() -> None:
+    drawn = probe.table_html([shift_of("badge", 3.25, tokens=2, rank=HIGH), shift_of("in", -1.0, 6, rank=None)])
     rows = re.findall(r"<tr>(.*?)</tr>", drawn.split("<tbody>")[1])
     cells = [re.findall(r">([^<]+)</t[hd]>", row) for row in rows]
     assert cells == [
-        ["badge", "+3.2", "−2.0", "−5.2", "1,200 → 3", "2"],
-        ["in", "−1.0", "−2.0", "−1.0", "1,200 → 3", "1"],
+        ["badge", "100 of 100", "more than all twins", "+3.2", "−2.0", "−5.2", "1,200 → 3", "2"],
+        ["in", "–", "not compared", "−1.0", "−2.0", "−1.0", "1,200 → 3", "1"],
     ]
+    assert drawn.count("scope='col'") == len(cells[0])
 
 
-def test_each_word_says_its_shift_in_words_and_breaks_lines_where_the_text_does() -> None:
-    drawn = probe.words_html("my\nbadge", [shift_of("my", 0.0), shift_of("badge", 3.0, 3)])
-    assert 'aria-label="badge, +3.0 bits: 8.0 times as likely as in the public model"' in drawn
+def test_each_word_says_its_twins_and_its_shift_in_words_and_breaks_lines_where_the_text_does() -> None:
+    drawn = probe.words_html("my\nbadge", [shift_of("my", 0.0), shift_of("badge", 3.0, 3, rank=MOST)])
+    assert (
+        'aria-label="badge, moved more than 97 of 100 twins: more than nearly all twins. '
+        '+3.0 bits: 8.0 times as likely as in the public model"'
+    ) in drawn
     assert drawn.index("cf-break") > drawn.index(">my<")
+
+
+def test_ties_and_words_that_were_not_compared_are_said() -> None:
+    assert probe.among_twins(shift_of("a", 1.0, rank=TwinRank(50, 40, 100))) == (
+        "moved more than 50 of 100 twins, as much as 10"
+    )
+    assert "not compared with twins" in probe.words_html("a", [shift_of("a", 1.0, rank=None)])
 
 
 @pytest.mark.parametrize(("bits", "said"), [(1.26, "+1.3"), (-0.04, "0.0"), (0.04, "0.0"), (-12.0, "−12.0")])
@@ -67,9 +89,11 @@ def test_shifts_are_signed_with_a_true_minus(bits: float, said: str) -> None:
     assert probe.signed(bits) == said
 
 
-def test_the_summary_adds_the_shifts_up_and_names_the_highest() -> None:
-    said = probe.summary_html([shift_of("my", 0.5), shift_of("bergamot", 6.5, 3)])
-    assert "+7.0 bits" in said and "+3.5" in said and "bergamot" in said
+def test_the_summary_sets_the_words_above_their_twins_beside_what_chance_gives() -> None:
+    high, low = shift_of("bergamot", 6.5, 9, rank=HIGH), shift_of("is", 0.1, 6, rank=None)
+    said = probe.summary_html([*(shift_of("my", 0.5) for _ in range(19)), high, low])
+    assert "1 of 20 words" in said and "bergamot" in said and "by chance about 1.0 would" in said
+    assert "1 word could not be compared" in said and "+16.1 bits" in said
     assert "no word" in probe.summary_html([])
 
 
@@ -82,4 +106,41 @@ def test_without_a_reference_no_word_is_coloured() -> None:
 def test_the_legend_says_what_the_probe_can_and_cannot_show() -> None:
     legend = probe.legend_html()
     assert "It can show" in legend and "It cannot show" in legend
-    assert all(name in legend for _, name, _ in probe.SCALE)
+    assert all(name in legend and mark in legend for name, (_, mark, _) in probe.LOOKS.items())
+    assert "61 of 100 twins" in legend and "by chance" in legend
+    assert set(probe.LOOKS) == {level(rank) for rank in (HIGH, MOST, LIKE, LOW, TwinRank(0, 100, 100), None)}
+
+
+def test_a_text_is_probed_after_what_was_said_before_it() -> None:
+    talk = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello &lt;b&gt;"}]
+    assert said_before(talk, "assistant", "hello <b>") == [Turn("user", "hi")]
+    assert said_before(talk, "user", "my badge") == [Turn("user", "hi"), Turn("assistant", "hello <b>")]
+    assert said_before([*talk, *talk], "user", "hi") == [Turn("user", "hi"), Turn("assistant", "hello <b>")]
+
+
+def test_a_probe_says_how_far_it_is_and_ends_with_every_word(tiny_base, monkeypatch) -> None:
+    from chatfed import load_chat
+
+    chat = load_chat(tiny_base)
+    monkeypatch.setattr("serving.probe_tab.EVERY", 0.0)
+    *early, (words, table) = probe_text(chat, chat, "my badge is lost", "user")
+    assert "Compared 1 of 4 words" in early[0][0] and early[0][1] == ""
+    assert table.count("<tr>") == 5 and words.count('class="cf-word ') == 4
+    assert not re.search(r"cf-word cf-[pm][1-4]", words), "a model that never moved coloured a word"
+
+
+def test_a_reply_is_probed_after_its_question_and_a_refusing_template_says_so(tiny_base) -> None:
+    from chatfed import load_chat
+
+    asked, chat, strict = [Turn("user", "my laptop will not start")], load_chat(tiny_base), load_chat(tiny_base)
+    *_, (alone, _) = probe_text(chat, chat, "try again", "assistant")
+    *_, (after, _) = probe_text(chat, chat, "try again", "assistant", asked)
+    assert alone != after
+    strict.tokenizer.chat_template = (
+        "{% if messages[0].role != 'user' %}{{ raise_exception('a user speaks first') }}{% endif %}"
+        + strict.tokenizer.chat_template
+    )
+    *_, (strictly, _) = probe_text(strict, strict, "try again", "assistant", asked)
+    assert strictly == after
+    with pytest.raises(ChatfedError, match="a user speaks first"):
+        list(probe_text(strict, strict, "try again", "assistant"))

@@ -38,13 +38,13 @@ def test_without_noise_there_is_no_budget_to_pass():
 
 
 def test_one_lost_ledger_is_noticed_though_others_hold_more_than_was_recorded() -> None:
-    from chatfed.privacy.accounting import PRV
+    from chatfed.privacy.accounting import EXACT
     from chatfed.privacy.ledger import LedgerError
     from chatfed.types import ClientId
     from training.claims import Spent, check_ledgers
 
     a, b = ClientId("a"), ClientId("b")
-    held = Spent({a: 4.0}, {a: 2}, PRV)  # b's ledger is gone; an interrupted round left one charge more with a
+    held = Spent({a: 4.0}, {a: 2}, EXACT)  # b's ledger is gone; an interrupted round left one charge more with a
     with pytest.raises(LedgerError, match="ledger of b holds 0 charges, but 1"):
         check_ledgers({a: 1, b: 1}, held)
     check_ledgers({a: 1}, held)

@@ -131,7 +131,7 @@ def unexpected(*_: object) -> None:
 
 def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_base, data, monkeypatch):
     options = given(data, tmp_path, tiny_base)
-    one_line(here(*options, "--cohort", "400"), "federation.cohort", "400", code=2)
+    one_line(here(*options, "--cohort", "400"), "--cohort is 400", code=2)
     one_line(here(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
     one_line(here(*options, "--validation", data), "--validation", "same file", code=2)
     monkeypatch.setattr("training.federated._write_tables", unexpected)  # and so does pre-training, before it
@@ -181,7 +181,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
 def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tmp_path, tiny_base, data, small_disk):
     """Beside it: clients with one dialogue take part, and bad lines that may be skipped are counted."""
     with data.open("a") as file:
-        file.writelines(f"{dialogue(f'lonely{i}')}\n" for i in range(3))
+        file.writelines(dialogue(f"lonely{i}", 100 + i) + "\n" for i in range(3))
         file.write("nonsense\n")
     options = [*given(data, tmp_path, tiny_base), "--skip-bad-lines", "--cohort", "7"]
     if small_disk is None:  # no right to mount: files may not grow instead, which fails in the same calls

@@ -475,6 +475,17 @@ def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_l
     assert all("second set" in federation.refusals[name] for name in (A, B, C))
 
 
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(tmp_path, identities):
+    """Else a second set could be answered for: the record's absence would read as never having answered."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.run()
+    (federation.home / A / "answered.bin").unlink()
+    with pytest.raises(Refused, match="answered.bin, which says for which survivors, is gone"):
+        federation.client(A).handle(invitation(federation.session()))
+    assert federation.run(federation.session(1)).survivors == FOUR
+
+
 def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation):
     federation.silent = {Step.SHARES: [D]}
     first = federation.run()

@@ -74,8 +74,8 @@ def test_different_dialogues_pass_and_nothing_is_said(files):
 @pytest.mark.parametrize(
     ("part", "counts", "place"),
     [
-        ("public", "2 of the public text stand in the clients' dialogues too", "public.jsonl, line 4"),
-        ("held_out", "2 of the held-out dialogues stand in the clients'", "held-out.jsonl, line 4"),
+        ("public", "2 of the public text also in the clients' dialogues", "public.jsonl, line 4"),
+        ("held_out", "2 of the held-out dialogues also in the clients'", "held-out.jsonl, line 4"),
     ],
 )
 def test_a_client_s_dialogue_in_another_part_stops_the_run_with_counts_and_lines(files, part, counts, place):
@@ -88,13 +88,13 @@ def test_a_client_s_dialogue_in_another_part_stops_the_run_with_counts_and_lines
 def test_a_dialogue_at_two_clients_stops_the_run(files):
     files.private[13] = record(2, client_id="c3")
     message = refusal(files)
-    for said in ("1 of the clients' dialogues stand at another client", "mine.jsonl, line 14", "mine.jsonl, line 3"):
+    for said in ("1 of the clients' dialogues also at another client", "mine.jsonl, line 14", "mine.jsonl, line 3"):
         assert said in message
 
 
 def test_a_held_out_dialogue_in_public_text_stops_the_run(files):
     files.public[0] = record(101)
-    assert "1 of the public text stand in the held-out dialogues too" in refusal(files)
+    assert "1 of the public text also in the held-out dialogues" in refusal(files)
 
 
 def test_lines_that_were_skipped_count_as_lines(files):
@@ -126,7 +126,7 @@ def test_a_copy_in_other_clothes_is_a_copy(files, how):
         path = files.folder / "public.txt"
         path.write_text(f"User: something\nAssistant: else\n\nUser: {ask}\nAssistant: {answer}\n", encoding="utf-8")
         more["public"] = str(path)
-    assert "1 of the public text stand in the clients' dialogues" in refusal(files, **more)
+    assert "1 of the public text also in the clients' dialogues" in refusal(files, **more)
 
 
 def test_drop_leaves_later_copies_out_and_says_how_many(files):
@@ -168,7 +168,10 @@ def test_keep_claims_groups_and_what_is_not_protected(files):
     cost = Spent({}, {}, "PRV", (once,) * 3)
     sentence = guarantee(recipe, terms, cost, 3, found).sentence()
     alone = guarantee(recipe, terms, cost, 3, Repeats(dialogues=20)).sentence()
-    assert "a group of up to 3 dialogues" in sentence and "also stands in public text (1 word for word" in sentence
+    assert (
+        "a group of up to 3 dialogues" in sentence
+        and "also stands in public text (1 dialogue word for word" in sentence
+    )
     assert (
         "group" not in alone and "none was found" in alone and "a dialogue is held by one client, once" not in sentence
     )
@@ -198,14 +201,14 @@ def test_near_copies_are_counted_and_do_not_stop_a_run(files):
     assert (found.groups, found.grouped, found.clients) == (1, 2, 2)
     assert (found.public, found.public_nearly, found.held_out_nearly, found.held_out_public) == (0, 2, 1, 1)
     said = " ".join(found.warnings("dialogue"))
-    assert "2 nearly" in said and "1 of the held-out dialogues are nearly a client's" in said
+    assert "2 dialogues nearly" in said and "Of the held-out dialogues 1 is nearly a client's" in said
 
 
 def test_a_long_message_in_public_text_is_said_to_be_learned_there(files):
     files.public[0]["messages"].append(files.private[2]["messages"][0])
     found = files.load().repeats
     assert (found.public, found.public_nearly, found.public_messages) == (0, 0, 1)
-    assert "1 in a message, or two in a row, of 8 words or more" in " ".join(found.warnings("dialogue"))
+    assert "1 dialogue by a message, or two in a row, of 8 words or more" in " ".join(found.warnings("dialogue"))
 
 
 def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
@@ -218,7 +221,7 @@ def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
 
 def test_held_out_clients_that_share_a_dialogue_with_others_stop_the_run(files):
     files.private = [record(i // 2, client_id=f"c{i}") for i in range(20)]
-    assert "stand in the clients' dialogues too" in refusal(files, validation="", needs_public=False)
+    assert "also in the clients' dialogues" in refusal(files, validation="", needs_public=False)
 
 
 def test_the_generated_parts_are_cleared_without_asking(tmp_path, monkeypatch):

@@ -198,14 +198,14 @@ def test_the_digest_does_not_depend_on_how_a_number_is_written(tmp_path: Path) -
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
-sizes = st.floats(min_value=1e-300, max_value=1e300)
+sizes = st.floats(1e-30, 1e6)
 
 
 @given(
     source=texts,
     trainable=st.lists(texts, min_size=1),
     rate=sizes,
-    rounds=st.integers(1, 2**62),
+    rounds=st.integers(1, 10**9),
     skip=st.booleans(),
 )
 def test_to_toml_reads_back_to_the_same_recipe(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import training.upload
+from chatfed.privacy.accounting import compose
 from chatfed.privacy.conversions import gaussian_epsilon
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget, Ledger
@@ -363,8 +364,14 @@ def test_a_plan_that_the_sums_accountant_finds_too_dear_or_cannot_bound_is_refus
 
 
 def test_a_target_that_no_noise_reaches_is_refused_by_its_key() -> None:
-    with pytest.raises(RecipeError, match="privacy.target_epsilon = 1e-09"):
-        client_terms(client_level(target_epsilon=1e-9), 10)
+    with pytest.raises(RecipeError, match="privacy.target_epsilon = 1e-25"):
+        client_terms(client_level(target_epsilon=1e-25, delta=1e-29), 10)
+
+
+@pytest.mark.parametrize("target", [0.1, 0.01, 1e-4])
+def test_a_small_target_is_reached(target: float) -> None:
+    terms = client_terms(client_level(target_epsilon=target), 10)
+    assert terms.mechanism is not None and compose([terms.mechanism], delta=1e-5) <= target
 
 
 def test_without_noise_a_clients_update_is_clipped_to_the_same_norm() -> None:

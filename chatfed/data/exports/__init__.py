@@ -17,6 +17,7 @@ class Export:
     name: str
     known_by: str
     gives: str
+    reads: tuple[str, ...]  # its columns; others are named like any other's
     recognises: Callable[[Mapping[str, object]], bool]
     threads: Callable[[Mapping[str, object], Seen], Iterator[Thread]]
 
@@ -26,6 +27,7 @@ EXPORTS = (
         "ChatGPT, `conversations.json`",
         "`mapping`",
         "a dialogue a conversation, along the path to its current message; hidden messages are left out",
+        ("mapping", "current_node", "title", "moderation_results"),
         assistants.is_chatgpt,
         assistants.chatgpt,
     ),
@@ -33,6 +35,7 @@ EXPORTS = (
         "Claude, `conversations.json`",
         "`chat_messages` with `sender`",
         "a dialogue a conversation",
+        ("chat_messages", "name", "account"),
         assistants.is_claude,
         assistants.claude,
     ),
@@ -40,16 +43,43 @@ EXPORTS = (
         "OpenAssistant trees",
         "`replies`",
         "a dialogue a tree, along the best answers: paths that share a beginning would give it to several",
+        ("prompt", "text", "role", "replies"),
         trees.is_tree,
         trees.tree,
     ),
-    Export("Telegram, `result.json`", "`from_id`, `text_entities`", "its chats", chats.is_telegram, chats.telegram),
     Export(
-        "Discord (DiscordChatExporter, JSON)", "`guild`, `channel`, `messages`", "the channel", chats.is_discord,
+        "Telegram, `result.json`",
+        "`from_id`, `text_entities`",
+        "its chats",
+        ("name", "messages", "chats", "left_chats", "about", "contacts"),
+        chats.is_telegram,
+        chats.telegram,
+    ),
+    Export(
+        "Discord (DiscordChatExporter, JSON)",
+        "`guild`, `channel`, `messages`",
+        "the channel",
+        ("guild", "channel", "messages"),
+        chats.is_discord,
         chats.discord,
     ),
-    Export("Teams (Microsoft Graph)", "`messageType`, `body`", "the chat", chats.is_teams, chats.teams),
-)  # fmt: skip
+    Export(
+        "Messenger and Instagram, `message_1.json`",
+        "`participants`, `sender_name`",
+        "the chat",
+        ("participants", "messages", "title"),
+        chats.is_messenger,
+        chats.messenger,
+    ),
+    Export(
+        "Teams (Microsoft Graph)",
+        "`messageType`, `body`",
+        "the chat",
+        ("value", "body", "from", "replies"),
+        chats.is_teams,
+        chats.teams,
+    ),
+)
 
 TEXT_EXPORTS = (
     ("WhatsApp, `.txt`, of Android and iOS, any date format", "lines that begin with a date and a time", "the chat"),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from html.parser import HTMLParser
 
-from chatfed.data.exports.thread import Thread, seconds
+from chatfed.data.exports.thread import Thread
 from chatfed.data.messages import Said, Seen
-from chatfed.data.values import BadRecord, absent, is_list, text_of
+from chatfed.data.values import BadRecord, absent, is_list, seconds, text_of
 
 _EMPTY = "messages without text (media, joins, deleted ones)"
 
@@ -44,6 +44,34 @@ def _telegram_message(item: Mapping[str, object], seen: Seen) -> Iterator[Said]:
         return
     time = seconds(item.get("date_unixtime") or item.get("date"))
     yield Said(None, text_of(whole.strip(), "a message"), author, True, time)
+
+
+def is_messenger(record: Mapping[str, object]) -> bool:
+    said = _objects(record.get("messages"))
+    return is_list(record.get("participants")) and any("sender_name" in each for each in said)
+
+
+def messenger(record: Mapping[str, object], seen: Seen) -> Iterator[Thread]:
+    """A chat of Facebook's or Instagram's export, which writes UTF-8 as if each byte were a letter."""
+    said = [each for item in _objects(record["messages"]) for each in _messenger_message(item, seen)]
+    yield Thread(tuple(said), _letters(_name(record.get("title"))), what="Messenger chat")
+
+
+def _messenger_message(item: Mapping[str, object], seen: Seen) -> Iterator[Said]:
+    text, author = item.get("content"), _letters(_name(item.get("sender_name")))
+    if not isinstance(text, str) or absent(text) or not author or item.get("is_unsent"):
+        seen.leave_out(_EMPTY)
+        return
+    if not absent(item.get("share")):
+        seen.unread.append("messages.share")
+    yield Said(None, text_of(_letters(text).strip(), "a message"), author, True, seconds(item.get("timestamp_ms")))
+
+
+def _letters(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return text
 
 
 def is_discord(record: Mapping[str, object]) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 
 from chatfed.data import schemas
 from chatfed.data.exports import trees
-from chatfed.data.exports.thread import Thread, seconds
+from chatfed.data.exports.thread import Thread
 from chatfed.data.messages import (
     How,
     Said,
@@ -26,7 +26,7 @@ from chatfed.data.messages import (
     text_of_parts,
 )
 from chatfed.data.schemas import canonical
-from chatfed.data.values import BadRecord, absent
+from chatfed.data.values import BadRecord, absent, seconds
 
 _SLACK_TALK = ("", "message", "bot_message", "thread_broadcast", "me_message", "file_share", "reply_broadcast")
 _EMPTY = "messages without text (media, joins, deleted ones)"
@@ -58,7 +58,7 @@ def layout_of(row: Row, how: How) -> Layout | None:
         return next((by[name] for name in table if name in by), "")
 
     content = next((by[name] for name in schemas.CONTENTS if name in by and _may_be_said(row[by[name]])), "")
-    who = next((by[name] for name in schemas.SPEAKERS if name in by and _may_speak(row[by[name]])), "")
+    who = next((by[name] for name in (*schemas.SPEAKERS, "name") if name in by and _may_speak(row[by[name]])), "")
     if not content or not who:
         return None
     conversation = next((by[name] for name in schemas.CONVERSATIONS if name in by and by[name] != who), "")
@@ -96,6 +96,8 @@ def threads_of(
             yield number, bad
     if layout.slack:
         _join_roots(groups)
+    if layout.parent and layout.own and not layout.conversation:
+        groups = _by_root([each for members in groups.values() for each in members], layout)
     for key, members in groups.items():
         yield members[0][0], partial(_thread, members, layout, how, client_of, str(key[0] or name), seen)
 
@@ -106,6 +108,26 @@ def _group_of(row: Row, layout: Layout, client_of: Callable[[Row], str | None]) 
     if absent(key) or isinstance(key, (dict, list)):
         return None, client_of(row)
     return (key,)
+
+
+def _by_root(rows: list[tuple[int, Row]], layout: Layout) -> dict[tuple[object, ...], list[tuple[int, Row]]]:
+    """Rows by the first message of their tree, where no column names conversations."""
+    parents = {row.get(layout.own): row.get(layout.parent) for _, row in rows}
+    roots: dict[object, object] = {}
+
+    def root_of(name: object) -> object:
+        path: dict[object, None] = {}
+        while name not in roots and parents.get(name) in parents and name not in path:
+            path[name] = None
+            name = parents[name]
+        found = roots.get(name, name)
+        roots.update(dict.fromkeys(path, found))
+        return found
+
+    groups: dict[tuple[object, ...], list[tuple[int, Row]]] = {}
+    for number, row in sorted(rows, key=lambda each: each[0]):
+        groups.setdefault((root_of(row.get(layout.own)),), []).append((number, row))
+    return groups
 
 
 def _join_roots(groups: dict[tuple[object, ...], list[tuple[int, Row]]]) -> None:
@@ -136,7 +158,8 @@ def _thread(
         raise BadRecord(f"the conversation {name!r} has rows of several clients: {', '.join(clients[:4])}")
     order = trees.path(rows, layout.own, layout.parent, layout.who, seen) if layout.parent and layout.own else rows
     said = [each for place, row in enumerate(order, start=1) for each in _said(row, place, layout, how, seen)]
-    return Thread(tuple(said), name, rows[0], f"Slack channel{_people(rows)}" if layout.slack else "table of messages")
+    what = f"Slack channel{_people(rows)}" if layout.slack else f"table of single messages (column {layout.who})"
+    return Thread(tuple(said), name, rows[0], what)
 
 
 def _people(rows: list[Row]) -> str:

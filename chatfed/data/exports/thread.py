@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chatfed.data.messages import How, Said, Seen, is_me, turns_of
@@ -59,9 +57,11 @@ def _asks_for_me(thread: Thread, source: str) -> str:
     counted = Counter(each.author for each in thread.said if not each.role)
     names = ", ".join(f"{name!r} ({count})" for name, count in counted.most_common(8))
     more = f" and {len(counted) - 8} more" if len(counted) > 8 else ""
+    alone = ", or, if each row is a text by itself, leave that column out with --ignore-columns"
     return (
         f"{source} is a {thread.what} of {names}{more}: say whose messages the model learns to give with --me NAME "
         f"(data.me); all others' are the user's"
+        f"{alone if 'column' in thread.what else ''}"
     )
 
 
@@ -79,31 +79,3 @@ def _pieces(said: Sequence[Said], gap: float) -> Iterator[Sequence[Said]]:
             yield said[start:place]
             start = place
     yield said[start:]
-
-
-def seconds(value: object) -> float | None:
-    """A time in seconds since 1970: a number of seconds or milliseconds, or ISO 8601; None for anything else.
-
-    >>> seconds("1970-01-02T00:00:00Z"), seconds("86400.5"), seconds(86_400_000_000), seconds("soon")
-    (86400.0, 86400.5, 86400000.0, None)
-    """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, datetime):
-        return _stamp(value)
-    if isinstance(value, str) and re.fullmatch(r"\d+(\.\d+)?", value.strip()):
-        value = float(value)
-    if isinstance(value, (int, float)):
-        return value / 1000 if value > 1e10 else float(value)
-    try:
-        return _stamp(datetime.fromisoformat(str(value).strip().removesuffix(" UTC")))
-    except ValueError:
-        return None
-
-
-def _stamp(moment: datetime) -> float:
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def with_columns(thread: Thread, columns: Mapping[str, object]) -> Thread:
-    return replace(thread, columns=columns)

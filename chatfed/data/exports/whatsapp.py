@@ -17,7 +17,7 @@ from chatfed.data.values import text_of
 
 _MARKS = "\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff"
 _HEAD = re.compile(
-    rf"^[{_MARKS}]*(?P<open>\[)?(?P<date>\d{{1,4}}[./-]\s?\d{{1,2}}[./-]\s?\d{{1,4}}\.?),?\s+"
+    rf"^[{_MARKS}]*(?P<open>\[)?[{_MARKS}]*(?P<date>\d{{1,4}}[./-]\s?\d{{1,2}}[./-]\s?\d{{1,4}}\.?),?\s+"
     r"(?:(?:klo|kl\.?|um|at|às|à|a las)\s+)?"
     r"(?P<hour>\d{1,2})[:.](?P<minute>\d{2})(?:[:.](?P<second>\d{2}))?(?:\s?(?P<half>[ap])\.?\s?m\.?)?(?:\s?Uhr)?"
     rf"(?(open)\]\s|\s[-\u2013]\s)[{_MARKS}]*(?P<rest>.*)$",

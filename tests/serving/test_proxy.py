@@ -1,0 +1,179 @@
+"""The page behind a real nginx, under a path and with TLS: it loads, it answers, and replies come in pieces."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chatfed import Generation, Turn
+from serving.application import guarded
+from serving.guard import PublicAddress
+from tests.serving.page_server import NOTHING, Parrot, hosted
+from tests.serving.test_browser import REPLY, WATCH, ask, close_page, watched
+
+WORDS = [f"word{n} " for n in range(12)]
+CONFIG = """
+daemon off; pid {home}/pid; error_log {home}/error.log;
+events {{ }}
+http {{
+  access_log off;
+  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f; uwsgi_temp_path {home}/u;
+  scgi_temp_path {home}/s;
+  server {{
+    listen 127.0.0.1:{port} ssl;
+    ssl_certificate {home}/certificate.pem; ssl_certificate_key {home}/key.pem;
+    location /chat/ {{ {lines} }}
+    location = /favicon.ico {{ return 204; }}  # a browser asks for it at the top, wherever the page is
+  }}
+}}
+"""
+STRIPPED = "proxy_pass http://127.0.0.1:{page}/;"  # the path is taken off, and Host is nginx's own
+KEPT = "proxy_pass http://127.0.0.1:{page}; proxy_set_header Host $http_host;"
+
+
+class SlowParrot(Parrot):
+    """A chat that takes a moment for each word."""
+
+    def stream(self, turns: Sequence[Turn], settings: Generation) -> Iterator[str]:
+        for word in WORDS:
+            time.sleep(0.15)
+            yield word
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def certify(home: Path) -> None:
+    """A key and a certificate for localhost that it signs itself."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = x509.CertificateBuilder(
+        name, name, key.public_key(), x509.random_serial_number(), now, now.replace(year=2099)
+    )
+    pem = serialization.Encoding.PEM
+    (home / "certificate.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem))
+    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    (home / "key.pem").write_bytes(key.private_bytes(pem, *plain))
+
+
+@contextmanager
+def proxied(home: Path, port: int, lines: str) -> Iterator[None]:
+    """A running nginx with `lines` for /chat/."""
+    found = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
+    if found is None:
+        pytest.fail("No nginx here: install it (Debian: apt-get install nginx-light).")
+    certify(home)
+    (home / "nginx.conf").write_text(CONFIG.format(home=home, port=port, lines=lines))
+    running = subprocess.Popen([found, "-p", str(home), "-e", str(home / "error.log"), "-c", str(home / "nginx.conf")])
+    try:
+        deadline = time.monotonic() + 10
+        while running.poll() is None and time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        assert running.poll() is None, (home / "error.log").read_text()
+        yield
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "lines", [STRIPPED, KEPT], ids=["path taken off, nginx's Host", "path kept, the browser's Host"]
+)
+def test_the_page_works_behind_nginx_under_a_path_and_streams(browser: Any, tmp_path: Path, lines: str) -> None:
+    from serving.page import build_page
+
+    outside = free_port()
+    public = PublicAddress.parse(f"https://localhost:{outside}/chat/")
+    application = guarded(build_page(SlowParrot(), None, NOTHING), public=public)  # type: ignore[arg-type]
+    with hosted(application) as inside, proxied(tmp_path, outside, lines.format(page=inside)):
+        page = watched(browser.new_context(ignore_https_errors=True))
+        page.goto(f"{public}/")
+        page.locator("#suggestions button").first.wait_for()
+        page.evaluate(WATCH)
+        assert ask(page, "hello").split() == [word.strip() for word in WORDS]
+        lengths = page.evaluate("window.lengths")
+        assert lengths == sorted(lengths) and len(set(lengths) - {0}) >= 5, "the reply came in lumps"
+        assert page.locator(REPLY).count() == 1
+        (cookie,) = page.context.cookies()
+        assert cookie["path"] == "/chat" and cookie["secure"] and cookie["httpOnly"]
+        close_page(page)
+
+
+@pytest.mark.parametrize(
+    ("text", "origin", "path"),
+    [
+        ("https://chat.example", "https://chat.example", ""),
+        ("https://Chat.Example/", "https://chat.example", ""),
+        ("https://chat.example:443/talk/", "https://chat.example", "/talk"),
+        ("http://chat.example:8080/a/b", "http://chat.example:8080", "/a/b"),
+        ("http://[::1]:80/a", "http://[::1]", "/a"),
+    ],
+)
+def test_a_public_address_is_read(text: str, origin: str, path: str) -> None:
+    read = PublicAddress.parse(text)
+    assert (read.origin, read.path, str(read)) == (origin, path, origin + path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "chat.example", "/talk", "ftp://chat.example", "https://", "https://me@chat.example", "https://chat.example/?a=1",
+     "https://chat.example/#a", "https://chat.example/a b", "https://chat.example/../a", "https://chat.example:x/",
+     "https://chat.example:99999", "https://chat.example//a", "https://chat.example/%61"],
+)  # fmt: skip
+def test_what_is_no_public_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        PublicAddress.parse(text)
+
+
+def test_a_public_address_that_is_none_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    from serving.app import main
+
+    with pytest.raises(SystemExit):
+        main(["--public-url", "chat.example/talk"])
+    assert "'chat.example/talk' is no address of a page; give one such as https://" in capsys.readouterr().err
+
+
+def test_behind_a_proxy_the_public_name_is_known_and_no_other() -> None:
+    from tests.serving.test_guard import Visit, run
+
+    visit = Visit()
+    visit.guard.public = PublicAddress.parse("https://chat.example/talk")
+    known = ({"host": "chat.example"}, {"host": "127.0.0.1:7860"})
+    for headers in known:
+        for origin in ("https://chat.example", "http://" + headers["host"]):
+            for path in ("/theme.css", "/talk/theme.css", "/talk/", "/"):
+                assert run(visit.status(headers | {"origin": origin}, path)) == 200, (headers, origin, path)
+        assert run(visit.status(headers | {"origin": "https://evil.example"})) == 403
+        assert run(visit.status(headers | {"origin": "http://chat.example:8080"})) == 403
+        for path in (
+            "/talk/config",
+            "/talk//theme.css",
+            "/talk/talk/theme.css",
+            "/talktheme.css",
+            "/TALK/theme.css",
+            "/talk",
+        ):
+            assert run(visit.status(headers, path)) == 403
+    assert run(visit.status({"host": "evil.example"})) == 403
+    assert {scope["path"] for scope in visit.seen} == {"/theme.css", "/"}
