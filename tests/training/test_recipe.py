@@ -180,6 +180,8 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         new = not old
     elif isinstance(old, str):
         new = old + "x"
+    elif isinstance(old, tuple):
+        new = (*old, "x")
     else:
         new = old * 0.9 if isinstance(old, float) and old else old + 1
     if key in ("unit", "identities"):  # one value is allowed today; the digest must bind it all the same
