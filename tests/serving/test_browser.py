@@ -386,7 +386,7 @@ def test_a_text_from_right_to_left_stands_so_in_the_conversation_and_in_the_prob
     assert page.locator("#probe-words ol").evaluate("list => getComputedStyle(list).direction") == "rtl"
     page.locator("#probe-text textarea").fill("my laptop will not start")
     page.get_by_role("button", name="Probe", exact=True).click()
-    page.wait_for_function("getComputedStyle(document.querySelector('#probe-words ol')).direction === 'ltr'")
+    page.wait_for_function("document.querySelector('#probe-words ol:dir(ltr)') !== null")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
