@@ -38,7 +38,7 @@ def page(chat: Parrot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 
 @pytest.fixture(scope="module")
 def port(page: Any) -> Iterator[int]:
-    with hosted(guarded(page, patience=2.0)) as port:
+    with hosted(guarded(page, patience=0.5)) as port:
         yield port
 
 
