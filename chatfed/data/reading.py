@@ -52,14 +52,24 @@ class Options:
         return How(me, frozenset(map(canonical, self.ignore_columns)), frozenset(taken))
 
 
+@dataclass(frozen=True)
+class Part:
+    """A file of a source, or all of it."""
+
+    source: str  # what errors call it
+    place: str  # what its records are counted in
+    name: str  # of a chat that has none itself
+    records: Iterable[Record]
+
+
 @dataclass
 class Reading:
     """A source in hand, and what has been seen of it: whether there are clients, the bad lines, what was not read."""
 
     source: str
     options: Options
-    place: str  # what its records are counted in
-    name: str = ""  # of a chat that has none itself
+    place: str = "line"  # of the part in hand
+    name: str = ""
     has_clients: bool | None = None
     skipped: list[BadLine] = field(default_factory=list)
     seen: Seen = field(default_factory=Seen)
@@ -72,8 +82,16 @@ class Reading:
     def __post_init__(self) -> None:
         self.how = self.options.how()
 
-    def rows(self, records: Iterable[Record]) -> Iterator[Row]:
+    def rows(self, parts: Iterable[Part]) -> Iterator[Row]:
         """Rows of the one schema. Raises DataError at a bad record unless they are to be skipped."""
+        whole = self.source
+        for part in parts:
+            self.source, self.place, self.name = part.source, part.place, part.name
+            yield from self._part_rows(part.records)
+        self.source = whole
+        self._require_me()
+
+    def _part_rows(self, records: Iterable[Record]) -> Iterator[Row]:
         numbered, first = _peeked(records)
         layout = None
         if first is not None and export_of(first) is None and not self._whole(first):
@@ -83,7 +101,6 @@ class Reading:
         else:
             self._require_columns(first or {})
             yield from self._table_rows(numbered, layout)
-        self._require_me()
 
     def _whole(self, record: Mapping[str, object]) -> bool:
         try:

@@ -11,7 +11,7 @@ import pytest
 from chatfed.data.dialogue import DataError
 from chatfed.data.hub import hub_records
 from chatfed.data.messages import How, Seen
-from chatfed.data.reading import Options, Reading
+from chatfed.data.reading import Options, Part, Reading
 from chatfed.data.sources import Found
 
 HI = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
@@ -119,7 +119,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (folder / name.replace("__", ".")).write_text(content)
         found = Found(How(), Seen())
         records, digest = hub_records(str(folder), "train", found.records)
-        rows = Reading("set", Options(), "row", seen=found.seen).rows(records)
+        rows = Reading("set", Options(), seen=found.seen).rows([Part("set", "row", "set", records)])
         assert len(digest) >= 16
         return [[message["content"] for message in row["messages"]] for row in rows]  # type: ignore[attr-defined]
 
