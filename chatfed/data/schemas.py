@@ -27,7 +27,8 @@ TOOL_ROLES = frozenset(
 # Columns of a record, in order of priority.
 LISTS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat_messages", "turns",
-    "utterances", "chat", "log", "transcript", "thread", "data", "contents", "conversation_parts", "comments", "events",
+    "utterances", "chat", "log", "transcript", "thread", "data", "contents", "items", "conversation_parts",
+    "comments", "events",
 )  # fmt: skip
 LISTS_FOR_SURE = LISTS[:7]  # text in one of these must be a list or have roles; in the others it may be anything
 BARE_LISTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "data")  # may hold bare texts, user first
@@ -88,7 +89,10 @@ REFUSED = {
 }  # fmt: skip
 """Columns and keys that hold conversation or change what it means and that nobody reads: why not."""
 
-JUDGEMENTS = ("label", "labels", "desirable", "is_desirable", "is_good", "accepted")
+JUDGEMENTS = (
+    "label", "labels", "desirable", "is_desirable", "is_good", "accepted", "is_accepted", "correct", "is_correct",
+    "thumbs_up", "helpful", "liked",
+)  # fmt: skip
 """Columns that mark the answer beside them as good or, when false, as bad (TRL's KTO)."""
 
 IRRELEVANT = frozenset(

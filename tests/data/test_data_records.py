@@ -250,6 +250,8 @@ REFUSED = {
     "messages and a preference": ({"messages": HI, "chosen": HI[1:], "rejected": HI[1:]}, "rejected is there"),
     "KTO's bad answer": ({"prompt": "a", "completion": "b", "label": False}, "label is False, which marks the answer"),
     "KTO's bad answer in CSV": ({"prompt": "a", "completion": "b", "label": "False"}, "label is False"),
+    "an answer that is not correct": ({"prompt": "a", "response": "b", "is_correct": False}, "is_correct is False"),
+    "an undesirable answer": ({"prompt": "a", "completion": "b", "label": "undesirable"}, "label is undesirable"),
     "a record of weight 0": ({"messages": HI, "weight": 0}, "weight is 0, which marks the record"),
     "a weight between": (messages(weight=0.5), r"message 2: weight is 0.5: a message is learned \(1, true\) or not"),
     "a mask of another length": ({"messages": HI, "loss_mask": [0, 1, 1]}, "loss_mask has 3 entries for 2 messages"),
