@@ -162,6 +162,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
     choices: dict[str, Any] = {
         "train_on": "assistant",
         "overlap": "drop",
+        "precision": "bfloat16",
         "cohort": 2,
         "clipping": "automatic",
         "noise": "none",
