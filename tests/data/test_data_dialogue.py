@@ -339,7 +339,7 @@ def test_a_full_disk_is_told_with_the_cache_folder_and_leaves_nothing(
 
     source = lines(tmp_path / "a.jsonl", GOOD)
 
-    def full(value: object, *rest: object) -> object:
+    def full(value: object, *rest: object, **more: object) -> object:
         if what == "json.dumps" and not isinstance(value, dict):  # the key of the cache, not the notes
             return json.JSONEncoder().encode(value)
         raise OSError(28, "No space left on device")

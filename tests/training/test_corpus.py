@@ -127,7 +127,7 @@ def test_a_chat_s_authors_are_its_clients(tmp_path: Path):
         {"ticket_id": f"{name}-{place}", "author": who, "text": text}
         for name in people
         for place in range(3)
-        for who, text in ((name, f"the door {place} sticks"), ("Desk", "lift it"))
+        for who, text in ((name, f"the door {place} of {name} sticks"), ("Desk", "lift it"))
     ]
     settings = DataSection(source=written(tmp_path / "data.jsonl", lines), me=("Desk",))
     corpus = load_corpus(settings, False, tmp_path / "cache")
