@@ -8,7 +8,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench pfl vectors clean
+.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench pfl vectors base-table clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -53,6 +53,9 @@ pfl: ## make .venv-pfl, where benchmarks.simulation finds pfl-research (Python b
 
 vectors: $(VENV)/.ready ## write the secure-aggregation test vectors anew
 	@$(PY) -m tests.secagg.make_vectors $(ARGS)
+
+base-table: $(VENV)/.ready ## examine sixty architectures and write the table of docs/bases.md anew
+	@OMP_NUM_THREADS=1 $(PY) -m tests.model.base_table
 
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
 	rm -rf .venv .venv-bench .venv-pfl .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

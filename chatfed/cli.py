@@ -69,7 +69,7 @@ def one_line_errors() -> Iterator[None]:
 
 @data.command()
 def look(
-    file: Annotated[str, typer.Argument(help="Dialogues: a file, or a hub data set.")],
+    file: Annotated[str, typer.Argument(help="Dialogues: a file, a folder of files, or a hub data set.")],
     client_column: Annotated[str, typer.Option(help="The column that says whose dialogue it is.")] = "client_id",
     me: Annotated[
         list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")

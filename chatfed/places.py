@@ -117,5 +117,7 @@ class _Walk:
 
 
 def _bits(logits: torch.Tensor) -> LogProbs:
-    found: LogProbs = (torch.log_softmax(logits.float(), -1) / math.log(2)).numpy()
+    scores = torch.log_softmax(logits.float(), -1)
+    scores /= math.log(2)  # in place: n rows of a large vocabulary are hundreds of megabytes
+    found: LogProbs = scores.numpy()
     return found

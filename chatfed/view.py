@@ -12,17 +12,25 @@ if TYPE_CHECKING:
 
 
 def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tuple[int, bool]:
-    """How many of the latest messages the next reply is written from, and whether the first of these is seen whole.
+    """How many of the latest messages the next reply is written from, and whether it is written from all their text.
 
-    It is asked of what the model really gets: the fewest latest messages that make the same prompt. Raises ChatfedError
-    for a history that no reply can follow.
+    Of a last message that is too long by itself only the end is read. It is asked of what the model really gets: the
+    fewest latest messages, from a user's on, that make the same prompt. Raises ChatfedError for a history that no
+    reply can follow.
     """
     prompt = chat._prompt(history, max_new_tokens)
-    fewest, most = 1, len(history)
-    while fewest < most:
-        middle = (fewest + most) // 2
-        if chat._prompt(history[-middle:], max_new_tokens) == prompt:
-            most = middle
-        else:
-            fewest = middle + 1
-    return most, len(prompt) < chat.context - min(max_new_tokens, chat.context // 2)
+    counts = [len(history) - at for at in reversed(range(1, len(history))) if history[at].role == "user"]
+    counts.append(len(history))
+
+    def enough(place: int) -> bool:
+        return chat._prompt(history[-counts[place] :], max_new_tokens) == prompt
+
+    last = 0  # from the end on: no more is encoded than twice what is seen
+    while last < len(counts) - 1 and not enough(last):
+        last = min(2 * last + 1, len(counts) - 1)
+    first = (last + 1) // 2
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if enough(middle) else (middle + 1, last)
+    seen = counts[last]
+    return seen, seen > 1 or len(prompt) < chat.context - min(max_new_tokens, chat.context // 2)

@@ -90,9 +90,12 @@ def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) 
 async def forget_session(page: Any, session: str) -> bool:
     """Erases what gradio holds of a session, the texts of its conversation among it; False while a call still runs."""
     queue = page._queue
-    await queue.clean_events(session_hash=session)
+    running = [event for job in queue.active_jobs if job for event in job if event.session_hash == session]
+    for event in running:
+        event.alive = False  # or it would look for the list of its messages
     queue.pending_messages_per_session.pop(session, None)
     queue.pending_event_ids_session.pop(session, None)
     page.state_holder.session_data.pop(session, None)
     page.state_holder.time_last_used.pop(session, None)
-    return not any(event.session_hash == session for job in queue.active_jobs if job for event in job)
+    await queue.clean_events(session_hash=session)  # last: whoever comes while it waits begins anew
+    return not running

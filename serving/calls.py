@@ -113,6 +113,12 @@ def _number_or_none(value: Any) -> float | None:
     return None if value is None else _number(value)
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Refused(403, NOT_OURS)
+    return value
+
+
 def _text(value: Any) -> str:
     """A text; half of a surrogate pair, which a cut can leave, becomes a replacement character."""
     if not isinstance(value, str):
@@ -162,6 +168,7 @@ def _event(value: Any) -> dict[str, Any]:
 READERS: Mapping[str, Callable[[Any], Any]] = {
     "Button": _text,
     "Chatbot": _messages,
+    "Checkbox": _flag,
     "Number": _number_or_none,
     "Radio": _text,
     "Slider": _number,

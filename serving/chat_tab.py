@@ -77,7 +77,7 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
     )
     with gr.Row(elem_classes="cf-strip", elem_id="suggestions"):
         buttons = [gr.Button(visible=False, size="sm", min_width=60) for _ in range(SUGGESTIONS)]
-    view = gr.HTML(elem_id="view", elem_classes="cf-note")
+    view = gr.HTML(visible=False, elem_id="view", elem_classes="cf-note")
     with gr.Row(elem_classes="cf-actions"):
         probe_reply = gr.Button("Probe last reply", size="sm", min_width=60)
         probe_draft = gr.Button("Probe my text", size="sm", min_width=60)

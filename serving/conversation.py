@@ -194,7 +194,8 @@ class Conversation:
         except ChatfedError:
             found, hidden = [], ""
         shown = [gr.update(value=label_of(word.word, word.probability), visible=True) for word in found]
-        return [*shown, *[gr.update(visible=False)] * (SUGGESTIONS - len(found)), hidden]
+        unused = [gr.update(visible=False)] * (SUGGESTIONS - len(found))
+        return [*shown, *unused, gr.update(value=hidden, visible=bool(hidden))]
 
     def _out_of_view(self, turns: list[Turn], draft: str, max_new_tokens: int) -> str:
         """A sentence on messages that the next reply will be written without; empty when it sees all."""

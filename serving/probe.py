@@ -31,8 +31,10 @@ LOOKS = {
     LIKE_TWINS: ("cf-p0", "", "most words"),
     BELOW_MOST: ("cf-m1", "▼", "at most 1 word in 20, with the one below"),
     BELOW_ALL: ("cf-m3", "▼▼", "at most 1 word in 100"),
-    UNJUDGED: ("cf-none", "·", f"words with fewer than {LEAST_TWINS} twins; and all after the first {MOST_WORDS}"),
+    UNJUDGED: ("cf-none", "", f"words with fewer than {LEAST_TWINS} twins; and all after the first {MOST_WORDS}"),
 }
+
+EXPECTED = -3.0  # bits: what the public model gives one chance in eight or more is said to be expected
 
 
 def colour_class(shift: WordShift) -> str:
@@ -44,7 +46,8 @@ def among_twins(shift: WordShift) -> str:
     """A word's rank as a person says it."""
     rank = shift.rank
     if rank is None:
-        return "not compared with twins"
+        expected = shift.reference_log_prob > EXPECTED
+        return "not compared: " + ("the public model expected it already" if expected else "too few twins for it")
     ties = rank.twins - rank.below - rank.above
     return f"moved more than {rank.below} of {rank.twins} twins" + (f", as much as {ties}" if ties else "")
 
@@ -109,7 +112,7 @@ def table_html(shifts: Sequence[WordShift]) -> str:
     )
     heads = (
         *("Moved more than", "In words", "Shift, bits", "Served, bits", "Public, bits"),
-        *("Place among all tokens, public → served", "Tokens"),
+        *("Place, public → served", "Tokens"),
     )
     return _table("Each word among its twins, and its log-probability in both models", heads, rows)
 
@@ -128,9 +131,13 @@ def summary_html(shifts: Sequence[WordShift]) -> str:
     """The text in two sentences: words above their twins beside what chance gives, and the total shift."""
     if not shifts:
         return '<p class="cf-note">There is no word in this text. Type some and probe again.</p>'
-    compared = [each for each in shifts if each.rank is not None]
-    high = [each for each in compared if level(each.rank) in (ABOVE_ALL, ABOVE_MOST)]
     whole = summarise(shifts)
+    moved = f"Training moved the whole text by {signed(whole.total)} bits ({signed(whole.mean)} a word)."
+    compared = [each for each in shifts if each.rank is not None]
+    if not compared:
+        why = "the public model expected them already, or no other words of their form are as likely there"
+        return f'<p class="cf-note">No word could be compared with twins: {why}. {moved}</p>'
+    high = [each for each in compared if level(each.rank) in (ABOVE_ALL, ABOVE_MOST)]
     named = ", ".join(f"<strong>{escape(each.word)}</strong>" for each in high[:5]) + (" …" if len(high) > 5 else "")
     sentence = (
         f"<strong>{len(high)} of {_words(len(compared))}</strong> compared moved more than nearly all or all of their "
@@ -139,10 +146,7 @@ def summary_html(shifts: Sequence[WordShift]) -> str:
     left = len(shifts) - len(compared)
     if left:
         sentence += f" {_words(left)} could not be compared."
-    return (
-        f'<p class="cf-note">{sentence} Training moved the whole text by {signed(whole.total)} bits '
-        f"({signed(whole.mean)} a word).</p>"
-    )
+    return f'<p class="cf-note">{sentence} {moved}</p>'
 
 
 def progress_html(done: int, words: int) -> str:
@@ -197,7 +201,7 @@ def _word(shift: WordShift) -> str:
     return (
         f'<li><span class="cf-word {colour}" tabindex="0" role="img" data-shift="{shift.shift:.2f}" '
         f'aria-label="{escape(shift.word)}, {account}. {bits}"><b>{escape(shift.word)}</b>'
-        f'<small aria-hidden="true" dir="ltr">{mark} {_of_twins(shift)}</small>'
+        f'<small aria-hidden="true" dir="ltr">{f"{mark} {_of_twins(shift)}".strip()}</small>'
         f'<span class="cf-tip" dir="ltr">{account[0].upper()}{account[1:]}. {bits}. {detail}</span></span></li>'
     )
 

@@ -16,7 +16,7 @@ from chatfed.types import ChatfedError, Turn
 from serving import probe
 from serving.chat_tab import ChatParts
 from serving.conversation import LONGEST_MESSAGE
-from serving.messages import History, last_of, turns_of
+from serving.messages import History, last_of, latest, turns_of
 
 if TYPE_CHECKING:
     from chatfed import Chat
@@ -74,7 +74,7 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
                 f"The text has {len(text):,} characters; give at most {LONGEST_MESSAGE:,}.", print_exception=False
             )
         try:
-            before = said_before(history, role, text) if with_history else []
+            before = latest(said_before(history, role, text), chat.context) if with_history else []
             yield from probe_text(chat, reference, text, role, before)
         except ChatfedError as error:
             raise gr.Error(str(error), print_exception=False) from None

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 
 from serving.calls import Refused
 
-PATIENCE = 5.0  # seconds that a session without a stream lives on: a page that loads has not opened one yet
+PATIENCE = 10.0  # seconds that a session lives on after its last stream
+BEFORE_THE_FIRST = 6  # times as long it waits for one: a page may load slowly
 MOST_SESSIONS = 1000
+STEPS = 5
 
 Forget = Callable[[str], Awaitable[bool]]
 """Erases what is held of a session; False when something of it still runs and must be erased afterwards."""
@@ -25,6 +27,7 @@ Forget = Callable[[str], Awaitable[bool]]
 class _Session:
     visitor: str = field(repr=False)
     streams: int = 0  # open right now
+    begun: bool = False  # whether there ever was one
     admitted: int = 0  # requests so far
     end: asyncio.Task[None] | None = None
 
@@ -57,7 +60,7 @@ class Sessions:
     def stream(self, session: str) -> Iterator[None]:
         """Keeps an admitted session alive while one of its streams is open."""
         found = self._living[session]
-        found.streams += 1
+        found.streams, found.begun = found.streams + 1, True
         try:
             yield
         finally:
@@ -71,9 +74,17 @@ class Sessions:
 
     async def _end(self, session: str, found: _Session) -> None:
         while not found.streams:
-            await asyncio.sleep(self._patience)
             admitted = found.admitted
-            if not found.streams and await self._forget(session) and found.admitted == admitted:
+            if await self._quiet(found) and await self._forget(session) and found.admitted == admitted:
                 self._living.pop(session, None)
                 return
         found.end = None
+
+    async def _quiet(self, found: _Session) -> bool:
+        """Waits in steps for as long as the session may be silent: while the loop is busy, a request may wait in it."""
+        patience = self._patience * (1 if found.begun else BEFORE_THE_FIRST)
+        for _ in range(STEPS):
+            await asyncio.sleep(patience / STEPS)
+            if found.streams:
+                return False
+        return True

@@ -150,8 +150,8 @@ def header(privacy: Mapping[str, Any] | None, no_claim: str = "") -> str:
         '<path d="M8 10h16v10h-9l-4 4v-4H8z" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"/>'
         '<circle cx="13" cy="15" r="1.5" fill="#fff"/><circle cx="19" cy="15" r="1.5" fill="#fff"/></svg>'
         "<div><h1>chatfed</h1><p>A chat model trained together, privately.</p></div></div>"
-        f'<span class="{kind}" id="epsilon-badge" title="{html.escape(explanation)}">'
-        f"{html.escape(text)}</span>{strength_badge}</header>"
+        f'<div class="cf-badges"><span class="{kind}" id="epsilon-badge" title="{html.escape(explanation)}">'
+        f"{html.escape(text)}</span>{strength_badge}</div></header>"
     )
 
 

@@ -23,7 +23,7 @@ HOMES = {
     "tokenizers": ("chatfed/model/",),
     "peft": ("chatfed/model/adapters.py",),
     "datasets": ("chatfed/data/",),
-    "matplotlib": ("chatfed/audit/report.py",),
+    "matplotlib": ("chatfed/audit/plots.py",),
     "gradio": ("serving/",),
 }
 

@@ -284,9 +284,9 @@ def test_the_table_names_the_run_without_noise_when_there_was_one(run: Path) -> 
 
 def test_figures_say_in_one_line_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "other.md").write_text("no marks")
-    assert figures.main([str(run), "--readme", str(run / "other.md")]) == 1
+    assert figures.main([str(run), "--readme", str(run / "other.md")]) == 2
     assert figures.START in capsys.readouterr().err and (run / "other.md").read_text() == "no marks"
-    assert figures.main([str(run / "gone")]) == 1
+    assert figures.main([str(run / "gone")]) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 

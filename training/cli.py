@@ -37,7 +37,9 @@ def federated(
     recipe: Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")] = None,
     data: Annotated[
         str | None,
-        typer.Option(help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, or a hub data set."),
+        typer.Option(
+            help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, a folder, or a hub data set."
+        ),
     ] = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")

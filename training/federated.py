@@ -22,7 +22,6 @@ import numpy as np
 from chatfed.audit.comparison import compare
 from chatfed.data.partition import by_client
 from chatfed.model.adapters import ALL_LINEAR
-from chatfed.model.examination import refuse_unfit
 from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
@@ -165,6 +164,8 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         check_device(recipe.runtime.device)
         check_trainable(recipe.model)
         if recipe.model.base:
+            from chatfed.model.examination import refuse_unfit  # imports torch
+
             for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
                 display.say(f"The base, {note}.")
         terms = claims.client_terms(recipe, len(corpus.clients))

@@ -24,7 +24,7 @@ _AT_ONCE = 64  # dialogues
 
 def has_target(turns: Sequence[Turn], train_on: str) -> bool:
     """Whether a dialogue has a word that is learned."""
-    return train_on == "all" or any(turn.role == "assistant" for turn in turns)
+    return any(turn.learn and (train_on == "all" or turn.role == "assistant") for turn in turns)
 
 
 def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
@@ -37,9 +37,9 @@ def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
         silent = np.flatnonzero([not has_target(dialogue.messages, train_on) for dialogue in part])
         if not len(silent):
             continue
-        why = f'{len(silent):,} of {len(part):,} have no assistant\'s message (data.train_on = "{train_on}")'
+        why = f"{len(silent):,} of {len(part):,} have {_nothing(train_on)}"
         if len(silent) == len(part) and name != "public":
-            raise ChatfedError(_silent(part, name))
+            raise ChatfedError(_silent(part, name, train_on))
         if name == "private":
             parts = parts.without(name, silent)
             notes.append(f"Of {part.name}, {why}: nothing is learned from those, and they are left out.")
@@ -48,16 +48,22 @@ def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
     return parts
 
 
-def _silent(part: Part, name: str) -> str:
+def _nothing(train_on: str) -> str:
+    if train_on == "all":
+        return "no message that is learned: all are marked as context"
+    return f'no assistant\'s message that is learned (data.train_on = "{train_on}")'
+
+
+def _silent(part: Part, name: str, train_on: str) -> str:
     follows = (
         "nothing could be learned, and epsilon would be spent on noise"
         if name == "private"
         else "nothing of what is learned could be measured"
     )
-    return (
-        f'data.train_on = "assistant", but none of {part.name} in {part.source} has an assistant\'s message: '
-        f'{follows}. Say who speaks (README, "Your own dialogues"), or set data.train_on to "all".'
-    )
+    mend = 'mark less as context (README, "Your own dialogues")'
+    if train_on == "assistant":
+        mend = 'say who speaks (README, "Your own dialogues"), or set data.train_on to "all"'
+    return f"Of {part.name} in {part.source}, all have {_nothing(train_on)}: {follows}; {mend}."
 
 
 def refuse_without_targets(table: TokenTable, recipe: Recipe) -> None:

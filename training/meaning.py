@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Sized
 from statistics import median
 from typing import Any
 
-from chatfed.audit.bounds import MOST_EPSILON, NONE, SCALE, guess_in_words, strength, warnings_of
+from chatfed.audit.bounds import SCALE, guess_in_words, strength, warnings_of
 from chatfed.privacy.accounting import Mechanism, compose, grouped
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon, grouped_sum
@@ -68,13 +68,15 @@ def meaning(
 
 
 def _for_person(recipe: Recipe, epsilon: float, charges: Sequence[Charge], size: int) -> dict[str, Any]:
-    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no useful one holds."""
+    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds."""
     delta = recipe.privacy.delta
     if recipe.privacy.unit == "example":
         epsilon = max(epsilon, group_epsilon(charges, size, delta))
-    if not epsilon <= MOST_EPSILON:
-        return {"epsilon": None, "strength": NONE, "best_guess": "no bound"}
-    return {"epsilon": epsilon, "strength": strength(epsilon, delta), "best_guess": guess_in_words(epsilon, delta)}
+    return {
+        "epsilon": epsilon if math.isfinite(epsilon) else None,
+        "strength": strength(epsilon, delta),
+        "best_guess": guess_in_words(epsilon, delta),
+    }
 
 
 def group_epsilon(charges: Sequence[Charge], size: int, delta: float) -> float:

@@ -7,6 +7,7 @@ import math
 from chatfed.audit.figures import above
 from chatfed.privacy.accounting import compose
 from training.client import ClientTerms
+from training.meaning import protected
 from training.recipe import Recipe, planned_participations
 from training.upload import colluders, threshold
 
@@ -42,7 +43,7 @@ def _cost(recipe: Recipe, clients: int, terms: ClientTerms) -> str:
     privacy = recipe.privacy
     if terms.mechanism is None:
         return "No noise is added, and no privacy is claimed"
-    unit = "client, with all its dialogues," if privacy.unit == "client" else "dialogue"
+    unit = protected(recipe) + (", with all its dialogues," if privacy.unit == "client" else "")
     against = {
         "local": "everyone",
         "distributed": "whoever sees the sums only, with at most "

@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from chatfed.privacy.accounting import Mechanism, compose
-from chatfed.privacy.conversions import PrivacyError
-from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.audit.bounds import MOST_EPSILON
 from chatfed.privacy.ledger import Charge
+from training import meaning
 
-USELESS = 50.0  # an epsilon of which only this is said: no useful one holds
 LEAST_NOISE = 0.05  # noise multiplier below which no accountant need be asked: epsilon is above 100
 
 
@@ -107,29 +105,16 @@ class Repeats:
 
 
 def group_epsilon(charges: Sequence[Charge], k: int, clients: int, delta: float) -> float | None:
-    """What holds for k copies together, of which one client may hold all: None beyond USELESS.
+    """What holds for k copies together; None where nothing useful does.
 
-    The sum moves by at most k clip norms, and by something when any of the k is sampled: noise sigma/k at the rate
-    1 - (1 - q)^k (Ganesh 2024). Copies at several clients are counted as if nothing were gained from sampling: what
-    k Gaussians tell, each moved by its own copies, is at most what one tells that is moved by all.
+    Copies at several clients are counted as one client's that gains nothing from sampling: what k Gaussians tell, each
+    moved by its own copies, is at most what one tells that is moved by all.
     """
-    alike = [_together(charge, k, clients) for charge in charges]
-    if any(charge.noise_multiplier < LEAST_NOISE for charge in alike):
+    known = charges if clients == 1 else [replace(charge, sampling_rate=1.0) for charge in charges]
+    if any(charge.noise_multiplier < k * LEAST_NOISE for charge in known):
         return None
-    own = [charge for charge in alike if isinstance(charge, Mechanism)]
-    sums = [charge for charge in alike if isinstance(charge, DistributedGaussian)]
-    try:
-        cost = compose(own, delta=delta) if own else distributed_epsilon(sums, delta=delta)
-    except PrivacyError:  # more than noise tables can show
-        return None
-    return cost if cost <= USELESS else None
-
-
-def _together(charge: Charge, k: int, clients: int) -> Charge:
-    rate = 1 - (1 - charge.sampling_rate) ** k if clients == 1 else 1.0
-    if isinstance(charge, Mechanism):
-        return replace(charge, noise_multiplier=charge.noise_multiplier / k, sampling_rate=rate)
-    return replace(charge, norm=charge.norm * k, sampling_rate=rate)
+    cost = meaning.group_epsilon(known, k, delta)
+    return cost if cost <= MOST_EPSILON else None
 
 
 def _many(count: int, word: str) -> str:

@@ -63,7 +63,8 @@ def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
         "local": "noise added by each client: holds against everyone",
         "distributed": "noise shared inside the masked sum: holds against whoever sees the sums only",
     }[privacy.noise]
+    strength = f"{summary['strength']} guarantee; " if "strength" in summary else ""
     return (
         f"Each {whose} is protected with epsilon {above(summary['epsilon'])} at delta {summary['delta']:g} "
-        f"({summary.get('strength', '')}; {apart}, {holds}; conditions in privacy.json)."
+        f"({strength}{apart}, {holds}; conditions in privacy.json)."
     )

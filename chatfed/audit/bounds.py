@@ -109,12 +109,14 @@ def said_of_several(row: Mapping[str, Any]) -> str:
 
     >>> said_of_several({"epsilon": 3.1, "strength": "moderate", "best_guess": "95.7 %"})
     'ε = 3.10, moderate; an even guess right in at most 95.7 % of cases'
-    >>> said_of_several({"epsilon": None})
-    'no meaningful bound'
+    >>> said_of_several({"epsilon": 71.2, "strength": "none"}), said_of_several({"epsilon": None})
+    ('no meaningful bound (ε = 71.20)', 'no meaningful bound')
     """
     epsilon = finite(row.get("epsilon"))
-    if epsilon is None or row.get("strength") == NONE:
+    if epsilon is None:
         return "no meaningful bound"
+    if row.get("strength") == NONE:
+        return f"no meaningful bound (ε = {above(epsilon)})"
     return (
         f"ε = {above(epsilon)}, {row.get('strength')}; an even guess right in at most {row.get('best_guess')} of cases"
     )

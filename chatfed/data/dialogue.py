@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,11 +25,11 @@ from chatfed.data.reading import (
     PLACE,
     BadLine,
     Options,
+    Part,
     Reading,
-    Record,
     Refusal,
 )
-from chatfed.data.sources import Found, kind_of, place_of
+from chatfed.data.sources import Found, files_of, kind_of, place_of
 from chatfed.data.values import DataError
 from chatfed.types import ClientId, Turn
 
@@ -83,7 +84,7 @@ class DialogueTable(Sequence[Dialogue]):
 
     def where(self, index: int) -> str:
         """File and line, item or row of a dialogue."""
-        return f"{self._source}, {place_of(kind_of(self._source))} {self._rows[int(index)][PLACE]}"
+        return str(self._rows[int(index)][PLACE])
 
     def column(self, name: str) -> list[str]:
         """Values of the label column that was asked for on reading, or of `client_id`. Raises DataError."""
@@ -111,7 +112,8 @@ def read_dialogues(
     gap_hours: float = DEFAULT_GAP_HOURS,
     refusal: Refusal | None = None,
 ) -> DialogueTable:
-    """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz) or of a data set on the hub.
+    """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz), of a folder of such files, or
+    of a data set on the hub.
 
     `client_column` says whose a dialogue is: it may lack in the source under its default name, and must be there under
     any other. `label_column` is kept for `.column`. `split` is of hub data sets, and of a .json file that has splits.
@@ -125,28 +127,43 @@ def read_dialogues(
     import datasets
 
     names = Options(client_column, label_column, skip_bad_lines, tuple(me), tuple(ignore_columns), gap_hours)
-    reading = Reading(str(source), names, place_of(kind_of(str(source))), Path(str(source)).name.split(".")[0], refusal)
+    reading = Reading(str(source), names, refusal=refusal)
     found = Found(reading.how, reading.seen, split)
-    records, content = _records_and_digest(reading, found)
+    parts, content = _parts_and_digest(reading.source, found)
     ways = [_CACHE_VERSION, reading.source, split, asdict(names), refusal.key if refusal else ""]
     key = hashlib.sha256(json.dumps([content, *ways], allow_nan=False).encode()).hexdigest()[:40]
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "chatfed" / f"{key}.arrow"
     table = _cached_table(reading.source, cached)
-    return _table(reading, records, found, cached) if table is None else table
+    return _table(reading, parts, found, cached) if table is None else table
 
 
-def _records_and_digest(reading: Reading, found: Found) -> tuple[Iterator[Record], str]:
-    """Records, not read yet, and what changes when the source's content does."""
-    source = reading.source
+def _parts_and_digest(source: str, found: Found) -> tuple[list[Part], str]:
+    """The files of a source, not read yet, and what changes when its content does."""
     kind = kind_of(source)
     if kind == "hub":
-        return hub_records(source, found.split, found.records)
+        records, digest = hub_records(source, found.split, found.records)
+        return [Part(source, "row", source, records)], digest
+    if kind != "folder":
+        return [_part(Path(source), found, source)], _digest(Path(source))
+    files = files_of(source)
+    digests = "".join(f"{path.relative_to(source)} {_digest(path)} " for path in files)
+    return [_part(path, found, str(path)) for path in files], hashlib.sha256(digests.encode()).hexdigest()
+
+
+def _part(path: Path, found: Found, source: str) -> Part:
+    kind = kind_of(source)
+    name = path.name.split(".")[0]
+    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", name):  # a day of a channel, as Slack names its files
+        name = path.resolve().parent.name
+    return Part(source, place_of(kind), name, found.records(path, kind))
+
+
+def _digest(path: Path) -> str:
     try:
-        with Path(source).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{source} cannot be read: {error.strerror or error}") from None
-    return found.records(Path(source), kind), content
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
 
 
 def _cached_table(source: str, cached: Path) -> DialogueTable | None:
@@ -163,14 +180,14 @@ def _cached_table(source: str, cached: Path) -> DialogueTable | None:
     return DialogueTable(rows, told, source)
 
 
-def _table(reading: Reading, records: Iterator[Record], found: Found, cached: Path) -> DialogueTable:
+def _table(reading: Reading, parts: list[Part], found: Found, cached: Path) -> DialogueTable:
     """Writes the rows to an Arrow file, whole or not at all, and maps it."""
     import datasets
 
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with _whole(cached) as partial:
-            count = _write_arrow(partial, reading, records)
+            count = _write_arrow(partial, reading, parts)
             told = {
                 "skipped": [vars(bad) for bad in reading.skipped],
                 "has_clients": bool(reading.has_clients),
@@ -201,14 +218,14 @@ def _whole(target: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def _write_arrow(path: Path, reading: Reading, records: Iterator[Record]) -> int:
+def _write_arrow(path: Path, reading: Reading, parts: list[Part]) -> int:
     """Writes the rows; returns how many."""
     import datasets
     from datasets.arrow_writer import ArrowWriter
 
     text = datasets.Value("string")
     message = {"role": text, "content": text, "learn": datasets.Value("bool")}
-    columns = {"messages": [message], "client_id": text, PLACE: datasets.Value("int64")}
+    columns = {"messages": [message], "client_id": text, PLACE: text}
     if reading.options.label_column is not None:
         columns[reading.options.label_column] = text
     batch: list[dict[str, object]] = []
@@ -219,7 +236,7 @@ def _write_arrow(path: Path, reading: Reading, records: Iterator[Record]) -> int
             writer.write_batch({name: [row[name] for row in batch] for name in columns})
             batch.clear()
 
-        for row in reading.rows(records):
+        for row in reading.rows(parts):
             batch.append(row)
             count += 1
             if len(batch) == _ROWS_AT_ONCE:
@@ -233,9 +250,10 @@ def _write_arrow(path: Path, reading: Reading, records: Iterator[Record]) -> int
 
 
 def _counted(reading: Reading) -> str:
-    skipped, place = reading.skipped, reading.place
+    skipped = reading.skipped
     if not skipped:
         return "; it is empty"
+    place = skipped[0].place
     return f": all {len(skipped)} {place}s are bad, {place} {skipped[0].line} first: {skipped[0].reason}"
 
 

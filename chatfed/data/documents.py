@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from chatfed.data.columns import like_messages
 from chatfed.data.exports import export_of
 from chatfed.data.exports.tables import layout_of
-from chatfed.data.messages import How, exchange_of
+from chatfed.data.messages import How, exchange_of, idle_name
 from chatfed.data.records import is_whole
 from chatfed.data.schemas import LISTS, LISTS_FOR_SURE, canonical
 from chatfed.data.values import BadRecord, DataError, absent, is_list, says_little
 
 SPLITS = frozenset("train training test validation valid val dev eval evaluation holdout".split())
+_ROWS = ("data", "items", "comments", "events")  # lists of records, unless a record's other columns say otherwise
 _PLURALS = ("conversations", "dialogs", "turns", "data", "utterances")
 
 Item = Mapping[str, object] | BadRecord
@@ -77,7 +78,7 @@ def _is_record(value: Mapping[str, object]) -> bool:
     for name, each in value.items():
         plain = canonical(str(name))
         if is_list(each) and each and isinstance(each[0], Mapping):
-            messages = plain in LISTS_FOR_SURE and like_messages(plain, each)
+            messages = plain in LISTS and plain not in _ROWS and like_messages(plain, each)
             if messages and not (plain in _PLURALS and exchange_of(each[0]) is not None):
                 return True
         elif plain in ("text", *LISTS_FOR_SURE) and (isinstance(each, str) or like_messages(plain, each)):
@@ -107,5 +108,6 @@ def _split(held: Mapping[str, object], split: str) -> tuple[list[Item], tuple[st
 
 
 def _beside(held: Mapping[str, object]) -> tuple[str, ...]:
-    names = [name for name, each in held.items() if not says_little(each)]
+    idle = {name for name in held if idle_name(canonical(name)) and canonical(name) != "client_id"}
+    names = [name for name, each in held.items() if not (name in idle and says_little(each))]
     return (f"Beside the list of dialogues stands what is not read: {', '.join(names)}.",) if names else ()

@@ -17,7 +17,7 @@ from chatfed.types import Turn
 
 DEFAULT_CLIENT_COLUMN = "client_id"
 DEFAULT_GAP_HOURS = 8.0
-PLACE = " place"  # of a row in its source; no label column is called so
+PLACE = " place"  # of a row: file and line, item or row; no label column is called so
 _MOST_NAMES = 500  # of columns and authors that are counted one by one
 
 # A record is what stands at a place of the source, or the reason why nothing does.
@@ -61,14 +61,24 @@ class Refusal:
     key: str  # another rule has another
 
 
+@dataclass(frozen=True)
+class Part:
+    """A file of a source, or all of it."""
+
+    source: str  # what errors call it
+    place: str  # what its records are counted in
+    name: str  # of a chat that has none itself
+    records: Iterable[Record]
+
+
 @dataclass
 class Reading:
     """A source in hand, and what has been seen of it: whether there are clients, the bad lines, what was not read."""
 
     source: str
     options: Options
-    place: str  # what its records are counted in
-    name: str = ""  # of a chat that has none itself
+    place: str = "line"  # of the part in hand
+    name: str = ""
     refusal: Refusal | None = None
     has_clients: bool | None = None
     skipped: list[BadLine] = field(default_factory=list)
@@ -82,8 +92,16 @@ class Reading:
     def __post_init__(self) -> None:
         self.how = self.options.how()
 
-    def rows(self, records: Iterable[Record]) -> Iterator[Row]:
+    def rows(self, parts: Iterable[Part]) -> Iterator[Row]:
         """Rows of the one schema. Raises DataError at a bad record unless they are to be skipped."""
+        whole = self.source
+        for part in parts:
+            self.source, self.place, self.name = part.source, part.place, part.name
+            yield from self._part_rows(part.records)
+        self.source = whole
+        self._require_me()
+
+    def _part_rows(self, records: Iterable[Record]) -> Iterator[Row]:
         numbered, first = _peeked(records)
         layout = None
         if first is not None and export_of(first) is None and not self._whole(first):
@@ -93,7 +111,6 @@ class Reading:
         else:
             self._require_columns(first or {})
             yield from self._table_rows(numbered, layout)
-        self._require_me()
 
     def _whole(self, record: Mapping[str, object]) -> bool:
         try:
@@ -110,12 +127,15 @@ class Reading:
             self._bad(number, bad)
             return []
         self._count(record)
-        return [{**row, PLACE: number} for row in rows]
+        return [{**row, PLACE: self._at(number)} for row in rows]
+
+    def _at(self, number: int) -> str:
+        return f"{self.source}, {self.place} {number}"
 
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
             mend = "mend it, or leave such lines out with --skip-bad-lines (data.skip_bad_lines)"
-            raise DataError(f"{self.source}, {self.place} {number}: {bad}; {mend}") from None
+            raise DataError(f"{self._at(number)}: {bad}; {mend}") from None
         self.skipped.append(BadLine(self.source, number, str(bad), self.place))
 
     def _count(self, record: object) -> None:
@@ -172,7 +192,7 @@ class Reading:
                 self._bad(number, bad)
                 continue
             self._count(None)
-            yield from ({**row, PLACE: number} for row in made)
+            yield from ({**row, PLACE: self._at(number)} for row in made)
 
     def _thread_rows(self, thread: Thread) -> Iterator[Row]:
         self._meet(thread)

@@ -113,7 +113,7 @@ def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
     seen.unread += [name for name in marks if held[name] not in (0, 1)]
     for name in columns.judgements:
         value = held.get(name)
-        bad = value is False or (isinstance(value, str) and value.strip().lower() == "false")
+        bad = value is False or (isinstance(value, str) and value.strip().lower() in ("false", "bad", "undesirable"))
         if bad or (value == 0 and columns.answers):
             raise BadRecord(f"{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
     for name in columns.learn:

@@ -27,22 +27,24 @@ TOOL_ROLES = frozenset(
 # Columns of a record, in order of priority.
 LISTS = (
     "messages", "conversations", "conversation", "dialog", "dialogue", "dialogs", "chat_messages", "turns",
-    "utterances", "chat", "log", "transcript", "thread", "data", "contents", "conversation_parts", "comments", "events",
+    "utterances", "chat", "log", "transcript", "thread", "data", "contents", "items", "conversation_parts",
+    "comments", "events",
 )  # fmt: skip
 LISTS_FOR_SURE = LISTS[:7]  # text in one of these must be a list or have roles; in the others it may be anything
 BARE_LISTS = ("dialog", "dialogue", "dialogs", "utterances", "turns", "data")  # may hold bare texts, user first
-QUESTIONS = ("instruction", "prompt", "question", "query", "problem", "user_message", "user_input")
+QUESTIONS = ("instruction", "prompt", "question", "query", "problem", "user_message", "user_input", "instructions")
 QUESTIONS_BESIDE_AN_ANSWER = ("user", "human", "customer", "request", "message", "ask", "q")
 CONTEXTS = (
     "input", "context", "inputs", "contexts", "passage", "passages", "document", "documents", "paragraph",
-    "background", "knowledge", "choices", "options", "article",
+    "background", "knowledge", "choices", "options", "article", "story", "evidence",
+    "facts", "excerpt",
 )  # fmt: skip
 ANSWERS = (
     "response", "completion", "output", "answer", "reply", "chosen", "solution", "assistant_message",
     "assistant_response", "model_response", "responses", "outputs", "answers",
 )  # fmt: skip
 ANSWERS_BESIDE_A_QUESTION = ("assistant", "bot", "gpt", "chatgpt", "agent", "a")
-SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "sys_prompt")
+SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "sys_prompt", "preprompt")
 HISTORIES = ("history", "chat_history", "conversation_history", "dialogue_history", "dialog_history", "past")
 MASKS = ("loss_mask", "loss_masks", "weights", "train_mask", "masks")  # one number a message
 TEXTS = ("text",)
@@ -71,6 +73,7 @@ _TOOLS = "tool use is not read"
 _THOUGHT = "reasoning is not read"
 _PARTS = "only text is read"
 _PAIR = "a preference is not read"
+_MASK = "which way it marks is not known (a weight of 0 is)"
 _PERSONA = "it is neither's words"
 REFUSED = {
     "tools": _TOOLS, "functions": _TOOLS, "tool_calls": _TOOLS, "function_call": _TOOLS, "tool_call": _TOOLS,
@@ -84,11 +87,16 @@ REFUSED = {
     "chosen_response": _PAIR, "margin": _PAIR,
     "persona": _PERSONA, "personas": _PERSONA, "personality": _PERSONA,
     "segments": "its parts have no roles", "train_detail": "a message counts wholly or not at all",
+    "mask": _MASK, "masked": _MASK, "is_masked": _MASK,
+    "speakers": "whose a message is must stand in it",
     "refusal": "a refusal is not read",
 }  # fmt: skip
 """Columns and keys that hold conversation or change what it means and that nobody reads: why not."""
 
-JUDGEMENTS = ("label", "labels", "desirable", "is_desirable", "is_good", "accepted")
+JUDGEMENTS = (
+    "label", "labels", "desirable", "is_desirable", "is_good", "accepted", "is_accepted", "correct", "is_correct",
+    "thumbs_up", "helpful", "liked",
+)  # fmt: skip
 """Columns that mark the answer beside them as good or, when false, as bad (TRL's KTO)."""
 
 IRRELEVANT = frozenset(

@@ -26,7 +26,7 @@ def kind_of(source: str) -> str:
     """Suffix of a file, or `hub`. Raises DataError for files that are not there or of another kind."""
     path = Path(source)
     if path.is_dir():
-        raise DataError(f"{source} is a folder; name one of its files")
+        return "folder"
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if source.lower().endswith(suffix):
             if not path.exists():
@@ -42,6 +42,20 @@ def kind_of(source: str) -> str:
 def place_of(kind: str) -> str:
     """What the records of a kind are counted in."""
     return {".json": "item", ".csv": "row", ".parquet": "row", "hub": "row"}.get(kind.removesuffix(".gz"), "line")
+
+
+def files_of(folder: str) -> list[Path]:
+    """The files of a folder, and of the folders in it, that hold dialogues, in order. Raises DataError for none."""
+    paths = (path for path in sorted(Path(folder).rglob("*")) if path.is_file() and not path.name.startswith("."))
+    found = [path for path in paths if path.name.lower().endswith(_SUFFIXES) and path.name not in _LISTS_OF_SLACK]
+    if not found:
+        raise DataError(f"{folder} is a folder without a file of dialogues; the kinds are {', '.join(_SUFFIXES)}")
+    return found
+
+
+_LISTS_OF_SLACK = (  # of people and channels, beside the channels' folders
+    "users.json", "channels.json", "dms.json", "groups.json", "mpims.json", "integration_logs.json", "org_users.json",
+)  # fmt: skip
 
 
 @dataclass

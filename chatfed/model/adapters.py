@@ -84,7 +84,8 @@ def _mend(model: PreTrainedModel) -> str:
     """Names that model.lora_targets may have, each tried: peft refuses some layers of some kinds (Mamba's output)."""
     from torch import nn
 
-    head = model.get_output_embeddings()
+    untyped: Any = model
+    head = untyped.get_output_embeddings()
     linear = {
         name.rpartition(".")[2]
         for name, layer in model.named_modules()

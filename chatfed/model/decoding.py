@@ -44,7 +44,8 @@ class Decoder:
     def whole(self, rows: Tensor, last: bool = True) -> Tensor:
         """Logits float32 of int64[n, T], computed without a cache: [n, vocabulary] after the last token of each row,
         or [n, T, vocabulary]."""
-        return self._ask(rows, last, {"use_cache": False} if "use_cache" in self._arguments else {}).logits.float()
+        found: Tensor = self._ask(rows, last, {"use_cache": False} if "use_cache" in self._arguments else {}).logits
+        return found.float()
 
     def after(self, prefix: Text) -> Callable[[Sequence[Sequence[int]]], Tensor]:
         """What gives, for continuations of `prefix` by as many tokens each, the logits after each: float32[n,
@@ -189,7 +190,7 @@ def _bytes_of(cache: Any) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _cut_before_head(model: PreTrainedModel) -> None:
+def _cut_before_head(model: Any) -> None:
     """Lets a model that has no option for it compute its output layer on the last position alone."""
     head: Any = model.get_output_embeddings()
     if head is None or getattr(head, "cuts", False):

@@ -17,7 +17,7 @@ import torch
 from chatfed.model.decoding import Decoder, close
 from chatfed.model.parameters import refuse_non_finite
 from chatfed.model.template import PLAIN_TEMPLATE, TemplateError, template_of
-from chatfed.model.tokenizer import MARKER, close_answer, encode_dialogue, encode_prompt, turn_end
+from chatfed.model.tokenizer import encode_dialogue, encode_prompt, end_ids, turn_end
 from chatfed.model.transformer import context_of, load_model
 from chatfed.types import ChatfedError, Turn
 
@@ -112,7 +112,7 @@ def without_adapters(model: PreTrainedModel) -> list[str]:
     from chatfed.model.adapters import ALL_LINEAR, Adapters, attach
     from chatfed.model.transformer import empty_twin
 
-    twin = empty_twin(model)
+    twin: Any = empty_twin(model)
     with torch.device("meta"):
         attach(twin, Adapters(1, 1.0, (ALL_LINEAR,)))
     weights, head = dict(twin.named_parameters()), getattr(twin.get_output_embeddings(), "weight", None)
@@ -184,16 +184,15 @@ def _own_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], generate
 
 
 def _end(tokenizer: PreTrainedTokenizerFast) -> str:
-    end, talk = turn_end(tokenizer), _TALKS[0]
-    encoded = close_answer(tokenizer, encode_dialogue(tokenizer, talk))
+    end = turn_end(tokenizer)
     if not end.text and tokenizer.eos_token_id is None:
         raise ChatfedError(
             "Nothing ends an answer: the base's chat template writes nothing behind it and its tokenizer has no "
             "eos_token; set one."
         )
     if end.marker is None and end.text:
-        learned = tokenizer.decode(encoded.ids[encoded.kinds != MARKER].tolist())
-        if not learned.endswith(end.text) and end.text.strip():
+        spelt = str(tokenizer.decode(end_ids(tokenizer)))
+        if not spelt.rstrip(" ").endswith(end.text.rstrip(" ")):
             raise ChatfedError(
                 f"The base's tokenizer cannot spell {end.text!r}, with which its template ends an answer."
             )

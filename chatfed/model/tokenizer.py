@@ -148,7 +148,7 @@ def close_answer(tokenizer: PreTrainedTokenizerFast, encoded: Encoded) -> Encode
     last = int(encoded.turns[-1]) if len(encoded.turns) else 0
     if not len(encoded.ids) or encoded.kinds[-1] in (MARKER, TURN_END):
         return encoded
-    more = _end_ids(tokenizer)
+    more = end_ids(tokenizer)
     return Encoded(
         np.append(encoded.ids, np.array(more, np.int32)),
         np.append(encoded.kinds, np.full(len(more), TURN_END, np.uint8)),
@@ -226,12 +226,12 @@ def turn_end_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
     end = turn_end(tokenizer)
     if end.marker is not None:
         return ends | {end.marker}
-    ids = _end_ids(tokenizer)
+    ids = end_ids(tokenizer)
     spelt = len(ids) == 1 and ids[0] != tokenizer.unk_token_id and end.text.strip(" ")
     return ends | set(ids) if spelt else ends
 
 
-def _end_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
+def end_ids(tokenizer: PreTrainedTokenizerFast) -> list[int]:
     """The closing of an answer as tokens: the marker with what leads to it, or the text; else the end of text."""
     end = turn_end(tokenizer)
     if not end.text:

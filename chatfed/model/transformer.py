@@ -127,7 +127,8 @@ def _refuse_gaps(name: str | Path, model: Any, info: Any) -> None:
 
 def refuse_sizes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str | Path) -> None:
     """Raises ChatfedError when the tokenizer has tokens for which the model has no embedding."""
-    rows = int(model.get_input_embeddings().weight.shape[0])  # type: ignore[arg-type, union-attr]
+    embedding: Any = model.get_input_embeddings()
+    rows = int(embedding.weight.shape[0])
     tokens = max(len(tokenizer), max(tokenizer.get_vocab().values(), default=-1) + 1)
     if tokens > rows:
         raise ChatfedError(

@@ -55,7 +55,7 @@ def test_a_weak_claim_says_why() -> None:
 
 def test_a_persons_row_that_holds_anything_is_read_safely() -> None:
     assert said_of_several({"epsilon": "x"}) == said_of_several({}) == said_of_several({"epsilon": math.inf})
-    assert said_of_several({"epsilon": 40.0, "strength": "none"}) == "no meaningful bound"
+    assert said_of_several({"epsilon": 40.0, "strength": "none"}) == "no meaningful bound (ε = 40.00)"
 
 
 def test_the_numbers_in_docstrings_are_those_that_come_out() -> None:

@@ -11,7 +11,7 @@ import pytest
 from chatfed.data.dialogue import DataError
 from chatfed.data.hub import hub_records
 from chatfed.data.messages import How, Seen
-from chatfed.data.reading import Options, Reading
+from chatfed.data.reading import Options, Part, Reading
 from chatfed.data.sources import Found
 
 HI = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
@@ -37,6 +37,9 @@ ONE = {
     "a map of one": {"d1": HI},
     "a map of one record": {"d1": {"messages": HI}},
     "messages and a title": {"title": "Door", "messages": HI},
+    "turns": {"id": 1, "turns": HI},
+    "a chat": {"title": "Door", "chat": [{"sender": "user", "message": "hi"}, {"sender": "bot", "message": "hello"}]},
+    "rows in data": {"data": HI},
     "a dict of lists": {"messages": {"role": ["user", "assistant"], "content": ["hi", "hello"]}},
 }
 
@@ -81,6 +84,10 @@ def test_tags_are_not_trained_in_place_of_a_text(said, read) -> None:
 def test_what_stands_beside_the_dialogues_is_named(read) -> None:
     value = {"data": [PAIR], "notes": [], "guide": {"text": "how to read this"}}
     assert read(value, name="a.json").notes == ("Beside the list of dialogues stands what is not read: guide.",)
+    beside = {"data": [PAIR], "system": "Be brief.", "client_id": "a", "version": 1}
+    (note,) = read(beside, name="a.json").notes
+    assert note == "Beside the list of dialogues stands what is not read: system, client_id."
+    assert read({"client_id": "a", "turns": HI}, name="a.json")[0].client_id == "a"
     assert read(ONE["a split"], name="a.json").notes == ("Only the split train is read; not test (1).",)
     assert read(ONE["a split"], name="a.json", split="test")[0].messages[0].content == "c"
 
@@ -119,7 +126,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
             (folder / name.replace("__", ".")).write_text(content)
         found = Found(How(), Seen())
         records, digest = hub_records(str(folder), "train", found.records)
-        rows = Reading("set", Options(), "row", seen=found.seen).rows(records)
+        rows = Reading("set", Options(), seen=found.seen).rows([Part("set", "row", "set", records)])
         assert len(digest) >= 16
         return [[message["content"] for message in row["messages"]] for row in rows]  # type: ignore[attr-defined]
 

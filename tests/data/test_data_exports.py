@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from chatfed.data.dialogue import DataError
+from chatfed.data.dialogue import DataError, read_dialogues
 
 TALK = ["U the door sticks", "A lift it"]
 MARK, NARROW = "\u200e", "\u202f"
@@ -231,6 +233,29 @@ def test_slack_s_people_are_called_by_their_names_and_threads_are_dialogues(said
     expected = [TALK, ["U no water", "A i send one"]]
     assert sorted(said(day, name="day.json", me=["Help Desk"])) == sorted(expected)
     assert sorted(said(day, name="day.json", me=["U2"])) == sorted(expected)
+
+
+def test_a_folder_of_chats_is_read_whole_each_chat_with_its_client(tmp_path: Path) -> None:
+    for person in ("Anna", "Bob", "Cem"):
+        content = f"12/03/2024, 09:41 - {person}: the door sticks\n12/03/2024, 09:42 - Desk: lift it\n"
+        (tmp_path / "chats" / person).mkdir(parents=True)
+        (tmp_path / "chats" / person / "chat.txt").write_text(content)
+    (tmp_path / "chats" / "photo.jpg").write_bytes(b"x")
+    assert read_dialogues(str(tmp_path / "chats"), me=["Desk"]).client_ids == ["Anna", "Bob", "Cem"]
+    (tmp_path / "chats" / "Bob" / "more.jsonl").write_text('{"messages": 1}\n')
+    with pytest.raises(DataError, match=r"Bob/more\.jsonl, line 1: messages is not a list"):
+        read_dialogues(str(tmp_path / "chats"), me=["Desk"])
+    (bad,) = read_dialogues(str(tmp_path / "chats"), me=["Desk"], skip_bad_lines=True).skipped
+    assert bad.file.endswith("more.jsonl") and bad.line == 1
+
+
+def test_a_folder_of_slack_s_days_names_the_channel(tmp_path: Path) -> None:
+    day = [*SLACK, {"type": "message", "user": "U3", "text": "mine too", "ts": "1710236470.1"}]
+    (tmp_path / "slack" / "general").mkdir(parents=True)
+    (tmp_path / "slack" / "users.json").write_text('[{"id": "U1"}]')
+    (tmp_path / "slack" / "general" / "2024-03-12.json").write_text(json.dumps(day))
+    table = read_dialogues(str(tmp_path / "slack"), me=["U2"])
+    assert table.client_ids == ["general"] and len(table[0].messages) == 3
 
 
 def node(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chatfed.data import schemas
 from chatfed.data.messages import How, Seen, idle_name
-from chatfed.data.reading import Options, Reading
+from chatfed.data.reading import Options, Part, Reading
 from chatfed.data.records import read_record
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, says_little
@@ -114,6 +114,7 @@ def test_long_text_under_a_name_that_says_nothing_is_named_all_the_same(read) ->
 
 
 def test_names_are_counted_in_bounded_memory(read) -> None:
-    reading = Reading("a", Options(), "line")
-    list(reading.rows((place, {"text": "a", f"column {place}": "x"}) for place in range(2000)))
+    reading = Reading("a", Options())
+    records = ((place, {"text": "a", f"column {place}": "x"}) for place in range(2000))
+    list(reading.rows([Part("a", "line", "a", records)]))
     assert len(reading.unread) <= 501 and reading.unread["others"] >= 1400

@@ -20,7 +20,8 @@ from chatfed.model.examination import check_base, examine, refuse_unfit, without
 from chatfed.model.tokenizer import encode_prompt, train_tokenizer
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError
-from tests.model.architectures import BOTH_WAYS, CAUSAL, MORE_THAN_TEXT, SHORT, WITH_ENCODER, tiny
+from tests.model.architectures import BOTH_WAYS, CAUSAL, KINDS, MORE_THAN_TEXT, SHORT, WITH_ENCODER, tiny
+from tests.model.base_table import DOCS, END, START, row, saved
 from tests.model.tokenizers_of_others import TEMPLATES, TEXTS, trained
 
 TALK = [Turn("user", "hello there, is it on?")]
@@ -237,6 +238,12 @@ def test_what_a_template_refuses_is_said_and_is_no_fault():
     assert not any(check.fault for check in checks.values())
 
 
+def test_a_tokenizer_that_cannot_spell_the_end_of_an_answer_is_refused():
+    tokenizer = trained("unigram")  # plain text ends an answer with the end of a line, which it reads as unknown
+    faults = [check.fault for check in examine(tiny("llama", vocab_size=len(tokenizer)), tokenizer) if check.fault]
+    assert len(faults) == 1 and "cannot spell '\\n'" in faults[0]
+
+
 def test_the_command_says_what_was_looked_at_and_leaves_with_zero_or_two(folder, tmp_path):
     runner = CliRunner()
     right = runner.invoke(app, ["base", "check", str(folder)])
@@ -252,6 +259,17 @@ def test_every_check_of_a_right_base_has_a_name_and_no_fault(folder):
     checks = check_base(folder)
     assert len({check.name for check in checks}) == len(checks) >= 8
     assert [check.fault for check in checks if check.fault] == []
+
+
+@pytest.mark.parametrize("kind", ["bamba", "gpt_oss", "xlm", "t5", "gemma3"])
+def test_the_page_s_table_says_what_an_examination_finds(kind, tokenizer, tmp_path):
+    assert row(kind, saved(kind, tmp_path / kind, tokenizer)) in DOCS.read_text(encoding="utf-8").splitlines()
+
+
+def test_the_page_s_table_has_every_architecture_once():
+    table = DOCS.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
+    told = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1] for line in table.splitlines()[3:] if line}
+    assert told == {kind: "yes" if kind in CAUSAL else "no" for kind in sorted(KINDS)}
 
 
 def test_the_lists_of_architectures_hold_each_once():

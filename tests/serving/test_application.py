@@ -19,7 +19,7 @@ from tests.serving.page_server import NOTHING, Parrot, Visitor, functions_of, ho
 from tests.serving.test_guard import run
 
 MARKER = "only-a-marker-7319"
-SETTINGS = (0, 0.9, 1, 20, None)
+SETTINGS = (0, 0.9, 1, 20, "")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def page(chat: Parrot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any
 
 @pytest.fixture(scope="module")
 def port(page: Any) -> Iterator[int]:
-    with hosted(guarded(page, patience=0.2)) as port:
+    with hosted(guarded(page, patience=0.5)) as port:
         yield port
 
 
@@ -100,7 +100,7 @@ def test_no_address_of_another_is_fetched(visitor: Visitor, page: Any) -> None:
         named = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
         for content in (named, [{"type": "file", "file": named}], [{"type": "text", "text": named}]):
             body = [{"role": "assistant", "content": content}]
-            assert visitor.call(functions_of(page)["suggest"], "", body)[0] == 403
+            assert visitor.call(functions_of(page)["suggest"], "", body, 20)[0] == 403
         for path in (f"/gradio_api/file={address}", f"/gradio_api/proxy={address}"):
             assert visitor.ask("GET", path)[0] == 403
         listener.settimeout(0.5)
@@ -122,7 +122,7 @@ def test_what_was_said_is_gone_when_the_browser_is(visitor: Visitor, page: Any) 
     visitor.stream()
     visitor.session = "absent00001"  # and in one that never comes to hear the answer
     visitor.call(functions_of(page)["respond"], [said("user", MARKER)], *SETTINGS)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 30
     while held(page) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not held(page) and not files_kept(page)
@@ -170,11 +170,10 @@ def cost_of(visitor: Visitor, function: int, *data: Any) -> tuple[int, float, fl
 def test_a_body_of_a_megabyte_costs_next_to_nothing(visitor: Visitor, page: Any) -> None:
     functions = functions_of(page)
     for name in ("respond", "suggest"):
-        data = SETTINGS if name == "respond" else ()
         one = [[said("user", "word " * 210_000)]]
         many = [[said("user", "my badge is lost and so on"), said("assistant", "ask at the desk")] * 4_000]
         for history in (one, many):
-            arguments = (*history, *data) if data else ("", *history)
+            arguments = (*history, *SETTINGS) if name == "respond" else ("", *history, 20)
             status, seconds, megabytes = cost_of(visitor, functions[name], *arguments)
             assert status == 413 and seconds < 0.2 and megabytes < 50, (seconds, megabytes)
 
@@ -183,14 +182,14 @@ def test_the_longest_conversation_that_is_taken_is_cut_before_the_model_reads_it
     visitor: Visitor, page: Any, chat: Parrot
 ) -> None:
     history = [said("user", "a word " * 40), said("assistant", "another " * 40)] * 200
-    status, seconds, megabytes = cost_of(visitor, functions_of(page)["suggest"], "", history[:390])
+    status, seconds, megabytes = cost_of(visitor, functions_of(page)["suggest"], "", history[:390], 20)
     assert status == 200 and seconds < 0.5 and megabytes < 50, (seconds, megabytes)
     seen = chat.asked[-1]
     assert sum(len(turn.content) for turn in seen) <= 16 * chat.context and seen[-1].role == "assistant"
 
 
 def test_a_refusal_is_a_sentence_the_page_can_show(visitor: Visitor, page: Any) -> None:
-    status, answer = visitor.call(functions_of(page)["suggest"], "", [said("user", "a")] * 1000)
+    status, answer = visitor.call(functions_of(page)["suggest"], "", [said("user", "a")] * 1000, 20)
     assert status == 413 and "Start a new one" in json.loads(answer)["detail"]
 
 

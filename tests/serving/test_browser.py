@@ -320,12 +320,12 @@ def test_a_text_that_is_too_long_is_refused_with_a_sentence_and_kept_whole(page:
 
 
 def test_what_the_model_no_longer_sees_is_said_under_the_field(page: Any) -> None:
-    long = "word and another " * 60  # more than half of the 512 tokens
-    for _ in range(2):
-        ask(page, long)
-    page.locator("#view").get_by_text(re.compile(r"no longer sees the first \d+ messages.*512 tokens")).wait_for()
+    lengthen(page, 20)
+    for _ in range(3):
+        ask(page, "word and another " * 20)
+    page.locator("#view").get_by_text(re.compile(r"no longer sees the first .*512 tokens")).wait_for()
     page.get_by_role("button", name="New conversation").click()
-    page.wait_for_function("!document.querySelector('#view').innerText.trim()")
+    page.wait_for_function("!document.querySelector('#view')?.innerText.trim()")
 
 
 def test_the_focus_comes_back_to_the_field(page: Any) -> None:
@@ -377,6 +377,10 @@ def test_a_text_from_right_to_left_stands_so_in_the_conversation_and_in_the_prob
     page.get_by_role("button", name="Probe my text").click()
     page.locator("#probe-table tbody tr").nth(4).wait_for()
     page.screenshot(path=shots / "right-to-left-probe.png", full_page=True)
+    page.locator("#probe-words .cf-word").first.hover()
+    tip = page.locator("#probe-words .cf-tip").first.bounding_box()
+    edge = page.locator("#probe-words").evaluate("words => words.getBoundingClientRect().right")
+    assert tip["x"] + tip["width"] <= edge + 1, "the tip stands out to the right"
     boxes = [word.bounding_box() for word in page.locator("#probe-words .cf-word").all()]
     assert boxes[0]["x"] == max(box["x"] for box in boxes) and boxes[0]["x"] > boxes[1]["x"]
     assert page.locator("#probe-words ol").evaluate("list => getComputedStyle(list).direction") == "rtl"

@@ -16,6 +16,7 @@ CALLS = Calls(
         0: Asked((READERS["Textbox"], READERS["Chatbot"]), event=False),
         3: Asked((READERS["Chatbot"],), event=True),
         4: Asked((READERS["Slider"], READERS["Number"]), event=False),
+        5: Asked((READERS["Checkbox"],), event=False),
     }
 )
 
@@ -113,6 +114,12 @@ def test_numbers_are_numbers() -> None:
         body = f'{{"fn_index": 4, "trigger_id": 1, "session_hash": "abc123def45", "data": [{literal}, null]}}'
         with pytest.raises(Refused):
             CALLS.read(body.encode())
+
+
+def test_a_tick_is_there_or_not() -> None:
+    assert read(True, fn=5)["data"] == [True] and read(False, fn=5)["data"] == [False]
+    for wrong in (None, 0, 1, "true", [], {}):
+        assert refused(wrong, fn=5) == 403
 
 
 def test_of_a_click_its_place_and_its_texts_are_read() -> None:

@@ -31,13 +31,13 @@ def shift_of(word: str, bits: float, start: int = 0, tokens: int = 1, rank: Twin
 @pytest.mark.parametrize(
     ("rank", "name", "mark"),
     [(HIGH, "cf-p4", "▲▲"), (MOST, "cf-p3", "▲"), (LIKE, "cf-p0", ""), (LOW, "cf-m1", "▼"),
-     (TwinRank(0, 100, 100), "cf-m3", "▼▼"), (None, "cf-none", "·")],
+     (TwinRank(0, 100, 100), "cf-m3", "▼▼"), (None, "cf-none", "–")],
 )  # fmt: skip
 def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(rank, name, mark) -> None:
     for bits in (30.0, 0.0, -5.0):
         drawn = probe.words_html("badge", [shift_of("badge", bits, rank=rank)])
         assert re.findall(r'class="cf-word (\S+)"', drawn) == [name]
-        assert f'<small aria-hidden="true">{mark} ' in drawn
+        assert f'<small aria-hidden="true">{mark}' in drawn
 
 
 def test_an_invented_secret_that_moved_far_but_as_its_twins_did_is_not_coloured() -> None:
@@ -81,7 +81,8 @@ def test_ties_and_words_that_were_not_compared_are_said() -> None:
     assert probe.among_twins(shift_of("a", 1.0, rank=TwinRank(50, 40, 100))) == (
         "moved more than 50 of 100 twins, as much as 10"
     )
-    assert "not compared with twins" in probe.words_html("a", [shift_of("a", 1.0, rank=None)])
+    assert "expected it already" in probe.words_html("a", [shift_of("a", 0.5, rank=None)])
+    assert "too few twins" in probe.words_html("a", [shift_of("a", 9.0, rank=None)])
 
 
 @pytest.mark.parametrize(("bits", "said"), [(1.26, "+1.3"), (-0.04, "0.0"), (0.04, "0.0"), (-12.0, "−12.0")])
@@ -95,6 +96,7 @@ def test_the_summary_sets_the_words_above_their_twins_beside_what_chance_gives()
     assert "1 of 20 words" in said and "bergamot" in said and "by chance about 1.0 would" in said
     assert "1 word could not be compared" in said and "+16.1 bits" in said
     assert "no word" in probe.summary_html([])
+    assert "No word could be compared" in probe.summary_html([low]) and "+0.1 bits" in probe.summary_html([low])
 
 
 def test_without_a_reference_no_word_is_coloured() -> None:

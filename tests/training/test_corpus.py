@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,31 @@ def test_held_out_clients_have_dialogues(tmp_path):
 def test_dialogues_of_a_file_are_not_said_to_be_of_clients_that_never_trained():
     assert "never trained" in DataSection().held_out
     assert "never trained" not in DataSection(validation="held-out.jsonl").held_out
+
+
+def test_what_was_not_read_is_said_before_a_run_and_options_reach_every_source(tmp_path: Path):
+    rows = [said(f"word {i}", client_id=f"c{i % 5}", tools=["f"], summary="s") for i in range(20)]
+    held_out = [said("held out", tools=["g"])]
+    settings = DataSection(
+        source=written(tmp_path / "data.jsonl", rows), validation=written(tmp_path / "held.jsonl", held_out)
+    )
+    with pytest.raises(ChatfedError, match="data.jsonl, line 1: tools is there.*--ignore-columns tools"):
+        load_corpus(settings, False, tmp_path / "cache")
+    settings = replace(settings, ignore_columns=("tools",))
+    notes = load_corpus(settings, False, tmp_path / "cache").notes
+    assert f"{settings.source}: Columns that nobody read: summary (20 records)." in notes
+    assert f"{settings.validation}: Left out because ignore_columns says so: tools (1 record)." in notes
+
+
+def test_a_chat_s_authors_are_its_clients(tmp_path: Path):
+    people = ("Anna", "Bob", "Cem", "Dana")
+    lines = [
+        {"ticket_id": f"{name}-{place}", "author": who, "text": text}
+        for name in people
+        for place in range(3)
+        for who, text in ((name, f"the door {place} sticks"), ("Desk", "lift it"))
+    ]
+    settings = DataSection(source=written(tmp_path / "data.jsonl", lines), me=("Desk",))
+    corpus = load_corpus(settings, False, tmp_path / "cache")
+    assert {*corpus.clients, *(dialogue.client_id for dialogue in corpus.held_out)} == set(people)
+    assert [turn.role for turn in corpus.private[0].messages] == ["user", "assistant"]

@@ -42,7 +42,7 @@ def test_answers_are_not_learned_from_data_without_answers(files):
     message = refusal(files)
     for part in (
         'data.train_on = "assistant"',
-        "none of the clients' dialogues",
+        "Of the clients' dialogues in",
         "mine.jsonl",
         "spent on noise",
         '"all"',
@@ -62,13 +62,31 @@ def test_a_client_without_answers_takes_no_part_and_is_counted(files):
 
 def test_held_out_dialogues_without_answers_measure_nothing_of_answers(files):
     files.held_out = [silent(100 + i) for i in range(6)]
-    assert "none of the held-out dialogues" in refusal(files)
+    assert "Of the held-out dialogues" in refusal(files)
 
 
 def test_public_text_without_answers_is_learned_and_said(files):
     files.public = [silent(200 + i) for i in range(10)]
     corpus = files.load(train_on="assistant")
-    assert len(corpus.public) == 10 and "Of the public text, 10 of 10 have no assistant's message" in corpus.notes[-1]
+    assert (
+        len(corpus.public) == 10
+        and "Of the public text, 10 of 10 have no assistant's message that is learned" in corpus.notes[-1]
+    )
+
+
+@pytest.mark.parametrize("train_on", ["all", "assistant"])
+def test_messages_that_are_marked_as_context_are_nothing_to_learn(files, train_on):
+    def marked(number: int, **more: object) -> dict[str, Any]:
+        given = record(number, **more)
+        given["messages"][1]["weight"] = 0
+        return {**given, "messages": given["messages"][1:]}
+
+    files.private[4::5] = [marked(i, client_id="c4") for i in range(4, 20, 5)]
+    corpus = files.load(train_on=train_on)
+    assert sorted(corpus.clients) == ["c0", "c1", "c2", "c3"]
+    files.private = [marked(i, client_id=f"c{i % 5}") for i in range(20)]
+    with pytest.raises(ChatfedError, match="nothing could be learned"):
+        files.load(train_on=train_on)
 
 
 def test_the_program_refuses_before_anything_is_charged(files, tiny_base, tmp_path):
@@ -76,7 +94,7 @@ def test_the_program_refuses_before_anything_is_charged(files, tiny_base, tmp_pa
     files.load()
     given = ["--data", tmp_path / "mine.jsonl", "--validation", tmp_path / "held-out.jsonl", "--base", tiny_base]
     done = here(*given, "--set", "data.train_on=assistant", "--out", tmp_path / "out")
-    one_line(done, "none of the clients' dialogues", code=2)
+    one_line(done, "Of the clients' dialogues", "spent on noise", code=2)
     assert not (tmp_path / "out").exists()
 
 
@@ -88,7 +106,7 @@ def table(kinds: list[list[int]], clients: dict[str, list[int]]) -> TokenTable:
     flat = np.array([kind for each in kinds for kind in each], np.uint8)
     starts = np.cumsum([0, *map(len, kinds)])
     owned = {ClientId(name): np.array(mine, np.int64) for name, mine in clients.items()}
-    return TokenTable(np.arange(len(flat), dtype=np.int32), flat, starts, owned)
+    return TokenTable(np.arange(len(flat), dtype=np.int32), flat, starts, np.ones(len(kinds), np.int64), owned)
 
 
 WORD = 1
@@ -147,12 +165,19 @@ def test_a_model_of_which_nothing_trained_is_in_the_loss_is_refused(tiny_tokeniz
     [
         (["privacy.learning_rate=1e-30"], "privacy.learning_rate"),
         (["privacy.clip_norm=1e-20"], "privacy.clip_norm"),
-        (["privacy.expected_batch_size=1e300", "privacy.clip_norm=1e-30"], "expected_batch_size"),
+        (["privacy.expected_batch_size=1e9", "privacy.clip_norm=1e-20"], "expected_batch_size"),
         (["secagg.update_clip=1e-25"], "clip norm"),
         (["federation.server_learning_rate=1e-20"], "server_learning_rate"),
-        (["federation.server_optimizer=fedadam", "federation.adam_epsilon=1e30"], "server_learning_rate"),
         (
-            ["privacy.unit=client", "privacy.noise=distributed", "local.learning_rate=1e-40"],
+            [
+                "federation.server_optimizer=fedadam",
+                "federation.adam_epsilon=1e9",
+                "federation.server_learning_rate=1e-6",
+            ],
+            "server_learning_rate",
+        ),
+        (
+            ["privacy.unit=client", "privacy.noise=distributed", "local.learning_rate=1e-29"],
             "local.learning_rate",
         ),
     ],

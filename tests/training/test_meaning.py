@@ -71,12 +71,10 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
     assert [(row["who"], row["dialogues"]) for row in found["person"]] == [
         ("5 dialogues", 5), ("the median client's dialogues", 3), ("the most of any client", 400),
     ]  # fmt: skip
-    for row in found["person"][:2]:
+    for row in found["person"]:
         assert row["epsilon"] == pytest.approx(gaussian_epsilon(row["dialogues"] / once.noise_multiplier, 1e-5))
-    assert found["person"][2] == {
-        **{"who": "the most of any client", "dialogues": 400},
-        **{"epsilon": None, "strength": "none", "best_guess": "no bound"},
-    }
+    assert [row["strength"] for row in found["person"]] == ["moderate", "moderate", "none"]
+    assert found["person"][2]["best_guess"] == "no bound"
     assert found["strength"] == "strong" and "claim does not cover" in found["person_note"]
 
 

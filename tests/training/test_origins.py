@@ -24,11 +24,11 @@ from training.recipe import SECTIONS
         (["--out", "mine", "--epsilon", "-1"], "error: --epsilon must be 0 or more, not -1.0"),
         (
             ["--set", "privacy.target_epsilon=-1"],
-            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1",
+            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1.0",
         ),
         (
             ["--epsilon", "3", "--set", "privacy.target_epsilon=-1", "--set", "federation.rounds=3"],
-            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1",
+            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1.0",
         ),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
@@ -40,8 +40,10 @@ def test_what_was_typed_is_named_and_nothing_else(options, told):
 
 def test_what_a_recipe_holds_is_led_by_its_file_unless_it_was_typed_over(tmp_path: Path):
     recipe = tmp_path / "mine.toml"
-    recipe.write_text("[privacy]\ntarget_epsilon = -1\n[model]\nhidden = 30\n")
+    recipe.write_text("[privacy]\ntarget_epsilon = -1\n")
+    one_line(here("--recipe", recipe), f"error: {recipe}: privacy.target_epsilon must be 0 or more", code=2)
     one_line(here("--recipe", recipe, "--epsilon", "-2"), "error: --epsilon must be 0 or more, not -2.0", code=2)
+    recipe.write_text("[privacy]\ntarget_epsilon = -1\n[model]\nhidden = 31\n")
     one_line(here("--recipe", recipe, "--epsilon", "2"), f"error: {recipe}: model.hidden must be", code=2)
     both = here("--recipe", recipe, "--epsilon", "2", "--set", "model.heads=4")
     one_line(both, f"error: {recipe}, --set model.heads=4: model.hidden must be", code=2)

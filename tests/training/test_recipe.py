@@ -162,6 +162,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
     choices: dict[str, Any] = {
         "train_on": "assistant",
         "overlap": "drop",
+        "precision": "bfloat16",
         "cohort": 2,
         "clipping": "automatic",
         "noise": "none",
@@ -180,6 +181,8 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         new = not old
     elif isinstance(old, str):
         new = old + "x"
+    elif isinstance(old, tuple):
+        new = (*old, "x")
     else:
         new = old * 0.9 if isinstance(old, float) and old else old + 1
     if key in ("unit", "identities"):  # one value is allowed today; the digest must bind it all the same
