@@ -299,11 +299,11 @@ def _so_far(replica: Replica, step: int, steps: int, seconds: float) -> str:
 def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Path:
     """Writes the base, and beside it how it was made. One that was cut lies in a folder named by where it was cut."""
     folder = job.folder if step == steps else job.folder.with_name(f"{job.folder.name}-cut-{step}-of-{steps}")
+    untie_output(replica.network)
     parameters = sum(p.numel() for p in replica.network.parameters())
     of = {"replicas": replica.settings.replicas, "precision": replica.settings.precision}
     about = {"tokens": tokens, "done": step, "steps": steps, "cut": step < steps, **of}
     card = CARD.format(**{**about, "parameters": parameters, "cut": CUT if step < steps else ""})
-    untie_output(replica.network)
     with new_folder(folder, replica.tokenizer, card) as scratch:
         replica.network.eval().save_pretrained(scratch)
         (scratch / ABOUT).write_text(to_json(about), encoding="utf-8")

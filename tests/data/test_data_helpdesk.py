@@ -19,11 +19,12 @@ from chatfed.data.helpdesk.content import SHEETS
 from chatfed.data.helpdesk.conversation import SpokenFact, Talk
 from chatfed.data.helpdesk.corpus import PUBLIC_DIALOGUES, _distinct
 from chatfed.data.helpdesk.grammar import Source, expand, parse
+from chatfed.data.helpdesk.persona import Registry, draw_persona
 from chatfed.data.helpdesk.slots import COMMON, HOUSE, PUBLIC
 from chatfed.data.helpdesk.style import FORMAL_PUBLIC, slip, tidy
 from chatfed.data.helpdesk.topics import read_sheets
 from chatfed.model.tokenizer import train_tokenizer
-from chatfed.types import Span, Turn
+from chatfed.types import ClientId, Span, Turn
 
 IN_HOUSE = r"Halden|Keystone|Lantern|Orchard|Millrace|Quill|Postbox|Tideline|Burrow|Granary|Sable|Fernhill|T-12|Mistral"
 
@@ -70,9 +71,9 @@ def test_dialogues_alternate_and_say_something(corpus: HelpdeskCorpus) -> None:
 def test_some_talks_go_on_from_problem_to_problem_and_say_goodbye_at_the_end(corpus: HelpdeskCorpus) -> None:
     """Else whatever comes late in a conversation is taken for a goodbye by the model that learned them."""
     goodbye = re.compile(r"have a (good|nice|pleasant)|close (this request|it in)|feel free to ask|ping us|safe trip")
-    for part, least in ((corpus.public, 0.07), (corpus.private, 0.04)):
+    for part, least in ((corpus.public, 0.15), (corpus.private, 0.03)):
         long = [dialogue for dialogue in part if len(dialogue.messages) >= 12]
-        assert least * len(part) < len(long) < 0.2 * len(part)
+        assert least * len(part) < len(long) < 0.3 * len(part)
         assert max(len(dialogue.messages) for dialogue in part) >= 24
         for dialogue in long:
             said = [turn.content.lower() for turn in dialogue.messages if turn.role == "assistant"]
@@ -81,14 +82,13 @@ def test_some_talks_go_on_from_problem_to_problem_and_say_goodbye_at_the_end(cor
         assert sum(len(text.split()) for text in late) > 10 * len(late), "answers, late in the talk too"
 
 
-def test_each_of_several_problems_has_a_ticket_of_its_own(corpus: HelpdeskCorpus) -> None:
-    tickets: defaultdict[int, set[str]] = defaultdict(set)
-    for fact in corpus.facts:
-        if fact.kind == "ticket":
-            tickets[fact.dialogue].add(fact.value)
-    assert max(map(len, tickets.values())) >= 2
-    owners = [value for values in tickets.values() for value in values]
-    assert len(owners) == len(set(owners))
+def test_each_of_several_problems_has_a_ticket_of_its_own() -> None:
+    rng, registry = Random(1), Registry()
+    talk = Talk(rng, {}, FORMAL_PUBLIC, draw_persona(ClientId("a"), rng, registry), registry)
+    first = talk._value("ticket")
+    assert talk._value("ticket") == first
+    talk.next_problem()
+    assert talk._value("ticket") != first
 
 
 def test_no_dialogue_stands_twice_in_public_private_and_held_out_text_together(corpus: HelpdeskCorpus) -> None:
@@ -197,7 +197,7 @@ def test_clients_differ_in_topic_and_style(corpus: HelpdeskCorpus) -> None:
     lower_case = per_client(r"^[a-z]")
     assert lower_case[0] < 0.1 and lower_case[-1] > 0.8
     printing = per_client(r"(?i)print|paper jam|toner|scan")
-    assert printing[0] == 0.0 and printing[-1] > 0.3
+    assert printing[0] == 0.0 and printing[-1] > 0.25
 
 
 def test_every_slot_of_the_sheets_is_known() -> None:

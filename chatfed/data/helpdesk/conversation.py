@@ -14,8 +14,6 @@ from chatfed.data.helpdesk.style import Style, as_client_writes, contract, tidy
 from chatfed.data.helpdesk.topics import Pair, Problem
 from chatfed.types import Span, Turn
 
-MAX_WORDS = 95  # a problem that has taken so many goes straight to its end
-MAX_WORDS_EACH = 60  # the same, of each of several problems
 # Slots that a dialogue keeps to once they are named: an answer speaks of the town that was asked about.
 _STICKY = frozenset("town building room project team date month amount code model printq when".split())
 _FIRST_MARK = 0xE000  # a fact travels through styling as one private-use character
@@ -24,6 +22,23 @@ _PHRASES: dict[str, Template] = {name: parse(text) for name, text in vars(phrase
                                  and name.isupper()}  # fmt: skip
 _SMALL_TALK = tuple((parse(a), parse(b)) for a, b in phrases.SMALL_TALK)
 _HOUSE_SMALL_TALK = tuple((parse(a), parse(b)) for a, b in phrases.HOUSE_SMALL_TALK)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long a problem is talked about: probabilities, and the words after which it goes straight to its end."""
+
+    asks: float  # the desk asks before it answers
+    fails: float  # advice does not help, each time
+    escalates: float  # what failed becomes a ticket
+    follows: float  # the user asks on
+    most_words: int
+
+
+PUBLIC_PACE, HOUSE_PACE = Pace(0.4, 0.42, 0.2, 0.5, 95), Pace(0.5, 0.42, 0.3, 0.5, 95)
+# Of each of several problems: mostly asked and answered. A new problem and its answer, at any place of a talk, are what
+# is to be learned; whatever fits any problem would be learned instead.
+BRISK = Pace(0.25, 0.22, 0.08, 0.3, 60)
 
 
 @dataclass(frozen=True)
@@ -139,14 +154,14 @@ def _joined(sentences: Sequence[str]) -> str:
 def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
     """One problem or several in a row. Of each: perhaps a question, an answer; it works, or a second try, or a ticket.
     Thanks and goodbye come after the last."""
-    most = MAX_WORDS if len(problems) == 1 else MAX_WORDS_EACH
+    pace = BRISK if len(problems) > 1 else HOUSE_PACE if talk.house else PUBLIC_PACE
     for problem in problems[:-1]:
-        _solve(talk, problem, most)
+        _solve(talk, problem, pace)
         if talk.rng.random() < 0.25:
             talk.user(talk.phrase("THANKS"))
             talk.desk(talk.phrase("MORE"))
         talk.next_problem()
-    worked = _solve(talk, problems[-1], most)
+    worked = _solve(talk, problems[-1], pace)
     if worked is not None:
         _close(talk, problems[-1], worked)
     elif not talk.house and talk.rng.random() < 0.5:
@@ -154,20 +169,20 @@ def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
         talk.desk(talk.phrase("CLOSING"))
 
 
-def _solve(talk: Talk, problem: Problem, most: int) -> bool | None:
+def _solve(talk: Talk, problem: Problem, pace: Pace) -> bool | None:
     """From the opening to the last answer. Returns whether the user said that it works; None: it became a ticket."""
     rng, first = talk.rng, not talk.turns
     _open(talk, problem) if first else _go_on(talk, problem)
     if first and talk.house and rng.random() < 0.08:
         talk.desk(talk.phrase("VERIFY"))
         talk.user(talk.phrase("VERIFIED"))
-    if problem.questions and rng.random() < (0.5 if talk.house else 0.4):
+    if problem.questions and rng.random() < pace.asks:
         question, answer = rng.choice(problem.questions)
         talk.desk(_maybe(talk, "ACKNOWLEDGE", 0.35), talk.phrase("ONE_MORE_QUESTION") + talk.text(question))
         talk.user(talk.text(answer))
     left = _ordered_steps(talk, problem)
     talk.desk(_maybe(talk, "ACKNOWLEDGE", 0.4), *_advice(talk, left))
-    return _react(talk, problem, left, most)
+    return _react(talk, problem, left, pace)
 
 
 def small_talk(talk: Talk) -> None:
@@ -243,19 +258,19 @@ def _advice(talk: Talk, left: list[Step]) -> list[str]:
     return [*said, _maybe(talk, "REPORT", 0.2)]
 
 
-def _react(talk: Talk, problem: Problem, left: list[Step], most: int) -> bool | None:
+def _react(talk: Talk, problem: Problem, left: list[Step], pace: Pace) -> bool | None:
     """What the user says to the advice: it fails and goes on, or it works; more questions. Returns as `_solve`."""
     rng = talk.rng
-    while left and talk.words < most and rng.random() < 0.42:
+    while left and talk.words < pace.most_words and rng.random() < pace.fails:
         _fail(talk, problem)
-        if rng.random() < 0.3:
+        if rng.random() < pace.escalates:
             _escalate(talk)
             return None
         talk.desk(_maybe(talk, "ACKNOWLEDGE_FAILURE", 0.3), *_advice(talk, left))
     worked = False
     followups = rng.sample(problem.followups, k=min(2, len(problem.followups)))
     for pair in followups:
-        if talk.words > most or rng.random() < 0.5:
+        if talk.words > pace.most_words or rng.random() >= pace.follows:
             break
         _ask_on(talk, pair, "" if worked else _maybe(talk, "WORKED", 0.2 if problem.steps else 0.0))
         worked = True

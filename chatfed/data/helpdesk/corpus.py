@@ -21,13 +21,13 @@ from chatfed.data.helpdesk.style import draw_public_style, draw_style
 from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
 from chatfed.types import ClientId, Span
 
-PUBLIC_DIALOGUES = 5700
+PUBLIC_DIALOGUES = 4700
 EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those with the desk: a fifth of the words
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
 SMALL_TALK_SHARE = 0.03
 # Of the talks with the desk, those of several problems in a row; else a model takes whatever comes late for a goodbye.
-SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.22, 0.06
-SEVERAL = {2: 5, 3: 4, 4: 3, 5: 2, 6: 2}  # how many problems: how often
+SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.45, 0.06
+SEVERAL = {2: 3, 3: 3, 4: 3, 5: 2, 6: 2}  # how many problems: how often
 FREQUENT = {  # what every help desk hears most: how often, against 1 for others
     "laptop will not start": 3.0,
     "forgotten password": 2.0,
