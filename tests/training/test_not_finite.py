@@ -76,7 +76,7 @@ def test_a_run_on_such_a_base_ends_at_its_start_in_one_line_and_charges_nobody(t
         *("--rounds", "1", "--cohort", "4", "--out", tmp_path / "out"),
         *settings(runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64),
     )
-    assert done.returncode == 2 and FROZEN in one_line(done.stderr)
+    one_line(done, FROZEN, code=2)
     assert not list(tmp_path.rglob("ledger.json")) and not list(tmp_path.rglob("summary.json"))
 
 
