@@ -21,7 +21,7 @@ from chatfed.audit.leakage import (
     level,
     summarise,
 )
-from chatfed.audit.twins import LEAST_TWINS, MOST_WORDS, TWINS
+from chatfed.audit.twins import LEAST_TWINS, LONGEST_WORD, MOST_WORDS, TWINS
 from chatfed.types import WordScore
 
 # Each level has a colour, a mark for eyes that see no colours, and what it takes by chance of words nobody wrote.
@@ -31,7 +31,11 @@ LOOKS = {
     LIKE_TWINS: ("cf-p0", "", "most words"),
     BELOW_MOST: ("cf-m1", "▼", "at most 1 word in 20, with the one below"),
     BELOW_ALL: ("cf-m3", "▼▼", "at most 1 word in 100"),
-    UNJUDGED: ("cf-none", "", f"words with fewer than {LEAST_TWINS} twins; and all after the first {MOST_WORDS}"),
+    UNJUDGED: (
+        "cf-none",
+        "",
+        f"fewer than {LEAST_TWINS} twins, over {LONGEST_WORD} tokens, or past word {MOST_WORDS}",
+    ),
 }
 
 EXPECTED = -3.0  # bits: what the public model gives one chance in eight or more is said to be expected

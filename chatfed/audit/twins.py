@@ -27,7 +27,8 @@ from chatfed.types import Span, WordScore
 
 TWINS = 100  # of one set, and not fewer than
 LEAST_TWINS = 19  # since with fewer no rank has a chance of one in twenty or less
-MOST_WORDS = 80  # of a text are compared with twins, the first ones; a bound on the time
+LONGEST_WORD = 24  # tokens of a word that is compared, and
+MOST_WORDS = 80  # of a text, the first ones: bounds on the time
 _DRAWN = 140  # of which some are the word itself, twice the same, or not as likely as the word after all
 _NEAREST, _NEAR_BITS = 32, 1.0  # a twin's token is one of the nearest so many, or within so many bits
 _LONGEST_RUN = 3  # letters of one kind in a token; more count as so many
@@ -77,7 +78,8 @@ def compare_with_twins(
     """Each word of `text`, said by `role` after `history`, with its shift and its rank among its twins.
 
     In the order of the text, each when it is ready. `rank` is None for a word without enough twins (nothing of its form
-    is as likely there), for words after the first `most`, and for a word longer than half of the model's context.
+    is as likely there), for words after the first `most`, and for one of more than LONGEST_WORD tokens or half of the
+    model's context.
     """
     history = history if isinstance(history, (str, list, tuple)) else list(history)
     shifts = word_shifts(served.word_log_probs(text, role, history), reference.word_log_probs(text, role, history))
@@ -201,6 +203,8 @@ def _rank(served: Place, reference: Place, forms: Forms, text: str) -> TwinRank 
             f"the word at {served.span.start} is other tokens for the reference: compare with the public model that "
             "training started from"
         )
+    if len(served.tokens) > LONGEST_WORD:
+        return None
     digest = hashlib.sha256(f"{served.span.start}/{text}".encode("utf-8", "surrogatepass")).digest()
     sets = draw_twins(served.tokens, reference.branches(), forms, np.random.default_rng(int.from_bytes(digest, "big")))
     if min(map(len, sets)) < LEAST_TWINS:

@@ -190,6 +190,11 @@ def test_a_word_without_twins_and_words_after_the_first_so_many_are_not_compared
     assert [each.word for each in found] == ["-", "7", "KQ-4711", "JW-9028", "TP-1111"]
 
 
+def test_a_word_of_very_many_tokens_is_not_compared():
+    at, over = ("ab" * 12, "ab" * 12 + "c")
+    assert [rank is None for rank in ranks(moved(), f"{at} {over}")] == [False, True]
+
+
 def test_no_text_has_no_words():
     assert list(compare_with_twins(Bigrams(moved()), Bigrams(PUBLIC), "  \n")) == []
 
