@@ -55,6 +55,11 @@ def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool
             "says whose a dialogue is: name the right one with --client-column, or simulate with --set "
             "data.simulated_clients=true (the claim then says so)"
         )
+    if of_clients and len(clients) == 1:
+        raise RecipeError(
+            f"every dialogue of {data.source} has the same {data.client_column}, so one client is all there is: name "
+            "the column that tells people apart with --client-column"
+        )
     if dealt:
         return ["Clients are simulated: the dialogues were dealt to them, so they are nobody's in particular."]
     if of_clients and max(map(len, clients.values()), default=0) == 1:

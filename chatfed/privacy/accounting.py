@@ -260,13 +260,13 @@ def _compose(history: History, delta: float, by: str | None) -> tuple[float, str
         return 0.0, by or EXACT
     if _without_noise(history):
         return math.inf, by or EXACT
-    if by == RDP:
-        return renyi_epsilon(kept, delta), RDP
-    if by == PLD or any(rate < 1 for _, rate, _ in kept):
-        found = pld_epsilon(kept, delta)
+    sampled = any(rate < 1 for _, rate, _ in history)
+    if all(noise >= _LEAST_NOISE for noise, _, _ in kept):
+        if by == RDP:
+            return renyi_epsilon(kept, delta), RDP
+        found = pld_epsilon(kept, delta) if sampled or by == PLD else math.inf
         if math.isfinite(found):
             return found, PLD
-    sampled = any(rate < 1 for _, rate, _ in history)
     return gaussian_epsilon(_mu(history), delta), UNAMPLIFIED if sampled else EXACT
 
 

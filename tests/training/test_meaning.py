@@ -124,6 +124,11 @@ def test_clients_that_were_dealt_are_no_unit_unless_the_recipe_says_simulated() 
     assert check_clients(load_recipe(None, OF_CLIENTS), clients, dealt=False) == []
 
 
+def test_a_column_with_one_value_for_all_names_no_clients() -> None:
+    with pytest.raises(RecipeError, match="every dialogue of .* has the same client_id"):
+        check_clients(load_recipe(None, OF_CLIENTS), holding(90), dealt=False)
+
+
 def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue() -> None:
     (note,) = check_clients(load_recipe(None, OF_CLIENTS), holding(1, 1, 1, 1), dealt=False)
     assert "client_id differs from line to line" in note and "one dialogue, not a person" in note
