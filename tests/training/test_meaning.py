@@ -17,7 +17,7 @@ from training.checks import check, check_clients
 from training.claims import Spent, client_terms, guarantee
 from training.corpus import load_corpus
 from training.meaning import group_epsilon, meaning, planned_warnings
-from training.recipe import SECTIONS, Recipe, RecipeError, load_recipe
+from training.recipe import SECTIONS, Recipe, RecipeError, following, load_recipe
 
 from .processes import here
 
@@ -82,7 +82,7 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
 def test_a_person_costs_more_than_a_dialogue_whatever_the_noise(overrides: list[str]) -> None:
     from training.claims import charges_of
 
-    recipe = load_recipe(None, ["privacy.target_epsilon=0.5", *overrides])
+    recipe = following(load_recipe(None, ["privacy.target_epsilon=0.5", *overrides]), 400)
     terms = client_terms(recipe, 400)
     charges = charges_of(recipe, terms, 5000, 0) or [terms.mechanism]
     costs = [group_epsilon(charges, size, 1e-5) for size in (1, 2, 5)]  # type: ignore[arg-type]
@@ -146,9 +146,11 @@ def test_a_claim_about_simulated_clients_says_so_in_its_sentence() -> None:
 
 
 def written(path: Path, owners: list[dict[str, object]]) -> Path:
-    """Dialogues of one turn each side, with what each line says of its owner."""
-    turns = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": "good day to you"}]
-    path.write_text("".join(json.dumps({"messages": turns, **owner}) + "\n" for owner in owners))
+    """Dialogues of one turn each side, no two alike, with what each line says of its owner."""
+    with path.open("w") as file:
+        for place, owner in enumerate(owners):
+            turns = [{"role": "user", "content": f"hello there {place}"}, {"role": "assistant", "content": "good day"}]
+            file.write(json.dumps({"messages": turns, **owner}) + "\n")
     return path
 
 
@@ -161,10 +163,10 @@ def test_data_without_the_column_is_dealt_and_data_with_it_is_not(tmp_path: Path
         assert load_corpus(given, False, tmp_path / "cache").dealt == is_dealt
 
 
-def test_a_run_for_clients_without_a_client_column_stops_in_one_line(tmp_path: Path) -> None:
+def test_a_run_for_clients_without_a_client_column_stops_in_one_line(tiny_base: Path, tmp_path: Path) -> None:
     source = written(tmp_path / "none.jsonl", [{}] * 90)
     given = [part for each in (*OF_CLIENTS, "federation.cohort=2") for part in ("--set", each)]
-    done = here("--data", source, "--base", tmp_path, "--out", tmp_path / "out", *given)
+    done = here("--data", source, "--base", tiny_base, "--out", tmp_path / "out", *given)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "has no column client_id" in done.stderr and "--client-column" in done.stderr
 
@@ -214,3 +216,10 @@ def test_a_rate_is_at_most_a_million_and_not_next_to_nothing(key: str) -> None:
     for value in ("1.1e6", "1e-300", "0"):
         with pytest.raises(RecipeError, match=f"{key} must be"):
             load_recipe(None, [f"{key}={value}"])
+
+
+def test_the_model_card_says_why_simulated_clients_have_no_counts() -> None:
+    from training.release import _means
+
+    found = meaning(load_recipe(), 1.0, [Mechanism(5.0, 0.1, 4)], {ClientId("a"): range(3)}, dealt=True)
+    assert "\n\nClients are simulated, so no person's dialogues can be counted." in _means(found)
