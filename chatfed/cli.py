@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from chatfed.command_line import WRONG, complain, run_typer
+from chatfed.command_line import WRONG, complain, names_in, run_typer
 from chatfed.types import ChatfedError
 
 _STYLE = {"add_completion": False, "no_args_is_help": True, "rich_markup_mode": "markdown"}
@@ -23,6 +23,20 @@ EPILOG = """
 `chatfed data look mine.jsonl` — what a file of dialogues holds, and how it is read
 
 `chatfed base check my-model` — whether a run can start from this model
+"""
+LOOK_EPILOG = """
+**Examples**
+
+`chatfed data look mine.jsonl --client-column branch`
+
+`chatfed data look my-export/ --me Support` — a chat export, in which Support's messages are the assistant's
+"""
+CHECK_EPILOG = """
+**Examples**
+
+`chatfed base check my-model` — a folder
+
+`chatfed base check owner/name` — a model on the hub
 """
 app = typer.Typer(pretty_exceptions_enable=False, epilog=EPILOG, **_STYLE)  # type: ignore[arg-type]
 data = typer.Typer(help="Dialogues: what a file holds, before anything runs.", **_STYLE)  # type: ignore[arg-type]
@@ -36,7 +50,7 @@ def chatfed() -> None:
     """Chat models that learn from private conversations without anyone collecting them."""
 
 
-@base.command("check")
+@base.command("check", epilog=CHECK_EPILOG)
 def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name on the hub.")]) -> None:
     """Whether a run can start from a base: reads it, tries it, and says what is wrong and the mend.
 
@@ -67,7 +81,7 @@ def one_line_errors() -> Iterator[None]:
         raise typer.Exit(WRONG) from None
 
 
-@data.command()
+@data.command(epilog=LOOK_EPILOG)
 def look(
     file: Annotated[str, typer.Argument(help="Dialogues: a file, a folder of files, or a hub data set.")],
     client_column: Annotated[str, typer.Option(help="The column that says whose dialogue it is.")] = "client_id",
@@ -94,7 +108,7 @@ def look(
             client_column=client_column,
             skip_bad_lines=skip_bad_lines,
             me=me or (),
-            ignore_columns=[name.strip() for name in ignore_columns.split(",") if name.strip()],
+            ignore_columns=names_in(ignore_columns),
             gap_hours=gap_hours,
         )
         for line in lines_of(table, file):

@@ -36,6 +36,11 @@ def exit_code(job: Callable[[], int | None]) -> int:
         return INTERRUPTED
 
 
+def names_in(listed: str) -> list[str]:
+    """The names in a text that has commas between them."""
+    return [name.strip() for name in listed.split(",") if name.strip()]
+
+
 class Parser(argparse.ArgumentParser):
     """An argparse parser that says a mistake in one line, with the nearest option where one was mistyped."""
 

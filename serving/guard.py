@@ -10,6 +10,7 @@ Knows HTTP as ASGI gives it; knows no model.
 from __future__ import annotations
 
 import ipaddress
+import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -296,8 +297,6 @@ def _with_headers(send: Send, kind: str, more: tuple[tuple[bytes, bytes], ...] =
 
 async def _say(refused: Refused, send: Send) -> None:
     """The refusal, as the page's own script reads it: the sentence is shown."""
-    import json
-
     guarded = _with_headers(send, "refusal")
     plain = [(b"content-type", b"application/json")]
     await guarded({"type": "http.response.start", "status": refused.status, "headers": plain})

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, guess_in_words, said_of_several
+from chatfed.audit.figures import above, as_sentence, finite
 from serving.run_folder import RunFolder
-from serving.theme import finite, finite_epsilon, format_small, round_up, sentences, strength_of, unit_noun
+from serving.theme import finite_epsilon, format_small, sentences, strength_of, unit_noun
 
 _LABELS = {
     "epsilon": "ε (epsilon)",
@@ -82,7 +83,7 @@ def plots_html(run: RunFolder) -> str:
     last = spent[-1]["epsilon_max"] or 0.0
     return (
         '<div class="cf-prose"><h2>ε spent, round by round</h2>'
-        f"<p>The client that took part most had spent ε = {round_up(last)} after round {len(run.metrics)}.</p></div>"
+        f"<p>The client that took part most had spent ε = {above(last)} after round {len(run.metrics)}.</p></div>"
         f'<div class="cf-plot cf-card">{epsilon_plot(spent)}</div>'
     )
 
@@ -101,7 +102,7 @@ def _statement(privacy: Mapping[str, Any]) -> str:
     against, word = privacy.get("holds_against"), strength_of(privacy)
     who = f" It holds against: {html.escape(_text(against))}." if against else ""
     tiles = [
-        (f"ε per {unit}", f'<span id="epsilon-value">{round_up(epsilon)}</span>'),
+        (f"ε per {unit}", f'<span id="epsilon-value">{above(epsilon)}</span>'),
         ("δ", format_small(delta)),
         ("strength", f'<span id="strength-value">{word}</span>'),
         ("largest change in any outcome's probability", f"× {factor_in_words(epsilon)}, plus δ"),
@@ -153,7 +154,7 @@ def _person(privacy: Mapping[str, Any]) -> str:
         '<table class="cf-table" id="person"><thead><tr><th scope="col">Whose</th>'
         f'<th scope="col" class="n">Dialogues</th><th scope="col">Guarantee</th></tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
-        f'<p class="cf-note">Of these, {html.escape(_text(privacy.get("person_note")))}.</p>'
+        f'<p class="cf-note">{html.escape(as_sentence(_text(privacy.get("person_note"))))}</p>'
     )
 
 

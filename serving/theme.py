@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.audit.bounds import MODERATE, NONE, STRONG, WEAK, strength
+from chatfed.audit.figures import above, finite
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -86,7 +86,7 @@ def badge(privacy: Mapping[str, Any] | None, no_claim: str = "") -> tuple[str, s
     unit = unit_noun(str(privacy.get("unit", "unit")))
     warnings = "".join(f" {each}." for each in sentences(privacy.get("warnings")))
     return (
-        f"ε = {round_up(epsilon)} per {unit}",
+        f"ε = {above(epsilon)} per {unit}",
         f"Differential privacy, δ = {format_small(delta)}: {strength_of(privacy)}.{warnings} More on the Privacy tab.",
     )
 
@@ -110,17 +110,6 @@ def finite_epsilon(privacy: Mapping[str, Any]) -> float | None:
     """The epsilon that privacy.json claims, or None when it claims none: no number, infinite, or no noise."""
     epsilon = finite(privacy.get("epsilon"))
     return None if epsilon is None or epsilon < 0 or privacy.get("noise") == "none" else epsilon
-
-
-def finite(value: Any) -> float | None:
-    """The value as a float, or None when it cannot be counted with: JSON also holds NaN and endless integers."""
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
-    return float(value) if number else None
-
-
-def round_up(epsilon: float) -> str:
-    """Two decimals, upwards: a claim is never shown stronger than it is."""
-    return f"{math.ceil(epsilon * 100 - 1e-9) / 100:.2f}"
 
 
 def unit_noun(unit: str) -> str:

@@ -119,3 +119,16 @@ def test_an_option_that_resembles_none_is_named_without_a_guess(capsys):
     with pytest.raises(SystemExit):
         Parser(prog="program").parse_args(["--zzz"])
     assert capsys.readouterr().err == "error: no such option: --zzz. See program --help\n"
+
+
+@pytest.mark.parametrize("command", [["data", "look"], ["base", "check"]])
+def test_a_command_of_chatfed_has_examples_and_imports_nothing_heavy_for_them(command):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "chatfed.cli", *command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert "Examples\n" in re.sub(r" +\n", "\n", done.stdout) and f"chatfed {' '.join(command)} my" in done.stdout
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "typer" in imported and not imported & {"torch", "transformers", "datasets", "pyarrow", "opacus"}

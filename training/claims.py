@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chatfed.audit.figures import above
 from chatfed.privacy.accounting import ADJACENCY, EXACT, Guarantee, Mechanism, accountant, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
@@ -181,7 +182,7 @@ def _without_amplification(charges: Sequence[Charge], delta: float) -> str:
         cost = compose(own, delta=delta) if own else distributed_epsilon(shares, delta=delta)
     except PrivacyError:  # more than noise tables can show
         return "; before whoever knows who was sampled, no useful epsilon holds"
-    return f"; before whoever knows who was sampled, epsilon is {math.ceil(100 * cost) / 100:.2f}"
+    return f"; before whoever knows who was sampled, epsilon is {above(cost)}"
 
 
 def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:

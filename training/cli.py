@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, complain, run_typer
+from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, complain, names_in, run_typer
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quie
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     from chatfed.model.transformer import stay_offline
 
-    recipe, unit = begun.recipe, begun.recipe.privacy.unit
+    recipe = begun.recipe
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
     from training.display import Display
@@ -143,16 +143,11 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     display = Display(quiet)
     summary = run_with_reference(begun, folder, display)
     repeats = folder.repeats()
-    print_summary(display, recipe, folder.path, summary, list(repeats.warnings(unit)) if repeats else ())
+    print_summary(display, recipe, folder.path, summary, list(repeats.warnings()) if repeats else ())
 
 
 def _names_a_hub(*names: str) -> bool:
     return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
-
-
-def names_in(listed: str) -> list[str]:
-    """Names with commas between."""
-    return [name.strip() for name in listed.split(",") if name.strip()]
 
 
 def _in_one_line(job: Callable[[], None]) -> None:

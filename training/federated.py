@@ -171,7 +171,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         terms = claims.client_terms(recipe, len(corpus.clients))
         for participants in recipe.federation.sizes:
             refuse_hopeless(recipe, participants, terms.noise_multiplier)
-        for warning in corpus.repeats.warnings(recipe.privacy.unit):
+        for warning in corpus.repeats.warnings():
             display.say(warning)
         display.say(plan_in_words(recipe, len(corpus.clients), terms))
     with clock.phase("pretrain"):

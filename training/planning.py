@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from chatfed.audit.figures import above
 from chatfed.privacy.accounting import compose
 from training.client import ClientTerms
@@ -61,7 +59,7 @@ def _planned(recipe: Recipe, clients: int, terms: ClientTerms) -> float:
     if recipe.privacy.noise == "distributed" or terms.mechanism is None:
         return budget
     cost = compose([terms.mechanism] * planned_participations(recipe, clients), delta=recipe.privacy.delta)
-    return min(budget, math.ceil(100 * cost) / 100)
+    return min(budget, cost)
 
 
 def _plural(count: int, word: str, words: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import as_sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
 from chatfed.model.adapters import save_adapters
@@ -58,7 +59,7 @@ def _means(means: dict[str, Any]) -> str:
     warnings = "".join(f"\n\n**Warning:** {warning}." for warning in means["warnings"])
     return (
         f"\n\n**Strength: {means['strength']}** ({means['scale']}).{warnings}\n\nFor one person with several dialogues:"
-        f"\n{rows}\n\nOf these, {means['person_note']}."
+        f"\n{rows}\n\n{as_sentence(means['person_note'])}"
     )
 
 

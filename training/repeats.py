@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from chatfed.audit.bounds import MOST_EPSILON
+from chatfed.audit.figures import above
 from chatfed.privacy.ledger import Charge
 from training import meaning
 
@@ -63,7 +63,7 @@ class Repeats:
         copies = f"{self.grouped:,} dialogues are in {_many(self.groups, 'group')} of the same or nearly the same words"
         k = self.together(unit)
         cost = group_epsilon(charges, k, self.clients, delta)
-        holds = "no useful epsilon holds" if cost is None else f"epsilon is {math.ceil(100 * cost) / 100:.2f}"
+        holds = "no useful epsilon holds" if cost is None else f"epsilon is {above(cost)}"
         return (
             f"a text that stands more than once, as one of its copies: {copies}, which are protected together as a "
             f"group of up to {k} {unit if unit == 'client' else 'dialogue'}s, for which {holds} at the same delta"
@@ -82,7 +82,7 @@ class Repeats:
             listed = ", ".join(f"{_many(count, 'dialogue')} {how}" for how, count in counts.items() if count)
             yield f"text of the clients' that also stands in public text ({listed}): it was learned there without noise"
 
-    def warnings(self, unit: str) -> Iterator[str]:
+    def warnings(self) -> Iterator[str]:
         """What a person should know before anything runs."""
         if self.dropped:
             listed = ", ".join(f"{count:,} of {part}" for part, count in self.dropped.items())

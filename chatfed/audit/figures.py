@@ -18,13 +18,14 @@ def above(epsilon: float) -> str:
 
 
 def finite(value: Any) -> float | None:
-    """The value as a float, or None when it is no finite number."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # a whole number beyond any float
-        return None
+    """The value as a float, or None when it cannot be counted with: JSON also holds NaN and endless integers."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e300
+    return float(value) if number else None
+
+
+def as_sentence(words: str) -> str:
+    """`words` with a capital letter in front and a full stop behind."""
+    return f"{words[:1].upper()}{words[1:]}."
 
 
 def plain(value: Any) -> str:

@@ -14,7 +14,19 @@ from typing import Any
 
 from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, said_of_several, strength
 from chatfed.audit.comparison import LEARNED, UNKNOWN, sentence
-from chatfed.audit.figures import MISSING, above, bits, count, decimal, duration, finite, plain, points, size
+from chatfed.audit.figures import (
+    MISSING,
+    above,
+    as_sentence,
+    bits,
+    count,
+    decimal,
+    duration,
+    finite,
+    plain,
+    points,
+    size,
+)
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.page import Content, Markup, bar, bullets, document, facts, figures, join, section, tag, tiles
 from chatfed.audit.plots import epsilon_plot, learning_plot, series
@@ -30,9 +42,6 @@ LABELS = {
     "per_round": "ε after each round",
     "epsilon_mean": "ε, mean over clients",
     "strength": "Strength, in a word",
-    "scale": "What the words mean",
-    "person": "Several dialogues of one person",
-    "person_note": "Of these",
     "budget_epsilon": "ε that a client's ledger allows",
     "excludes": "Not covered",
     "sentence": "In one sentence",
@@ -200,7 +209,7 @@ def _person(privacy: Mapping[str, Any]) -> Markup:
     if not rows:
         return Markup("")
     said = [[plain(row.get("who")), count(row.get("dialogues")), said_of_several(row)] for row in rows]
-    note = tag("p", f"{plain(privacy.get('person_note'))}.".capitalize())
+    note = tag("p", as_sentence(plain(privacy.get("person_note"))))
     return section("For one person", figures(["", "Dialogues", "All of them together"], said), note)
 
 

@@ -67,7 +67,7 @@ def refusal(files: Files, **more: Any) -> str:
 
 def test_different_dialogues_pass_and_nothing_is_said(files):
     corpus = files.load()
-    assert list(corpus.repeats.warnings("dialogue")) == [] and corpus.repeats == Repeats(dialogues=20)
+    assert list(corpus.repeats.warnings()) == [] and corpus.repeats == Repeats(dialogues=20)
     assert corpus.words == sum(len(m["content"].split()) for each in files.private for m in each["messages"])
 
 
@@ -140,7 +140,7 @@ def test_drop_leaves_later_copies_out_and_says_how_many(files):
     assert (len(corpus.held_out), len(corpus.public)) == (5, 8)
     assert not {d.messages for d in corpus.public} & {d.messages for d in [*corpus.private, *corpus.held_out]}
     assert sum(corpus.repeats.dropped.values()) == 2 + 1 + 2
-    (said,) = corpus.repeats.warnings("dialogue")
+    (said,) = corpus.repeats.warnings()
     for part in ("2 of the clients' dialogues", "1 of the held-out dialogues", "2 of the public text"):
         assert part in said
 
@@ -181,7 +181,7 @@ def test_twice_at_one_client_is_a_group_too(files):
     files.private[15] = record(0, client_id="c0")
     found = files.load().repeats
     assert (found.groups, found.largest, found.clients) == (1, 2, 1)
-    assert "of up to 2 dialogues at up to 1 client" in " ".join(found.warnings("dialogue"))
+    assert "of up to 2 dialogues at up to 1 client" in " ".join(found.warnings())
 
 
 def changed(number: int, **more: object) -> dict[str, Any]:
@@ -200,7 +200,7 @@ def test_near_copies_are_counted_and_do_not_stop_a_run(files):
     found = files.load().repeats
     assert (found.groups, found.grouped, found.clients) == (1, 2, 2)
     assert (found.public, found.public_nearly, found.held_out_nearly, found.held_out_public) == (0, 2, 1, 1)
-    said = " ".join(found.warnings("dialogue"))
+    said = " ".join(found.warnings())
     assert "2 dialogues nearly" in said and "Of the held-out dialogues 1 is nearly a client's" in said
 
 
@@ -208,7 +208,7 @@ def test_a_long_message_in_public_text_is_said_to_be_learned_there(files):
     files.public[0]["messages"].append(files.private[2]["messages"][0])
     found = files.load().repeats
     assert (found.public, found.public_nearly, found.public_messages) == (0, 0, 1)
-    assert "1 dialogue by a message, or two in a row, of 8 words or more" in " ".join(found.warnings("dialogue"))
+    assert "1 dialogue by a message, or two in a row, of 8 words or more" in " ".join(found.warnings())
 
 
 def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
