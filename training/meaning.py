@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence, Sized
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
@@ -23,6 +24,8 @@ COUNTED = (
     "the median and the most dialogues of a client are counted in the data without noise: facts of this run that its "
     "claim does not cover"
 )
+
+SINGLE = "every client has one dialogue: each dialogue is protected, and not a person who has several"
 
 
 def protected(recipe: Recipe) -> str:
@@ -55,26 +58,32 @@ def meaning(
     several = {"5 dialogues": FEW}
     if not dealt:
         several |= {"the median client's dialogues": math.ceil(median(sizes)), "the most of any client": sizes[-1]}
+    single = not dealt and sizes[-1] == 1 and recipe.privacy.unit == "client"
+    if spread := dealt or single:  # a person's dialogues are at as many clients
+        charges = [replace(charge, sampling_rate=1.0) for charge in charges]
     return {
         "strength": strength(epsilon, delta, count),
         "scale": SCALE,
-        "warnings": warnings_of(epsilon, delta, count, protected(recipe)),
+        "warnings": warnings_of(epsilon, delta, count, protected(recipe)) + [SINGLE] * single,
         "person": [
-            {"who": who, "dialogues": size, **_for_person(recipe, epsilon, charges, size)}
+            {"who": who, "dialogues": size, **_for_person(recipe, epsilon, charges, size, spread, count)}
             for who, size in several.items()
         ],
         "person_note": "clients are simulated, so no person's dialogues can be counted" if dealt else COUNTED,
     }
 
 
-def _for_person(recipe: Recipe, epsilon: float, charges: Sequence[Charge], size: int) -> dict[str, Any]:
-    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds."""
+def _for_person(
+    recipe: Recipe, epsilon: float, charges: Sequence[Charge], size: int, spread: bool, units: int
+) -> dict[str, Any]:
+    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds. spread:
+    they are at as many clients, so that none of these is the person."""
     delta = recipe.privacy.delta
-    if recipe.privacy.unit == "example":
+    if recipe.privacy.unit == "example" or spread and size > 1:
         epsilon = max(epsilon, group_epsilon(charges, size, delta))
     return {
         "epsilon": epsilon if math.isfinite(epsilon) else None,
-        "strength": strength(epsilon, delta),
+        "strength": strength(epsilon, delta, units),
         "best_guess": guess_in_words(epsilon, delta),
     }
 

@@ -66,7 +66,8 @@ def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrai
     del decides["max_seconds"]
     digest = hashlib.sha256(json.dumps([FORMAT, sizes, decides], sort_keys=True, allow_nan=False).encode())
     for turns in public:
-        digest.update(json.dumps([[turn.role, turn.content] for turn in turns], allow_nan=False).encode())
+        said = [[turn.role, turn.content] if turn.learn else [turn.role, turn.content, False] for turn in turns]
+        digest.update(json.dumps(said, allow_nan=False).encode())
     return digest.hexdigest()
 
 
@@ -339,7 +340,7 @@ def _loss(
     lower = precision == "bfloat16"
     with torch.autocast("cpu", torch.bfloat16, enabled=lower):
         losses = next_token_loss(network, {**rows, "weights": counted}, LENGTHS if lower else 1)
-    return losses.sum() / counted.sum(), float(counted.sum())
+    return losses.sum() / counted.sum().clamp(min=1), float(counted.sum())
 
 
 def _average(replicas: Sequence[Replica], sums: torch.Tensor, late: bool, barrier: Barrier) -> bool:

@@ -83,7 +83,7 @@ class TokenTable:
     ids: NDArray[np.int32]  # int32[tokens]
     kinds: NDArray[np.uint8]  # uint8[tokens]: chatfed.model.tokenizer's kinds, | ASSISTANT
     starts: IntVector  # int64[dialogues + 1]
-    bytes: IntVector  # int64[dialogues]: of the words of each, in UTF-8, white space not counted
+    bytes: IntVector  # int64[dialogues]: of the words of each that are measured, in UTF-8, white space not counted
     clients: Mapping[ClientId, IntVector]  # which dialogues are whose; empty where nobody is named
 
     def __len__(self) -> int:
@@ -119,7 +119,7 @@ def write_tokens(
                 ids.write(encoded.ids.tobytes())  # ndarray.tofile hides why a write failed
                 kinds.write(_kinds_with_role(turns, encoded).tobytes())
                 starts.append(starts[-1] + len(encoded.ids))
-                octets.append(sum(len(word.encode()) for turn in turns for word in turn.content.split()))
+                octets.append(sum(len(word.encode()) for turn in turns if turn.learn for word in turn.content.split()))
         np.save(scratch / "starts.npy", np.array(starts, np.int64))
         np.save(scratch / "bytes.npy", np.array(octets, np.int64))
         (scratch / "clients").mkdir()

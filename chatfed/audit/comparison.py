@@ -54,9 +54,9 @@ class Comparison:
 def compare(before: Sums, after: Sums, clients: IntVector | None = None) -> Comparison:
     """A paired bootstrap over held-out clients: both models are measured on the same resampled clients.
 
-    clients: int64[dialogues], whose each dialogue is; None, or fewer than FEWEST of them: over dialogues. Percentile
-    intervals (Efron & Tibshirani 1993, chapter 13) at LEVEL, each by itself, from RESAMPLES draws of a fixed seed.
-    Clients without a word say nothing and are not counted.
+    clients: int64[dialogues], whose each dialogue is; None, or fewer than FEWEST of them: over dialogues. Expanded
+    percentile intervals (`share_beyond`) at LEVEL, each by itself, from RESAMPLES draws of a fixed seed. Clients
+    without a word say nothing and are not counted.
     """
     over, owners = "clients", clients
     if owners is None or len(np.unique(owners)) < FEWEST:
@@ -90,8 +90,23 @@ def _intervals(grouped: Sums) -> tuple[list[float | None], list[float | None]]:
         times = np.bincount(generator.integers(groups, size=groups), minlength=groups)
         before, after = rates(np.einsum("g,wgk->wk", times, grouped))
         resample[:] = after - before
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    beyond = share_beyond(groups)
+    low, high = np.quantile(drawn, [beyond, 1 - beyond], axis=0)
     return low.tolist(), high.tolist()
+
+
+def share_beyond(groups: int) -> float:
+    """Of the draws, how many to leave out at either end: Phi(-sqrt(n / (n - 1)) t), t of n - 1 degrees of freedom.
+
+    Plain percentiles of few groups are too near: of 5, that from 2.5 to 97.5 % holds the truth in 86 % of cases, this
+    one in 93 % (expanded percentile interval: Hesterberg 2015, "What Teachers Should Know About the Bootstrap").
+
+    >>> [round(share_beyond(groups), 4) for groups in (5, 20, 1000)]
+    [0.001, 0.0159, 0.0248]
+    """
+    from scipy.special import ndtr, stdtrit
+
+    return float(ndtr(-math.sqrt(groups / (groups - 1)) * stdtrit(groups - 1, (1 + LEVEL) / 2)))
 
 
 def _verdict(found: Mapping[str, Interval]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.audit.comparison import LEVEL, RESAMPLES, SEED, Comparison, Interval, Sums, compare, sentence
+from chatfed.audit.comparison import RESAMPLES, SEED, Comparison, Interval, Sums, compare, sentence, share_beyond
 
 WORDS, BYTES = 50, 250
 
@@ -86,7 +86,8 @@ def slow(before: Sums, after: Sums, groups: list[int]) -> list[tuple[float, floa
         pair = [figures([list(sums[i]) for i in chosen]) for sums in (before, after)]
         drawn.append([b - a for a, b in zip(*pair, strict=True)])
     whole = [figures([list(row) for row in sums]) for sums in (before, after)]
-    ends = np.quantile(np.array(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    beyond = share_beyond(len(names))
+    ends = np.quantile(np.array(drawn), [beyond, 1 - beyond], axis=0)
     return [(whole[1][k] - whole[0][k], float(ends[0][k]), float(ends[1][k])) for k in range(3)]
 
 
@@ -115,6 +116,17 @@ def test_the_interval_of_a_known_case():
     assert found.difference == pytest.approx(mean)
     assert (found.low, found.high) == pytest.approx((mean - 1.96 * std, mean + 1.96 * std), abs=0.15 * std)
     assert compare(before, after) == compare(before, after)
+
+
+def test_five_clients_that_gain_as_chance_has_it_are_not_called_learning():
+    """Student's t finds p = 0.1 here. Plain percentiles would be beside 0, as by chance alone in 1 case of 7."""
+    before = sums([300.0] * 5, [10.0] * 5)
+    after = sums([300 + by for by in (-4.0, -3.0, -2.0, -0.5, 0.6)], [10.0] * 5)
+    found = compare(before, after)
+    assert found.verdict == "did not learn"
+    assert found.bits_per_byte.low is not None and found.bits_per_byte.high is not None
+    assert found.bits_per_byte.low < -3 / BYTES / math.log(2) < 0 < found.bits_per_byte.high
+    assert compare(before, sums([296.0, 297.0, 298.0, 297.0, 298.5], [10.0] * 5)).verdict == "learned"
 
 
 def test_an_interval_over_clients_is_wider_than_over_dialogues_where_clients_differ():

@@ -84,7 +84,7 @@ def test_a_person_costs_more_than_a_dialogue_whatever_the_noise(overrides: list[
 
     recipe = following(load_recipe(None, ["privacy.target_epsilon=0.5", *overrides]), 400)
     terms = client_terms(recipe, 400)
-    charges = charges_of(recipe, terms, 5000, 0) or [terms.mechanism]
+    charges = charges_of(following(recipe, 400), terms, 5000, 0) or [terms.mechanism]
     costs = [group_epsilon(charges, size, 1e-5) for size in (1, 2, 5)]  # type: ignore[arg-type]
     assert costs[0] <= 0.5 and 2 * costs[0] < costs[1] and 2 * costs[1] < costs[2] < math.inf
     assert group_epsilon(charges, 10_000, 1e-5) > 1e3  # type: ignore[arg-type]
@@ -110,6 +110,33 @@ def test_where_the_client_is_the_unit_a_person_there_is_protected_as_a_whole() -
     found = meaning(recipe, 7.5, [], holding(2, 90), dealt=False)
     assert {row["epsilon"] for row in found["person"]} == {7.5} and found["strength"] == "moderate"
     assert meaning(recipe, None, [], holding(2), dealt=False) == {}
+
+
+@pytest.mark.parametrize(("sizes", "dealt"), [((30,) * 12, True), ((1,) * 12, False)])
+@pytest.mark.parametrize("rate", [1.0, 0.5])
+def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(sizes, dealt, rate) -> None:
+    """Dealt, or one line a client: five dialogues of a person are at five clients, each as far from absent as one."""
+    from training.claims import charges_of
+
+    recipe = load_recipe(None, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
+    charges = charges_of(following(recipe, 400), client_terms(recipe, 400), 5000, 0)
+    row = meaning(recipe, 2.0, charges, holding(*sizes), dealt)["person"][0]
+    whole = [dataclasses.replace(charge, sampling_rate=1.0) for charge in charges]
+    assert row["dialogues"] == 5 and row["epsilon"] == group_epsilon(whole, 5, 1e-5) > 10
+
+
+def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue_beside_the_claim() -> None:
+    recipe = load_recipe(None, OF_CLIENTS)
+    warnings = [meaning(recipe, 2.0, [], holding(*sizes), dealt=False)["warnings"] for sizes in ((1, 1, 1), (1, 2, 1))]
+    assert [len(each) for each in warnings] == [1, 0] and "not a person who has several" in warnings[0][0]
+
+
+def test_what_holds_for_a_person_is_not_called_stronger_than_what_holds_for_one_dialogue() -> None:
+    recipe = load_recipe(None, ["privacy.target_epsilon=0.1", "privacy.delta=0.01"])
+    once = client_terms(recipe, 400).mechanism
+    assert once is not None
+    found = meaning(recipe, 0.1, [once], holding(100, 300), dealt=False)
+    assert found["strength"] == "weak" and {row["strength"] for row in found["person"]} <= {"weak", "none"}
 
 
 def test_clients_that_were_dealt_are_no_unit_unless_the_recipe_says_simulated() -> None:

@@ -134,6 +134,23 @@ def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(public, 
     assert name() == name(precision="float32"), "a processor without bfloat16 is not asked to try it"
 
 
+def test_a_batch_of_context_alone_teaches_nothing_and_leaves_the_base_finite(job, public, tiny_tokenizer, tmp_path):
+    marked = [[replace(turn, learn=False) for turn in turns] for turns in public[:4]]
+    table = write_tokens(tmp_path / "context", tiny_tokenizer, marked)
+    network = job.build()[0]
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    examples = DialogueExamples(table, np.arange(4), TINY.context)
+    assert pretrain._step(network, optimizer, examples, np.arange(4), "float32") == (0.0, 0.0)
+    assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+
+
+def test_public_text_of_which_less_is_learned_makes_another_base(public):
+    """Messages marked as context are no target of pre-training: a base that learned them is not to be found."""
+    marked = [[replace(turns[0], learn=False), *turns[1:]] for turns in public]
+    one, other = (pretrain.inputs_digest(each, TINY, PretrainSection()) for each in (public, marked))
+    assert one != other
+
+
 def test_steps_come_from_passes_and_from_tokens_and_from_no_clock(job):
     table = pretrain.open_tokens(job.tokens)
     a_pass = -(-len(table) // 8)

@@ -308,6 +308,14 @@ def test_a_message_that_is_not_to_be_learned_is_context_and_neither_target_nor_m
     assert float(assistants["weights"].sum()) == 0.0
 
 
+def test_bits_per_byte_are_over_the_bytes_whose_bits_are_counted(model, tiny_tokenizer, tmp_path):
+    """A long message of context would otherwise make every byte look cheap."""
+    turns = [Turn("user", "nobody is asked to learn these words " * 3, learn=False), Turn("assistant", "wrong répons")]
+    table = write_tokens(tmp_path / "marked", tiny_tokenizer, [turns])
+    found = evaluate(model, table, np.array([0]), 64).result()
+    assert (found.words, found.bytes) == (2, len("wrongrépons".encode()))
+
+
 def test_a_dialogue_of_forty_thousand_messages_is_encoded_whole(tiny_tokenizer):
     turns = [Turn("assistant" if place % 2 else "user", "a") for place in range(40_000)]
     encoded = encode_dialogue(tiny_tokenizer, turns)
