@@ -121,6 +121,16 @@ def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
             raise BadRecord(f"{name} is {held[name]}, which marks the record as not to be learned; {mend(name)}")
 
 
+def _system_text(value: object, name: str) -> str:
+    """The text of a system column; an object holds a role at most beside it. Raises BadRecord."""
+    if isinstance(value, Mapping):
+        held = [str(key) for key in value if key not in ("type", "text", "parts", "body") and not absent(value[key])]
+        more = [key for key in held if key != "role" or str(value[key]).strip().lower() not in schemas.ROLES]
+        if more:
+            raise BadRecord(f"{name} holds {', '.join(more)} beside its text, which is not read; {mend(name)}")
+    return text_of_parts(value, name)
+
+
 class _Record:
     """A record in hand. What it holds of conversation must be read, or say again what was read."""
 
@@ -267,7 +277,7 @@ class _Record:
     def _with_system(self, said: list[Said]) -> list[Said]:
         for name in self._among(self.columns.systems)[:1]:
             self.used.append(name)
-            text = text_of_parts(self.held[name], name)
+            text = _system_text(self.held[name], name)
             if said[0].role != "system":
                 return [Said("system", text), *said]
             if said[0].content.strip() != text.strip():

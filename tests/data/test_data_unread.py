@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,3 +119,12 @@ def test_names_are_counted_in_bounded_memory(read) -> None:
     records = ((place, {"text": "a", f"column {place}": "x"}) for place in range(2000))
     list(reading.rows([Part("a", "line", "a", records)]))
     assert len(reading.unread) <= 501 and reading.unread["others"] >= 1400
+
+
+def test_what_stands_beside_the_text_of_a_system_column_is_refused_by_name() -> None:
+    whole = {"prompt": "why so", "response": "because"}
+    for beside in ({"x": "quite"}, {"role": "narrator"}, {"value": ["other words"]}):
+        with pytest.raises(BadRecord, match=f"sys_prompt holds {next(iter(beside))} beside its text"):
+            read_record({**whole, "sys_prompt": {"text": "be brief", **beside}}, How(), Seen())
+    for plain in ({"text": "be brief"}, {"role": "system", "parts": [{"text": "be brief"}]}):
+        assert read_record({**whole, "sys_prompt": plain}, How(), Seen())[0].content == "be brief"
