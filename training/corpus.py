@@ -188,7 +188,7 @@ def _note_reading(table: DialogueTable, source: str, notes: list[str]) -> None:
         first = table.skipped[0]
         count = len(table.skipped)
         lines = "1 bad line" if count == 1 else f"{count} bad lines"
-        notes.append(f"Skipped {lines} of {source}; the first is line {first.line}: {first.reason}")
+        notes.append(f"Skipped {lines} of {source}; the first is {first.where(source)}: {first.reason}")
 
 
 def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> dict[ClientId, IntVector]:

@@ -54,7 +54,7 @@ def look(table: DialogueTable, source: str) -> Iterator[str]:
             f'"assistant" nothing is learned from them.'
         )
     yield from table.notes
-    yield from _bad_lines(table)
+    yield from _bad_lines(table, source)
     yield from _examples(table)
 
 
@@ -66,11 +66,11 @@ def _clients(tally: Tally) -> str:
     return f"{of}; a client has {min(sizes):,} to {max(sizes):,} (median {median(sizes):g})."
 
 
-def _bad_lines(table: DialogueTable) -> Iterator[str]:
+def _bad_lines(table: DialogueTable, source: str) -> Iterator[str]:
     if table.skipped:
         yield f"Bad lines, left out: {len(table.skipped):,}."
     for bad in table.skipped[:_MOST_BAD]:
-        yield f"  {bad.place} {bad.line}: {shown(bad.reason)}"
+        yield f"  {bad.where(source)}: {shown(bad.reason)}"
 
 
 def _examples(table: DialogueTable) -> Iterator[str]:

@@ -35,6 +35,11 @@ class BadLine:
     reason: str
     place: str = "line"  # what `line` counts: "line", "item" or "row"
 
+    def where(self, source: str) -> str:
+        """Its place in the source: of a folder also the file."""
+        at = f"{self.place} {self.line}"
+        return at if self.file == source else f"{self.file}, {at}"
+
 
 @dataclass(frozen=True)
 class Options:

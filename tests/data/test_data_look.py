@@ -10,7 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from chatfed import cli
+from chatfed.data.dialogue import read_dialogues
+from chatfed.data.look import look as lines_of
 from chatfed.data.page import page
+from training.corpus import _note_reading
 
 ROOT = Path(__file__).parent.parent.parent
 HI = [{"role": "user", "content": "hi \x1b[31m"}, {"role": "assistant", "content": "hello", "weight": 0}]
@@ -72,3 +75,16 @@ def test_the_page_lists_the_tables(name: str) -> None:
 def test_asking_for_help_loads_no_data_set() -> None:
     assert "chatfed.cli" in sys.modules
     assert CliRunner().invoke(cli.app, ["data", "look", "--help"]).exit_code == 0
+
+
+def test_a_bad_line_of_a_folder_is_named_by_its_file(tmp_path):
+    folder = tmp_path / "both"
+    folder.mkdir()
+    good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}
+    (folder / "a.jsonl").write_text(json.dumps(good) + "\n")
+    (folder / "b.json").write_text(json.dumps([good, {"messages": []}]))
+    table = read_dialogues(str(folder), skip_bad_lines=True)
+    assert f"  {folder / 'b.json'}, item 2: messages is empty" in list(lines_of(table, str(folder)))
+    notes: list[str] = []
+    _note_reading(table, str(folder), notes)
+    assert notes[-1] == f"Skipped 1 bad line of {folder}; the first is {folder / 'b.json'}, item 2: messages is empty"
