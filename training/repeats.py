@@ -11,8 +11,6 @@ from chatfed.audit.figures import above
 from chatfed.privacy.ledger import Charge
 from training import meaning
 
-LEAST_NOISE = 0.05  # noise multiplier below which no accountant need be asked: epsilon is above 100
-
 
 @dataclass(frozen=True)
 class Repeats:
@@ -111,8 +109,6 @@ def group_epsilon(charges: Sequence[Charge], k: int, clients: int, delta: float)
     moved by its own copies, is at most what one tells that is moved by all.
     """
     known = charges if clients == 1 else [replace(charge, sampling_rate=1.0) for charge in charges]
-    if any(charge.noise_multiplier < k * LEAST_NOISE for charge in known):
-        return None
     cost = meaning.group_epsilon(known, k, delta)
     return cost if cost <= MOST_EPSILON else None
 
