@@ -17,7 +17,7 @@ from training.recipe import SECTIONS
     [
         (["--epsilon", "-1"], "error: --epsilon must be 0 or more, not -1.0"),
         (["--epsilon", "nan"], "error: --epsilon must be a finite number, not nan"),
-        (["--cohort", "1"], "error: --cohort must be between 2 and 65520, not 1"),
+        (["--cohort", "1"], "error: --cohort must be 0 or between 2 and 65520, not 1"),
         (["--rounds", "0"], "error: --rounds must be 1 or more, not 0"),
         (["--data", ""], 'error: --data must be non-empty, not ""'),
         (["--client-column", ""], 'error: --client-column must be non-empty, not ""'),
