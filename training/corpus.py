@@ -44,7 +44,7 @@ class Corpus:
     notes: tuple[str, ...]  # what a person should know of how the parts were chosen
     repeats: Repeats
     words: int  # of the clients' dialogues
-    dealt: bool = False  # the data named no clients: these are made up
+    dealt: bool  # the data named no clients: these are made up
 
 
 def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:
@@ -69,7 +69,8 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal:
         notes.append(f"{idle:,} of {len(clients):,} clients have no dialogue to learn from, and take no part.")
     repeats = replace(counted(parts), dropped=left_out)
     words = int(parts.sketches["private"].words.sum())
-    return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words)
+    dealt = private.client_ids is None
+    return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words, dealt)
 
 
 def _private(settings: DataSection, options: dict[str, Any], folder: Path | None, notes: list[str]) -> DialogueTable:

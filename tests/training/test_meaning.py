@@ -173,9 +173,11 @@ def test_a_claim_about_simulated_clients_says_so_in_its_sentence() -> None:
 
 
 def written(path: Path, owners: list[dict[str, object]]) -> Path:
-    """Dialogues of one turn each side, with what each line says of its owner."""
-    turns = [{"role": "user", "content": "hello there"}, {"role": "assistant", "content": "good day to you"}]
-    path.write_text("".join(json.dumps({"messages": turns, **owner}) + "\n" for owner in owners))
+    """Dialogues of one turn each side, no two alike, with what each line says of its owner."""
+    said = [("hello there", f"good day to you, number {place} of {path.stem}") for place in range(len(owners))]
+    turns = [[{"role": "user", "content": ask}, {"role": "assistant", "content": answer}] for ask, answer in said]
+    lines = [json.dumps({"messages": each, **owner}) for each, owner in zip(turns, owners, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
@@ -188,17 +190,16 @@ def test_data_without_the_column_is_dealt_and_data_with_it_is_not(tmp_path: Path
         assert load_corpus(given, False, tmp_path / "cache").dealt == is_dealt
 
 
-def test_a_run_for_clients_without_a_client_column_stops_in_one_line(tmp_path: Path) -> None:
+def test_a_run_for_clients_without_a_client_column_stops_in_one_line(tiny_base: Path, tmp_path: Path) -> None:
     source = written(tmp_path / "none.jsonl", [{}] * 90)
     given = [part for each in (*OF_CLIENTS, "federation.cohort=2") for part in ("--set", each)]
-    done = here("--data", source, "--base", tmp_path, "--out", tmp_path / "out", *given)
+    done = here("--data", source, "--base", tiny_base, "--out", tmp_path / "out", *given)
     assert done.returncode == 2 and len(done.stderr.strip().splitlines()) == 1
     assert "has no column client_id" in done.stderr and "--client-column" in done.stderr
 
 
 def test_a_run_of_simulated_clients_says_so_in_everything_it_hands_out(tiny_base: Path, tmp_path: Path) -> None:
     source, held_out = (written(tmp_path / f"{name}.jsonl", [{}] * 12) for name in ("mine", "other"))
-    held_out.write_text(held_out.read_text().replace("hello there", "what is new"))
     given = [
         *OF_CLIENTS, "federation.cohort=4", "federation.rounds=1", "data.clients=4", "data.simulated_clients=true",
         "secagg.threshold=0.75", "runtime.workers=1", "model.context=64", "privacy.delta=0.01", "local.batch=2",
