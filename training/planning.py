@@ -42,10 +42,10 @@ def _cost(recipe: Recipe, clients: int, terms: ClientTerms) -> str:
     if terms.mechanism is None:
         return "No noise is added, and no privacy is claimed"
     unit = protected(recipe) + (", with all its dialogues," if privacy.unit == "client" else "")
+    curious = colluders(recipe, recipe.federation.cohort)
     against = {
         "local": "everyone",
-        "distributed": "whoever sees the sums only, with at most "
-        f"{colluders(recipe, recipe.federation.cohort)} clients of a round",
+        "distributed": f"whoever sees the sums only, with at most {curious} {_plural(curious, 'client')} of a round",
     }[privacy.noise]
     return (
         f"Noise multiplier {terms.noise_multiplier:.3f}: each {unit} is protected with epsilon at most "

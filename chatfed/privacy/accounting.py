@@ -33,6 +33,7 @@ REPLACE = "replace one"
 
 _LEAST_NOISE = 0.05  # multipliers below which no sampling is accounted: epsilon is far beyond any claim
 _MOST_NOISE = 1e9  # multipliers above this are not looked for
+_LOUD = 1e100  # multipliers above this count as this, which costs more: their squares would be no doubles
 History = tuple[tuple[float, float, int], ...]
 
 
@@ -49,7 +50,7 @@ class Mechanism:
             raise PrivacyError(f"noise_multiplier {self.noise_multiplier}: must be finite and not negative")
         if not 0.0 <= self.sampling_rate <= 1.0:
             raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]")
-        if self.steps < 0 or self.steps != int(self.steps):
+        if not (math.isfinite(self.steps) and self.steps >= 0 and self.steps == int(self.steps)):
             raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
 
 
@@ -170,7 +171,7 @@ def _history(mechanisms: Iterable[Mechanism], adjacency: str) -> History:
     steps: dict[tuple[float, float], int] = {}
     for m in mechanisms:
         if m.steps and m.sampling_rate:
-            kind = (float(m.noise_multiplier), float(m.sampling_rate))
+            kind = (min(float(m.noise_multiplier), _LOUD), float(m.sampling_rate))
             steps[kind] = steps.get(kind, 0) + int(m.steps)
     if adjacency == REPLACE:
         if any(rate < 1 for _, rate in steps):

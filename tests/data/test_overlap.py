@@ -39,6 +39,10 @@ ALIKE = {
     "roles": (Turn("assistant", ASK), Turn("user", ANSWER)),
     "a system's message": (Turn("system", ASK), Turn("user", ANSWER)),
     "one message for two": (Turn("user", f"{ASK}\n{ANSWER}"),),
+    "marks of direction, as WhatsApp exports have": dialogue("\u200e" + ASK, "\u200e" + ANSWER),
+    "a mark of byte order": dialogue("\ufeff" + ASK, ANSWER),
+    "soft hyphens": dialogue(ASK.replace("st", "s\u00adt"), ANSWER),
+    "zero-width spaces": dialogue(ASK.replace(" ", "\u200b "), ANSWER.replace(" ", " \u200b")),
 }
 
 
@@ -63,6 +67,22 @@ def test_copies_point_to_the_first_of_them() -> None:
     one = dialogue(ASK, ANSWER)
     (sketch,) = sketches([one, OTHER, one, OTHER, dialogue("hi"), one])
     assert firsts(sketch).tolist() == [0, 1, 0, 1, 4, 0]
+
+
+def test_other_punctuation_is_near_and_not_the_same() -> None:
+    """Typographic quotes, dashes, or none at all, as they are lost or made on the way between two programs."""
+    one = "it's the router's light -- it doesn't stop, and \"reset\" didn't help: what's next? i'm lost..."
+    others = {
+        "typographic": one.replace("'", "\u2019")
+        .replace(' "', " \u201c")
+        .replace('"', "\u201d")
+        .replace("...", "\u2026"),
+        "none": "".join(letter for letter in one if letter not in "',:?.\""),
+    }
+    mine, theirs = sketches([dialogue(one)], [dialogue(other) for other in others.values()])
+    assert same(theirs, mine).tolist() == [-1, -1] and near(theirs, mine).tolist() == [0, 0]
+    mine, theirs = sketches([dialogue("?!")], [dialogue("..."), dialogue("?!")])
+    assert near(theirs, mine).tolist() == [-1, 0], "of punctuation alone nothing is taken away"
 
 
 def test_nearly_the_same_text_is_near() -> None:

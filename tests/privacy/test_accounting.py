@@ -156,11 +156,27 @@ def test_delta_outside_zero_and_one_is_refused(delta: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("noise", "rate", "steps"), [(-1.0, 0.1, 1), (math.nan, 0.1, 1), (1.0, 1.1, 1), (1.0, -0.1, 1), (1.0, 0.1, -1)]
+    ("noise", "rate", "steps"),
+    [
+        (-1.0, 0.1, 1),
+        (math.nan, 0.1, 1),
+        (1.0, 1.1, 1),
+        (1.0, -0.1, 1),
+        (1.0, 0.1, -1),
+        (1.0, 0.1, math.inf),
+        (1.0, 0.1, math.nan),
+        (1.0, 0.1, 1.5),
+    ],
 )
 def test_impossible_mechanisms_are_refused(noise: float, rate: float, steps: int) -> None:
     with pytest.raises(ChatfedError):
         Mechanism(noise, rate, steps)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.5, 1e-300])
+def test_noise_beyond_what_can_be_squared_costs_next_to_nothing(rate: float) -> None:
+    for noise in (1e155, 1.7e308):
+        assert 0 <= epsilon(noise, rate, 3, delta=1e-10) <= 1e-9
 
 
 @pytest.mark.parametrize(

@@ -174,10 +174,10 @@ def test_a_claim_about_simulated_clients_says_so_in_its_sentence() -> None:
 
 def written(path: Path, owners: list[dict[str, object]]) -> Path:
     """Dialogues of one turn each side, no two alike, with what each line says of its owner."""
-    with path.open("w") as file:
-        for place, owner in enumerate(owners):
-            turns = [{"role": "user", "content": f"hello there {place}"}, {"role": "assistant", "content": "good day"}]
-            file.write(json.dumps({"messages": turns, **owner}) + "\n")
+    said = [("hello there", f"good day to you, number {place} of {path.stem}") for place in range(len(owners))]
+    turns = [[{"role": "user", "content": ask}, {"role": "assistant", "content": answer}] for ask, answer in said]
+    lines = [json.dumps({"messages": each, **owner}) for each, owner in zip(turns, owners, strict=True)]
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 
@@ -200,7 +200,6 @@ def test_a_run_for_clients_without_a_client_column_stops_in_one_line(tiny_base: 
 
 def test_a_run_of_simulated_clients_says_so_in_everything_it_hands_out(tiny_base: Path, tmp_path: Path) -> None:
     source, held_out = (written(tmp_path / f"{name}.jsonl", [{}] * 12) for name in ("mine", "other"))
-    held_out.write_text(held_out.read_text().replace("hello there", "what is new"))
     given = [
         *OF_CLIENTS, "federation.cohort=4", "federation.rounds=1", "data.clients=4", "data.simulated_clients=true",
         "secagg.threshold=0.75", "runtime.workers=1", "model.context=64", "privacy.delta=0.01", "local.batch=2",
