@@ -166,7 +166,8 @@ def test_text_whose_turns_are_in_doubt_is_refused_and_never_one_users(read, case
 @pytest.mark.parametrize(
     "text",
     ["In this form the User: field must hold a name.", "User guide - part 1\nthe door",
-     "a | b\nassistant manager wanted", 'The chat starts with "User: hi" and "Assistant: yo".', "<s>old</s>", "path C:\\new\\user"],
+     "a | b\nassistant manager wanted", "<s>old</s>",
+     'The chat starts with "User: hi" and "Assistant: yo".', "path C:\\new\\user"],
 )  # fmt: skip
 def test_text_that_only_mentions_a_role_is_one_message(said, text: str) -> None:
     assert said({"text": text}) == [[f"U {text}"]]
