@@ -201,6 +201,11 @@ def _turns(text: str, opens: Sequence[re.Match[str]], family: Family, where: str
     yield from turns
 
 
+def ends_in_marker(text: str) -> bool:
+    """Whether a text ends in a token that ends a turn, which people wrote behind answers for older trainers."""
+    return re.search(r"(?:</s>|<eos>|<\|[\w-]+\|>|<end_of_turn>)\s*$", text) is not None and "<s>" not in text
+
+
 def without_ends(said: str) -> str:
     """A turn's text without the tokens that end it or stand before the next one."""
     said = said.strip()
@@ -209,8 +214,12 @@ def without_ends(said: str) -> str:
     return said
 
 
+def _meaning(word: str) -> str | None:
+    return _MEANS.get(word) or ROLES.get(word.lower()) or _MEANS.get(word.lower())
+
+
 def _role(word: str, where: str) -> str:
-    role = _MEANS.get(word) or ROLES.get(word.lower()) or _MEANS.get(word.lower())
+    role = _meaning(word)
     if role is None:
         raise BadRecord(f"{where} has a turn of {word!r}, which is no known role: user, assistant or system is needed")
     return role
@@ -218,14 +227,16 @@ def _role(word: str, where: str) -> str:
 
 def begins_with_marker(text: str) -> bool:
     """Whether the first words of a text are a marker of any family."""
-    return any((found := family.opens.search(text)) and not text[: found.start()].strip() for family in FAMILIES)
+    return any(
+        (found := family.opens.search(text)) and not _ENDS.sub("", text[: found.start()]).strip() for family in FAMILIES
+    )
 
 
 def is_left_open(text: str) -> bool:
     """Whether a text ends with a marker of the assistant: a template's prompt, for an answer to follow."""
     for family in FAMILIES:
         opens = list(family.opens.finditer(text))
-        if opens and not text[opens[-1].end() :].strip() and (_MEANS | ROLES).get(opens[-1][1].lower()) == "assistant":
+        if opens and not text[opens[-1].end() :].strip() and _meaning(opens[-1][1]) == "assistant":
             return len(opens) > 1
     return False
 

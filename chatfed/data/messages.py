@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -316,10 +317,18 @@ def unknown_role(said: Sequence[Said]) -> BadRecord:
     )
 
 
+_CALL = re.compile(  # as templates spell it in the text of an answer
+    r"(?:^\s*|\n)(?:<tool_call>|\[TOOL_CALLS\]|<functioncall>|<function=\w|<\|python_tag\|>|<\|tool_calls?[\w|]*>)"
+)
+
+
 def turns_of(said: Sequence[Said]) -> tuple[Turn, ...]:
     """Turns of messages whose roles are known. Raises BadRecord."""
     if any(each.role is None for each in said):
         raise unknown_role(said)
+    for place, each in enumerate(said, start=1):
+        if each.role == "assistant" and (found := _CALL.search(each.content)):
+            raise BadRecord(f"message {place} is a call of a tool ({found[0].strip()}): {schemas.REFUSED['tools']}")
     return tuple(Turn(each.role or "", each.content, each.learn) for each in said)
 
 

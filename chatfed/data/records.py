@@ -20,7 +20,7 @@ from chatfed.data.columns import (
     renders,
     spoken_in,
 )
-from chatfed.data.markers import without_ends
+from chatfed.data.markers import ends_in_marker, without_ends
 from chatfed.data.marks import is_bad, mend, refuse_marks
 from chatfed.data.messages import (
     How,
@@ -219,7 +219,8 @@ class _Record:
 
     def _answered(self, name: str, question: str) -> list[Said]:
         value, asked = self._messages_in(name), self.held[question]
-        if isinstance(value, str) and isinstance(asked, str) and opened_in(asked, question):
+        opened = isinstance(asked, str) and opened_in(asked, question)
+        if isinstance(value, str) and (opened or ends_in_marker(value)):
             value = content_of(without_ends(value), name)  # a template's prompt has its answer end in a marker
         return [Said("assistant", value)] if isinstance(value, str) else value
 

@@ -238,3 +238,60 @@ def test_chatgpts_messages_of_weight_0_are_context_and_those_to_tools_refused(sa
     assert said(chatgpt(weight=1.0, recipient="all"), name="b.json") == [TALK]
     with pytest.raises(DataError, match="said to dalle.text2im: tool use is not read"):
         read(chatgpt(recipient="dalle.text2im"), name="c.json")
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "<s>[INST] hi [/INST]", "completion": " hello </s>"},
+        {"prompt": "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>", "completion": "hello"},
+        {"prompt": "hi", "completion": "hello</s>"}, {"prompt": "hi", "completion": "hello<|im_end|>\n"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_templates_tokens_around_a_pair_are_no_words_of_it(said, record: dict[str, object]) -> None:
+    assert said(record) == [TALK]
+
+
+def test_struck_out_html_at_the_end_of_an_answer_stays(said) -> None:
+    assert said({"prompt": "hi", "completion": "<s>old</s>"}) == [["U hi", "A <s>old</s>"]]
+
+
+UNKNOWN_EXPORTS = {
+    "a phone's messages": "Jan 02, 2024  9:41:03 AM\nAnna\nthe door\n\nJan 02, 2024  9:42:03 AM\nMe\nlift it\n",
+    "names and times": "Anna at 2024-01-02 09:41\nthe door\n\nDesk at 2024-01-02 09:42\nlift it\n",
+    "Korean dates": "2024\ub144 1\uc6d4 2\uc77c 9:41, Anna : hi\n2024\ub144 1\uc6d4 2\uc77c 9:42, Desk : yo\n",
+    "mail": "From: anna@example.org\nTo: desk@example.org\nSubject: door\n\nthe door sticks\n",
+}
+
+
+@pytest.mark.parametrize("case", UNKNOWN_EXPORTS)
+def test_exports_of_unknown_kinds_are_no_texts_of_one_user(read, case: str) -> None:
+    with pytest.raises(DataError, match="give it as a table of messages"):
+        read(UNKNOWN_EXPORTS[case], name="a.txt")
+
+
+def test_a_note_says_when_me_names_nobody_because_nobody_is_named(read) -> None:
+    assert any("--me (data.me) changed nothing" in note for note in read({"text": "hi"}, me=["Desk"]).notes)
+
+
+def test_a_note_of_two_dates_is_still_a_text(said) -> None:
+    text = "the door was mended on Jan 02, 2024 and again\non 2024-01-05 at noon\n"
+    assert said(text, name="a.txt") == [["U " + text.strip()]]
+
+
+CALLS = ['[TOOL_CALLS] [{"name": "w"}]', 'let me see\n<tool_call>\n{"name": "w"}\n</tool_call>',
+         '<functioncall> {"name": "w"}', "<function=w>{}</function>", '<|python_tag|>w.call(query="x")']  # fmt: skip
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_of_a_tool_in_the_text_of_an_answer_is_refused(read, call: str) -> None:
+    with pytest.raises(DataError, match="message 2 is a call of a tool .*tool use is not read"):
+        read({"messages": [USER, {"role": "assistant", "content": call}]})
+    with pytest.raises(DataError, match="message 2 is a call of a tool"):
+        read({"prompt": "hi", "completion": call})
+
+
+def test_words_about_a_call_of_a_tool_are_words(said) -> None:
+    text = "Hermes writes <tool_call> before a call."
+    assert said({"messages": [USER, {"role": "assistant", "content": text}]}) == [["U hi", f"A {text}"]]
