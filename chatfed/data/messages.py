@@ -203,7 +203,7 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
             yield _voiced(where, key, content_of(item[key], where), how)._replace(learn=learn)
         return
     text = text_of_parts(None if content is None else item[content], where)
-    who = [key for key in keys.who if not absent(item[key])]
+    who = [key for key in keys.who if not absent(item[key]) and speaks(key, item[key])]
     kind = [key for key in keys.kind if not who and isinstance(item[key], str) and item[key] in ROLES]
     if not who and not kind:
         raise BadRecord(f"{where} has no role")
@@ -250,6 +250,13 @@ def _refuse_two_roles(item: Mapping[str, object], first: str, beside: Sequence[s
         other = ROLES.get(named) if isinstance(named, str) else None
         if other not in (None, one) and key != "user":  # {"user": "client"} may be a name
             raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}")
+
+
+def speaks(name: str, value: object) -> bool:
+    """Whether a column or key says who speaks: one of a speaker's kind does where it holds a role's name."""
+    if canonical(name) not in schemas.SPEAKER_KINDS:
+        return True
+    return isinstance(value, str) and value.strip().lower() in ROLES
 
 
 def time_of(item: Mapping[str, object]) -> float | None:

@@ -66,6 +66,7 @@ SPEAKERS = (
     "sender_name", "participant", "who", "speaker_id", "nick", "from_name", "from_user", "creator", "bot_id",
     "author_id", "sender_id", "from_id", "user_id",
 )  # fmt: skip
+SPEAKER_KINDS = SPEAKERS[1:9]  # read where they hold a role's name; else whoever speaks stands in another
 CONTENTS = ("content", "value", "text", "message", "utterance", "body", "msg", "sentence", "transcript", "parts")
 CONVERSATIONS = (
     "conversation_id", "dialogue_id", "dialog_id", "message_tree_id", "conversation", "conversation_hash",

@@ -295,3 +295,10 @@ def test_a_call_of_a_tool_in_the_text_of_an_answer_is_refused(read, call: str) -
 def test_words_about_a_call_of_a_tool_are_words(said) -> None:
     text = "Hermes writes <tool_call> before a call."
     assert said({"messages": [USER, {"role": "assistant", "content": text}]}) == [["U hi", f"A {text}"]]
+
+
+def test_a_kind_of_speaker_that_is_no_role_gives_way_to_who_speaks(said) -> None:
+    rows = [{"chat": 1, "sender": name, "sender_type": kind, "text": text}
+            for name, kind, text in (("Anna", "external", "hi"), ("Bob", "internal", "hello"))]  # fmt: skip
+    assert said(*rows, me=["Bob"]) == [TALK]
+    assert said({"messages": [{**USER, "sender_type": "external"}, PAIR[1]]}, name="b.jsonl") == [TALK]

@@ -24,6 +24,7 @@ from chatfed.data.messages import (
     name_unread,
     refuse_held,
     role_of,
+    speaks,
     text_of_parts,
 )
 from chatfed.data.schemas import canonical
@@ -60,7 +61,7 @@ def layout_of(row: Row, how: How) -> Layout | None:
         return next((by[name] for name in table if name in by), "")
 
     content = next((by[name] for name in schemas.CONTENTS if name in by and _may_be_said(row[by[name]])), "")
-    who = next((by[name] for name in (*schemas.SPEAKERS, "name") if name in by and _may_speak(row[by[name]])), "")
+    who = next((by[name] for name in (*schemas.SPEAKERS, "name") if name in by and _may_speak(name, row[by[name]])), "")
     if not content or not who:
         return None
     conversation = next((by[name] for name in schemas.CONVERSATIONS if name in by and by[name] != who), "")
@@ -75,8 +76,8 @@ def _may_be_said(value: object) -> bool:
     return value is None or isinstance(value, (str, list))
 
 
-def _may_speak(value: object) -> bool:
-    return value is None or isinstance(value, (str, int, dict))
+def _may_speak(name: str, value: object) -> bool:
+    return speaks(name, value) and (value is None or isinstance(value, (str, int, dict)))
 
 
 def threads_of(
