@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 from chatfed.data import schemas
 from chatfed.data.markers import begins_with_marker, is_left_open, named_lines, turns_in
-from chatfed.data.messages import How, Said, Seen, exchange_of, mend, said_of
+from chatfed.data.marks import mend
+from chatfed.data.messages import How, Said, Seen, exchange_of, said_of
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, content_of, is_list
 from chatfed.types import Turn

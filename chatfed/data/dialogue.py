@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["BadLine", "DataError", "Dialogue", "DialogueTable", "read_dialogues"]
 
 _ROWS_AT_ONCE = 1000
-_CACHE_VERSION = "4"  # raise it when the same source would read differently
+_CACHE_VERSION = "5"  # raise it when the same source would read differently
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 from chatfed.data import schemas
+from chatfed.data.marks import is_bad, mend, refuse_marks
 from chatfed.data.schemas import ROLES, TOOL_ROLES, canonical
 from chatfed.data.values import BadRecord, absent, content_of, is_list, says_little, seconds
 from chatfed.types import Turn
@@ -47,11 +49,6 @@ class Seen:
             self.left_out[what] = self.left_out.get(what, 0) + count
 
 
-def mend(names: str) -> str:
-    """How to leave columns or keys out knowingly."""
-    return f"leave it out knowingly with --ignore-columns {names} (data.ignore_columns)"
-
-
 def role_of(name: object) -> str | None:
     """The role that a word stands for, None for a name; case, outer spaces and a colon do not count.
 
@@ -63,7 +60,7 @@ def role_of(name: object) -> str | None:
     if role is None:
         plain = name.strip().rstrip(":").strip().lower()
         role = ROLES.get(plain)
-        if role is None and plain in TOOL_ROLES:
+        if role is None and canonical(plain) in TOOL_ROLES:
             raise BadRecord(f"has the role {name!r}: tool use is not read")
     return role
 
@@ -149,6 +146,8 @@ def _keys(names: tuple[str, ...], ignored: frozenset[str]) -> _Keys:
 
 def idle_name(plain: str) -> bool:
     """Whether a canonical name is known to say nothing of a conversation."""
+    if not plain or plain.startswith("unnamed:"):  # the index that pandas writes
+        return True
     return plain in schemas.IRRELEVANT or plain.endswith(schemas.IRRELEVANT_ENDS)
 
 
@@ -188,8 +187,11 @@ def _message(item: object, place: int, name: str, bare: bool, how: How, seen: Se
 
 
 def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: Seen) -> Iterator[Said]:
+    if set(item) == {"type", "data"} and isinstance(item["data"], Mapping):  # LangChain
+        item = {**item["data"], "type": item["type"]}
     keys = _keys(tuple(item), how.ignored)
     refuse_held(item, keys.refused, f"{where}: ")
+    _refuse_aside(item, keys, where)
     content, spare = _first_content(item, keys.content, where)
     learn = learned(item, keys.learn, where)
     inside = _content_keys(item, keys) if content is None else ()
@@ -201,7 +203,7 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
             yield _voiced(where, key, content_of(item[key], where), how)._replace(learn=learn)
         return
     text = text_of_parts(None if content is None else item[content], where)
-    who = [key for key in keys.who if not absent(item[key])]
+    who = [key for key in keys.who if not absent(item[key]) and speaks(key, item[key])]
     kind = [key for key in keys.kind if not who and isinstance(item[key], str) and item[key] in ROLES]
     if not who and not kind:
         raise BadRecord(f"{where} has no role")
@@ -211,7 +213,50 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
     seen.unread += [f"{name}.{key}" for key in (*spare, *beside) if key not in little]
     numbered = canonical(first) in ("speaker", "speaker_id")
     said = _voiced(where, item[first], text, how, numbered)._replace(learn=learn)
+    _refuse_two_roles(item, first, beside, where)
     yield said if said.role and not how.me else said._replace(time=time_of(item))
+
+
+def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
+    """Raises BadRecord for a message that is no part of what is said: a tool's, a thought, or one that is marked as
+    not to be learned."""
+    by = {canonical(key): item[key] for key in (*keys.idle, *keys.other, *keys.kind) if not absent(item[key])}
+    if by.get("channel") == "analysis":
+        raise BadRecord(f"{where} is of the channel 'analysis': {schemas.REFUSED['reasoning']}")
+    if by.get("channel") == "commentary" or is_of_tool(by.get("recipient")):
+        raise BadRecord(f"{where} is said to a tool: {schemas.REFUSED['tools']}")
+    kind = by.get("type")
+    if isinstance(kind, str) and canonical(kind) in TOOL_ROLES:
+        raise BadRecord(f"{where} is a {kind}: {schemas.REFUSED['tools']}")
+    refuse_marks(item, (key for key in (*keys.idle, *keys.other) if not absent(item[key])), f"{where}: ")
+    for key in (*keys.idle, *keys.other):
+        if canonical(key) in schemas.JUDGEMENTS and is_bad(item[key]):
+            raise BadRecord(f"{where}: {key} is {item[key]}, which marks it as a bad one; {mend(key)}")
+
+
+def is_of_tool(recipient: object) -> bool:
+    """Whether a message's `recipient` is a tool, as ChatGPT writes it: `python`, `functions.search`."""
+    if not isinstance(recipient, str):
+        return False
+    first = canonical(recipient.partition(".")[0])
+    return first in TOOL_ROLES or first in ("browser", "bio", "dalle", "web", "canmore") or "functions." in recipient
+
+
+def _refuse_two_roles(item: Mapping[str, object], first: str, beside: Sequence[str], where: str) -> None:
+    """Raises BadRecord where two keys of a message name two roles."""
+    one = role_of(item[first])
+    for key in beside if one else ():
+        named = item[key]
+        other = ROLES.get(named) if isinstance(named, str) else None
+        if other not in (None, one) and key != "user":  # {"user": "client"} may be a name
+            raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}")
+
+
+def speaks(name: str, value: object) -> bool:
+    """Whether a column or key says who speaks: one of a speaker's kind does where it holds a role's name."""
+    if canonical(name) not in schemas.SPEAKER_KINDS:
+        return True
+    return isinstance(value, str) and value.strip().lower() in ROLES
 
 
 def time_of(item: Mapping[str, object]) -> float | None:
@@ -279,10 +324,18 @@ def unknown_role(said: Sequence[Said]) -> BadRecord:
     )
 
 
+_CALL = re.compile(  # as templates spell it in the text of an answer
+    r"(?:^\s*|\n)(?:<tool_call>|\[TOOL_CALLS\]|<functioncall>|<function=\w|<\|python_tag\|>|<\|tool_calls?[\w|]*>)"
+)
+
+
 def turns_of(said: Sequence[Said]) -> tuple[Turn, ...]:
     """Turns of messages whose roles are known. Raises BadRecord."""
     if any(each.role is None for each in said):
         raise unknown_role(said)
+    for place, each in enumerate(said, start=1):
+        if each.role == "assistant" and (found := _CALL.search(each.content)):
+            raise BadRecord(f"message {place} is a call of a tool ({found[0].strip()}): {schemas.REFUSED['tools']}")
     return tuple(Turn(each.role or "", each.content, each.learn) for each in said)
 
 
@@ -304,9 +357,13 @@ def text_of_parts(value: object, where: str) -> str:
     """The text of a content: text, or parts that are all text, joined. Raises BadRecord."""
     if isinstance(value, str):
         return content_of(value, where)
-    if isinstance(value, Mapping) and (is_list(value.get("parts")) or isinstance(value.get("text"), str)):
-        return text_of_parts(value.get("parts") or value.get("text"), where)
+    if isinstance(value, Mapping) and is_list(value.get("parts")):
+        return text_of_parts(value["parts"], where)
+    if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+        return content_of(_part(value, where), where)
     if isinstance(value, Mapping) and isinstance(value.get("body"), str):  # Matrix
+        if value.get("msgtype") not in (None, "m.text", "m.notice", "m.emote"):
+            raise BadRecord(f"{where} holds {value['msgtype']}: only text is read")
         return content_of(value["body"], where)
     if is_list(value) and value:
         return content_of("".join(_part(part, where) for part in value), where)

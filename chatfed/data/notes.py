@@ -22,6 +22,8 @@ def notes_of(reading: Reading) -> Iterator[str]:
     if seen.plain_texts:
         texts = _number(seen.plain_texts, "text")
         yield f"{texts} without roles: each is one user message."
+    if seen.plain_texts and reading.options.me and not reading.authors:
+        yield "Nobody here is named, so that --me (data.me) changed nothing."
     if reading.unlearned:
         messages = _number(reading.unlearned, "message")
         yield f"{messages} marked as not to be learned (weight 0 and its like): context only."

@@ -47,12 +47,22 @@ _TIME = re.compile(
     r"^\W*(?:\d{1,4}[./-]\s?\d{1,2}[./-]\s?\d{1,4}\b|\d{1,2}[:.]\d{2}\b).*\w"  # 12.03.24 09:41 Anna: hi
     r"|^.{1,60}\[\d{1,4}[./-]\d{1,2}[./-]\d{1,4},? \d{1,2}:\d{2}(?::\d{2})?\]$"  # Anna, [12.03.24 09:41]
 )
+_STAMP = re.compile(  # a line that is a time and at most a name: Jan 02, 2024 9:41:03 AM; Anna at 2024-01-02 09:41
+    r"^(?:.{1,40}\s)?(?:[A-Z][a-z]{2,8}\.? \d{1,2},? \d{4}|\d{1,2}\.? [A-Z][a-z]{2,8}\.? \d{4}|\d{4}-\d{2}-\d{2}),?"
+    r"(?: at)?[ \tT]+\d{1,2}:\d{2}(?::\d{2})?(?:\s?[AP]M)?$|^\d{4}[\u5e74\ub144].{0,30}\d{1,2}:\d{2}"
+)
+_MAIL = re.compile(r"^From(?: \S+@\S+ |: .*\S@\S)")
 _SUBTITLE = re.compile(r"^(?:\d+:)?\d{2}:\d{2}[.,]\d{3} --> ")
 
 
 def _refuse_times(name: str, lines: list[str]) -> None:
     """Raises DataError for text whose lines begin with times: a chat's export that nobody here knows."""
     timed = [line for line in lines if _TIME.match(line)]
+    if sum(map(bool, map(_MAIL.match, lines))) and len(lines) > 2:
+        raise DataError(
+            f"{name} holds mail, which is not read: give it as a table of messages (.csv: from, text, thread)"
+        )
+    timed = timed if sum(map(bool, map(_STAMP.match, lines))) < 2 else lines
     if (len(timed) >= 2 and 2 * len(timed) >= len(lines)) or any(map(_SUBTITLE.match, lines)):
         raise DataError(
             f"{name}: lines begin with a date or a time, as in a chat's export of a kind that is not known; give it "

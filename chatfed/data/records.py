@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from chatfed.data import schemas
 from chatfed.data.columns import (
@@ -20,14 +20,14 @@ from chatfed.data.columns import (
     renders,
     spoken_in,
 )
-from chatfed.data.markers import without_ends
+from chatfed.data.markers import ends_in_marker, without_ends
+from chatfed.data.marks import is_bad, mend, refuse_marks
 from chatfed.data.messages import (
     How,
     Said,
     Seen,
     flag,
     idle_name,
-    mend,
     name_unread,
     refuse_held,
     said_of,
@@ -83,14 +83,16 @@ def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[s
     return _Columns._make([*groups, idle, other])
 
 
-def read_record(record: Mapping[str, object], how: How, seen: Seen) -> list[Said]:
-    """The messages of a record; those of authors have no role yet. Raises BadRecord."""
+def read_record(record: Mapping[str, object], how: How, seen: Seen, inner: bool = False) -> list[Said]:
+    """The messages of a record, or of the one that stands in one of its columns (`inner`); those of authors have no
+    role yet. Raises BadRecord."""
     columns = _columns(tuple(record), how.ignored, how.taken)
     held = {name: value for name, value in record.items() if not absent(value)}
     refuse_held(held, columns.refused)
     _judge(held, columns, seen)
+    refuse_marks(held, (name for name in (*columns.idle, *columns.other) if name in held))
     name_unread(held, columns.idle, columns.other, seen, "")
-    return _Record(record, held, columns, how, seen).read()
+    return _Record(record, held, columns, how, seen, inner).read()
 
 
 def is_whole(record: Mapping[str, object], how: How) -> bool:
@@ -111,10 +113,10 @@ def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
     seen.unread += [name for name in columns.judgements if name in held and not says_little(held[name])]
     marks = [name for name in columns.learn if name in held and name not in columns.masks]
     seen.unread += [name for name in marks if held[name] not in (0, 1)]
+    seen.unread += [name for name in columns.judgements if held.get(name) == 0 and not columns.answers]
     for name in columns.judgements:
         value = held.get(name)
-        bad = value is False or (isinstance(value, str) and value.strip().lower() in ("false", "bad", "undesirable"))
-        if bad or (value == 0 and columns.answers):
+        if is_bad(value) or (value == 0 and columns.answers):
             raise BadRecord(f"{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
     for name in columns.learn:
         if name in held and not is_list(held[name]) and held[name] == 0:
@@ -135,13 +137,20 @@ class _Record:
     """A record in hand. What it holds of conversation must be read, or say again what was read."""
 
     def __init__(
-        self, record: Mapping[str, object], held: Mapping[str, object], columns: _Columns, how: How, seen: Seen
+        self,
+        record: Mapping[str, object],
+        held: Mapping[str, object],
+        columns: _Columns,
+        how: How,
+        seen: Seen,
+        inner: bool,
     ) -> None:
         self.record, self.held, self.columns, self.how, self.seen = record, held, columns, how, seen
+        self.inner = inner
         self.used: list[str] = []
 
     def read(self) -> list[Said]:
-        said = self._list() or self._pair() or self._chosen() or self._text()
+        said = self._list() or self._pair() or self._chosen() or self._text() or self._nested()
         if said is None:
             raise self._missing()
         said = self._with_system(said)
@@ -171,6 +180,8 @@ class _Record:
                 return self._said_in_text(name, value)
             value = found
         sure = plain in schemas.LISTS_FOR_SURE
+        if self._holds_a_record(value):
+            return read_record(value, self.how, self.seen, inner=True)
         if not (is_list(value) or isinstance(value, Mapping)):
             if sure and not self._among((*self.columns.questions, *self.columns.contexts, *self.columns.texts)):
                 raise BadRecord(f"{name} is not a list")
@@ -218,7 +229,8 @@ class _Record:
 
     def _answered(self, name: str, question: str) -> list[Said]:
         value, asked = self._messages_in(name), self.held[question]
-        if isinstance(value, str) and isinstance(asked, str) and opened_in(asked, question):
+        opened = isinstance(asked, str) and opened_in(asked, question)
+        if isinstance(value, str) and (opened or ends_in_marker(value)):
             value = content_of(without_ends(value), name)  # a template's prompt has its answer end in a marker
         return [Said("assistant", value)] if isinstance(value, str) else value
 
@@ -243,7 +255,9 @@ class _Record:
         for name in self._among(self.columns.histories):
             self.used.append(name)
             value = self.held[name]
-            return history_of(name, unpacked(name, value) if isinstance(value, str) else value, self.how, self.seen)
+            found = unpacked(name, value) if isinstance(value, str) else value
+            said = spoken_in(value, name, self.how) if isinstance(value, str) and found is None else None
+            return said or history_of(name, found, self.how, self.seen)
         return []
 
     def _chosen(self) -> list[Said] | None:
@@ -256,9 +270,29 @@ class _Record:
                 return said
         return None
 
+    def _holds_a_record(self, value: object) -> TypeGuard[Mapping[str, object]]:
+        return isinstance(value, Mapping) and not self.inner and is_whole(value, self.how)
+
+    def _nested(self) -> list[Said] | None:
+        """The conversation of the one column that holds a whole record: the body of a request, the data of an item."""
+        names = [
+            name for name in (*self.columns.lists, *self.columns.other) if self._holds_a_record(self.held.get(name))
+        ]
+        if len(names) != 1:
+            return None
+        self.used.append(names[0])
+        self.seen.unread = [name for name in self.seen.unread if name != names[0]]
+        return read_record(self.held[names[0]], self.how, self.seen, inner=True)  # type: ignore[arg-type]
+
     def _text(self) -> list[Said] | None:
         for name in self._among(self.columns.texts):
-            beside = [each for each in self.held if canonical(each) in schemas.SPEAKERS and each not in self.how.taken]
+            free = {each: canonical(each) for each in self.held if each not in self.how.taken}
+            side = next((each for each in free if free[each] in schemas.SIDES - self.how.ignored), None)
+            if side is not None:
+                raise BadRecord(
+                    f"{side} seems to say whose words {name} is, and is not read: give a column role; {mend(side)}"
+                )
+            beside = [each for each in free if free[each] in schemas.SPEAKERS and free[each] not in self.how.ignored]
             if beside:
                 raise BadRecord(
                     f"{name} stands beside {beside[0]}, as in a table of single messages, and earlier lines are whole "

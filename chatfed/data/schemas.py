@@ -21,7 +21,8 @@ ROLES = {
 }  # fmt: skip
 TOOL_ROLES = frozenset(
     "tool function observation ipython function_call function_response tool_call tool_response tool_calls "
-    "tool_result tools environment python".split()
+    "tool_result tools environment python functions function_call_output custom_tool_call custom_tool_call_output "
+    "tool_use tool_output tool_outputs api".split()
 )
 
 # Columns of a record, in order of priority.
@@ -37,24 +38,35 @@ QUESTIONS_BESIDE_AN_ANSWER = ("user", "human", "customer", "request", "message",
 CONTEXTS = (
     "input", "context", "inputs", "contexts", "passage", "passages", "document", "documents", "paragraph",
     "background", "knowledge", "choices", "options", "article", "story", "evidence",
-    "facts", "excerpt",
+    "facts", "excerpt", "source_text", "source_document", "context_text", "background_info", "background_knowledge",
+    "grounding", "document_text", "retrieved_context", "retrieved_passages", "retrieved_documents", "ctxs",
 )  # fmt: skip
 ANSWERS = (
     "response", "completion", "output", "answer", "reply", "chosen", "solution", "assistant_message",
     "assistant_response", "model_response", "responses", "outputs", "answers",
 )  # fmt: skip
 ANSWERS_BESIDE_A_QUESTION = ("assistant", "bot", "gpt", "chatgpt", "agent", "a")
-SYSTEMS = ("system", "system_prompt", "system_message", "system_instruction", "sys_prompt", "preprompt")
-HISTORIES = ("history", "chat_history", "conversation_history", "dialogue_history", "dialog_history", "past")
+SYSTEMS = (
+    "system", "system_prompt", "system_message", "system_instruction", "system_instructions", "system_content",
+    "system_text", "sys_prompt", "preprompt", "preamble", "developer_message", "developer_prompt",
+)  # fmt: skip
+HISTORIES = (
+    "history", "chat_history", "conversation_history", "dialogue_history", "dialog_history", "message_history",
+    "messages_history", "history_messages", "past", "past_messages", "past_turns", "previous_messages",
+    "previous_turns", "prev_messages", "prev_turns", "prior_messages", "prior_turns", "earlier_messages",
+    "earlier_turns", "dialogue_context", "dialog_context", "conversation_so_far",
+)  # fmt: skip
 MASKS = ("loss_mask", "loss_masks", "weights", "train_mask", "masks")  # one number a message
 TEXTS = ("text",)
 
 # Rows that hold one message each.
 SPEAKERS = (
-    "role", "from", "speaker", "author", "sender", "user", "username", "user_name", "author_name",
+    "role", "sender_type", "sender_role", "author_role", "author_type", "speaker_role", "speaker_type", "message_role",
+    "participant_role", "from", "speaker", "author", "sender", "user", "username", "user_name", "author_name",
     "sender_name", "participant", "who", "speaker_id", "nick", "from_name", "from_user", "creator", "bot_id",
     "author_id", "sender_id", "from_id", "user_id",
 )  # fmt: skip
+SPEAKER_KINDS = SPEAKERS[1:9]  # read where they hold a role's name; else whoever speaks stands in another
 CONTENTS = ("content", "value", "text", "message", "utterance", "body", "msg", "sentence", "transcript", "parts")
 CONVERSATIONS = (
     "conversation_id", "dialogue_id", "dialog_id", "message_tree_id", "conversation", "conversation_hash",
@@ -65,6 +77,21 @@ TIMES = (
     "ts", "timestamp", "created_at", "created_date_time", "date_unixtime", "date", "datetime", "time", "sent_at",
     "create_time", "created", "created_date", "timestamp_ms", "origin_server_ts",
 )  # fmt: skip
+SIDES = frozenset(
+    """
+    is_user is_human is_customer is_client is_bot is_ai is_assistant is_agent is_staff is_from_me is_me is_self
+    from_me from_self from_customer from_agent sent_by_me is_sender is_incoming is_outgoing incoming outgoing inbound
+    outbound direction
+    """.split()
+)
+"""Columns that say whose words a row is, in a way that is not read."""
+
+ORDERS = (
+    "turn", "turn_id", "turn_number", "turn_index", "turn_idx", "turn_no", "utterance_idx", "utterance_index",
+    "message_index", "message_idx", "message_number", "message_no", "sequence", "sequence_number", "seq", "position",
+)  # fmt: skip
+"""Columns that number the messages of a conversation."""
+
 MESSAGE_IDS = ("message_id", "id", "msg_id", "tweet_id", "uuid")
 PARENTS = ("parent_id", "parent_message_id", "parent", "in_response_to_tweet_id", "in_reply_to")
 LEARN = ("weight", "train", "training", "trainable", "loss", "loss_mask", "loss_weight", "learn")
@@ -87,6 +114,7 @@ REFUSED = {
     "chosen_response": _PAIR, "margin": _PAIR,
     "persona": _PERSONA, "personas": _PERSONA, "personality": _PERSONA,
     "segments": "its parts have no roles", "train_detail": "a message counts wholly or not at all",
+    "training_detail": "a message counts wholly or not at all",
     "mask": _MASK, "masked": _MASK, "is_masked": _MASK,
     "speakers": "whose a message is must stand in it",
     "refusal": "a refusal is not read",
@@ -95,9 +123,28 @@ REFUSED = {
 
 JUDGEMENTS = (
     "label", "labels", "desirable", "is_desirable", "is_good", "accepted", "is_accepted", "correct", "is_correct",
-    "thumbs_up", "helpful", "liked",
+    "thumbs_up", "helpful", "liked", "is_helpful", "good", "preferred", "is_preferred", "kto_tag", "approved",
+    "is_approved", "acceptable", "is_acceptable", "upvoted",
 )  # fmt: skip
 """Columns that mark the answer beside them as good or, when false, as bad (TRL's KTO)."""
+
+FEEDBACKS = ("feedback", "user_feedback", "rating", "vote", "thumbs", "thumb", "reaction")
+BAD = frozenset(
+    """
+    false bad undesirable dislike disliked thumbs_down thumbsdown thumb_down down downvote downvoted rejected wrong
+    incorrect unhelpful
+    """.split()
+)
+"""Words that mark an answer as a bad one, in JUDGEMENTS and FEEDBACKS; so does a number below 0."""
+
+LEARNING = frozenset(
+    "loss losses train trained training trainable learn learned learning supervise supervised weight weights mask "
+    "masks masked".split()
+)
+LEFT_OUT = frozenset("ignore ignored skip skipped exclude excluded drop dropped hidden deleted removed".split())
+KEPT = frozenset("keep kept include included visible use valid target".split())
+"""Words in names of marks that are not known: those of LEARNING (0 or false) and KEPT (false), those of LEFT_OUT (true)
+say that something is not to be learned."""
 
 IRRELEVANT = frozenset(
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import re
 import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from chatfed.data.columns import like_messages
 from chatfed.data.documents import items_of
 from chatfed.data.hub import innermost, quiet_datasets
-from chatfed.data.messages import How, Seen
+from chatfed.data.messages import How, Seen, exchange_of
 from chatfed.data.plain import text_records
 from chatfed.data.reading import Record
 from chatfed.data.values import BadRecord, DataError
@@ -123,14 +124,27 @@ def _json_lines(path: Path) -> Iterator[Record]:
 
 def _json_object(text: str) -> Mapping[str, object] | BadRecord:
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=_object)
+    except BadRecord as bad:
+        return bad
     except json.JSONDecodeError as error:
         return BadRecord(f"not JSON ({error.msg}, column {error.colno})")
     except (RecursionError, ValueError) as error:
         return BadRecord(f"not JSON that can be read ({_why_unread(error)})")
     if isinstance(value, list) and like_messages("messages", value):
+        if isinstance(value[0], Mapping) and exchange_of(value[0]) is not None:
+            return BadRecord("the line is a list of records: put each on a line of its own, or name the file .json")
         return {"messages": value}
     return value if isinstance(value, dict) else BadRecord("the line is not a JSON object")
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. Raises BadRecord for one that has a name twice: one of its values would be lost."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise BadRecord(f"{next(name for name in names if names.count(name) > 1)!r} stands twice in one object")
+    return made
 
 
 def _why_unread(error: RecursionError | ValueError) -> str:
@@ -140,7 +154,10 @@ def _why_unread(error: RecursionError | ValueError) -> str:
 
 def _json_value(path: Path) -> object:
     try:
-        return json.loads(b"".join(line for _, line in _binary_lines(path)).decode("utf-8-sig"))
+        whole = b"".join(line for _, line in _binary_lines(path)).decode("utf-8-sig")
+        return json.loads(whole, object_pairs_hook=_object)
+    except BadRecord as bad:
+        raise DataError(f"{path}: {bad}") from None
     except json.JSONDecodeError as error:
         hint = "; is it JSON Lines? then name it .jsonl" if error.msg == "Extra data" else ""
         raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}){hint}") from None
@@ -169,8 +186,12 @@ def _csv_rows(path: Path) -> Iterator[Record]:
     number = 0
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            delimiter = _delimiter(file.readline())
-            file.seek(0)
+            header = file.readline()
+            if told := re.fullmatch(r"sep=(.)\s*", header):  # as Excel writes it
+                delimiter = told[1]
+            else:
+                delimiter = _delimiter(header)
+                file.seek(0)
             rows = filter(None, csv.reader(file, strict=True, delimiter=delimiter))  # an empty line is no row
             names = _column_names(path, next(rows, []))
             for number, cells in enumerate(rows, start=1):
@@ -188,8 +209,8 @@ def _csv_rows(path: Path) -> Iterator[Record]:
 
 
 def _delimiter(header: str) -> str:
-    """What stands between cells, told from the line of names: some programs write semicolons, or tabs."""
-    return next((each for each in ",;\t" if each in header), ",")
+    """What stands between cells, told from the line of names: some programs write semicolons, tabs or bars."""
+    return next((each for each in ",;\t|" if each in header), ",")
 
 
 def _column_names(path: Path, names: list[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from chatfed.data.exports.thread import Thread
-from chatfed.data.messages import Said, Seen, role_of
+from chatfed.data.messages import Said, Seen, is_of_tool, role_of
 from chatfed.data.values import BadRecord, absent, content_of, is_list
 
 _HIDDEN = ("user_editable_context", "model_editable_context", "thoughts", "reasoning_recap")
@@ -54,13 +54,15 @@ def _chatgpt_message(message: object, seen: Seen) -> Iterator[Said]:
         return
     if author.get("role") == "system" and not any(isinstance(part, str) and part.strip() for part in parts):
         return
+    if is_of_tool(message.get("recipient")):
+        raise BadRecord(f"a message is said to {message['recipient']}: tool use is not read")
     if kind != "text" or not all(isinstance(part, str) for part in parts):
         raise BadRecord(f"a message holds {kind}: only text is read")
     role = _known(author.get("role"))
     if not "".join(parts).strip():
         seen.leave_out("messages without text")
         return
-    yield Said(role, content_of("\n".join(parts), "a message"), role)
+    yield Said(role, content_of("\n".join(parts), "a message"), role, message.get("weight") != 0)
 
 
 def _known(name: object) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from chatfed.data import schemas
 from chatfed.data.exports import trees
 from chatfed.data.exports.thread import Thread
+from chatfed.data.marks import refuse_marks
 from chatfed.data.messages import (
     How,
     Said,
@@ -23,6 +24,7 @@ from chatfed.data.messages import (
     name_unread,
     refuse_held,
     role_of,
+    speaks,
     text_of_parts,
 )
 from chatfed.data.schemas import canonical
@@ -44,6 +46,7 @@ class Layout:
     time: str
     own: str  # a message's id
     parent: str
+    order: str = ""  # a message's number in its conversation
 
     @property
     def slack(self) -> bool:
@@ -58,22 +61,23 @@ def layout_of(row: Row, how: How) -> Layout | None:
         return next((by[name] for name in table if name in by), "")
 
     content = next((by[name] for name in schemas.CONTENTS if name in by and _may_be_said(row[by[name]])), "")
-    who = next((by[name] for name in (*schemas.SPEAKERS, "name") if name in by and _may_speak(row[by[name]])), "")
+    who = next((by[name] for name in (*schemas.SPEAKERS, "name") if name in by and _may_speak(name, row[by[name]])), "")
     if not content or not who:
         return None
     conversation = next((by[name] for name in schemas.CONVERSATIONS if name in by and by[name] != who), "")
     time = first(schemas.TIMES)
     if not conversation and canonical(time) == "ts" and canonical(content) == "text":
         conversation = "thread_ts"  # of Slack, which the first row may lack
-    return Layout(content, who, conversation, time, first(schemas.MESSAGE_IDS), first(schemas.PARENTS))
+    own, parent = first(schemas.MESSAGE_IDS), first(schemas.PARENTS)
+    return Layout(content, who, conversation, time, own, parent, first(schemas.ORDERS))
 
 
 def _may_be_said(value: object) -> bool:
     return value is None or isinstance(value, (str, list))
 
 
-def _may_speak(value: object) -> bool:
-    return value is None or isinstance(value, (str, int, dict))
+def _may_speak(name: str, value: object) -> bool:
+    return speaks(name, value) and (value is None or isinstance(value, (str, int, dict)))
 
 
 def threads_of(
@@ -152,7 +156,7 @@ def _thread(
     name: str,
     seen: Seen,
 ) -> Thread:
-    rows: list[Row] = [row for _, row in members]
+    rows: list[Row] = _numbered([row for _, row in members], layout.order)
     clients = list(dict.fromkeys(each for row in rows if (each := client_of(row)) is not None))
     if len(clients) > 1 and not layout.parent:
         raise BadRecord(f"the conversation {name!r} has rows of several clients: {', '.join(clients[:4])}")
@@ -160,6 +164,14 @@ def _thread(
     said = [each for place, row in enumerate(order, start=1) for each in _said(row, place, layout, how, seen)]
     what = f"Slack channel{_people(rows)}" if layout.slack else f"table of single messages (column {layout.who})"
     return Thread(tuple(said), name, rows[0], what)
+
+
+def _numbered(rows: list[Row], order: str) -> list[Row]:
+    """The rows by their numbers, where all have one."""
+    numbers = [seconds(row.get(order)) for row in rows] if order else [None]
+    if None in numbers:
+        return rows
+    return [row for _, _, row in sorted(zip(numbers, range(len(rows)), rows, strict=True), key=lambda each: each[:2])]
 
 
 def _people(rows: list[Row]) -> str:
@@ -205,10 +217,20 @@ _SLACK_IDLE = re.compile(
 
 
 def _note_unread(row: Row, layout: Layout, how: How, seen: Seen, where: str) -> None:
-    read = {layout.content, layout.who, layout.conversation, layout.time, layout.own, layout.parent, *how.taken}
+    read = {
+        layout.content,
+        layout.who,
+        layout.conversation,
+        layout.time,
+        layout.own,
+        layout.parent,
+        layout.order,
+        *how.taken,
+    }
     rest = [name for name in row if name not in read and canonical(name) not in how.ignored]
     refuse_held(row, tuple(name for name in rest if canonical(name) in schemas.REFUSED), f"{where}: ")
     rest = [name for name in rest if canonical(name) not in (*schemas.LEARN, *schemas.REFUSED)]
+    refuse_marks(row, (name for name in rest if not absent(row[name])), f"{where}: ")
     idle = tuple(name for name in rest if idle_name(canonical(name)) or canonical(name) in schemas.SPEAKERS)
     other = tuple(name for name in rest if name not in idle and not (layout.slack and _SLACK_IDLE.match(name)))
     name_unread(row, idle, other, seen, "")

@@ -34,7 +34,7 @@ def dialogues_of(
     if not thread.said:
         return
     if all(each.role for each in thread.said) and not any(is_me(each.author, how) for each in thread.said):
-        yield turns_of(thread.said), None
+        yield turns_of(_in_order(thread.said)), None
         return
     others = list(dict.fromkeys(each.author for each in thread.said if not is_me(each.author, how) and each.author))
     if not how.me:
