@@ -207,10 +207,14 @@ class Guard:
         return path.removeprefix(self.public.path) if self.public and path.startswith(self.public.path + "/") else path
 
     def _cookie(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
-        """A header that makes a new visitor known."""
+        """A header that makes a new visitor known.
+
+        Lax, not Strict: who comes by a link from elsewhere is still the visitor of the tabs that are open, and of what a
+        page elsewhere can ask for nothing but the bare page is answered.
+        """
         scheme, path = (self.public.scheme, self.public.path) if self.public else (scope.get("scheme"), "")
         secure = "; Secure" if scheme == "https" else ""
-        value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path={path or '/'}; HttpOnly; SameSite=Strict{secure}"
+        value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path={path or '/'}; HttpOnly; SameSite=Lax{secure}"
         return ((b"set-cookie", value.encode()),)
 
 
