@@ -209,8 +209,8 @@ class Guard:
     def _cookie(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
         """A header that makes a new visitor known.
 
-        Lax, not Strict: who comes by a link from elsewhere is still the visitor of the tabs that are open, and of what a
-        page elsewhere can ask for nothing but the bare page is answered.
+        Lax, not Strict: who comes by a link from elsewhere is still the visitor of the tabs that are open. A page
+        elsewhere gets nothing but the bare page all the same.
         """
         scheme, path = (self.public.scheme, self.public.path) if self.public else (scope.get("scheme"), "")
         secure = "; Secure" if scheme == "https" else ""
