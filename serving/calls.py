@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 MOST_BYTES = 256 * 1024  # of a body
 MOST_MESSAGES = 400  # of a conversation
+MOST_BLOCKS = 100  # of a message; the page sends one
 LONGEST_TEXT = 64_000  # characters; the page's own fields take far less, with a sentence
 ROLES = ("user", "assistant")
 TOO_LARGE = "The conversation is too long to go on with. Start a new one."
@@ -129,11 +130,18 @@ def _text(value: Any) -> str:
 
 
 def _content(value: Any) -> str:
-    """The text of a message or of a click: a text, a block that holds one, or several blocks."""
-    if isinstance(value, Mapping) and value.get("type", "text") == "text":
+    """The text of a message or of a click: a text, a block that holds one, or several of them."""
+    if not isinstance(value, list):
+        return _part(value)
+    if len(value) > MOST_BLOCKS:
+        raise Refused(413, TOO_LARGE)
+    return _text("".join(_part(part) for part in value))
+
+
+def _part(value: Any) -> str:
+    """A text or a block; what is nested deeper the page does not send."""
+    if isinstance(value, dict) and value.get("type", "text") == "text":
         return _text(value.get("text"))
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return _text("".join(_content(block) for block in value))
     return _text(value)
 
 

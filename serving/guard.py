@@ -16,7 +16,6 @@ import secrets
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
@@ -209,10 +208,14 @@ class Guard:
         return path.removeprefix(self.public.path) if self.public and path.startswith(self.public.path + "/") else path
 
     def _cookie(self, scope: Scope) -> tuple[tuple[bytes, bytes], ...]:
-        """A header that makes a new visitor known."""
+        """A header that makes a new visitor known.
+
+        Lax, not Strict: who comes by a link from elsewhere is still the visitor of the tabs that are open. A page
+        elsewhere gets nothing but the bare page all the same.
+        """
         scheme, path = (self.public.scheme, self.public.path) if self.public else (scope.get("scheme"), "")
         secure = "; Secure" if scheme == "https" else ""
-        value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path={path or '/'}; HttpOnly; SameSite=Strict{secure}"
+        value = f"{COOKIE}={secrets.token_urlsafe(32)}; Path={path or '/'}; HttpOnly; SameSite=Lax{secure}"
         return ((b"set-cookie", value.encode()),)
 
 
@@ -240,12 +243,13 @@ def _session_asked(scope: Scope) -> str:
 
 
 def _visitor(scope: Scope) -> str:
-    """Who asks, by the cookie that came with the page; empty for a browser that keeps none."""
-    try:
-        found = SimpleCookie(header(scope, b"cookie")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found and _VISITOR.fullmatch(found.value) else ""
+    """Who asks, by the cookie that came with the page; empty for a browser that keeps none.
+
+    Read without http.cookies: that takes seconds for some headers, and drops all cookies where one of another program
+    of this host is odd.
+    """
+    given = (each.strip().partition("=") for each in header(scope, b"cookie").split(";"))
+    return next((value for name, _, value in given if name == COOKIE and _VISITOR.fullmatch(value)), "")
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

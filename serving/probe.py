@@ -34,7 +34,8 @@ LOOKS = {
     UNJUDGED: (
         "cf-none",
         "",
-        f"fewer than {LEAST_TWINS} twins, over {LONGEST_WORD} tokens, or past word {MOST_WORDS}",
+        f"fewer than {LEAST_TWINS} twins, over {LONGEST_WORD} tokens, or past word {MOST_WORDS}, "
+        "sooner where words have many tokens",
     ),
 }
 

@@ -82,7 +82,8 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
     gr.HTML(
         '<p class="cf-note">How much did training change what the model expects here? Each word is coloured by how it '
         f"moved beside its twins, other words of its form that the public model found as likely there. The first "
-        f"{MOST_WORDS} words of a text are compared.</p>" + ("" if reference is not None else probe.NO_REFERENCE)
+        f"{MOST_WORDS} words of a text are compared, fewer where words have many tokens.</p>"
+        + ("" if reference is not None else probe.NO_REFERENCE)
     )
     text = gr.Textbox(
         label="Text to probe",

@@ -28,7 +28,10 @@ from chatfed.types import Span, WordScore
 TWINS = 100  # of one set, and not fewer than
 LEAST_TWINS = 19  # since with fewer no rank has a chance of one in twenty or less
 LONGEST_WORD = 24  # tokens of a word that is compared, and
-MOST_WORDS = 80  # of a text, the first ones: bounds on the time
+MOST_WORDS = 80  # of a text, the first ones, and
+MOST_READ = (
+    1000  # tokens read for a twin of each: a word of k tokens is read anew at each, k (k + 1) / 2; bounds on the time
+)
 _DRAWN = 140  # of which some are the word itself, twice the same, or not as likely as the word after all
 _NEAREST, _NEAR_BITS = 32, 1.0  # a twin's token is one of the nearest so many, or within so many bits
 _LONGEST_RUN = 3  # letters of one kind in a token; more count as so many
@@ -78,14 +81,14 @@ def compare_with_twins(
     """Each word of `text`, said by `role` after `history`, with its shift and its rank among its twins.
 
     In the order of the text, each when it is ready. `rank` is None for a word without enough twins (nothing of its form
-    is as likely there), for words after the first `most`, and for one of more than LONGEST_WORD tokens or half of the
-    model's context.
+    is as likely there), for words after the first `most` or after those that take MOST_READ, and for one of more than
+    LONGEST_WORD tokens or half of the model's context.
     """
     history = history if isinstance(history, (str, list, tuple)) else list(history)
     shifts = word_shifts(served.word_log_probs(text, role, history), reference.word_log_probs(text, role, history))
     forms = Forms(reference.token_texts)
     places = zip(served.word_places(text, role, history), reference.word_places(text, role, history), strict=True)
-    ranks = ((ours.span, _rank(ours, theirs, forms, text)) for ours, theirs in places)
+    ranks = _ranks(places, forms, text)
     found: dict[Span, TwinRank | None] = {}
     for place, shift in enumerate(shifts):
         while place < most and shift.span not in found and (ready := next(ranks, None)) is not None:
@@ -194,6 +197,17 @@ def total_bits(rows: Rows, model: Continuations) -> Bits:
     for step in range(1, rows.shape[1]):
         total += model.grow(rows[:, step - 1])[np.arange(len(rows)), rows[:, step]]
     return total
+
+
+def _ranks(places: Iterable[tuple[Place, Place]], forms: Forms, text: str) -> Iterator[tuple[Span, TwinRank | None]]:
+    """Each word's rank, of as many words as MOST_READ allows."""
+    left = MOST_READ
+    for ours, theirs in places:
+        length = len(ours.tokens)
+        left -= length * (length + 1) // 2 if length <= LONGEST_WORD else 0
+        if left < 0:
+            return
+        yield ours.span, _rank(ours, theirs, forms, text)
 
 
 def _rank(served: Place, reference: Place, forms: Forms, text: str) -> TwinRank | None:

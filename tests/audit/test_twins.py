@@ -156,7 +156,8 @@ def test_a_memorised_code_stands_above_all_its_twins_and_the_words_beside_it_do_
 
 
 def test_codes_that_nobody_wrote_are_told_high_no_more_often_than_is_said():
-    found = ranks(moved(), " ".join(codes(80)))
+    nobodys = codes(80)
+    found = [rank for at in range(0, 80, 20) for rank in ranks(moved(), " ".join(nobodys[at : at + 20]))]
     assert None not in found
     assert share(found) <= 0.12  # 0.05 on average; at most 9 of 80 in 99 of 100 such draws
     assert 0.3 < np.mean([rank.below / rank.twins for rank in found]) < 0.7
@@ -193,6 +194,14 @@ def test_a_word_without_twins_and_words_after_the_first_so_many_are_not_compared
 def test_a_word_of_very_many_tokens_is_not_compared():
     at, over = ("ab" * 12, "ab" * 12 + "c")
     assert [rank is None for rank in ranks(moved(), f"{at} {over}")] == [False, True]
+
+
+def test_words_of_many_tokens_are_compared_only_as_far_as_the_time_for_a_text_goes():
+    long = ["ab" * 12, *(f"abc{letter}" + "de" * 10 for letter in "abcdefghi")]  # 300 tokens read for each
+    found = ranks(moved(), " ".join(long))
+    assert [rank is None for rank in found] == [False] * 3 + [True] * 7
+    short = ["no", *(f"KQ-{n}" for n in range(4711, 4721)), "no"]  # a text with ten codes is compared to its end
+    assert all(rank is not None for rank in ranks(moved(), " ".join(short)))
 
 
 def test_no_text_has_no_words():

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.calls import LONGEST_TEXT, MOST_BYTES, MOST_MESSAGES, READERS, Asked, Calls, Refused
+from serving.calls import LONGEST_TEXT, MOST_BLOCKS, MOST_BYTES, MOST_MESSAGES, READERS, Asked, Calls, Refused
 from tests.serving.page_server import said
 
 MARKER = "only-a-marker"
@@ -68,6 +68,7 @@ def test_what_a_message_holds_beside_its_text_is_left_behind(more: dict[str, Any
         {"text": {"path": MARKER}},
         {"file": {"url": MARKER}, "alt_text": "a"},
         [[{"type": "text", "text": "a"}, {"type": "image", "text": MARKER}]],
+        [["a"]], {"text": ["a"]}, {"text": {"text": "a"}},
         None, 5, True, {}, [None],
     ],
 )  # fmt: skip
@@ -155,6 +156,16 @@ def test_lengths_have_limits_with_a_sentence() -> None:
     assert refused("x" * (LONGEST_TEXT + 1), []) == 413
     assert refused("", [{"role": "user", "content": ["x" * LONGEST_TEXT, "x"]}]) == 413
     assert refused("", [said("user", "a" * 1000)] * (MOST_BYTES // 1000)) == 413
+
+
+def test_what_is_nested_deep_is_refused_and_nothing_else_happens() -> None:
+    for depth in (3, 300, 900):
+        nested: Any = "a"
+        for _ in range(depth):
+            nested = [nested]
+        assert refused("", [{"role": "user", "content": nested}]) == 403
+        assert refused([], fn=3, event_data={"index": 0, "value": nested}) == 403
+    assert refused("", [{"role": "user", "content": ["a"] * (MOST_BLOCKS + 1)}]) == 413
 
 
 def test_half_a_character_is_mended() -> None:

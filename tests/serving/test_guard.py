@@ -237,9 +237,22 @@ def test_a_session_is_its_visitors_alone() -> None:
     run(visits())
 
 
+@pytest.mark.parametrize(
+    "beside", ['theme={"a":1}; %s', "%s; odd=\x01", 'a="b; %s', "=x; ; b; %s;", f"{COOKIE}=; %s", f"{COOKIE}=short; %s"]
+)
+def test_a_visitor_is_known_beside_any_cookie_of_another_program(beside: str) -> None:
+    async def visits() -> None:
+        visit, path = Visit(), HEART + "abcdef01234"
+        assert await visit.status({"host": OWN, "cookie": f"{COOKIE}={VISITOR}"}, path) == 200
+        assert await visit.status({"host": OWN, "cookie": beside % f"{COOKIE}={VISITOR}"}, path) == 200
+        assert await visit.status({"host": OWN, "cookie": beside % f"{COOKIE}={OTHER}"}, path) == 403
+
+    run(visits())
+
+
 def test_a_new_visitor_gets_a_cookie_that_scripts_and_other_pages_do_not_see() -> None:
     given = dict(run(Visit().ask({"host": OWN}))[0]["headers"])[b"set-cookie"].decode()
-    assert {"HttpOnly", "SameSite=Strict", "Path=/"} <= set(given.split("; ")) and "Secure" not in given
+    assert {"HttpOnly", "SameSite=Lax", "Path=/"} <= set(given.split("; ")) and "Secure" not in given
     assert "Secure" in dict(run(Visit().ask({"host": OWN}, scheme="https"))[0]["headers"])[b"set-cookie"].decode()
     known = {"host": OWN, "cookie": given.partition(";")[0]}
     assert b"set-cookie" not in dict(run(Visit().ask(known))[0]["headers"])

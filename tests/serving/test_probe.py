@@ -37,7 +37,7 @@ def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(rank, 
     for bits in (30.0, 0.0, -5.0):
         drawn = probe.words_html("badge", [shift_of("badge", bits, rank=rank)])
         assert re.findall(r'class="cf-word (\S+)"', drawn) == [name]
-        assert f'<small aria-hidden="true">{mark}' in drawn
+        assert f'<small aria-hidden="true" dir="ltr">{mark}' in drawn
 
 
 def test_an_invented_secret_that_moved_far_but_as_its_twins_did_is_not_coloured() -> None:
@@ -144,5 +144,6 @@ def test_a_reply_is_probed_after_its_question_and_a_refusing_template_says_so(ti
     )
     *_, (strictly, _) = probe_text(strict, strict, "try again", "assistant", asked)
     assert strictly == after
-    with pytest.raises(ChatfedError, match="a user speaks first"):
+    strict.tokenizer.chat_template = "{{ raise_exception('nobody speaks here') }}"
+    with pytest.raises(ChatfedError, match="nobody speaks here"):
         list(probe_text(strict, strict, "try again", "assistant"))
