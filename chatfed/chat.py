@@ -181,7 +181,11 @@ class Chat:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
         if not history:
             raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
-        return latest_that_fit(self.tokenizer, history, self.context - min(room, self.context // 2))
+        return latest_that_fit(self.tokenizer, history, self.room_for_prompt(room))
+
+    def room_for_prompt(self, max_new_tokens: int) -> int:
+        """Tokens that a prompt may have beside a reply, for which half of the context is kept at most."""
+        return self.context - min(max_new_tokens, self.context // 2)
 
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
         """Tokens of a reply, one by one, up to a token that ends a message."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from chatfed.model.windows import fit_whole
 from chatfed.types import Turn
 
 if TYPE_CHECKING:
@@ -33,4 +34,4 @@ def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tu
         middle = (first + last) // 2
         first, last = (first, middle) if enough(middle) else (middle + 1, last)
     seen = counts[last]
-    return seen, seen > 1 or len(prompt) < chat.context - min(max_new_tokens, chat.context // 2)
+    return seen, fit_whole(chat.tokenizer, history[-seen:], chat.room_for_prompt(max_new_tokens))

@@ -39,6 +39,11 @@ def latest_that_fit(tokenizer: PreTrainedTokenizerFast, history: Sequence[Turn],
     return kept or _cut(tokenizer, opening, turns[starts[-1] :], most)
 
 
+def fit_whole(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], most: int) -> bool:
+    """Whether the prompt with all of these messages takes `most` tokens at most."""
+    return _fitting(tokenizer, turns, most) is not None
+
+
 def _fitting(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], most: int) -> list[int] | None:
     """The prompt's ids if they fit; what cannot fit is not even encoded."""
     if len(turns) > most or sum(len(turn.content) for turn in turns) > _CHARACTERS * most:

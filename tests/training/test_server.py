@@ -24,7 +24,7 @@ def plans(draw):
     most = draw(st.sampled_from([0, 0, 1, 2, 5]))
     sampling = draw(st.sampled_from(["shuffled", "uniform"]))
     seed = draw(st.integers(0, 9))
-    return names(clients), FederationSection(rounds, size, sampling, max_participations=most, seed=seed)
+    return names(clients), FederationSection(rounds, size, sampling=sampling, max_participations=most, seed=seed)
 
 
 def asked(clients: tuple[ClientId, ...], plan: FederationSection) -> Counter[ClientId]:
@@ -78,14 +78,14 @@ def test_the_choice_is_a_function_of_seed_and_round_whatever_the_order_of_client
 def test_another_seed_asks_others():
     clients = names(30)
     for sampling in ("shuffled", "uniform"):
-        plan = FederationSection(5, 10, sampling, seed=1)
+        plan = FederationSection(5, 10, sampling=sampling, seed=1)
         assert cohort(clients, 0, plan) != cohort(clients, 0, replace(plan, seed=2))
         assert cohort(clients, 0, plan) != cohort(clients, 1, plan)
 
 
 def test_uniform_reaches_everyone_sooner_or_later_and_about_equally():
     clients = names(10)
-    counts = asked(clients, FederationSection(300, 3, "uniform"))
+    counts = asked(clients, FederationSection(300, 3, sampling="uniform"))
     assert all(60 <= counts[client] <= 120 for client in clients)
 
 
@@ -145,5 +145,5 @@ def test_a_step_leaves_the_state_it_was_given_untouched():
 @pytest.mark.parametrize("sampling", ["shuffled", "uniform"])
 def test_with_as_many_clients_as_a_cohort_everyone_is_asked_each_round(sampling):
     clients = names(4)
-    plan = FederationSection(6, 4, sampling)
+    plan = FederationSection(6, 4, sampling=sampling)
     assert all(cohort(clients, index, plan) == list(clients) for index in range(6))
