@@ -28,7 +28,8 @@ text, an empty list and "not a number" count as absent everywhere. Every column 
 
 A source is a file, a folder (its files and those of the folders in it, in order of their names, as exports come), or a
 hub data set. The JSON, CSV and text files of a hub data set are read like local ones, and not through the types of
-`datasets`: one list among a column's texts would turn "007" into 7 and "null" into nothing there.
+`datasets` 5.2.0: one list among a column's texts would turn "007" into 7 and "null" into nothing there
+(`findings/datasets-json-mixed-column.sh`).
 
 Where two columns hold conversation, the first in the order below is read; the other must repeat it (one of its
 messages, or all of them through a chat template), or the record is refused.
