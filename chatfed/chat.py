@@ -31,7 +31,7 @@ from chatfed.model.tokenizer import (
     word_spans,
 )
 from chatfed.model.transformer import check_model_folder, context_of, load_model
-from chatfed.model.windows import latest_that_fit
+from chatfed.model.windows import fit_whole, latest_that_fit
 from chatfed.places import WordPlace, token_texts, word_places
 from chatfed.turns import Conversation, as_role, as_text, as_turns
 from chatfed.types import ChatfedError, Span, Turn, WordScore
@@ -181,11 +181,15 @@ class Chat:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
         if not history:
             raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
-        return latest_that_fit(self.tokenizer, history, self.room_for_prompt(room))
+        return latest_that_fit(self.tokenizer, history, self._room_for_prompt(room))
 
-    def room_for_prompt(self, max_new_tokens: int) -> int:
+    def fits(self, history: Sequence[Turn], max_new_tokens: int) -> bool:
+        """Whether a reply of so many tokens is written from all the text of these messages."""
+        return fit_whole(self.tokenizer, history, self._room_for_prompt(max_new_tokens))
+
+    def _room_for_prompt(self, reply: int) -> int:
         """Tokens that a prompt may have beside a reply, for which half of the context is kept at most."""
-        return self.context - min(max_new_tokens, self.context // 2)
+        return self.context - min(reply, self.context // 2)
 
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
         """Tokens of a reply, one by one, up to a token that ends a message."""

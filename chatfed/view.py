@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from chatfed.model.windows import fit_whole
 from chatfed.types import Turn
 
 if TYPE_CHECKING:
@@ -34,4 +33,4 @@ def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tu
         middle = (first + last) // 2
         first, last = (first, middle) if enough(middle) else (middle + 1, last)
     seen = counts[last]
-    return seen, fit_whole(chat.tokenizer, history[-seen:], chat.room_for_prompt(max_new_tokens))
+    return seen, chat.fits(history[-seen:], max_new_tokens)

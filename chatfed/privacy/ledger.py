@@ -106,7 +106,10 @@ class Ledger:
 
     def affords(self, mechanism: Charge) -> bool:
         """Whether `charge` under a new key would be accepted now."""
-        return self._cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
+        try:
+            return self._cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
+        except PrivacyError:  # no bound can be shown
+            return False
 
     def charge(self, key: str, mechanism: Charge) -> float:
         """Records `mechanism` under `key` and returns epsilon after it; call this before the work, not after.
@@ -122,7 +125,12 @@ class Ledger:
                         raise LedgerError(f"{self.path}: {key!r} stands for {entry.mechanism}, not {mechanism}")
                     return self._cost(entries)
             after = (*entries, Entry(key, mechanism))
-            cost = self._cost(after)
+            try:
+                cost = self._cost(after)
+            except PrivacyError as error:  # no budget is so large that a bound nobody can show lies within it
+                raise BudgetExceeded(
+                    f"client {self.owner}: {key!r} is over any budget ({error}): leave this client out or add noise"
+                ) from None
             if cost > self.budget.epsilon:
                 raise BudgetExceeded(
                     f"client {self.owner}: {key!r} would bring epsilon to {cost:.3f}, over its budget of "

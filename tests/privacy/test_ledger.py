@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.privacy.accounting import Mechanism, compose
+from chatfed.privacy.distributed import DistributedGaussian
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger, LedgerError
 from chatfed.types import ChatfedError, ClientId
 
@@ -184,3 +185,13 @@ def test_a_full_disk_charges_nothing_and_says_so(tmp_path: Path) -> None:
         book.charge("a", ONE)
     (tmp_path / "book.tmp").rmdir()
     assert book.entries == ()
+
+
+def test_a_charge_whose_bound_nobody_can_show_is_over_any_budget(tmp_path: Path) -> None:
+    """Tables of noise show no epsilon of a hundred; the error must be the one that leaves the client out."""
+    book = Ledger.open(tmp_path / "book", ClientId("a"), Budget(1e9, 1e-5, "client"))
+    loud = DistributedGaussian(std=40.0, shares=3, norm=700.0, dimension=1000, rounds=1)
+    assert not book.affords(loud)
+    with pytest.raises(BudgetExceeded, match="over any budget"):
+        book.charge("run/0", loud)
+    assert book.epsilon == 0

@@ -36,6 +36,9 @@ class Parrot:
         words = [word for turn in history for word in (turn.role, *turn.content.split())]
         return words[-(self.context - min(room, self.context // 2)) :]
 
+    def fits(self, history: Sequence[Turn], room: int) -> bool:
+        return len(self._prompt(history, room)) < self.context - min(room, self.context // 2)
+
     def suggest(self, text: str, k: int = 3, history: Sequence[Turn] = ()) -> list[Suggestion]:
         self.asked.append(history)
         return [Suggestion("then", 0.5)]
