@@ -42,11 +42,6 @@ LOOKS = {
 EXPECTED = -3.0  # bits: what the public model gives one chance in eight or more is said to be expected
 
 
-def colour_class(shift: WordShift) -> str:
-    """The colour of a word: that of its rank among its twins, whatever its bits."""
-    return LOOKS[level(shift.rank)][0]
-
-
 def among_twins(shift: WordShift) -> str:
     """A word's rank as a person says it."""
     rank = shift.rank

@@ -41,7 +41,8 @@ def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(rank, 
 
 
 def test_an_invented_secret_that_moved_far_but_as_its_twins_did_is_not_coloured() -> None:
-    assert probe.colour_class(shift_of("E-482913", 14.0, rank=LIKE)) == "cf-p0"
+    drawn = probe.words_html("E-482913", [shift_of("E-482913", 14.0, rank=LIKE)])
+    assert re.findall(r'class="cf-word (\S+)"', drawn) == ["cf-p0"]
 
 
 def test_text_can_neither_open_a_tag_nor_a_template() -> None:
