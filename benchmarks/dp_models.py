@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from chatfed.model.transformer import Architecture, build_llama, quiet, untie_output
 from chatfed.types import IntVector
-from training.learner import choose_trainable
-from training.recipe import ModelSection, load_recipe
+from training.base.learner import choose_trainable
+from training.plan.recipe import ModelSection, load_recipe
 
 if TYPE_CHECKING:
     import torch
@@ -103,7 +103,7 @@ class FixedRows:
         return len(self.batch["ids"])
 
     def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """As training.tokens.DialogueExamples gives them."""
+        """As training.base.tokens.DialogueExamples gives them."""
         import torch
 
         return {key: value[indices] for key, value in self.batch.items()}, torch.arange(len(indices))

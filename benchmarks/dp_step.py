@@ -27,7 +27,7 @@ from chatfed.command_line import exit_code
 from chatfed.model.parameters import dimension, flatten
 from chatfed.model.transformer import stay_offline
 from chatfed.types import FloatVector
-from training.tokens import next_token_loss, private_token_loss
+from training.base.tokens import next_token_loss, private_token_loss
 
 if TYPE_CHECKING:
     import torch

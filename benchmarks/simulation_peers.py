@@ -21,14 +21,14 @@ import numpy as np
 
 from chatfed.command_line import Parser, exit_code
 from chatfed.types import ChatfedError
-from training.recipe import LocalSection
-from training.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens
+from training.base.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens
+from training.plan.recipe import LocalSection
 
 
 def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], list[str]]) -> None:
     """For each client: load the weights, train, add the difference up."""
     from chatfed.model.parameters import flatten, load_flat
-    from training.learner import train_plainly
+    from training.base.learner import train_plainly
 
     model, lower = _model(given)
     settings, weights = LocalSection(given.epochs, given.batch, given.rate), flatten(model)
@@ -45,7 +45,8 @@ def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], 
 def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
     """pfl-research's FederatedAveraging over its SimulatedBackend, which evaluates in the first round only.
 
-    private: with its central Gaussian mechanism. Started by torchrun, its processes share a cohort."""
+    private: with its central Gaussian mechanism. Started by torchrun, its processes share a cohort.
+    """
     import torch
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.algorithm.base import NNAlgorithmParams
@@ -110,7 +111,7 @@ def _model(given: argparse.Namespace) -> tuple[Any, bool]:
 
     from chatfed.model.parameters import set_trainable
     from chatfed.model.transformer import load_model
-    from training.learner import bfloat16_pays
+    from training.base.learner import bfloat16_pays
 
     torch.set_num_threads(1)
     model, _ = load_model(given.base)

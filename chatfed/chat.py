@@ -158,7 +158,8 @@ class Chat:
     @cached_property
     def token_texts(self) -> list[str]:
         """The text of each token, with a space in front where it begins a word; "" for markers and parts of a
-        character."""
+        character.
+        """
         return token_texts(self.tokenizer, int(self.model.config.vocab_size))
 
     def _said(self, text: str, role: str, history: Conversation) -> tuple[list[Span], list[Turn], Turn]:
@@ -208,7 +209,8 @@ class Chat:
     @torch.inference_mode()
     def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """For each token: bits of log-probability, and rank, given those before it. The first, given nothing, has 0
-        and 1."""
+        and 1.
+        """
         bits = np.zeros(len(ids))
         ranks = np.ones(len(ids), np.int64)
         step = max(1, self.context // 2)
@@ -258,7 +260,8 @@ class Chat:
     @cached_property
     def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
         """Per token: does it open a word, go on with one, or end one (a space, a mark or a message's end); and its
-        letters."""
+        letters.
+        """
         special = set(self.tokenizer.all_special_ids) | self._ends
         size = int(self.model.config.vocab_size)
         texts, opens, goes_on, ends = [], [], [], []

@@ -18,8 +18,9 @@ from typing import Any
 
 from chatfed.command_line import WRONG, Parser, complain
 from chatfed.types import ChatfedError
-from serving.guard import PublicAddress, is_loopback
-from serving.run_folder import RunFolder, read_run_folder
+
+from .guard import PublicAddress, is_loopback
+from .run_folder import RunFolder, read_run_folder
 
 EXAMPLES_OF_USE = """examples:
   python -m serving.app                                       serve runs/default/model on http://127.0.0.1:7860
@@ -158,7 +159,7 @@ def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
     with tempfile.TemporaryDirectory(prefix="chatfed-page-") as private:  # mode 0700; nothing should be written there
         os.environ["GRADIO_TEMP_DIR"] = private
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then as well
-        from serving.application import make_application
+        from .application import make_application
 
         application = make_application(run, options.tab, options.example, is_loopback(host), options.public_url)
         import uvicorn

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from serving.guard import Guard, PublicAddress
-from serving.run_folder import RunFolder
-from serving.sessions import PATIENCE, Sessions
+from .guard import Guard, PublicAddress
+from .run_folder import RunFolder
+from .sessions import PATIENCE, Sessions
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,8 +32,8 @@ def make_application(
     chat.suggest("")  # the first suggestion prepares the spelling tables: not while somebody waits
     reference = chatfed.load_chat(run.reference) if run.reference is not None else None
 
-    from serving.chat_tab import EXAMPLES
-    from serving.page import build_page
+    from .chat_tab import EXAMPLES
+    from .page import build_page
 
     return guarded(build_page(chat, reference, run, tab, examples or EXAMPLES), only_loopback, public=public)
 
@@ -44,7 +44,7 @@ def guarded(
     """A gr.Blocks as an application with our guard around everything."""
     from fastapi import FastAPI
 
-    from serving.calls import calls_of
+    from .calls import calls_of
 
     application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # its docs pages load scripts from elsewhere
 
@@ -61,10 +61,11 @@ def guarded(
 
 def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) -> None:
     """Puts the page at /, and has it count as launched: gradio checks no file's path before a launch, and mounting is
-    none."""
+    none.
+    """
     import gradio as gr
 
-    from serving.theme import CSS, HEAD, make_theme
+    from .theme import CSS, HEAD, make_theme
 
     page.queue(max_size=WAITING, api_open=False)
     page.has_launched = True

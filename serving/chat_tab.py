@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from serving.conversation import LONGEST_MESSAGE, RETRY_TEMPERATURE, SUGGESTIONS, Conversation, add_word
+from .conversation import LONGEST_MESSAGE, RETRY_TEMPERATURE, SUGGESTIONS, Conversation, add_word
 
 if TYPE_CHECKING:
     from chatfed import Chat

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from chatfed.types import ChatfedError, Turn
-from serving.generations import Generations
-from serving.messages import History, from_page, latest, text_of, texts_of, to_page, turns_of
+
+from .generations import Generations
+from .messages import History, from_page, latest, text_of, texts_of, to_page, turns_of
 
 if TYPE_CHECKING:
     from chatfed import Chat

@@ -29,7 +29,8 @@ class Generations:
     @contextmanager
     def running(self, session: str) -> Iterator[threading.Event]:
         """Holds the session, claimed or not, for one reply and yields its stop flag. Raises RuntimeError when one is
-        running."""
+        running.
+        """
         with self._lock:
             if session in self._written:
                 raise RuntimeError("a reply is already being written in this session")

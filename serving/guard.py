@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from serving.calls import MOST_BYTES, NOT_OURS, TOO_LARGE, Calls, Refused
-from serving.sessions import Sessions
+from .calls import MOST_BYTES, NOT_OURS, TOO_LARGE, Calls, Refused
+from .sessions import Sessions
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -91,7 +91,7 @@ class PublicAddress:
 
     @property
     def scheme(self) -> str:
-        """http or https."""
+        """Http or https."""
         return self.origin.partition("://")[0]
 
     @property

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from serving.chat_tab import EXAMPLES, build_chat
-from serving.privacy_tab import facts_html, plots_html, privacy_html
-from serving.probe_tab import build_probe
-from serving.run_folder import RunFolder
-from serving.theme import header
+from .chat_tab import EXAMPLES, build_chat
+from .privacy_tab import facts_html, plots_html, privacy_html
+from .probe_tab import build_probe
+from .run_folder import RunFolder
+from .theme import header
 
 if TYPE_CHECKING:
     from chatfed import Chat

@@ -12,8 +12,9 @@ from typing import Any
 
 from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, guess_in_words, said_of_several
 from chatfed.audit.figures import above, as_sentence, finite
-from serving.run_folder import RunFolder
-from serving.theme import finite_epsilon, format_small, sentences, strength_of, unit_noun
+
+from .run_folder import RunFolder
+from .theme import finite_epsilon, format_small, sentences, strength_of, unit_noun
 
 _LABELS = {
     "epsilon": "ε (epsilon)",

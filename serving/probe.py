@@ -74,7 +74,8 @@ def times(shift: float) -> str:
 
 def words_html(text: str, shifts: Sequence[WordShift]) -> str:
     """The words in their order, each on the colour of its rank with a mark below, the whole account on hover and
-    focus."""
+    focus.
+    """
     items: list[str] = []
     end = 0
     for shift in shifts:

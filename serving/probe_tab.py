@@ -13,10 +13,11 @@ import gradio as gr
 
 from chatfed.audit.twins import MOST_WORDS
 from chatfed.types import ChatfedError, Turn
-from serving import probe
-from serving.chat_tab import ChatParts
-from serving.conversation import LONGEST_MESSAGE
-from serving.messages import History, last_of, latest, turns_of
+
+from . import probe
+from .chat_tab import ChatParts
+from .conversation import LONGEST_MESSAGE
+from .messages import History, last_of, latest, turns_of
 
 if TYPE_CHECKING:
     from chatfed import Chat

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from serving.calls import Refused
+from .calls import Refused
 
 PATIENCE = 10.0  # seconds that a session lives on after its last stream
 BEFORE_THE_FIRST = 6  # times as long it waits for one: a page may load slowly

@@ -38,9 +38,9 @@ MISTAKES = [
     ("training.identity", ["nwe"], ["nwe", "new"]),
     ("training.identity", ["new"], ["Missing argument", "name"]),
     ("training.identity", ["new", "ada", "--kye", "x"], ["--kye", "did you mean --key?"]),
-    ("training.figures", [], ["required", "run"]),
-    ("training.figures", ["runs/default", "--readm", "x"], ["--readm", "did you mean --readme?"]),
-    ("training.figures", ["no-such-run"], ["no-such-run", "finished run"]),
+    ("training.run.figures", [], ["required", "run"]),
+    ("training.run.figures", ["runs/default", "--readm", "x"], ["--readm", "did you mean --readme?"]),
+    ("training.run.figures", ["no-such-run"], ["no-such-run", "finished run"]),
     ("serving.app", ["--modle", "x"], ["--modle", "did you mean --model?"]),
     ("serving.app", ["--port", "http"], ["--port", "not a port"]),
     ("serving.app", ["--tab", "prob"], ["--tab", "'prob'", "probe"]),
@@ -68,7 +68,7 @@ def test_a_mistake_is_one_line_that_names_the_mend(program, arguments, parts, ca
     assert len(line) < 250
 
 
-@pytest.mark.parametrize("program", ["training.identity", "training.figures", "benchmarks.utility", "chatfed.cli"])
+@pytest.mark.parametrize("program", ["training.identity", "training.run.figures", "benchmarks.utility", "chatfed.cli"])
 def test_help_shows_examples(program):
     done = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""

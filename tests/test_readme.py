@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from training import figures
-from training.recipe import Recipe, following, load_recipe
+from training.plan.recipe import Recipe, following, load_recipe
+from training.run import figures
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
@@ -294,4 +294,6 @@ def test_the_readmes_figures_are_of_the_default_recipe() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = text.partition(figures.START)[2].partition(figures.END)[0]
     digest = following(load_recipe(), 400).digest().hex()[:16]  # as the run folder has it: the cohort is settled there
-    assert f"Recipe `{digest}`" in shown, "run make train-federated and then python -m training.figures runs/default"
+    assert f"Recipe `{digest}`" in shown, (
+        "run make train-federated and then python -m training.run.figures runs/default"
+    )

@@ -13,7 +13,7 @@ from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, complain, names_in
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
-    from training.run_folder import Begun, RunFolder
+    from .run.run_folder import Begun, RunFolder
 
 app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
 
@@ -77,7 +77,8 @@ def federated(
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
     """Trains a chat model on the dialogues of many clients, each with differential privacy, and sums their updates
-    masked."""
+    masked.
+    """
     options = {
         "data.source": data,
         "data.validation": validation,
@@ -107,9 +108,9 @@ class Given:
 
 
 def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quiet: bool) -> None:
-    from training.recipe import read_settings
-    from training.run_folder import RunFolder, fresh_run, sole_use
-    from training.settings import RecipeError
+    from .plan.recipe import read_settings
+    from .plan.settings import RecipeError
+    from .run.run_folder import RunFolder, fresh_run, sole_use
 
     if resume is not None:
         if given.options or given.overrides or given.recipe or replace:
@@ -136,9 +137,9 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     recipe = begun.recipe
     if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
-    from training.display import Display
-    from training.federated import run_with_reference
-    from training.summary import print_summary
+    from .federated import run_with_reference
+    from .run.display import Display
+    from .run.summary import print_summary
 
     display = Display(quiet)
     summary = run_with_reference(begun, folder, display)
@@ -154,7 +155,7 @@ def _in_one_line(job: Callable[[], None]) -> None:
     """Runs the job; errors a person can mend become one line on stderr and an exit code."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from training.durable import Stopped
+    from .durable import Stopped
 
     try:
         job()

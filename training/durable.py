@@ -26,7 +26,8 @@ class DiskError(Stopped):
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replaces `path` by `content`: a crash leaves the old file or the new one. Raises DiskError when the disk
-    refuses."""
+    refuses.
+    """
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +49,8 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """The one way to write JSON here. Raises ChatfedError naming what in `value` is no number: JSON knows neither NaN
-    nor infinity, and a reader elsewhere would stop at it."""
+    nor infinity, and a reader elsewhere would stop at it.
+    """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
     except ValueError:
@@ -76,7 +78,8 @@ def _not_finite(value: Any, path: str = "") -> str:
 
 def sweep(folder: Path, *names: str) -> None:
     """Removes what a killed process left half-written in `folder`: hidden files and folders, or, with `names`, those
-    that were to become one of them. For whoever holds the lock under which the folder is written."""
+    that were to become one of them. For whoever holds the lock under which the folder is written.
+    """
     for path in folder.glob(".*"):
         if not names or path.name[1:].startswith(names):
             if path.is_dir() and not path.is_symlink():
@@ -88,7 +91,8 @@ def sweep(folder: Path, *names: str) -> None:
 @contextlib.contextmanager
 def alone(path: Path, busy: str = "") -> Iterator[None]:
     """Holds the lock file `path`, waiting for who holds it now; with `busy`, raises ChatfedError(busy) instead of
-    waiting."""
+    waiting.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -110,7 +114,8 @@ def read_if_there(path: Path) -> bytes | None:
 
 def erase(folder: Path, *names: str) -> None:
     """Removes files of `folder`, in this order; on a journaling or copy-on-write disk their blocks may outlive them
-    (docs/threat-model.md)."""
+    (docs/threat-model.md).
+    """
     there = [path for name in names if (path := folder / name).exists()]
     for path in there:
         path.unlink(missing_ok=True)

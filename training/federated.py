@@ -11,77 +11,35 @@ from __future__ import annotations
 import secrets
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from chatfed.audit.comparison import compare
-from chatfed.data.partition import by_client
-from chatfed.model.adapters import ALL_LINEAR
-from chatfed.model.transformer import load_tokenizer
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
-from training import claims
-from training.checks import check, check_clients
-from training.client import ClientTerms
-from training.corpus import Corpus, load_corpus, turns_of
-from training.display import Display
-from training.durable import Stopped
-from training.evaluation import Evaluation, Scores
-from training.identity import Roster, read_roster
-from training.learnable import refuse_without_targets
-from training.learner import check_device, check_trainable
-from training.meaning import planned_warnings
-from training.memory import Peak
-from training.planning import plan_in_words
-from training.pretrain import about_pretraining, pretrained_base
-from training.recipe import Recipe, following, without_noise
-from training.release import publish, write_page
-from training.rounds import Outcome, commit, run_round
-from training.run_folder import Begun, RunFolder
-from training.server import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
-from training.session import Session
-from training.simulation import Dropouts, Simulation, Workplace, enrol, simulation, worker_context
-from training.sums import sizes
-from training.templates import template_refusal
-from training.tokens import open_tokens, write_tokens
-from training.upload import coefficients, refuse_hopeless
+from chatfed.types import ChatfedError, FloatVector
+
+from .base.evaluation import Evaluation, Scores
+from .base.pretrain import about_pretraining
+from .base.tokens import open_tokens
+from .durable import Stopped
+from .engines.simulation import Dropouts, Simulation, Workplace, simulation
+from .parties.aggregator import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
+from .parties.ledgers import check_ledgers, spent
+from .parties.rounds import Outcome, commit, run_round
+from .parties.session import Session
+from .plan.claims import Spent
+from .plan.recipe import Recipe, without_noise
+from .plan.terms import check_sums
+from .plan.upload import coefficients
+from .run.display import Display
+from .run.prepared import Clock, Prepared, prepare
+from .run.release import publish, write_page
+from .run.run_folder import Begun, RunFolder
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
-
-
-@dataclass
-class Clock:
-    """Seconds by phase, added up over interruptions, and the memory that this process and its workers took."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    peak: Peak = field(default_factory=Peak)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        started = time.monotonic()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything that rounds need, on disk."""
-
-    folder: RunFolder
-    recipe: Recipe
-    run: bytes
-    base: str  # folder or hub name
-    clients: list[ClientId]
-    terms: ClientTerms
-    held_out: IntVector
-    roster: Roster = field(default_factory=dict)  # empty: the recipe pins no identities
 
 
 def federate(
@@ -107,7 +65,7 @@ def federate(
             raise ChatfedError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
-        claims.check_sums(recipe, prepared.terms, len(prepared.clients), len(weights))
+        check_sums(recipe, prepared.terms, len(prepared.clients), len(weights))
         moving = recipe.privacy.clip_norm if recipe.privacy.clip_quantile else 0.0
         state = stored.state if stored else initial_state(weights, moving)
         metrics = stored.metrics if stored else []
@@ -132,94 +90,6 @@ def federate(
     return publish(prepared, state, metrics, base, after.result(), facts, clock)
 
 
-def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:
-    """Data, base model and tokens, each made now or found from before."""
-    cache = Path(recipe.runtime.cache)
-    stored = folder.prepared()
-    if stored is not None:  # a resumed run keeps its clients and its base, whatever became of the data
-        worker_context()
-        tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
-        recipe = following(recipe, len(tables[0].clients))
-        terms = claims.client_terms(recipe, len(tables[0].clients))
-        held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
-        names = sorted(tables[0].clients)
-        return Prepared(folder, recipe, run, stored, names, terms, held_out, _roster(recipe, folder))
-    with clock.phase("data"):
-        display.say(
-            "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
-        )
-        refusal = template_refusal(recipe.model.base) if recipe.model.base else None
-        corpus = load_corpus(recipe.data, not recipe.model.base, cache, refusal)
-        for note in corpus.notes:
-            display.say(note)
-        recipe = following(recipe, len(corpus.clients))
-        for note in check_clients(recipe, corpus.clients, corpus.dealt):
-            display.say(note)
-        check(recipe, len(corpus.clients))
-        for warning in planned_warnings(recipe, corpus.clients):
-            display.say(f"Warning: {warning}.")
-        for participants in recipe.federation.sizes:
-            sizes(recipe, participants)  # fractions that no circle bears are said now
-        worker_context()  # its imports take seconds: they go on beside what follows
-        check_device(recipe.runtime.device)
-        check_trainable(recipe.model)
-        if recipe.model.base:
-            from chatfed.model.examination import refuse_unfit  # imports torch
-
-            for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
-                display.say(f"The base, {note}.")
-        terms = claims.client_terms(recipe, len(corpus.clients))
-        for participants in recipe.federation.sizes:
-            refuse_hopeless(recipe, participants, terms.noise_multiplier)
-        for warning in corpus.repeats.warnings():
-            display.say(warning)
-        display.say(plan_in_words(recipe, len(corpus.clients), terms))
-    with clock.phase("pretrain"):
-        base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
-    with clock.phase("data"):
-        _write_tables(folder, base, corpus)
-        refuse_without_targets(open_tokens(folder.state / "private"), recipe)
-        if recipe.secagg.identities == "roster":
-            enrol(folder.homes, sorted(corpus.clients), folder.roster)
-        folder.settle_recipe(recipe)
-        folder.keep_repeats(corpus.repeats)
-        folder.keep_prepared(base, corpus.dealt)
-    display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
-    held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
-    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))
-
-
-def _roster(recipe: Recipe, folder: RunFolder) -> Roster:
-    return read_roster(folder.roster) if recipe.secagg.identities == "roster" else {}
-
-
-def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
-    public = list(turns_of(corpus.public or ()))
-    with display.phase("the public base model") as show:
-
-        def progress(done: float, text: str) -> None:
-            peak.look()
-            show(done, text)
-
-        base = pretrained_base(public, recipe.model, recipe.pretrain, cache, recipe.runtime.workers, progress)
-    display.say(f"The public base model is {base}.")
-    about = about_pretraining(base)
-    if about and about["cut"]:
-        display.say(
-            f"NOTE: pretrain.max_seconds = {recipe.pretrain.max_seconds:g} cut pre-training after {about['done']:,} of "
-            f"{about['steps']:,} steps: this base is not the one that the recipe names, and is not kept for other runs."
-        )
-    return base
-
-
-def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:
-    tokenizer = load_tokenizer(base)
-    write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
-    names = [dialogue.client_id for dialogue in corpus.held_out]
-    owned = by_client([name for name in names if name is not None]) if None not in names else {}
-    write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out), owned)
-
-
 def _rounds(
     prepared: Prepared,
     clients: Simulation,
@@ -234,11 +104,11 @@ def _rounds(
     """The rounds that are left, a checkpoint after each."""
     recipe, folder, after = prepared.recipe, prepared.folder, None
     plan = recipe.federation
-    cost = claims.spent(folder.homes, prepared.clients, prepared.terms)
+    cost = spent(folder.homes, prepared.clients, prepared.terms)
     if not state.round:
         folder.checkpoint(state, clock.seconds, metrics, base_digest)
     else:
-        claims.check_ledgers(folder.charges(), cost)
+        check_ledgers(folder.charges(), cost)
         display.say(f"Going on after round {state.round}.")
     with display.rounds(plan.rounds, state.round - _unmeasured(metrics)) as bar:
         clients.on_reply = bar.reply
@@ -252,7 +122,7 @@ def _rounds(
                     if outcome.within is not None:
                         clip = follow_quantile(state.clip_norm, outcome.within, recipe.privacy.clip_quantile)
                         state = replace(state, clip_norm=clip)
-                    cost = cost.with_later(claims.spent(folder.homes, session.cohort, prepared.terms))
+                    cost = cost.with_later(spent(folder.homes, session.cohort, prepared.terms))
                     metrics.append(_row(prepared, state, outcome, cost, seconds))
                     folder.keep_charges(cost.participations)
                     folder.checkpoint(state, clock.seconds, metrics, base_digest)  # at once: a round is never repeated
@@ -311,9 +181,7 @@ def _one_round(
         ) from None
 
 
-def _row(
-    prepared: Prepared, state: ServerState, outcome: Outcome, cost: claims.Spent, seconds: float
-) -> dict[str, Any]:
+def _row(prepared: Prepared, state: ServerState, outcome: Outcome, cost: Spent, seconds: float) -> dict[str, Any]:
     """A finished round's line of metrics.jsonl; what held-out dialogues say of it comes later."""
     private = prepared.terms.mechanism is not None
     return {
@@ -352,11 +220,6 @@ def _opening(prepared: Prepared, before: Evaluation, parameters: int, trainable:
     )
 
 
-def _sample(count: int, most: int) -> IntVector:
-    """Evenly spread indices of at most `most` held-out dialogues."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
-
-
 def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dict[str, Any]:
     """The run, and if that is wanted the same run without noise beside it, in `without-noise/` of its folder."""
     summary = federate(begun.recipe, folder, begun.run, display)
@@ -376,6 +239,6 @@ def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dic
 
 
 if __name__ == "__main__":
-    from training.cli import main
+    from .cli import main
 
     sys.exit(main())

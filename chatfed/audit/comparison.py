@@ -111,7 +111,8 @@ def share_beyond(groups: int) -> float:
 
 def _verdict(found: Mapping[str, Interval]) -> str:
     """Worse: the whole interval of some measure is on the wrong side. Learned: of none, and that of bits per byte lies
-    wholly on the right side. Else: did not learn."""
+    wholly on the right side. Else: did not learn.
+    """
     gains = dict[str, tuple[float, float]]()  # least and most, above 0 what is better
     for name, each in found.items():
         if each.low is None or each.high is None:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -226,5 +226,5 @@ def _rank(served: Place, reference: Place, forms: Forms, text: str) -> TwinRank 
     rows = np.concatenate([np.array([served.tokens], np.int64), *sets])
     shifts = total_bits(rows, served.branches()) - total_bits(rows, reference.branches())
     ends = np.cumsum([1, *map(len, sets)])
-    ranks = [rank_among(float(shifts[0]), shifts[start:end]) for start, end in zip(ends, ends[1:], strict=False)]
+    ranks = [rank_among(float(shifts[0]), shifts[start:end]) for start, end in pairwise(ends)]
     return max(ranks, key=lambda rank: rank.up)

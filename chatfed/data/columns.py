@@ -25,7 +25,8 @@ def _of_turns(turns: Iterable[Turn]) -> list[Said]:
 
 def opened_in(text: str, where: str) -> list[Said] | None:
     """The messages of a prompt that begins with a role marker, or ends with the assistant's, and whose last words are
-    the user's; None for any other."""
+    the user's; None for any other.
+    """
     if not begins_with_marker(text) and not is_left_open(text):
         return None
     turns = turns_in(text, where)

@@ -81,9 +81,9 @@ def _is_record(value: Mapping[str, object]) -> bool:
             messages = plain in LISTS and plain not in _ROWS and like_messages(plain, each)
             if messages and not (plain in _PLURALS and exchange_of(each[0]) is not None):
                 return True
-        elif plain in ("text", *LISTS_FOR_SURE) and (isinstance(each, str) or like_messages(plain, each)):
-            return True
-        elif is_list(each) and each and like_messages(plain, each):
+        elif (plain in ("text", *LISTS_FOR_SURE) and (isinstance(each, str) or like_messages(plain, each))) or (
+            is_list(each) and each and like_messages(plain, each)
+        ):
             return True
     pair = {name: each for name, each in value.items() if isinstance(each, str)}
     return is_whole(pair, How())

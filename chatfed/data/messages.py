@@ -168,7 +168,8 @@ def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[
 
 def name_beside(rest: Mapping[str, object], how: How, seen: Seen, of: str = "") -> None:
     """Names what stands beside what an export's reader reads, unless it says little. Raises BadRecord for what is
-    refused."""
+    refused.
+    """
     kept = {name: value for name, value in rest.items() if canonical(name) not in how.ignored}
     refuse_held(kept, tuple(name for name in kept if canonical(name) in schemas.REFUSED))
     name_unread(kept, tuple(kept), (), seen, of)
@@ -219,7 +220,8 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
 
 def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
     """Raises BadRecord for a message that is no part of what is said: a tool's, a thought, or one that is marked as
-    not to be learned."""
+    not to be learned.
+    """
     by = {canonical(key): item[key] for key in (*keys.idle, *keys.other, *keys.kind) if not absent(item[key])}
     if by.get("channel") == "analysis":
         raise BadRecord(f"{where} is of the channel 'analysis': {schemas.REFUSED['reasoning']}")
@@ -341,7 +343,7 @@ def turns_of(said: Sequence[Said]) -> tuple[Turn, ...]:
 
 def learned(item: Mapping[str, object], names: tuple[str, ...], where: str) -> bool:
     """Whether a message is to be learned: its weight is not 0, its train, loss or mask not false. Raises BadRecord."""
-    return all([flag(item[name], f"{where}: {name}") for name in names if not absent(item[name])])
+    return all(flag(item[name], f"{where}: {name}") for name in names if not absent(item[name]))
 
 
 def flag(value: object, where: str) -> bool:

@@ -22,7 +22,8 @@ Line = tuple[int, str]
 
 def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iterator[Record]:
     """Dialogues, each with the number of the line where it begins. Raises DataError where blank lines stand inside
-    dialogues: nobody knows then where one ends."""
+    dialogues: nobody knows then where one ends.
+    """
     head = list(islice(lines, _LOOKED_AT))
     lines = chain(head, lines)
     if sum(whatsapp.begins_a_message(line) for _, line in head) >= min(2, sum(bool(line.strip()) for _, line in head)):

@@ -85,7 +85,8 @@ def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[s
 
 def read_record(record: Mapping[str, object], how: How, seen: Seen, inner: bool = False) -> list[Said]:
     """The messages of a record, or of the one that stands in one of its columns (`inner`); those of authors have no
-    role yet. Raises BadRecord."""
+    role yet. Raises BadRecord.
+    """
     columns = _columns(tuple(record), how.ignored, how.taken)
     held = {name: value for name, value in record.items() if not absent(value)}
     refuse_held(held, columns.refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import itertools
 import json
 import re
 import tokenize
@@ -79,7 +80,7 @@ def _python_list(text: str) -> object:
             for token in tokenize.generate_tokens(io.StringIO(text).readline)
             if token.type not in (tokenize.NL, tokenize.NEWLINE)
         ]
-        if any(pair == (tokenize.STRING, tokenize.STRING) for pair in zip(words, words[1:], strict=False)):
+        if any(pair == (tokenize.STRING, tokenize.STRING) for pair in itertools.pairwise(words)):
             return None  # Python would join them into one text
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError):

@@ -65,7 +65,8 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
 
 def check_adapters(adapters: Adapters, base: str, layers: int) -> None:
     """Raises, before anything is trained, what `attach` would: for the kind of model in `base`, or, without one, for
-    the small Llama of so many layers. No weights are loaded."""
+    the small Llama of so many layers. No weights are loaded.
+    """
     import torch
 
     model = skeleton(base, layers)
@@ -110,7 +111,8 @@ def _takes(model: PreTrainedModel, targets: Any) -> bool:
 
 def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokenizerFast, card: str, base: str) -> None:
     """Writes a plain peft folder: the adapters alone, with `base` (folder or hub name) as the model they belong to,
-    tokenizer and the model card `card` (markdown)."""
+    tokenizer and the model card `card` (markdown).
+    """
     adapted.peft_config["default"].base_model_name_or_path = base
     with new_folder(folder, tokenizer, card) as scratch, _without_advice():
         adapted.save_pretrained(str(scratch), save_embedding_layers=False)  # "auto" would ask the hub about the base
@@ -171,7 +173,7 @@ def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast
 
 
 def _refuse_missing(adapted: PeftModel, file: Path) -> None:
-    """peft fills in what a file lacks and passes over what it cannot place, with a warning."""
+    """Peft fills in what a file lacks and passes over what it cannot place, with a warning."""
     from peft import get_peft_model_state_dict
     from safetensors import safe_open
 
@@ -187,7 +189,7 @@ def _refuse_missing(adapted: PeftModel, file: Path) -> None:
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """peft warns of layers of GPT-2 that it then treats rightly, and of transformers' older names."""
+    """Peft warns of layers of GPT-2 that it then treats rightly, and of transformers' older names."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

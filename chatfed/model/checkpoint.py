@@ -42,7 +42,8 @@ def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> I
 
 def replace_folder(new: Path, target: Path) -> None:
     """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside
-    it."""
+    it.
+    """
     old = target.with_name(f".{target.name}-old")
     shutil.rmtree(old, ignore_errors=True)
     if target.exists():

@@ -44,7 +44,8 @@ class Check:
 
 def check_base(name: str | Path) -> list[Check]:
     """All checks of the base in a folder, or on the hub when `name` is no folder. A base that cannot be loaded has the
-    one check that says why."""
+    one check that says why.
+    """
     try:
         model, tokenizer = load_model(name)
     except ChatfedError as error:
@@ -58,7 +59,8 @@ def check_base(name: str | Path) -> list[Check]:
 
 def refuse_unfit(name: str | Path, adapters: bool) -> list[str]:
     """What a person should know who starts a run from the base, with `adapters` in every linear layer or without;
-    raises ChatfedError with the first fault that is found."""
+    raises ChatfedError with the first fault that is found.
+    """
     told = {"cache and positions", "token ids", *(["places for adapters"] if adapters else [])}
     notes = []
     for check in check_base(name):
@@ -108,7 +110,8 @@ def forwards_alone(decoder: Decoder) -> None:
 
 def without_adapters(model: PreTrainedModel) -> list[str]:
     """Weight matrices that "all-linear" adapters do not reach, embeddings and output layer apart: names with * for a
-    layer's number."""
+    layer's number.
+    """
     from chatfed.model.adapters import ALL_LINEAR, Adapters, attach
     from chatfed.model.transformer import empty_twin
 

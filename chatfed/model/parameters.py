@@ -68,7 +68,8 @@ def non_finite(module: nn.Module) -> list[str]:
 
 def refuse_non_finite(module: nn.Module, base: object) -> None:
     """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
-    for."""
+    for.
+    """
     if names := non_finite(module):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         raise ChatfedError(

@@ -150,7 +150,8 @@ def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 def skeleton(name: str, layers: int) -> PreTrainedModel:
     """The model of folder or hub name `name`, or, where that is empty, a small Llama of so many layers, without any
-    weights (on torch's meta device): its layers by name and kind. Raises ChatfedError as `load_model` does."""
+    weights (on torch's meta device): its layers by name and kind. Raises ChatfedError as `load_model` does.
+    """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -223,6 +224,7 @@ def quiet() -> None:
 
 def stay_offline() -> None:
     """Keeps hub, datasets and telemetry from reaching out; the caller skips it when a person names something on the
-    hub."""
+    hub.
+    """
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "1")

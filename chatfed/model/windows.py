@@ -54,7 +54,8 @@ def _fitting(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], most: in
 
 def _starts(turns: Sequence[Turn], characters: int, most: int) -> list[int]:
     """Places behind the first message where a user's stands, as far back as so many characters and messages reach; the
-    last one, however long."""
+    last one, however long.
+    """
     found: list[int] = []
     held = 0
     for place in range(len(turns) - 1, 0, -1):

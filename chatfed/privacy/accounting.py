@@ -133,7 +133,7 @@ def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency
 
 
 def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
-    """rho of zero-concentrated DP of all together: steps / (2 noise_multiplier^2), added (Bun and Steinke 2016).
+    """Rho of zero-concentrated DP of all together: steps / (2 noise_multiplier^2), added (Bun and Steinke 2016).
 
     Raises PrivacyError below the sampling rate 1, where a Poisson sample's Renyi divergence is not linear in the order.
 
@@ -144,7 +144,7 @@ def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> floa
 
 
 def gdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
-    """mu of Gaussian DP of all together: the root of the sum of steps / noise_multiplier^2 (Dong et al. 2022).
+    """Mu of Gaussian DP of all together: the root of the sum of steps / noise_multiplier^2 (Dong et al. 2022).
 
     Exact; `gaussian_epsilon` gives epsilon. Raises PrivacyError below the sampling rate 1, where only a limit theorem
     is known and no bound.

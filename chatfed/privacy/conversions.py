@@ -83,7 +83,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
 
 
 def gaussian_log_delta(at: float, mu: float) -> float:
-    """log of the exact delta of mu-Gaussian DP at epsilon = mu (at + mu / 2), at >= -mu / 2.
+    """Log of the exact delta of mu-Gaussian DP at epsilon = mu (at + mu / 2), at >= -mu / 2.
 
     delta = Phi(-at) - e^epsilon Phi(-at - mu) = phi(at) (R(at) - R(at + mu)), R = (1 - Phi) / phi being Mills' ratio.
     For a small mu that difference is the integral of -R'(t) = 1 - t R(t), by Gauss and Legendre, so no digit is lost.

@@ -117,7 +117,7 @@ def grouped_sum(mechanism: DistributedGaussian, size: int) -> DistributedGaussia
 
 
 def concentrated(mechanism: DistributedGaussian, factor: float = 1.0) -> float:
-    """rho of zero-concentrated DP of one round, ideal shares, no sampling (Kairouz et al. 2021, proposition 14).
+    """Rho of zero-concentrated DP of one round, ideal shares, no sampling (Kairouz et al. 2021, proposition 14).
 
     With D the norm (times `factor`), s the total std, D1 = min(sqrt(d) D, D^2), not below the L1 norm, and
     tau = 10 sum_(k<n) exp(-2 pi^2 std^2 k / (k + 1)), the least of D^2 / 2 s^2 + tau d, of D^2 / 2 s^2 + D1 tau / s +

@@ -17,6 +17,7 @@ gets who trains anew for each of as many uploads. Echoes save training, not uplo
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -118,7 +119,7 @@ def estimate(noisy_sum: FloatVector, earlier: Sequence[FloatVector], c: Coeffici
 
 def check_coefficients(c: Coefficients) -> None:
     """Raises PrivacyError unless c_0 > 0 and no coefficient is negative, not finite, or larger than the one before."""
-    if not c or not 0 < c[0] < math.inf or c[-1] < 0 or not all(a >= b for a, b in zip(c, c[1:], strict=False)):
+    if not c or not 0 < c[0] < math.inf or c[-1] < 0 or not all(a >= b for a, b in itertools.pairwise(c)):
         raise PrivacyError(f"coefficients {c}: the first must be positive, none negative or larger than the one before")
 
 
@@ -146,7 +147,7 @@ def _noise(c: Vector, eta: Vector) -> Vector:
 
 
 def _objective(c: Vector, eta: Vector) -> tuple[float, Vector]:
-    """log of ||c||^2 ||B||_F^2, B = A C^-1, and its gradient: d ||B||_F^2 = -2 trace(B^T B dC C^-1)."""
+    """Log of ||c||^2 ||B||_F^2, B = A C^-1, and its gradient: d ||B||_F^2 = -2 trace(B^T B dC C^-1)."""
     noise = _noise(c, eta)
     moved = noise @ _inverse(c, eta.size).T
     total, norm = float((noise**2).sum()), float(c @ c)

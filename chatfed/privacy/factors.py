@@ -116,7 +116,7 @@ def _by_overlap(uses: list[Use]) -> Tensor:
 
 
 def overlap(x: Tensor, y: Tensor) -> Tensor:
-    """x y^T for each dialogue: float32[n, P, P]; one-hots are multiplied by looking up."""
+    """X y^T for each dialogue: float32[n, P, P]; one-hots are multiplied by looking up."""
     if x.dtype == torch.int64 and y.dtype == torch.int64:
         return (x.unsqueeze(2) == y.unsqueeze(1)).float()
     if x.dtype == torch.int64:

@@ -118,7 +118,7 @@ class _Loss:
         return self._ratio(x) if self.removed else -self._ratio(x)
 
     def _ratio(self, x: Vector) -> Vector:
-        """log of the mixture's density over the noise's."""
+        """Log of the mixture's density over the noise's."""
         z = (2 * x - 1) / (2 * self.noise**2)
         if self.rate == 1:
             return z
@@ -155,7 +155,7 @@ class _Loss:
         return np.linspace(low, high, 2 + math.ceil((high - low) / self.widest))
 
     def log_moments(self, tilts: Vector) -> Vector:
-        """log E[e^(tilt loss)] of one step, without what is cut off."""
+        """Log E[e^(tilt loss)] of one step, without what is cut off."""
         cuts, (at, weight) = self.panels(), _NODES[16]
         half = np.diff(cuts)[:, None] / 2
         x = cuts[:-1, None] + half * (1 + at)
@@ -164,7 +164,7 @@ class _Loss:
 
     @property
     def log_cut(self) -> float:
-        """log of the mass beyond either end of the span, at most."""
+        """Log of the mass beyond either end of the span, at most."""
         from scipy.special import log_ndtr
 
         return float(log_ndtr(-self.reach))
@@ -274,7 +274,8 @@ def _composed(losses: Sequence[_Loss], tilt: float, aim: _Aim) -> _Composed:
 
 def _window(losses: Sequence[_Loss], tilt: float) -> tuple[tuple[float, float], tuple[float, float]]:
     """Two ends between which the tilted sum lies but for e^-46 on either side, each with the change of tilt that shows
-    it (Chernoff)."""
+    it (Chernoff).
+    """
     step = 1e-3 * tilt
     three = _total_moment(losses, tilt + step * np.array([-1.0, 0.0, 1.0]))
     deviation = math.sqrt(max((three[0] - 2 * three[1] + three[2]) / step**2, 1e-300))

@@ -47,9 +47,9 @@ def output_layer_loss(
     layer: nn.Linear,
     targets: Tensor,
     weights: Tensor,
-    form: LogitForm = LogitForm(),  # noqa: B008 (frozen)
+    form: LogitForm = LogitForm(),
 ) -> Tensor:
-    """sum over t of weights[r, t] * cross-entropy(form(layer(hidden[r, t])), targets[r, t]) in nats: float32[rows].
+    """Sum over t of weights[r, t] * cross-entropy(form(layer(hidden[r, t])), targets[r, t]) in nats: float32[rows].
 
     `hidden` float[rows, T, width]; `targets` int64[rows, T]; `weights` float32[rows, T]; float32 inside, also under
     autocast. Raises ChatfedError for a layer with a bias.
@@ -116,7 +116,8 @@ class _OutputLayerLoss(torch.autograd.Function):
 
 def _softmax_and_back(z: Tensor, targets: Tensor, weights: Tensor, gradient: bool, form: LogitForm) -> Tensor:
     """Weighted losses float[k] of the layer's values `z` float[k, vocabulary], which become their gradient where asked
-    for."""
+    for.
+    """
     if form.scale != 1:
         z.mul_(form.scale)
     slope = None

@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def product(a: Tensor, b: Tensor, out: Tensor | None = None) -> Tensor:
-    """a @ b, float32[..., p, q] of float32[..., p, k] and float32[..., k, q], written into `out` if given."""
+    """A @ b, float32[..., p, q] of float32[..., p, k] and float32[..., k, q], written into `out` if given."""
     if a.device.type != "cpu":
         return torch.matmul(a, b, out=out)
     found = _multiply(_plain(a), _plain(b), None if out is None else out.numpy())

@@ -45,7 +45,8 @@ def flushes_denormals() -> bool:
 @contextlib.contextmanager
 def refusing_memory(module: nn.Module) -> Iterator[None]:
     """Raises ClippingError when what runs inside drew from a generator that others draw from too, or changed a buffer
-    or weight of `module`. For a first dialogue: it tells about the module's code, which does not depend on weights."""
+    or weight of `module`. For a first dialogue: it tells about the module's code, which does not depend on weights.
+    """
     drawn, kept = _generators(module), _kept(module)
     yield
     for name, version in _kept(module).items():

@@ -5,6 +5,7 @@ Codecs only: no decisions are taken here. docs/protocol.md shows every layout.
 
 from __future__ import annotations
 
+import itertools
 import struct
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -425,7 +426,7 @@ def decode_masked_input(
 
 
 def _check_ids(ids: Sequence[int], sender: int, kind: Kind, allowed: Container[int]) -> None:
-    if any(a >= b for a, b in zip(ids, ids[1:], strict=False)):
+    if any(a >= b for a, b in itertools.pairwise(ids)):
         raise MalformedMessage(sender, kind.label, "order of ids")
     if any(i not in allowed for i in ids):
         raise MalformedMessage(sender, kind.label, "ids")

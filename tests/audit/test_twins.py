@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from random import Random
 
@@ -32,7 +33,7 @@ def moved(seed: int = 2, spread: float = 1.0, **raised: float) -> np.ndarray:
     for word, bits in raised.items():
         tokens = [TEXTS.index(f" {word[0]}"), *(TEXTS.index(letter) for letter in word[1:])]
         scores[:, tokens[0]] += bits
-        for before, token in zip(tokens, tokens[1:], strict=False):
+        for before, token in itertools.pairwise(tokens):
             scores[before, token] += bits
     return (scores - np.log2(np.exp2(scores).sum(1, keepdims=True))).astype(np.float32)
 

@@ -78,7 +78,7 @@ def test_secagg_benchmark_writes_how_cost_grows_as_a_page_and_a_plot(secagg: tup
     assert (folder / "secagg-cost.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("clients, dropout", [(10, 0.1), (6, 0.0)])
+@pytest.mark.parametrize(("clients", "dropout"), [(10, 0.1), (6, 0.0)])
 @pytest.mark.parametrize("signed", [False, True])
 def test_a_benchmarked_round_is_refused_when_its_sum_is_wrong(
     clients: int, dropout: float, signed: bool, monkeypatch: pytest.MonkeyPatch

@@ -13,7 +13,7 @@ from chatfed import cli
 from chatfed.data.dialogue import read_dialogues
 from chatfed.data.look import look as lines_of
 from chatfed.data.page import page
-from training.corpus import _note_reading
+from training.base.corpus import _note_reading
 
 ROOT = Path(__file__).parent.parent.parent
 HI = [{"role": "user", "content": "hi \x1b[31m"}, {"role": "assistant", "content": "hello", "weight": 0}]

@@ -89,7 +89,7 @@ def test_nearly_the_same_text_is_near() -> None:
     random = Random(1)
     text = words(random, 120)
     for change in (
-        text[:60] + ["another"] + text[61:],  # a name
+        [*text[:60], "another", *text[61:]],  # a name
         [*text[:-1], text[-1] + "."],  # punctuation
         [*text, *words(random, 20)],  # one more message
         text[10:],  # a greeting less

@@ -66,7 +66,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "xlm": {"emb_dim": 32, "n_layers": 2, "n_heads": 4},
     **{kind: {} for kind in ("bert", "roberta", "electra", "xlm-roberta", "camembert", "roformer", "megatron-bert")},
     "big_bird": {"attention_type": "original_full"},
-    **{kind: _BOTH for kind in ("bart", "mbart", "blenderbot", "pegasus", "marian")},
+    **dict.fromkeys(("bart", "mbart", "blenderbot", "pegasus", "marian"), _BOTH),
     "t5": {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 4},
     "gemma3": {},
 }  # fmt: skip

@@ -102,7 +102,7 @@ class Scale(nn.Module):
         self.scale = nn.Parameter(torch.linspace(0.5, 2.0, size))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x times a vector, twisted."""
+        """X times a vector, twisted."""
         return (x * self.scale).tanh()
 
 

@@ -184,7 +184,8 @@ def test_a_gradient_however_long_adds_no_more_than_the_clip_norm(size: float) ->
 
 def test_many_additions_do_not_round_by_what_one_dialogue_decided() -> None:
     """One dialogue lifts the sum over 16, where float32's last digit is twice as long: there 0.6 of it is rounded up
-    each time, below 16 the same number down: 1,000 short gradients would add 3 % of the norm to what the one adds."""
+    each time, below 16 the same number down: 1,000 short gradients would add 3 % of the norm to what the one adds.
+    """
     gradients, config = DialogueGradients(nn.Linear(1000, 1, bias=False)), DPSGDConfig(1.0, 1.0, 1.0, 1.0, 1, 1.0)
     one, short = torch.ones(1, 1000), torch.full((1, 1000), 0.6 * 2.0**-19)
 

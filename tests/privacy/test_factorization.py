@@ -203,7 +203,8 @@ def test_contributions_a_band_apart_cost_the_sum_of_squares(bands: int, contribu
 
 def test_the_square_root_is_that_of_the_prefix_sums() -> None:
     """(1 - x)^(-1/2) = 1 + x/2 + 3x^2/8 + 5x^3/16 + 35x^4/128 + ...: Fichtenberger, Henzinger and Upadhyay 2023
-    (arXiv 2202.11205), theorem 1: f_0 = 1, f_k = (1 - 1 / 2k) f_(k-1). Exact binary fractions."""
+    (arXiv 2202.11205), theorem 1: f_0 = 1, f_k = (1 - 1 / 2k) f_(k-1). Exact binary fractions.
+    """
     assert square_root(5) == (1, 1 / 2, 3 / 8, 5 / 16, 35 / 128)
     matrix = dense(square_root(50), 50)
     assert np.allclose(matrix @ matrix, np.tril(np.ones((50, 50))))
@@ -211,7 +212,8 @@ def test_the_square_root_is_that_of_the_prefix_sums() -> None:
 
 def test_two_rounds_of_the_square_root_as_jax_privacy_has_them() -> None:
     """google-deepmind/jax_privacy, tests/matrix_factorization/dense_test.py: squared errors (1, 1.25) at C = (1, 1/2),
-    sensitivity left out there. Exact."""
+    sensitivity left out there. Exact.
+    """
     assert errors((1.0, 0.5), [1.0, 1.0]) ** 2 / 1.25 == pytest.approx([1.0, 1.25])
 
 
@@ -236,7 +238,8 @@ def test_the_largest_error_lies_between_the_published_bounds(rounds: int) -> Non
 def test_uploads_charged_one_by_one_cost_what_was_published_for_a_production_model() -> None:
     """Gboard, pt-BR (google-research/federated, mf_dpftrl_matrices/privacy_accounting.ipynb): 1,000 bands, 1,428 rounds
     apart, 2 participations, noise multiplier 8.35, columns of norm 1 (its zCDP is 2 / 2 * 8.35^2 to 14 digits), epsilon
-    0.9935500950539097 at delta 1e-10. Ours keeps 1e-4 of delta for the tables and 1e-5 of epsilon for rounding."""
+    0.9935500950539097 at delta 1e-10. Ours keeps 1e-4 of delta for the tables and 1e-5 of epsilon for rounding.
+    """
     c = square_root(1000)
     norms = [1000.0 * each / math.hypot(*c) for each in c]
     uploads = [DistributedGaussian(std=835.0, shares=100, norm=norm, dimension=1, rounds=2) for norm in norms]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import cache
@@ -101,7 +102,7 @@ def optimistic(noise: float, rate: float, removing: bool) -> tuple[int, Masses]:
     s, q = mpf(noise), mpf(rate)
     edges = [mpf(k) / 10 for k in range(-300, 301 + math.ceil(10 / noise))]
     found: dict[int, float] = {}
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in itertools.pairwise(edges):
         out = mass_between(a, b)
         mixed = (1 - q) * out + q * mass_between(a - 1 / s, b - 1 / s)
         mass, other = (mixed, out) if removing else (out, mixed)

@@ -72,7 +72,7 @@ def test_what_is_no_finite_float32_vector_is_refused(bad: np.ndarray) -> None:
 def test_the_inflated_norm_is_the_formula_scales_with_the_unit_and_grows() -> None:
     d, c = 10_000, 30.0
     squared = c**2 + d / 4 + math.sqrt(2 * 0.5) * (c + math.sqrt(d) / 2)
-    assert inflated_norm(c, 1.0, d) == pytest.approx(math.sqrt(squared)) and BETA == math.exp(-0.5)
+    assert inflated_norm(c, 1.0, d) == pytest.approx(math.sqrt(squared)) and math.exp(-0.5) == BETA
     assert inflated_norm(c, 1.0, 1, beta=1e-300) == c + 1.0
     assert inflated_norm(c * 0.01, 0.01, d) == pytest.approx(0.01 * inflated_norm(c, 1.0, d))
     assert c < inflated_norm(c, 1.0, d, beta=0.5) < inflated_norm(c, 1.0, d, beta=1e-9) < inflated_norm(c, 1.0, d, 0.0)

@@ -33,8 +33,8 @@ from tests.secagg.rounds import (
     state_of,
 )
 from tests.training.federation import Federation, a_recipe, names
-from training.identity import read_roster, roster_line
-from training.session import Session, Step, round_name
+from training.parties.identity import read_roster, roster_line
+from training.parties.session import Session, Step, round_name
 
 WHO = 2  # whose messages are spoiled
 KEY = bytes(range(32))

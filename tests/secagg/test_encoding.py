@@ -76,7 +76,7 @@ def test_a_coordinate_at_the_edge_of_the_range_stays_within_the_level(cohort, ri
     values = np.full(8, sign * code.range * (1 + 5e-6), dtype=np.float32)
     for seed in range(5):
         code._round(values, np.float32(code.scale), entropy_from(seed)(32), fields)
-        assert 0 <= int(fields.min()) and int(fields.max()) <= 2 * code.level
+        assert int(fields.min()) >= 0 and int(fields.max()) <= 2 * code.level
         assert cohort * int(fields.max()) < 1 << ring_bits
 
 

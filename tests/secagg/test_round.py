@@ -265,7 +265,7 @@ def with_secrets(mask_key: bytes, seed: bytes, rest: Entropy) -> Entropy:
 
 
 def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_secret():
-    """t - 1 = 2 neighbours collude: their shares of two extreme secrets fall alike over an 8 x 8 grid (63 degrees)."""
+    """T - 1 = 2 neighbours collude: their shares of two extreme secrets fall alike over an 8 x 8 grid (63 degrees)."""
     parameters, grids = Parameters(4, 3, 1, committee=4, quorum=3), []
     for secret in (bytes(32), b"\xff" * 32):
         grid, rest = np.zeros((2, 8, 8)), entropy_from(secret.hex())

@@ -110,7 +110,7 @@ def test_weights_and_powers_are_those_of_the_twin(points, count):
 
 
 def test_fewer_than_threshold_shares_look_the_same_for_every_secret():
-    """t - 1 = 2 shares of extreme secrets: jointly uniform over an 8 x 8 grid, chi-square with 63 degrees."""
+    """T - 1 = 2 shares of extreme secrets: jointly uniform over an 8 x 8 grid, chi-square with 63 degrees."""
     for secret in (bytes(32), b"\xff" * 32):
         counts = np.zeros((8, 8))
         entropy = entropy_from(secret.hex())

@@ -31,7 +31,8 @@ STOP_SOON = """() => { const watch = setInterval(() => {
 
 def open_page(browser: Any, served: Served, width: int = 1280, scheme: str = "light") -> Any:
     """The page, loaded; what it asked for is kept in `page.asked`, and in `page.errors` what scripts and the console
-    complained of and what was refused: every feature that a test drives must pass the guard."""
+    complained of and what was refused: every feature that a test drives must pass the guard.
+    """
     page = watched(browser.new_context(viewport={"width": width, "height": 844}, color_scheme=scheme))
     page.goto(served.url)
     page.locator("#suggestions button").first.wait_for()

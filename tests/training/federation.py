@@ -17,12 +17,13 @@ from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import RingVector
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from tests.secagg.rounds import entropy_from
-from training.client import Client, ClientTerms
-from training.identity import new_key, read_key
-from training.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
-from training.rounds import Exchange, Outcome, run_round
-from training.session import Session, Step
-from training.upload import upload
+from training.parties.client import Client
+from training.parties.identity import new_key, read_key
+from training.parties.rounds import Exchange, Outcome, run_round
+from training.parties.session import Session, Step
+from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
+from training.plan.terms import ClientTerms
+from training.plan.upload import upload
 
 BASE = b"b" * 32
 DIMENSION = 7
@@ -165,7 +166,8 @@ def code_of(federation: Federation) -> FixedPoint:
 
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
     """The obvious twin: Python integers of the survivors' stored uploads, the weight last, modulo the ring. Each is
-    within a step of its update in fixed point."""
+    within a step of its update in fixed point.
+    """
     code = code_of(federation)
     stored = {
         name: stored_upload(federation.home / name, DIMENSION + 1, f"<u{code.ring_bits // 8}") for name in survivors

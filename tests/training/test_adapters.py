@@ -27,9 +27,9 @@ from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
 from tests.training.processes import here, one_line, settings, start
-from training.evaluation import evaluate
-from training.run_folder import RunFolder
-from training.tokens import next_token_loss, open_tokens, private_token_loss
+from training.base.evaluation import evaluate
+from training.base.tokens import next_token_loss, open_tokens, private_token_loss
+from training.run.run_folder import RunFolder
 
 HUNDRED_MILLION = {
     "gpt2": {"vocab_size": 32000, "n_embd": 768, "n_layer": 11, "n_head": 12, "n_positions": 512},
@@ -94,7 +94,7 @@ def finished(few, tiny_tokenizer, tmp_path_factory, request) -> Finished:
 
 
 def assert_plain_peft_agrees(run: Finished) -> None:
-    """peft alone, on the base that was given, and the base that the folder names: the same logits as the chat's."""
+    """Peft alone, on the base that was given, and the base that the folder names: the same logits as the chat's."""
     from peft import AutoPeftModelForCausalLM, PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

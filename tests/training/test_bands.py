@@ -19,13 +19,14 @@ from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
-from training.checks import check
-from training.claims import charges_of, check_sums, client_terms
-from training.client import ClientTerms, Refused
-from training.recipe import FederationSection, PrivacySection, Recipe, RecipeError, SecAggSection, without_noise
-from training.server import initial_state, invited, take_back
-from training.session import Session, Step
-from training.upload import NoisyUpload, coefficients, upload
+from training.parties.aggregator import initial_state, invited, take_back
+from training.parties.client import Refused
+from training.parties.session import Session, Step
+from training.plan.checks import check
+from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, without_noise
+from training.plan.settings import RecipeError
+from training.plan.terms import ClientTerms, charges_of, check_sums, client_terms
+from training.plan.upload import NoisyUpload, coefficients, upload
 
 from .federation import Federation, Learner, names, stored_upload, update_of
 
@@ -188,7 +189,8 @@ def test_a_server_that_calls_it_another_run_gets_a_vector_that_is_charged_for_it
 
 def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_release_of_all(tmp_path: Path) -> None:
     """Were the others' numbers the same, the difference of the two sums would be that client's two uploads, alone.
-    Those that began in the round begin no second update; those whose update is sent again encode anew, and pay."""
+    Those that began in the round begin no second update; those whose update is sent again encode anew, and pay.
+    """
     recipe = banded(bands=3, cohort=4, rounds=6)
     recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, threshold=0.6))
     federation = a_federation(tmp_path, recipe)
@@ -264,7 +266,7 @@ def test_a_client_that_was_not_there_when_its_update_should_have_begun_sends_noi
 
 
 def test_what_is_kept_for_sending_again_is_erased_with_the_last_round_that_needs_it(tmp_path: Path) -> None:
-    from training.rounds import commit
+    from training.parties.rounds import commit
 
     recipe = banded(bands=2, cohort=6, rounds=3)
     federation = a_federation(tmp_path, recipe)

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.training.processes import ROOT, here, one_line, run, settings, start, wait_for
-from training.recipe import DataSection, Recipe
-from training.run_folder import RunFolder, sole_use
-from training.tokens import open_tokens
+from training.base.tokens import open_tokens
+from training.plan.recipe import DataSection, Recipe
+from training.run.run_folder import RunFolder, sole_use
 
 
 def dialogue(client: str, number: int = 0) -> str:
@@ -134,7 +134,7 @@ def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_ba
     one_line(here(*options, "--cohort", "400"), "--cohort is 400", code=2)
     one_line(here(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
     one_line(here(*options, "--validation", data), "--validation", "same file", code=2)
-    monkeypatch.setattr("training.federated._write_tables", unexpected)  # and so does pre-training, before it
+    monkeypatch.setattr("training.run.prepared._write_tables", unexpected)  # and so does pre-training, before it
     one_line(here(*options, *settings(runtime__device="cuda:99")), "runtime.device", "cuda:99", code=2)
     one_line(here(*options, *settings(privacy__noise_multiplier=0.3)), "noise_multiplier = 0.3", "of 8", code=2)
     assert not (tmp_path / "out").exists()

@@ -10,9 +10,9 @@ import pytest
 from tests.training.federation import Federation, a_recipe, names
 from training import durable
 from training.durable import alone, erase, sweep, write_atomically
-from training.recipe import Recipe
-from training.run_folder import RunFolder
-from training.session import Step
+from training.parties.session import Step
+from training.plan.recipe import Recipe
+from training.run.run_folder import RunFolder
 
 A = names(4)[0]
 
@@ -112,6 +112,5 @@ def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path):
 
 
 def test_an_error_of_the_holder_is_not_taken_for_a_busy_lock(tmp_path):
-    with pytest.raises(BlockingIOError):
-        with alone(tmp_path / "lock", "busy"):
-            raise BlockingIOError
+    with pytest.raises(BlockingIOError), alone(tmp_path / "lock", "busy"):
+        raise BlockingIOError

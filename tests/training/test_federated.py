@@ -19,14 +19,14 @@ from chatfed.audit.comparison import sentence
 from chatfed.privacy.accounting import ADJACENCY, epsilon
 from chatfed.privacy.distributed import ZERO_OUT
 from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
-from training.display import Display
+from training.base.tokens import open_tokens
 from training.durable import DiskError
-from training.recipe import load_recipe
-from training.release import write_page
-from training.run_folder import RunFolder
-from training.server import cohort
-from training.simulation import home_of
-from training.tokens import open_tokens
+from training.parties.aggregator import cohort
+from training.parties.homes import home_of
+from training.plan.recipe import load_recipe
+from training.run.display import Display
+from training.run.release import write_page
+from training.run.run_folder import RunFolder
 
 NOISE = 1.1
 
@@ -63,7 +63,7 @@ def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
     }
     assert {path.name for path in (folder / "without-noise").iterdir()} == names - {"without-noise"}
     assert [path for path in folder.rglob(".*") if path.is_file()] == []
-    assert [path for path in folder.rglob("*-old")] == []
+    assert list(folder.rglob("*-old")) == []
 
 
 def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished):

@@ -20,13 +20,13 @@ from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import WEIGHTS, Federation, a_recipe, names
 from tests.training.processes import here, one_line, settings
+from training.base.learner import Learner
+from training.base.tokens import write_tokens
 from training.durable import from_json, to_json
-from training.learner import Learner
-from training.recipe import FederationSection, Recipe
-from training.run_folder import RunFolder
-from training.server import NotFinite, apply_update, initial_state
-from training.session import Session
-from training.tokens import write_tokens
+from training.parties.aggregator import NotFinite, apply_update, initial_state
+from training.parties.session import Session
+from training.plan.recipe import FederationSection, Recipe
+from training.run.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
 NAN, INF = float("nan"), float("inf")

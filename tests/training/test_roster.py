@@ -9,9 +9,9 @@ import pytest
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
 from tests.training.processes import here, settings
-from training.identity import IdentityError
-from training.rounds import run_round
-from training.session import Step
+from training.parties.identity import IdentityError
+from training.parties.rounds import run_round
+from training.parties.session import Step
 
 TEN = names(10)
 A, B, C, D = TEN[:4]

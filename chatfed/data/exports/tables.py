@@ -89,7 +89,8 @@ def threads_of(
     seen: Seen,
 ) -> Iterator[tuple[int, Callable[[], Thread] | BadRecord]]:
     """The conversations in the order of their first rows, each with the number of that row and not read yet; before
-    them the rows that are no messages."""
+    them the rows that are no messages.
+    """
     groups: dict[tuple[object, ...], list[tuple[int, Row]]] = {}
     for number, row in rows:
         try:
@@ -181,7 +182,9 @@ def _people(rows: list[Row]) -> str:
 def _said(row: Row, place: int, layout: Layout, how: How, seen: Seen) -> Iterator[Said]:
     where = f"message {place} of its conversation"
     _note_unread(row, layout, how, seen, where)
-    talk = not layout.slack or str(row.get("subtype") or "") in _SLACK_TALK and row.get("type", "message") == "message"
+    talk = not layout.slack or (
+        str(row.get("subtype") or "") in _SLACK_TALK and row.get("type", "message") == "message"
+    )
     if absent(row.get(layout.content)) or not talk:
         seen.leave_out(_EMPTY)
         return

@@ -153,7 +153,8 @@ def _joined(sentences: Sequence[str]) -> str:
 
 def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
     """One problem or several in a row. Of each: perhaps a question, an answer; it works, or a second try, or a ticket.
-    Thanks and goodbye come after the last."""
+    Thanks and goodbye come after the last.
+    """
     pace = BRISK if len(problems) > 1 else HOUSE_PACE if talk.house else PUBLIC_PACE
     for problem in problems[:-1]:
         _solve(talk, problem, pace)

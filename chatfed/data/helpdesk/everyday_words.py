@@ -173,7 +173,7 @@ _LISTS = {
     understand upset use visit vote wait wake walk wander warn waste wave wear weigh whisper win wipe wish wonder
     worry wrap write yawn""",
 }
-_LETTERS = [letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"]
+_LETTERS = list("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _HOURS = [f"{hour}:{minute:02d}" for hour in range(6, 23) for minute in range(60)]
 _CODES = """<L><L>-<d><d><d><d>|<L><d><d><d>|<L>-<d><d>|<L><L><d><d>|<L><L>
     <d><d><d>|<L><d>-<d><d><d><d>|#<d><d><d><d><d>

@@ -18,7 +18,7 @@ _MAKERS = ("HV-", "KS-", "QP-", "PB-", "OR-", "x", "E", "TL ")
 _CODES = [f"{maker}{number}" for maker in _MAKERS for number in range(103, 999, 13)]
 
 COMMON: Mapping[str, str] = {
-    "day": _any(_DAYS + ["yesterday", "the weekend", "last night", "last week"]),
+    "day": _any([*_DAYS, "yesterday", "the weekend", "last night", "last week"]),
     "onday": _any([f"on {day}" for day in _DAYS] + ["yesterday", "at the weekend", "last night", "last week"]),
     "nth": _any([f"{n}th" for n in range(4, 21)]),
     "weekday": _any(_DAYS),

@@ -1,0 +1,126 @@
+"""Plain local training, in either precision. What leaves a client is clipped whatever arithmetic made it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import training.base.learner
+from chatfed.model.parameters import flatten, load_flat
+from chatfed.model.transformer import load_model
+from chatfed.privacy.layers import ClippingError
+from chatfed.privacy.steady import flushes_denormals
+from tests.training.bases import TINY, build
+from training.base.learner import Learner, bfloat16_pays, train_plainly
+from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
+from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe
+
+
+@pytest.fixture(scope="module")
+def examples(tiny_corpus, tiny_tokenizer, tmp_path_factory) -> DialogueExamples:
+    dialogues = [dialogue.messages[:3] for dialogue in tiny_corpus.private[:5]]
+    table = write_tokens(tmp_path_factory.mktemp("tokens") / "table", tiny_tokenizer, dialogues)
+    return DialogueExamples(table, np.arange(5), 64)
+
+
+@pytest.fixture
+def model(tiny_base):
+    return load_model(tiny_base)[0]
+
+
+def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, examples):
+    before = flatten(model)
+    rows, _ = examples.rows(np.arange(5))
+    (next_token_loss(model, rows).sum() / 5).backward()
+    gradient = {name: p.grad.clone() for name, p in model.named_parameters()}
+    train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25))
+    moved = flatten(model) - before
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            p.copy_(-0.25 * gradient[name])
+    assert moved == pytest.approx(flatten(model), rel=1e-3, abs=1e-6)
+
+
+def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
+    start, moved = flatten(model), []
+    for lower in (False, True):
+        load_flat(model, start)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), lower)
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+        moved.append((flatten(model) - start).astype(np.float64))
+    plain, lower = moved
+    assert not np.array_equal(plain, lower)
+    assert plain @ lower > 0.99 * np.linalg.norm(plain) * np.linalg.norm(lower)
+
+
+def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(model, examples):
+    before = flatten(model)
+    assert bfloat16_pays(model, examples, LocalSection()) in (True, False)
+    assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
+    nobody = DialogueExamples(examples.table, np.arange(0), 64)
+    assert bfloat16_pays(model, nobody, LocalSection()) is False
+
+
+def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
+    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
+):
+    write_tokens(tmp_path / "held-out", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.held_out[:3]])
+    write_tokens(tmp_path / "private", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
+    recipe = Recipe(
+        model=ModelSection(context=64, trainable=("all",)),
+        privacy=PrivacySection(unit="client", noise="distributed"),
+        local=LocalSection(batch=2),
+    )
+    learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+    measured = []
+
+    def watching(model, shown, settings):
+        measured.append(shown)
+        return bfloat16_pays(model, shown, settings)
+
+    monkeypatch.setattr(training.base.learner, "bfloat16_pays", watching)
+    for mine in (np.arange(0), np.arange(3)):
+        learner.learn(learner.initial, mine)
+    (shown,) = measured
+    assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
+
+
+def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(examples, monkeypatch):
+    """A GPT-2 brings dropout along; what one client drew would show in all that another learns."""
+    model, updates, flushed = build("gpt2", TINY["gpt2"]), [], []
+    start = flatten(model)
+
+    def watching(*args):
+        flushed.append(flushes_denormals())
+        return next_token_loss(*args)
+
+    monkeypatch.setattr(training.base.learner, "next_token_loss", watching)
+    for drawn_before in (0, 1000):
+        torch.manual_seed(3)
+        torch.rand(drawn_before)
+        load_flat(model, start)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25))
+        updates.append(flatten(model) - start)
+    assert updates[0] == pytest.approx(updates[1], rel=1e-3, abs=1e-6) and updates[0].any()  # the order differs
+    able = torch.set_flush_denormal(True)
+    torch.set_flush_denormal(False)
+    assert flushed == [able] * 2
+
+
+def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
+    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
+):
+    for name, dialogues in (("held-out", tiny_corpus.held_out), ("private", tiny_corpus.private)):
+        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in dialogues[:3]])
+    for unit, noise in (("client", "distributed"), ("example", "local")):
+        recipe = Recipe(
+            model=ModelSection(context=64, trainable=("all",)),
+            privacy=PrivacySection(unit=unit, noise=noise, sampling_rate=1.0),
+        )
+        learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+        learner.model.get_submodule("model.layers.0").register_forward_pre_hook(
+            lambda layer, given: (torch.nn.functional.dropout(given[0], 0.1), *given[1:])
+        )
+        with pytest.raises(ClippingError, match="draws random numbers"):
+            learner.learn(learner.initial, np.arange(3))

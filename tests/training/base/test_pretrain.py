@@ -1,0 +1,230 @@
+"""The public base: the same bytes from the same recipe, whoever trains it and however slowly; and one clear error."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chatfed.model.transformer import Architecture, build_llama
+from chatfed.types import ChatfedError
+from training.base import pretrain
+from training.base.pretrain import Job, pretrained_base
+from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
+from training.durable import DiskError
+from training.plan.recipe import ModelSection, PretrainSection
+
+TINY = ModelSection(hidden=16, layers=1, heads=2, intermediate=32, vocabulary=320, context=64, trainable=("all",))
+
+
+@pytest.fixture(scope="module")
+def public(tiny_corpus):
+    return [dialogue.messages for dialogue in tiny_corpus.public]
+
+
+@pytest.fixture
+def job(public, tiny_tokenizer, tmp_path) -> Job:
+    write_tokens(tmp_path / "tokens", tiny_tokenizer, public)
+    tiny_tokenizer.save_pretrained(tmp_path / "tokens" / "tokenizer")
+    return Job(TINY, PretrainSection(epochs=0.1), tmp_path / "tokens", tmp_path / "base", math.inf)
+
+
+def silent(done: float, text: str) -> None:
+    pass
+
+
+class Told(list):
+    """Takes what a process says, as the queue does."""
+
+    put = list.append
+
+
+def test_a_full_disk_in_a_pre_training_process_is_the_parent_s_one_error(job, tmp_path):
+    (tmp_path / "base").write_text("a file where the folder should be")
+    broken = Job(job.model, job.pretrain, job.tokens, tmp_path / "base" / "deeper", math.inf)
+    with pytest.raises(DiskError, match="--resume"):
+        pretrain._in_processes(broken, 2, silent)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "part"),
+    [
+        (OSError(28, "No space left on device", "weights"), DiskError, "weights"),
+        (RuntimeError("I/O error: No space left on device (os error 28)\nand more"), DiskError, "disk is full"),
+        (ChatfedError("the very words"), ChatfedError, "the very words"),
+        (ValueError("odd\nlines"), ChatfedError, "ValueError: odd"),
+    ],
+)
+def test_a_process_that_fails_says_why_and_ends_without_a_traceback(job, monkeypatch, error, kind, part):
+    def fail(*_: object) -> None:
+        raise error
+
+    for name, what in (("_train", fail), ("end_with_parent", lambda: None)):
+        monkeypatch.setattr(pretrain, name, what)
+    monkeypatch.setattr(pretrain.signal, "signal", lambda *_: None)
+    said = Told()
+    with pytest.raises(SystemExit) as end:
+        pretrain._take_part(job, 0, 1, None, None, said)
+    assert end.value.code == 1
+    assert type(said[0]) is kind and part in str(said[0]) and "\n" not in str(said[0])
+
+
+def test_the_tokens_do_not_stay_when_pre_training_fails(public, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise DiskError("full")
+
+    monkeypatch.setattr(pretrain, "_in_processes", fail)
+    left = tmp_path / "base" / f".{pretrain.inputs_digest(public, TINY, PretrainSection())[:16]}-x"
+    left.mkdir(parents=True)
+    with pytest.raises(DiskError):
+        pretrained_base(public, TINY, PretrainSection(), tmp_path, 1, silent)
+    assert [path.suffix for path in (tmp_path / "base").iterdir()] == [".lock"]
+
+
+def test_shared_memory_that_is_full_is_one_line(monkeypatch):
+    def full(self: torch.Tensor) -> None:
+        raise RuntimeError("unable to resize file </torch_1> to the right size: No space left on device (28)\nat ...")
+
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)
+    with pytest.raises(DiskError, match="/dev/shm") as caught:
+        pretrain._shared(torch.zeros(3))
+    assert "\n" not in str(caught.value)
+
+
+def weights_of(folder: Path) -> str:
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_same_recipe_gives_the_same_bytes_however_many_processes_train(job, tmp_path, precision):
+    section = PretrainSection(epochs=0.8, precision=precision)
+    made = []
+    for workers in (1, 2, 1):
+        each = replace(job, pretrain=section, folder=tmp_path / f"base-{len(made)}")
+        made.append(weights_of(pretrain._in_processes(each, workers, silent)))
+    assert len(set(made)) == 1
+
+
+def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(job, public, tmp_path):
+    one, two = (PretrainSection(epochs=0.4, replicas=count) for count in (1, 2))
+    assert pretrain.inputs_digest(public, TINY, one) != pretrain.inputs_digest(public, TINY, two)
+    made = [
+        weights_of(pretrain._in_processes(replace(job, pretrain=each, folder=tmp_path / f"{each.replicas}"), 2, silent))
+        for each in (one, two)
+    ]
+    assert made[0] != made[1]
+
+
+def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(public, monkeypatch):
+    name = lambda **given: pretrain.inputs_digest(public, TINY, PretrainSection(**given))  # noqa: E731
+    assert name() == name(max_seconds=1.0)
+    assert (
+        len({name(), name(epochs=2.0), name(max_tokens=9), name(batch=5), name(seed=2), name(learning_rate=1e-3)}) == 6
+    )
+    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2 avx512_bf16")
+    assert name() == name(precision="bfloat16") != name(precision="float32")
+    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2")
+    assert name() == name(precision="float32"), "a processor without bfloat16 is not asked to try it"
+
+
+def test_a_batch_of_context_alone_teaches_nothing_and_leaves_the_base_finite(job, public, tiny_tokenizer, tmp_path):
+    marked = [[replace(turn, learn=False) for turn in turns] for turns in public[:4]]
+    table = write_tokens(tmp_path / "context", tiny_tokenizer, marked)
+    network = job.build()[0]
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    examples = DialogueExamples(table, np.arange(4), TINY.context)
+    assert pretrain._step(network, optimizer, examples, np.arange(4), "float32") == (0.0, 0.0)
+    assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
+
+
+def test_public_text_of_which_less_is_learned_makes_another_base(public):
+    """Messages marked as context are no target of pre-training: a base that learned them is not to be found."""
+    marked = [[replace(turns[0], learn=False), *turns[1:]] for turns in public]
+    one, other = (pretrain.inputs_digest(each, TINY, PretrainSection()) for each in (public, marked))
+    assert one != other
+
+
+def test_steps_come_from_passes_and_from_tokens_and_from_no_clock(job):
+    table = pretrain.open_tokens(job.tokens)
+    a_pass = -(-len(table) // 8)
+    of = lambda **given: replace(job, pretrain=PretrainSection(**given)).steps(table)  # noqa: E731
+    assert of(epochs=1.0) == a_pass and of(epochs=0.0) == 1
+    assert of(epochs=1.0, replicas=1) == -(-len(table) // 4)
+    assert of(epochs=9.0, max_tokens=table.tokens) == a_pass
+    assert of(epochs=9.0, max_tokens=0) == -(-9 * len(table) // 8)
+
+
+def test_a_base_that_the_time_limit_cut_says_so_and_is_not_found_for_a_whole_one(public, tmp_path):
+    late = PretrainSection(epochs=1.5, max_seconds=1e-6)
+    cut = pretrained_base(public, TINY, late, tmp_path, 1, silent)
+    about = pretrain.about_pretraining(cut)
+    assert about is not None and about["cut"] and (about["done"], about["steps"]) == (8, 12)
+    assert "-cut-8-of-12" in cut.name and "not the base that its recipe names" in (cut / "README.md").read_text()
+    whole = pretrained_base(public, TINY, replace(late, max_seconds=0), tmp_path, 1, silent)
+    about = pretrain.about_pretraining(whole)
+    assert about is not None and not about["cut"] and about["done"] == about["steps"] == 12 and whole != cut
+    assert about["precision"] in (whole / "README.md").read_text()
+    assert pretrained_base(public, TINY, late, tmp_path, 1, silent) == whole, "the whole one is found, in no time"
+    assert weights_of(cut) != weights_of(whole)
+
+
+def test_the_time_limit_counts_from_the_start_tokenizer_and_all(public, tmp_path, monkeypatch):
+    jobs: list[Job] = []
+    train = pretrain.train_tokenizer
+    monkeypatch.setattr(pretrain, "train_tokenizer", lambda *given: (time.sleep(0.3), train(*given))[1])
+    monkeypatch.setattr(pretrain, "_in_processes", lambda job, *_: jobs.append(job))
+    began = time.monotonic()
+    pretrained_base(public, TINY, PretrainSection(max_seconds=100), tmp_path, 1, silent)
+    assert began + 99 < jobs[0].ends <= began + 100.2
+    pretrained_base(public, TINY, PretrainSection(max_seconds=0), tmp_path, 1, silent)
+    assert jobs[1].ends == math.inf
+
+
+def test_a_base_that_was_not_made_here_tells_nothing_of_its_pretraining(tmp_path):
+    assert pretrain.about_pretraining("somebody/small-model") is None
+    (tmp_path / pretrain.ABOUT).write_text("[]")
+    assert pretrain.about_pretraining(tmp_path) is None
+
+
+def test_padding_to_a_multiple_changes_no_loss(public, tiny_tokenizer, tmp_path):
+    table = write_tokens(tmp_path / "table", tiny_tokenizer, public[:5])
+    model = build_llama(Architecture(16, 1, 2, 32, 50), tiny_tokenizer, 1).train(False)
+    rows, _ = DialogueExamples(table, np.arange(5), 50).rows(np.arange(5))
+    plain = next_token_loss(model, rows)
+    torch.testing.assert_close(next_token_loss(model, rows, 16), plain)
+    few = {name: tensor[:, :21] for name, tensor in rows.items()}
+    torch.testing.assert_close(next_token_loss(model, few, 16), next_token_loss(model, few))
+
+
+def test_a_step_in_bfloat16_goes_nearly_where_one_in_float32_goes(job, public):
+    network, _ = job.build()
+    examples = DialogueExamples(pretrain.open_tokens(job.tokens), np.arange(4), 64)
+    losses = {name: pretrain._loss(network, examples, np.arange(4), name) for name in ("float32", "bfloat16")}
+    assert losses["float32"][1] == losses["bfloat16"][1]
+    assert losses["bfloat16"][0].item() == pytest.approx(losses["float32"][0].item(), rel=0.01)
+
+
+def test_the_second_of_two_runs_at_once_finds_the_base_of_the_first(public, tmp_path, monkeypatch):
+    made: list[Path] = []
+
+    def make(job: Job, *_: object) -> None:
+        time.sleep(0.1)
+        job.folder.mkdir()
+        (job.folder / "config.json").touch()
+        made.append(job.folder)
+
+    monkeypatch.setattr(pretrain, "_make", make)
+    ask = lambda: pretrained_base(public, TINY, PretrainSection(), tmp_path, 1, silent)  # noqa: E731
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(made) == 1

@@ -1,0 +1,70 @@
+"""A wrong setting is told by the name under which it was given: an option, --set, or the recipe's file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.processes import here, one_line
+from training.cli import federated
+from training.plan.origins import OPTIONS, Origins
+from training.plan.recipe import SECTIONS
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--epsilon", "-1"], "error: --epsilon must be 0 or more, not -1.0"),
+        (["--epsilon", "nan"], "error: --epsilon must be a finite number, not nan"),
+        (["--cohort", "1"], "error: --cohort must be 0 or between 2 and 65520, not 1"),
+        (["--rounds", "0"], "error: --rounds must be 1 or more, not 0"),
+        (["--data", ""], 'error: --data must be non-empty, not ""'),
+        (["--client-column", ""], 'error: --client-column must be non-empty, not ""'),
+        (["--out", "mine", "--epsilon", "-1"], "error: --epsilon must be 0 or more, not -1.0"),
+        (
+            ["--set", "privacy.target_epsilon=-1"],
+            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1.0",
+        ),
+        (
+            ["--epsilon", "3", "--set", "privacy.target_epsilon=-1", "--set", "federation.rounds=3"],
+            "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1.0",
+        ),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else "",
+)
+def test_what_was_typed_is_named_and_nothing_else(options, told):
+    done = here(*options)
+    assert (done.returncode, done.stderr.strip()) == (2, told)
+
+
+def test_what_a_recipe_holds_is_led_by_its_file_unless_it_was_typed_over(tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text("[privacy]\ntarget_epsilon = -1\n")
+    one_line(here("--recipe", recipe), f"error: {recipe}: privacy.target_epsilon must be 0 or more", code=2)
+    one_line(here("--recipe", recipe, "--epsilon", "-2"), "error: --epsilon must be 0 or more, not -2.0", code=2)
+    recipe.write_text("[privacy]\ntarget_epsilon = -1\n[model]\nhidden = 31\n")
+    one_line(here("--recipe", recipe, "--epsilon", "2"), f"error: {recipe}: model.hidden must be", code=2)
+    both = here("--recipe", recipe, "--epsilon", "2", "--set", "model.heads=4")
+    one_line(both, f"error: {recipe}, --set model.heads=4: model.hidden must be", code=2)
+
+
+def test_a_key_that_nobody_gave_is_told_by_its_option_where_it_has_one():
+    said = "federation.cohort is 40, but there are 30 clients: set federation.cohort to 30, or secagg.ring_bits."
+    assert Origins("default.toml").told(said) == said.replace("federation.cohort", "--cohort")
+    filed = Origins("mine.toml", frozenset(["federation.cohort"]))
+    assert filed.told(said) == f"mine.toml: {said}"
+
+
+@pytest.mark.parametrize("said", ["dialogues/data.source.jsonl is cut short", "see my.data.source", "data.sources is"])
+def test_names_that_only_look_like_a_key_are_left_alone(said):
+    assert Origins("mine.toml", frozenset(["data.source"])).told(said) == said
+
+
+def test_each_key_with_an_option_is_one_and_has_it():
+    import inspect
+
+    for key, option in OPTIONS.items():
+        section, _, name = key.partition(".")
+        assert name in set(SECTIONS[section].__dataclass_fields__)
+        assert option[2:].replace("-", "_") in inspect.signature(federated).parameters

@@ -1,0 +1,244 @@
+"""One model instance that learns for any client: global weights and a client's dialogues in, update out.
+
+Knows the model and DP-SGD; knows no protocol, no ledger and no disk but the token table.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chatfed.model.adapters import Adapters, attach, check_adapters
+from chatfed.model.checkpoint import weights_digest
+from chatfed.model.parameters import flatten, load_flat, refuse_non_finite, set_trainable
+from chatfed.model.transformer import load_model
+from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
+
+from ..durable import read_if_there
+from ..plan.recipe import LocalSection, ModelSection, Recipe
+from .evaluation import Scores, evaluate
+from .learnable import refuse_unmoved
+from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.privacy.dpsgd import DPSGDConfig
+
+
+@dataclass
+class Learner:
+    """The model, its public starting point, and the tokens on disk."""
+
+    recipe: Recipe
+    noise_multiplier: float
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    private: TokenTable
+    held_out: TokenTable
+    base_digest: bytes  # of all weights as the base has them, adapters as they begin included
+    initial: FloatVector  # float32[d], the trainable part as the base has it
+    parameters: int
+    lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
+
+    @classmethod
+    def open(cls, recipe: Recipe, noise_multiplier: float, base: str, private: Path, held_out: Path) -> Learner:
+        """One thread, the recipe's device. Raises ChatfedError when the base or its trainable part cannot be had."""
+        import torch
+
+        from chatfed.privacy.layers import refuse_unsuitable
+
+        torch.set_num_threads(1)
+        model, tokenizer = load_model(base)
+        refuse_non_finite(model, base)
+        choose_trainable(model, recipe.model)
+        digest = weights_digest(model)
+        parameters = sum(p.numel() for p in model.parameters())
+        if recipe.privacy.unit == "example":
+            refuse_unsuitable(model)
+        _place(model, recipe.runtime.device)
+        return cls(
+            recipe,
+            noise_multiplier,
+            model,
+            tokenizer,
+            open_tokens(private),
+            open_tokens(held_out),
+            digest,
+            flatten(model),
+            parameters,
+        )
+
+    def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
+        """The client's training: global weights float32[d] -> the parts of its update, float32[d] each."""
+        return lambda weights: self.learn(weights, self.private.clients[client])
+
+    def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
+        """Learns from `weights`: after - before, float32[d], by DP-SGD where the noise is the client's own; where it is
+        shared and each dialogue protected, what each sampled one adds to the one step, which is not taken.
+        """
+        if weights.shape != self.initial.shape:
+            raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
+        load_flat(self.model, weights)
+        lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
+        by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
+        examples = DialogueExamples(
+            self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
+        )
+        if self.recipe.privacy.unit == "client":
+            if self.lower is None:
+                self.lower = self._try_out(examples)
+            train_plainly(self.model, examples, self.recipe.local, self.lower)
+        elif self.recipe.privacy.noise == "distributed":
+            return self._parts(examples)
+        else:
+            self._train_privately(examples)
+        return [flatten(self.model) - weights]
+
+    def _try_out(self, examples: DialogueExamples) -> bool:
+        """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
+        another's is computed. Raises ClippingError for a model that carries something from one client to another.
+        """
+        from chatfed.privacy.steady import refusing_memory, steady
+
+        first = np.arange(min(len(self.held_out), self.recipe.local.batch))
+        shown = replace(examples, table=self.held_out, dialogues=first)
+        with steady(self.model), refusing_memory(self.model):
+            if len(first):
+                _loss(self.model, shown, first, lower=False)
+        return bfloat16_pays(self.model, shown, self.recipe.local)
+
+    def _train_privately(self, examples: DialogueExamples) -> None:
+        from chatfed.privacy.dpsgd import train_private
+
+        train_private(self.model, examples, private_token_loss, self._config())
+
+    def _parts(self, examples: DialogueExamples) -> Iterator[FloatVector]:
+        """Each sampled dialogue's part of one step, clipped: float32[d], in the order of the flat weights."""
+        from chatfed.privacy.dpsgd import clipped_gradients
+
+        privacy = self.recipe.privacy
+        step = np.float32(-privacy.learning_rate / privacy.expected_batch_size)
+        for gradients in clipped_gradients(self.model, examples, private_token_loss, self._config()):
+            yield step * np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
+
+    def _config(self) -> DPSGDConfig:
+        from chatfed.privacy.dpsgd import DPSGDConfig
+
+        privacy = self.recipe.privacy
+        return DPSGDConfig(
+            privacy.clip_norm,
+            self.noise_multiplier,
+            privacy.sampling_rate,
+            privacy.expected_batch_size,
+            privacy.local_steps,
+            privacy.learning_rate,
+            clipping=privacy.clipping,
+        )
+
+    def refuse_unmoved(self) -> None:
+        """Raises ChatfedError when a trained parameter has no part in the loss of a held-out dialogue."""
+        first = np.arange(min(1, len(self.held_out)))
+        refuse_unmoved(
+            self.model, DialogueExamples(self.held_out, first, self.context, device=self.recipe.runtime.device)
+        )
+
+    def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
+        """Scores of held-out dialogues under the global model with trainable part `weights`."""
+        load_flat(self.model, weights)
+        return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.recipe.runtime.device)
+
+    @property
+    def context(self) -> int:
+        """Tokens in a window: the recipe's, but no more than the model takes."""
+        limit = getattr(self.model.config, "max_position_embeddings", None)
+        return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+
+
+def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel | None:
+    """Makes trainable what the recipe says, and nothing else; returns the adapters' cover where it says adapters."""
+    if section.lora_rank:
+        return attach(model, adapters_of(section))
+    set_trainable(model, section.trainable)
+    return None
+
+
+def adapters_of(section: ModelSection) -> Adapters:
+    return Adapters(section.lora_rank, section.lora_alpha, section.lora_targets)
+
+
+def check_trainable(section: ModelSection) -> None:
+    """Raises ChatfedError when the model will not take the recipe's adapters. Loads no weights."""
+    if section.lora_rank:
+        check_adapters(adapters_of(section), section.base, section.layers)
+
+
+def train_plainly(
+    model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection, lower: bool = False
+) -> None:
+    """SGD on the dialogues' mean loss, in place, `lower` in bfloat16 (autocast; weights and steps stay float32).
+
+    Nothing here is private: what leaves must be clipped and noised, whatever arithmetic made it. Without dropout all
+    the same: a worker serves many clients, and masks drawn from one generator would let one shift another's update.
+    """
+    import torch
+
+    from chatfed.privacy.steady import steady
+
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
+    with steady(model):
+        for _ in range(settings.epochs):
+            order = np.random.default_rng().permutation(len(examples))
+            for start in range(0, len(order), settings.batch):
+                optimizer.zero_grad(set_to_none=True)
+                _loss(model, examples, order[start : start + settings.batch], lower).backward()
+                optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
+def _loss(model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, lower: bool) -> torch.Tensor:
+    import torch
+
+    batch, _ = examples.rows(mine)
+    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
+        return next_token_loss(model, batch, LENGTHS if lower else 1).sum() / len(mine)
+
+
+def bfloat16_pays(model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection) -> bool:
+    """Whether a step in bfloat16 takes clearly less processor time than one in float32; trains nothing.
+
+    Asked only where the processor has such arithmetic; elsewhere it is slower by far.
+    """
+    if examples.device != "cpu" or not len(examples) or b"bf16" not in (read_if_there(Path("/proc/cpuinfo")) or b""):
+        return False
+    least = dict.fromkeys((False, True), math.inf)
+    for _ in range(3):  # the first time sets kernels up
+        for lower in least:
+            began = time.thread_time()
+            _loss(model, examples, np.arange(min(len(examples), settings.batch)), lower).backward()
+            least[lower] = min(least[lower], time.thread_time() - began)
+    model.zero_grad(set_to_none=True)
+    return least[True] < 0.9 * least[False]
+
+
+def check_device(device: str) -> None:
+    """Raises ChatfedError when torch has no such device here."""
+    import torch
+
+    _place(torch.zeros(1), device)
+
+
+def _place(what: torch.nn.Module | torch.Tensor, device: str) -> None:
+    try:
+        what.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ChatfedError(f"runtime.device = {device!r} cannot be used: {reason}") from None

@@ -1,0 +1,158 @@
+"""One round of a federation, as the server runs it: bytes out through an exchange, the clients' mean update back.
+
+Composes the secure sum with the session around it. Knows no socket, no model and no single client's update.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from chatfed.secagg import server as secagg
+from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
+from chatfed.types import ClientId, FloatVector
+
+from ..plan.recipe import Recipe
+from ..plan.sums import floors, sum_parameters
+from ..plan.upload import upload
+from .identity import Roster, keys_of
+from .session import Session, Step, rotation_seed, round_context
+
+Exchange = Callable[[Mapping[ClientId, bytes]], Iterable[tuple[ClientId, bytes]]]
+"""Sends each client its message and gives back their answers as they arrive; a client that is missing dropped out.
+
+Answers are consumed one by one, so that the server holds one masked input at a time, whatever the size of the cohort.
+"""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the server learned from a round."""
+
+    mean: FloatVector = field(repr=False)  # float32[d]
+    survivors: tuple[ClientId, ...]
+    dropped: Mapping[Step, tuple[ClientId, ...]]  # who fell silent, by step
+    faults: tuple[str, ...]  # what was wrong with messages that were left out
+    bytes_up: int  # of all clients together
+    within: float | None = None  # noisy share of updates within the clip norm, where that moves
+
+
+class SurvivorsMissing(ProtocolError):
+    """An attempt at the round was answered, and not all whom it was answered for are back; nothing was asked."""
+
+    def __init__(self, missing: Sequence[ClientId]) -> None:
+        self.missing = tuple(missing)
+        names = ", ".join(self.missing[:3]) + (f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else "")
+        super().__init__(
+            f"clients have answered an earlier attempt at this round, and of those that it was for, {names} "
+            f"{'is' if len(self.missing) == 1 else 'are'} not back; clients answer for one survivor set only, so the "
+            "round waits for them"
+        )
+
+
+def run_round(
+    session: Session,
+    recipe: Recipe,
+    base_digest: bytes,
+    exchange: Exchange,
+    agreed: Sequence[ClientId] | None = None,
+    settle: Callable[[Sequence[ClientId]], None] = lambda survivors: None,
+    roster: Roster | None = None,
+    noise_multiplier: float = 0.0,
+) -> Outcome:
+    """Sessions out, mean of the survivors' updates back.
+
+    `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
+    at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
+    pins identities. `noise_multiplier`: the clients', from which they choose a ring that the recipe leaves open. Raises
+    BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
+    """
+    line, pinned = _Line(session.cohort, exchange), recipe.secagg.identities == "roster"
+    size = (len(session.cohort), len(session.weights), noise_multiplier)
+    parameters = sum_parameters(recipe, *size)
+    least = floors(recipe, parameters).survivors  # with fewer, no client would go on
+    identities = keys_of(roster or {}, session.cohort) if pinned else ()
+    ctx = round_context(session, base_digest)
+    opened = secagg.open_round(parameters, ctx, session.attempt, identities)
+
+    invitation = session.to_bytes()
+    everyone = dict.fromkeys(range(1, len(session.cohort) + 1), invitation)
+    (sharing, adverts), faults = secagg.leaving_out(secagg.relay_adverts, opened, line.ask(Step.SESSION, everyone))
+    line.faults += faults
+    check_count("advertise", len(adverts), least)
+    (collecting, envelopes), faults = secagg.leaving_out(secagg.relay_shares, sharing, line.ask(Step.ADVERTS, adverts))
+    line.faults += faults
+    check_count("share", len(envelopes), least)
+    for sender, message in line.stream(Step.SHARES, envelopes):
+        if agreed is not None and session.cohort[sender - 1] not in agreed:
+            continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
+        try:
+            collecting = secagg.accept(collecting, sender, message)
+        except MalformedMessage as fault:
+            line.faults.append(fault)
+    closed, out = secagg.close_inputs(collecting)
+    check_count("masked input", len(out), least)
+    survivors = [session.cohort[i - 1] for i in sorted(out)]
+    if agreed is not None and set(survivors) != set(agreed):
+        raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
+    settle(survivors)
+    last = Step.SURVIVORS
+    if pinned:
+        (closed, out), faults = secagg.leaving_out(secagg.certify, closed, line.ask(Step.SURVIVORS, out))
+        line.faults += faults
+        last = Step.CERTIFICATE
+    total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
+    line.faults += faults
+    code = upload(recipe, *size, rotation_seed(ctx), session.clip_norm)
+    mean = code.decode(total.vector, len(total.survivors))
+    return Outcome(
+        mean.update,
+        tuple(session.cohort[i - 1] for i in total.survivors),
+        line.dropped,
+        tuple(str(fault) for fault in line.faults) + tuple(_dispute(*pair) for pair in total.disputes),
+        line.bytes_up,
+        mean.within,
+    )
+
+
+def commit(session: Session, exchange: Exchange) -> None:
+    """Tells the cohort that the round is in the server's checkpoint, so that nobody will ask for its update again."""
+    for _ in exchange(dict.fromkeys(session.cohort, bytes([Step.COMMITTED]) + session.name)):
+        pass
+
+
+class _Line:
+    """The exchange by participants' numbers, with a count of what came and who fell silent."""
+
+    def __init__(self, cohort: tuple[ClientId, ...], exchange: Exchange) -> None:
+        self.cohort, self.exchange = cohort, exchange
+        self.number = {client: i for i, client in enumerate(cohort, 1)}
+        self.dropped: dict[Step, tuple[ClientId, ...]] = {}
+        self.faults: list[MalformedMessage] = []
+        self.bytes_up = 0
+
+    def ask(self, step: Step, messages: Mapping[int, bytes]) -> dict[int, bytes]:
+        return dict(self.stream(step, messages))
+
+    def stream(self, step: Step, messages: Mapping[int, bytes]) -> Iterable[tuple[int, bytes]]:
+        framed = {id(message): bytes([step]) + message for message in {id(m): m for m in messages.values()}.values()}
+        asked = {
+            self.cohort[i - 1]: framed[id(message)] for i, message in messages.items()
+        }  # what goes to all is one copy
+        missing = set(asked)
+        for client, answer in self.exchange(asked):
+            self.bytes_up += len(answer)
+            if client not in missing or answer[:1] != bytes([step]):
+                self.faults.append(MalformedMessage(self.number.get(client, 0), step.name.lower(), "step"))
+                continue
+            missing.discard(client)
+            yield self.number[client], answer[1:]
+        missing.difference_update(*self.dropped.values())  # asked once more, in case only an answer was lost
+        if missing:
+            self.dropped[step] = tuple(sorted(missing))
+
+
+def _dispute(holder: int, owner: int) -> str:
+    return (
+        f"participant {holder} gave a share of participant {owner}'s secret that does not fit; one of the two cheated"
+    )

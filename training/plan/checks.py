@@ -1,0 +1,237 @@
+"""Settings of different rooms against each other, and against the number of clients, before anything runs.
+
+What a single key allows is said beside it in `recipe`; here is what keys allow together. Starts no work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sized
+
+from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
+from chatfed.types import ClientId
+
+from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
+from .settings import RecipeError, shown
+
+LEAST_MOVE = 1e-9
+"""Of all weights together over a run (L2): weights in float32 do not feel less."""
+
+STEEPEST = 1e4
+"""L2 norm that the gradient of a mean cross-entropy is taken not to pass."""
+
+LEAST_STEPS = 4096
+"""A ring width that a recipe names must leave so many steps on each side of zero: whether noise hides rounding is not
+known here."""
+
+
+def check(recipe: Recipe, clients: int) -> None:
+    """Check settings of different rooms against each other and against the number of clients, before anything runs.
+
+    Raises RecipeError with one line that names the keys that contradict each other and the mend.
+    """
+    _check_trained(recipe.model)
+    recipe = following(recipe, clients)
+    _check_cohort(recipe, clients)
+    _check_bands(recipe, clients)
+    _check_ring(recipe)
+    _check_privacy(recipe.privacy)
+    _check_moves(recipe)
+    _check_says_something(recipe.privacy)
+
+
+def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool) -> list[str]:
+    """That the unit is somebody: refuses clients that were dealt where each client is claimed to be protected.
+
+    Returns what a person should know of clients that are accepted. Raises RecipeError.
+    """
+    data, of_clients = recipe.data, recipe.privacy.unit == "client" and recipe.privacy.noise != "none"
+    if data.simulated_clients and not dealt:
+        raise RecipeError(
+            f"data.simulated_clients is true, but {data.source} says whose each dialogue is (in {data.client_column}): "
+            "leave it out"
+        )
+    if of_clients and dealt and not data.simulated_clients:
+        raise RecipeError(
+            f'privacy.unit = "client" protects each client, but {data.source} has no column {data.client_column} that '
+            "says whose a dialogue is: name the right one with --client-column, or simulate with --set "
+            "data.simulated_clients=true (the claim then says so)"
+        )
+    if of_clients and len(clients) == 1:
+        raise RecipeError(
+            f"every dialogue of {data.source} has the same {data.client_column}, so one client is all there is: name "
+            "the column that tells people apart with --client-column"
+        )
+    if dealt:
+        return ["Clients are simulated: the dialogues were dealt to them, so they are nobody's in particular."]
+    if of_clients and max(map(len, clients.values()), default=0) == 1:
+        return [
+            f"Every client has one dialogue ({data.client_column} differs from line to line): the claim protects one "
+            "dialogue, not a person who has several."
+        ]
+    return []
+
+
+def _check_says_something(privacy: PrivacySection) -> None:
+    """A bound that excludes nothing is no claim, so no run is made for it."""
+    if privacy.noise == "none":
+        return
+    for key, value in (("target_epsilon", privacy.target_epsilon), ("budget_epsilon", privacy.budget_epsilon)):
+        if value > MOST_EPSILON:
+            raise RecipeError(
+                f"privacy.{key} = {value:g} says nothing: above {MOST_EPSILON:g} even a guess among all people on "
+                'Earth may become a safe one; lower it (1 is strong, above 10 weak), or set privacy.noise = "none" and '
+                "claim nothing"
+            )
+    if privacy.delta >= MOST_DELTA:
+        raise RecipeError(
+            f"privacy.delta = {privacy.delta:g} says nothing: publishing one {privacy.unit} in {1 / privacy.delta:.3g} "
+            "whole would satisfy it; take one well below 1 / (number of units), such as 1e-5"
+        )
+
+
+def _check_trained(model: ModelSection) -> None:
+    if model.lora_rank and model.trainable != ModelSection().trainable:
+        raise RecipeError(
+            f"model.lora_rank = {model.lora_rank} trains adapters and nothing else: leave model.trainable out, or set "
+            "model.lora_rank to 0"
+        )
+    if model.lora_targets and not model.lora_rank:
+        raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
+
+
+def _check_cohort(recipe: Recipe, clients: int) -> None:
+    plan = recipe.federation
+    if clients < plan.cohort:
+        raise RecipeError(
+            f"federation.cohort is {plan.cohort}, but the data has {clients} clients: set federation.cohort to at most "
+            f"{clients}, or bring more clients"
+        )
+    asked, given = plan.rounds * plan.cohort, clients * plan.max_participations
+    if plan.max_participations and asked > given:
+        raise RecipeError(
+            f"federation.rounds x federation.cohort asks for {asked} participations, but {clients} clients at "
+            f"federation.max_participations = {plan.max_participations} give {given}: lower rounds or cohort"
+        )
+
+
+def _check_bands(recipe: Recipe, clients: int) -> None:
+    plan, privacy = recipe.federation, recipe.privacy
+    if plan.bands == 1:
+        return
+    for key, value, needed, why in (
+        ("privacy.unit", privacy.unit, "client", "a client's whole update is what is sent again"),
+        ("privacy.noise", privacy.noise, "distributed", "fresh noise is in every sum"),
+        ("privacy.clip_quantile", privacy.clip_quantile, 0, "an update is clipped once"),
+        ("privacy.sampling_rate", privacy.sampling_rate, 1, "no amplification is accounted for it"),
+        ("federation.sampling", plan.sampling, "shuffled", "rounds lie between a client's two updates"),
+    ):
+        if value != needed:
+            raise RecipeError(
+                f"federation.bands = {plan.bands} needs {key} = {shown(needed)}, not {shown(value)}: {why}; set it so, "
+                "or federation.bands to 1"
+            )
+    if plan.bands > plan.rounds:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} is more than federation.rounds = {plan.rounds}: no update can be sent in "
+            "more rounds than there are; lower the bands"
+        )
+    if plan.cohort * plan.bands > MOST_PARTICIPANTS:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} makes rounds of "
+            f"{plan.cohort * plan.bands} clients, and a secure sum takes {MOST_PARTICIPANTS}: lower one of them"
+        )
+    if clients < plan.cohort * plan.bands:
+        raise RecipeError(
+            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} asks for {plan.cohort * plan.bands} "
+            f"different clients in a round, but the data has {clients}: lower one of them, or bring more clients"
+        )
+
+
+def _check_ring(recipe: Recipe) -> None:
+    # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
+    bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
+    if recipe.privacy.noise == "distributed":
+        return  # sized with the noise, once the model's dimension is known
+    if bits and _steps(bits, cohort) < LEAST_STEPS:
+        width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
+        raise RecipeError(
+            f"secagg.ring_bits = {bits} leaves {_steps(bits, cohort)} steps on each side of zero for "
+            f"federation.cohort = {cohort}; at least {LEAST_STEPS} are needed: set secagg.ring_bits to {width}, or to "
+            "0 for the narrowest that the noise allows"
+        )
+
+
+def _steps(ring_bits: int, cohort: int) -> int:
+    return int((2**ring_bits - 1) // (2 * cohort))
+
+
+def _check_privacy(privacy: PrivacySection) -> None:
+    if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
+        raise RecipeError(
+            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.unit = "client" and privacy.noise = '
+            '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0'
+        )
+    if privacy.clip_quantile and not CLIP_NORMS[0] <= privacy.clip_norm <= CLIP_NORMS[1]:
+        raise RecipeError(
+            f"privacy.clip_norm = {privacy.clip_norm:g} cannot follow privacy.clip_quantile: it moves between "
+            f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
+        )
+    if privacy.noise == "distributed" and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
+        raise RecipeError(
+            f"the longest {privacy.unit}'s part of an update, {privacy.longest_part:g}, is nothing that float32 can "
+            f"clip: bring privacy.clip_norm (with the dialogue as unit times learning_rate / expected_batch_size) "
+            f"between {CLIP_NORMS[0] ** 2:g} and {CLIP_NORMS[1] ** 2:g}"
+        )
+    fitting = "distributed" if privacy.unit == "client" else "local"
+    if privacy.unit == "client" and privacy.noise == "local":
+        raise RecipeError(
+            'privacy.unit = "client" goes with privacy.noise = "distributed", not "local": noise of a client\'s own is '
+            "for its single dialogues"
+        )
+    if privacy.unit == "client" and (privacy.clipping != "flat" or privacy.local_steps != 1):
+        raise RecipeError(
+            'privacy.clipping and privacy.local_steps are for privacy.unit = "example": a client\'s whole update is '
+            'clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
+        )
+    if privacy.unit == "example" and privacy.noise == "distributed" and privacy.local_steps != 1:
+        raise RecipeError(
+            f'privacy.local_steps = {privacy.local_steps}, but privacy.unit = "example" with privacy.noise = '
+            '"distributed" is for one step: a second one would learn from a first without noise; set local_steps to '
+            '1, or privacy.noise to "local"'
+        )
+    if privacy.noise == "none":
+        for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
+            if getattr(privacy, key) > 0:
+                raise RecipeError(
+                    f'privacy.noise is "none", which bounds no epsilon, but privacy.{key} is '
+                    f'{getattr(privacy, key):g}: set privacy.{key} to 0, or privacy.noise to "{fitting}"'
+                )
+    elif privacy.noise_multiplier == 0 and privacy.target_epsilon == 0:
+        raise RecipeError("privacy: give target_epsilon, or noise_multiplier: without both there is no noise to add")
+    elif privacy.budget == 0:
+        raise RecipeError("privacy: give target_epsilon or budget_epsilon: with both 0 every client refuses to train")
+    elif privacy.noise_multiplier == 0 and privacy.budget < privacy.target_epsilon:
+        raise RecipeError(
+            f"privacy.budget_epsilon = {privacy.budget:g} is below privacy.target_epsilon = "
+            f"{privacy.target_epsilon:g}: clients would refuse the last rounds; lower the target or raise the budget"
+        )
+
+
+def _check_moves(recipe: Recipe) -> None:
+    """A rate, clip norm or divisor that is all but zero spends epsilon and moves no weight."""
+    plan, privacy = recipe.federation, recipe.privacy
+    if privacy.unit == "client":
+        names, longest = "local.learning_rate", min(privacy.clip_norm, recipe.local.learning_rate * STEEPEST)
+    else:
+        names = "privacy.learning_rate x privacy.clip_norm / privacy.expected_batch_size"
+        longest = privacy.longest_part * privacy.expected_batch_size * privacy.local_steps  # of so many dialogues
+        if privacy.noise != "distributed":
+            longest = min(longest, recipe.secagg.update_clip)
+    if plan.server_optimizer == "fedadam":
+        longest = min(1.0, longest / plan.adam_epsilon)
+    if (moved := sum(plan.rates()) * longest) < LEAST_MOVE:
+        raise RecipeError(
+            f"the plan moves the model's weights by at most {moved:.1g} in all its rounds, which float32 does not "
+            f"tell from nothing, and epsilon would be spent all the same: raise federation.server_learning_rate, "
+            f"{names}, or the clip norm"
+        )

@@ -1,0 +1,210 @@
+"""What a run may claim, from the clients' ledgers and the recipe. Computes nothing that the ledgers do not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from chatfed.audit.figures import above
+from chatfed.privacy.accounting import ADJACENCY, Guarantee, Mechanism, accountant, compose
+from chatfed.privacy.conversions import PrivacyError
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.ledger import Charge
+from chatfed.types import ClientId
+
+from .meaning import protected
+from .recipe import PrivacySection, Recipe
+from .repeats import Repeats
+from .terms import UNITS, ClientTerms
+from .upload import colluders, threshold
+
+DEALT = "clients are simulated: dialogues were dealt to them, so what a client holds is no person's"
+SEVERAL = (
+    "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
+    "delta: `person`, docs/privacy.md)"
+)
+_KEPT_BY_CLIENTS = {
+    "example": "which dialogues a step took stays with the client",
+    "client": "which clients' coins fell for noise alone stays with them",
+}
+EXCLUDED = (
+    "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
+    "that a client took part, in which rounds, how long it took, and whether it failed",
+    "the held-out dialogues and the perplexities measured on them",
+    "choices of the recipe made after looking at such measurements",
+    "the public text behind tokenizer and base model",
+)  # what no claim of a run counts, whatever its unit
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What the ledgers of all clients hold."""
+
+    by_client: Mapping[ClientId, float]  # epsilon; clients that never took part are not in it
+    participations: Mapping[ClientId, int]
+    accountant: str  # whose bound the largest epsilon is
+    costliest: tuple[Charge, ...] = ()  # the charges behind it
+
+    @property
+    def charges(self) -> int:
+        """Entries in all ledgers together."""
+        return sum(self.participations.values())
+
+    @property
+    def most(self) -> float:
+        return max(self.by_client.values(), default=0.0)
+
+    def mean(self, clients: int) -> float:
+        """Over all clients, those that never took part at 0."""
+        return sum(self.by_client.values()) / max(1, clients)
+
+    def with_later(self, later: Spent) -> Spent:
+        """This, and what the ledgers of some clients were found to hold since: costs only grow."""
+        most = later if later.by_client and later.most >= self.most else self
+        by_client, counts = {**self.by_client, **later.by_client}, {**self.participations, **later.participations}
+        return Spent(by_client, counts, most.accountant, most.costliest)
+
+
+def accountant_of(charges: Sequence[Charge], delta: float) -> str:
+    own = [charge for charge in charges if isinstance(charge, Mechanism)]
+    if own:
+        return accountant(own, delta=delta)
+    return SAMPLED_SUMS if any(charge.sampling_rate < 1 for charge in charges) else SUMS
+
+
+def _without_amplification(charges: Sequence[Charge], delta: float) -> str:
+    """What the same charges cost before whoever knows who was sampled: words for a claim, empty at the rate 1."""
+    if not any(charge.sampling_rate < 1 for charge in charges):
+        return ""
+    own = [replace(charge, sampling_rate=1.0) for charge in charges if isinstance(charge, Mechanism)]
+    shares = [replace(charge, sampling_rate=1.0) for charge in charges if isinstance(charge, DistributedGaussian)]
+    try:
+        cost = compose(own, delta=delta) if own else distributed_epsilon(shares, delta=delta)
+    except PrivacyError:  # more than noise tables can show
+        return "; before whoever knows who was sampled, no useful epsilon holds"
+    return f"; before whoever knows who was sampled, epsilon is {above(cost)}"
+
+
+def _sampling(unit: str, rate: float) -> str:
+    if unit == "client" and rate == 1:
+        return "none: whoever is asked takes part, and nothing is claimed from the server's choice of clients"
+    if unit == "client":
+        return (
+            f"Poisson: each client that is asked tosses its own coin, and with probability {1 - rate:g} sends its "
+            "noise alone; nothing is claimed from the server's choice of clients"
+        )
+    if rate == 1:
+        return "every dialogue in every step (Poisson sampling at rate 1): no amplification by sampling is claimed"
+    return (
+        f"Poisson: each step takes each of the client's dialogues with probability {rate:g}, drawn by the client; "
+        "nothing is claimed from the server's choice of clients"
+    )
+
+
+def guarantee(
+    recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None = None, dealt: bool = False
+) -> Guarantee:
+    """The claim of a run, with all that it rests on. repeats: what stands more than once in its data; None: nobody
+    looked. dealt: its clients are made up, and the claim says so.
+    """
+    claim = _guarantee(recipe, terms, cost, rounds, repeats)
+    return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
+
+
+def _guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
+    privacy = recipe.privacy
+    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), protected(recipe)
+    sampling += _without_amplification(cost.costliest, privacy.delta)
+    if recipe.federation.bands > 1:
+        sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
+    if terms.mechanism is None:
+        adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
+        return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
+    if privacy.noise == "distributed":
+        return _of_sums(recipe, cost, sampling, rounds, repeats)
+    return Guarantee(
+        epsilon=cost.most,
+        delta=privacy.delta,
+        unit=unit,
+        adjacency=ADJACENCY,
+        accountant=cost.accountant,
+        sampling=sampling,
+        noise=privacy.noise,
+        holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
+        rounds=rounds,
+        assumptions=(
+            "each client runs this code on its own machine",
+            "the operating system's random generator is sound",
+            "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
+            "noise is exact (docs/privacy.md)",
+            "nobody sets a client's ledger back",
+            _not_chosen(privacy),
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(unit),
+            "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
+            "corpus of seed 1, which is nobody's)",
+        ),
+        excludes=(
+            SEVERAL,
+            *(repeats.excluded(unit, cost.costliest, privacy.delta) if repeats else ()),
+            *EXCLUDED,
+        ),
+    )
+
+
+def _not_chosen(privacy: PrivacySection) -> str:
+    return (
+        "how many charges were made, and which, did not follow from how the run went; otherwise the clients' budget of "
+        f"epsilon {privacy.budget:g} is what holds"
+    )
+
+
+def _first_rounds(recipe: Recipe) -> str:
+    small = recipe.federation.sizes[0]
+    if small == recipe.federation.sizes[-1]:
+        return ""
+    return (
+        f" (in the first round at most {colluders(recipe, small)} of {small}, and no fewer than "
+        f"{threshold(recipe, small)}; in between in proportion)"
+    )
+
+
+def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int, repeats: Repeats | None) -> Guarantee:
+    """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
+    privacy, plan, of_clients = recipe.privacy, recipe.federation, recipe.privacy.unit == "client"
+    cohort = plan.sizes[-1]
+    fewest, corrupt = threshold(recipe, cohort), colluders(recipe, cohort)
+    server = "follows the protocol" if recipe.secagg.identities == "none" else "may deviate from the protocol"
+    return Guarantee(
+        epsilon=cost.most,
+        delta=privacy.delta,
+        unit=protected(recipe),
+        adjacency=ZERO_OUT if of_clients else ADJACENCY,
+        accountant=cost.accountant,
+        sampling=sampling,
+        noise=privacy.noise,
+        holds_against=(
+            f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
+            f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
+            f"than {fewest}{_first_rounds(recipe)}"
+        ),
+        rounds=rounds,
+        assumptions=(
+            "each client runs this code on its own machine, and draws its share of the noise",
+            f"at least {fewest - corrupt} of the {fewest} or more survivors of each round are honest: the noise of so "
+            "many is counted",
+            "secure aggregation holds against that server (docs/protocol.md)",
+            "the operating system's random generator and AES-256 are sound",
+            "nobody sets a client's ledger back",
+            _not_chosen(privacy),
+            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+            *(("a person's dialogues are held by one client",) if of_clients else ()),
+            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(UNITS[privacy.unit]),
+            "the recipe was fixed without looking at the private dialogues",
+        ),
+        excludes=(
+            "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
+            *(repeats.excluded(UNITS[privacy.unit], cost.costliest, privacy.delta) if repeats else ()),
+            *EXCLUDED,
+        ),
+    )

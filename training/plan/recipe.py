@@ -1,0 +1,398 @@
+"""The recipe: every setting of a run, read from TOML, checked, and given a digest.
+
+Knows which keys exist, their types, their ranges, and which settings of different rooms contradict each other.
+Knows no model, no data and no protocol: it imports none of the rooms and starts no work.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+from .origins import Origins
+from .settings import (
+    NOT_EMPTY,
+    RATE,
+    SEED,
+    RecipeError,
+    Rule,
+    Section,
+    above,
+    above_up_to,
+    at_least,
+    between,
+    from_command_line,
+    inside,
+    one_of,
+    setting,
+    shown,
+)
+
+DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default.toml"
+
+RING_WIDTHS = (16, 21, 32)
+
+CLIP_NORMS = (1e-6, 1e6)
+"""Between which a clip norm that follows a quantile may move."""
+
+LEAST_CLIENTS = 3
+"""Of a cohort that follows the data: in a sum of two each knows the other's update."""
+
+MOST_PARTICIPANTS = 65520
+"""Of a secure sum: Shamir's field has 65,521 elements."""
+
+
+@dataclass(frozen=True)
+class DataSection(Section):
+    name: ClassVar[str] = "data"
+    source: str = setting("helpdesk", NOT_EMPTY)  # "helpdesk" (generated), a file, or the name of a hub data set
+    public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
+    validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
+    client_column: str = setting("client_id", NOT_EMPTY)
+    label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
+    clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
+    simulated_clients: bool = False  # dealt clients may be the protected unit: the claim then says "simulated"
+    alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
+    skip_bad_lines: bool = False
+    ignore_columns: tuple[str, ...] = ()  # columns of records and keys of messages, left out knowingly
+    me: tuple[str, ...] = ()  # authors whose messages are the assistant's, where the data has authors and no roles
+    gap_hours: float = setting(8.0, at_least(0))  # a silence that ends a dialogue of authors; 0: none does
+    overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
+    train_on: str = setting("all", one_of("all", "assistant"))
+    seed: int = setting(1, SEED)
+
+    @property
+    def held_out(self) -> str:
+        """What the measured dialogues are, as far as this program knows: a file's may be anybody's."""
+        return "held-out dialogues" if self.validation else "held-out dialogues of clients that never trained"
+
+
+@dataclass(frozen=True)
+class ModelSection(Section):
+    name: ClassVar[str] = "model"
+    base: str = ""  # transformers folder or hub name; "": the small Llama below
+    hidden: int = setting(160, at_least(1))
+    layers: int = setting(3, at_least(1))
+    heads: int = setting(5, at_least(1))
+    intermediate: int = setting(432, at_least(1))
+    vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
+    context: int = setting(256, at_least(8))  # tokens in a window
+    trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
+    lora_rank: int = setting(0, at_least(0))  # of adapters, which then are all that is trained; 0: none
+    lora_alpha: float = setting(16.0, above(0))  # adapters count lora_alpha / lora_rank
+    lora_targets: tuple[str, ...] = ()  # ends of layers' names, or "all-linear"; empty: peft's choice
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden % (2 * self.heads):
+            raise RecipeError(
+                f"model.hidden must be a multiple of twice model.heads (rotary positions pair up each head's "
+                f"coordinates): {self.hidden} is not a multiple of {2 * self.heads}"
+            )
+
+
+@dataclass(frozen=True)
+class PretrainSection(Section):
+    name: ClassVar[str] = "pretrain"
+    epochs: float = setting(3.0, at_least(0))
+    max_tokens: int = setting(2_500_000, at_least(0))  # learned in all, however many passes; 0: no limit
+    replicas: int = setting(2, at_least(1))  # learn apart and are averaged, by however many processes
+    batch: int = setting(4, at_least(1))  # dialogues, of each replica
+    learning_rate: float = setting(2e-3, RATE)
+    precision: str = setting("auto", one_of("auto", "float32", "bfloat16"))  # "auto": by what the processor has
+    seed: int = setting(1, SEED)
+    max_seconds: float = setting(3600.0, at_least(0))  # a safety net: what it cuts is no base of the recipe; 0: none
+
+
+@dataclass(frozen=True)
+class PrivacySection(Section):
+    name: ClassVar[str] = "privacy"
+    unit: str = setting("example", one_of("example", "client"))  # one dialogue, or all of a client's
+    noise: str = setting("local", one_of("local", "distributed", "none"))
+    target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
+    delta: float = setting(1e-5, inside(0, 1))
+    noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
+    clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
+    clipping: str = setting("flat", one_of("flat", "per_layer", "automatic"))  # of a dialogue's gradient
+    clip_quantile: float = setting(0.0, between(0, 1))  # of updates' norms that clip_norm follows; 0: it is fixed
+    sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
+    expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
+    local_steps: int = setting(1, at_least(1))  # per participation
+    learning_rate: float = setting(1.0, RATE)
+    budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
+
+    @property
+    def longest_part(self) -> float:
+        """L2 norm of what shared noise protects: a client's whole update, or one dialogue's share of the one step."""
+        return (
+            self.clip_norm if self.unit == "client" else self.learning_rate * self.clip_norm / self.expected_batch_size
+        )
+
+    @property
+    def budget(self) -> float:
+        """The epsilon a client's ledger allows."""
+        return self.budget_epsilon or self.target_epsilon
+
+
+@dataclass(frozen=True)
+class LocalSection(Section):
+    """How a client learns where the unit is the client: plain SGD, since its whole update is clipped."""
+
+    name: ClassVar[str] = "local"
+    epochs: int = setting(1, at_least(1))  # passes over its dialogues, in a random order
+    batch: int = setting(4, at_least(1))  # dialogues
+    learning_rate: float = setting(0.5, RATE)
+
+
+@dataclass(frozen=True)
+class SecAggSection(Section):
+    name: ClassVar[str] = "secagg"
+    identities: str = setting("none", one_of("none", "roster"))  # "none": only an honest-but-curious server is claimed
+    threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
+    corrupt: float = setting(0.1, inside(0, 0.5))  # fraction that may be corrupt: sizes of quorum and circle
+    dropout: float = setting(0.1, inside(0, 0.5))  # fraction that may drop out of a circle (above 50 clients)
+    rotation: bool = True  # spread each update evenly over its coordinates, so that a narrower ring holds it
+    ring_bits: int = setting(0, one_of(0, *RING_WIDTHS))  # 0: the narrowest whose rounding is lost in the noise
+    update_clip: float = setting(40.0, above(0))  # L2, a client's whole update
+
+
+@dataclass(frozen=True)
+class FederationSection(Section):
+    name: ClassVar[str] = "federation"
+    rounds: int = setting(10, at_least(1))
+    cohort: int = setting(
+        0, Rule(f"0 or between 2 and {MOST_PARTICIPANTS}", lambda n: not n or 2 <= n <= MOST_PARTICIPANTS)
+    )
+    """Clients that begin in a round; 0: it follows the data (`following`)."""
+    largest_cohort: int = setting(40, between(LEAST_CLIENTS, MOST_PARTICIPANTS))  # where the cohort follows the data
+    sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
+    bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
+    server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
+    server_learning_rate: float = setting(1.0, RATE)
+    server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
+    beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
+    beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
+    adam_epsilon: float = setting(1e-8, above(0))
+    max_participations: int = setting(0, at_least(0))  # per client, over the run; 0: as many as the plan gives
+    seed: int = setting(1, SEED)
+
+    def participants(self, round_index: int) -> int:
+        """Clients in a round's sum: those that begin in it and those whose updates are sent again."""
+        return self.cohort * min(round_index + 1, self.bands)
+
+    @property
+    def sizes(self) -> list[int]:
+        """Of all rounds' sums, each once, the least first."""
+        return [self.participants(i) for i in range(self.bands)]
+
+    def rates(self) -> list[float]:
+        """The server's learning rate in each round. Falling: late noise stays in the model, early noise is learned
+        away.
+        """
+        fall = self.server_schedule == "linear"
+        return [self.server_learning_rate * (1 - i / self.rounds if fall else 1.0) for i in range(self.rounds)]
+
+
+@dataclass(frozen=True)
+class RuntimeSection(Section):
+    name: ClassVar[str] = "runtime"
+    workers: int = setting(2, at_least(1))  # processes, one thread each
+    device: str = setting("cpu", NOT_EMPTY)
+    evaluation_dialogues: int = setting(300, at_least(1))
+    out: str = setting("runs/default", NOT_EMPTY)
+    cache: str = setting("cache", NOT_EMPTY)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every setting of a run. All but `runtime` is bound into the digest."""
+
+    data: DataSection = DataSection()
+    model: ModelSection = ModelSection()
+    pretrain: PretrainSection = PretrainSection()
+    privacy: PrivacySection = PrivacySection()
+    local: LocalSection = LocalSection()
+    secagg: SecAggSection = SecAggSection()
+    federation: FederationSection = FederationSection()
+    runtime: RuntimeSection = RuntimeSection()
+
+    def digest(self) -> bytes:
+        """32 bytes: SHA-256 of the settings as canonical JSON, without `[runtime]`, which changes speed only."""
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> bytes:
+        tables = asdict(self)
+        del tables["runtime"]
+        text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).digest()
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML, every key written out; `load_recipe` reads it back to an equal recipe."""
+        tables = []
+        for section, table in asdict(self).items():
+            lines = [f"{key} = {shown(value)}" for key, value in table.items()]
+            tables.append("\n".join([f"[{section}]", *lines]))
+        return "\n\n".join(tables) + "\n"
+
+
+SECTIONS: dict[str, type[Section]] = {each.name: type(each.default) for each in fields(Recipe)}  # type: ignore[misc]
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe, apply `section.key=value` overrides in order, check types and ranges.
+
+    Keys that the file leaves out keep the defaults of the dataclasses above. Without a path, the default recipe is
+    read. Raises RecipeError, one line that names what was given wrong as it was given, and what is allowed.
+    """
+    return read_settings(path, overrides)[0]
+
+
+def read_settings(
+    path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> tuple[Recipe, Origins]:
+    """As `load_recipe`, with values of the command line's own options by key, which --set goes before; and where each
+    setting was given, for mistakes that only come to light later.
+    """
+    source = str(DEFAULT_RECIPE if path is None else path)
+    try:
+        tables = _check_keys(_read(Path(source)))
+    except RecipeError as error:
+        raise RecipeError(f"{source}: {error}") from None
+    in_file = frozenset(f"{section}.{key}" for section, table in tables.items() for key in table if path)
+    options, typed = options or {}, {}
+    for key, value in options.items():
+        section, _, name = key.partition(".")
+        tables.setdefault(section, {})[name] = value
+    for text in overrides:
+        section, name, value = _parse_override(text)
+        tables.setdefault(section, {})[name] = value
+        typed[f"{section}.{name}"] = " ".join(text.split())
+    origins = Origins(source, in_file, frozenset(options), typed)
+    try:  # only now, as keys may be valid together that are not one by one
+        return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
+    except RecipeError as error:
+        raise RecipeError(origins.told(str(error))) from None
+
+
+def without_noise(recipe: Recipe) -> Recipe:
+    """The same run with no noise and no claim: what `--reference` prints beside the private one."""
+    none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
+    once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
+    return replace(recipe, privacy=bare, federation=once)
+
+
+def following(recipe: Recipe, clients: int) -> Recipe:
+    """The recipe for so many clients: a cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands
+    and `max_participations` allow.
+
+    So many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
+    participations as the square root of m only. Raises RecipeError for fewer than LEAST_CLIENTS.
+
+    >>> [following(Recipe(), clients).federation.cohort for clients in (400, 30)]
+    [40, 30]
+    """
+    plan = recipe.federation
+    if plan.cohort:
+        return recipe
+    cohort = min(plan.largest_cohort, clients // plan.bands)
+    if plan.max_participations:
+        cohort = min(cohort, clients * plan.max_participations // plan.rounds)
+    if cohort < LEAST_CLIENTS:
+        raise RecipeError(_too_few(plan, clients))
+    return replace(recipe, federation=replace(plan, cohort=cohort))
+
+
+def _too_few(plan: FederationSection, clients: int) -> str:
+    have = f"the data has {clients} {'client' if clients == 1 else 'clients'} to train with"
+    if clients < LEAST_CLIENTS:
+        return (
+            f"{have}, and a sum of fewer than {LEAST_CLIENTS} hides nobody: bring more clients, or name the column "
+            "that says whose a dialogue is (data.client_column)"
+        )
+    causes = {"bands": plan.bands > 1, "max_participations": plan.max_participations > 0}
+    named = " and ".join(f"federation.{key} = {getattr(plan, key)}" for key, is_one in causes.items() if is_one)
+    return (
+        f"{have}; {named} in {plan.rounds} rounds leave a cohort of fewer than {LEAST_CLIENTS}: change them, lower "
+        "federation.rounds, or bring more clients"
+    )
+
+
+def planned_participations(recipe: Recipe, clients: int) -> int:
+    """The most rounds that any one client is asked to take part in; noise is calibrated for this number.
+
+    "shuffled" passes over a permutation of all clients, so nobody is asked more than ceil(rounds * cohort / clients)
+    times. "uniform" draws each round afresh, where only the number of rounds, or `max_participations`, is a bound.
+
+    >>> plan = FederationSection(rounds=10, cohort=60, sampling="shuffled")
+    >>> planned_participations(Recipe(federation=plan), clients=400)
+    2
+    """
+    plan = following(recipe, clients).federation
+    most = plan.rounds
+    if plan.sampling == "shuffled":
+        most = min(most, -(-plan.rounds * plan.cohort // clients))
+    return min(most, plan.max_participations) if plan.max_participations else most
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_bytes().decode("utf-8"))
+    except OSError as error:
+        raise RecipeError(f"cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise RecipeError(f"line {line} is not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:  # its message ends in "(at line 3, column 7)"
+        raise RecipeError(f"not TOML: {error}") from None
+
+
+def _check_keys(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    for section, table in tables.items():
+        _check_section(section)
+        if not isinstance(table, dict):
+            raise RecipeError(f"{section} must be a table, written as [{section}], not {shown(table)}")
+        for key in table:
+            _check_key(section, key)
+    return {section: dict(table) for section, table in tables.items()}
+
+
+def _check_section(section: str) -> None:
+    if section not in SECTIONS:
+        raise RecipeError(f"unknown section [{section}]{_nearest(section, SECTIONS)}")
+
+
+def _check_key(section: str, key: str) -> None:
+    known = {each.name for each in fields(SECTIONS[section])}  # type: ignore[arg-type]
+    if key in known:
+        return
+    homes = [name for name, kind in SECTIONS.items() if key in {each.name for each in fields(kind)}]  # type: ignore[arg-type]
+    hint = f"; {key} belongs in [{homes[0]}]" if homes else _nearest(key, known)
+    raise RecipeError(f"unknown key {section}.{key}{hint}")
+
+
+def _nearest(word: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]}?" if close else "; known are " + ", ".join(sorted(known))
+
+
+def _parse_override(text: str) -> tuple[str, str, Any]:
+    name, equals, raw = text.partition("=")
+    section, dot, key = name.strip().partition(".")
+    try:
+        if not equals or not dot:
+            raise RecipeError("write it as section.key=value, for example privacy.target_epsilon=4")
+        _check_section(section)
+        _check_key(section, key)
+    except RecipeError as error:
+        raise RecipeError(f"--set {text}: {error}") from None
+    kind = next(str(each.type) for each in fields(SECTIONS[section]) if each.name == key)  # type: ignore[arg-type]
+    return section, key, from_command_line(raw.strip(), kind)

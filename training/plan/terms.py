@@ -1,0 +1,108 @@
+"""What a participation costs a client, and whether the planned ones can be paid. Reads no ledger."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatfed.privacy.accounting import Mechanism, calibrate_noise, compose
+from chatfed.privacy.conversions import PrivacyError
+from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.ledger import Budget
+
+from .recipe import Recipe, following, planned_participations
+from .settings import RecipeError
+from .upload import COARSEST_AGAIN, NoisyUpload, coefficients, upload
+
+FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
+UNITS = {"example": "dialogue", "client": "client"}
+
+
+@dataclass(frozen=True)
+class ClientTerms:
+    """What one participation costs: the client's own reckoning from its recipe, never the server's word."""
+
+    noise_multiplier: float
+    mechanism: Mechanism | None  # None: no noise, no guarantee, nothing to charge
+    budget: Budget
+
+
+def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
+    """What a participation costs: the recipe's noise multiplier, or the least one whose planned cost meets the
+    target. Raises RecipeError when the planned participations would cost more than a client's budget.
+    """
+    privacy = recipe.privacy
+    if privacy.noise == "none":
+        return ClientTerms(0.0, None, Budget(0.0, privacy.delta, UNITS[privacy.unit]))
+    per_round = privacy.local_steps if privacy.unit == "example" else 1
+    steps = per_round * planned_participations(recipe, clients)
+    again = _over_all_sums(recipe)
+    multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps)
+    once = Mechanism(multiplier / again, privacy.sampling_rate, per_round)
+    _check_budget(recipe, once, planned_participations(recipe, clients))
+    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, UNITS[privacy.unit]))
+
+
+def _over_all_sums(recipe: Recipe) -> float:
+    """L2 norm of an update in all sums that it is in, in that of the first: of the coefficients and of what rounding
+    adds, to the square of a shorter one at most as much as COARSEST_AGAIN lets it add to the first.
+    """
+    c = coefficients(recipe)
+    return math.sqrt(sum(each**2 for each in c) + (len(c) - 1) * (COARSEST_AGAIN**2 - 1))
+
+
+def _calibrated(recipe: Recipe, steps: int) -> float:
+    privacy = recipe.privacy
+    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise == "distributed" else 1)
+    try:
+        return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
+    except PrivacyError as error:
+        raise RecipeError(f"privacy.target_epsilon = {privacy.target_epsilon:g}: {error}") from None
+
+
+def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
+    """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
+    ones. Raises RecipeError.
+    """
+    recipe = following(recipe, clients)
+    budget, planned = terms.budget, planned_participations(recipe, clients)
+    for first in range(recipe.federation.bands):  # the first rounds' sums are smaller, and their shares larger
+        charges = charges_of(recipe, terms, dimension, first)
+        if charges:
+            _check_affordable(charges * planned, planned, budget)
+
+
+def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -> list[DistributedGaussian]:
+    """What one update costs that begins in round `first`: a charge in each sum that it is in; none without shares."""
+    plan = recipe.federation
+    codes = [
+        upload(recipe, plan.participants(first + lag), dimension, terms.noise_multiplier, bytes(32), lag=lag)
+        for lag in range(plan.bands)
+    ]
+    return [code.mechanism for code in codes if isinstance(code, NoisyUpload)]
+
+
+def _check_affordable(charges: Sequence[DistributedGaussian], planned: int, budget: Budget) -> None:
+    try:
+        cost = distributed_epsilon(charges, delta=budget.delta)
+    except PrivacyError as error:
+        raise RecipeError(f"privacy.delta = {budget.delta:g}: the sums' noise cannot be accounted: {error}") from None
+    if cost > budget.epsilon:
+        raise RecipeError(
+            f"the {planned} planned participations of a client in sums cost epsilon {cost:g}, over its budget of "
+            f"{budget.epsilon:g}: raise privacy.noise_multiplier or privacy.budget_epsilon a little"
+        )
+
+
+def _check_budget(recipe: Recipe, once: Mechanism, planned: int) -> None:
+    """Clients would refuse the last rounds, or all: that is known before anything runs."""
+    privacy = recipe.privacy
+    cost = compose([once] * planned, delta=privacy.delta)
+    if cost > privacy.budget:
+        times = "the one planned participation" if planned == 1 else f"the {planned} planned participations"
+        raise RecipeError(
+            f"privacy.noise_multiplier = {once.noise_multiplier:g} makes {times} of a client cost epsilon "
+            f"{cost:g}, over its budget of {privacy.budget:g}: raise noise_multiplier, set it to 0 (the least that "
+            f"keeps privacy.target_epsilon), or raise privacy.budget_epsilon"
+        )

@@ -1,0 +1,216 @@
+"""What a finished run hands out: the model and its reference as transformers folders, the guarantee, summary and
+report.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from chatfed.audit.bounds import said_of_several
+from chatfed.audit.comparison import sentence
+from chatfed.audit.figures import as_sentence
+from chatfed.audit.leakage import AuditError
+from chatfed.audit.report import write_report
+from chatfed.model.adapters import save_adapters
+from chatfed.model.checkpoint import save_model, weights_file
+from chatfed.model.parameters import load_flat
+from chatfed.model.transformer import load_model
+from chatfed.privacy.accounting import Guarantee
+
+from ..base.learner import choose_trainable
+from ..base.tokens import open_tokens
+from ..durable import DiskError, to_json
+from ..parties.ledgers import check_ledgers, spent
+from ..plan.claims import Spent, guarantee
+from ..plan.meaning import meaning
+from ..plan.sums import sum_parameters
+from ..plan.upload import NoisyUpload, coefficients, colluders, threshold, upload
+
+if TYPE_CHECKING:
+    from ..base.evaluation import Evaluation
+    from ..parties.aggregator import ServerState
+    from .prepared import Clock, Prepared
+    from .run_folder import RunFolder
+
+CARD = """---
+library_name: {library}
+pipeline_tag: text-generation
+---
+# A chat model trained with chatfed
+
+Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues. The
+clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds, each on its own dialogues;
+their updates met in a masked sum.
+
+**Privacy.** {sentence}{means}
+
+**Held-out dialogues.** {learned}
+
+The model is small and answers in the manner of its training dialogues. It can be wrong; do not let it decide anything.
+"""
+
+
+def _means(means: dict[str, Any]) -> str:
+    """The strength, warnings and what holds for a person, for the model card."""
+    if not means:
+        return ""
+    rows = "".join(
+        f"\n- {each['who']} ({each['dialogues']:,}) together: {said_of_several(each)}" for each in means["person"]
+    )
+    warnings = "".join(f"\n\n**Warning:** {warning}." for warning in means["warnings"])
+    return (
+        f"\n\n**Strength: {means['strength']}** ({means['scale']}).{warnings}\n\nFor one person with several dialogues:"
+        f"\n{rows}\n\n{as_sentence(means['person_note'])}"
+    )
+
+
+HOLDS_AGAINST = {
+    "none": "an honest-but-curious server: with those who collude it learns the sum of the honest survivors' updates, "
+    "which are at least the survivors minus the colluders",
+    "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
+    "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
+    "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
+    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that "
+    "one nothing is claimed",
+}
+
+SENT_AGAIN = (
+    "; each update is in up to {bands} such sums, of other clients each (federation.bands): what these tell together, "
+    "down to one update, is not hidden by masks, but by noise alone"
+)
+
+
+def publish(
+    prepared: Prepared,
+    state: ServerState,
+    metrics: list[dict[str, Any]],
+    before: Evaluation,
+    after: Evaluation,
+    facts: dict[str, Any],
+    clock: Clock,
+) -> dict[str, Any]:
+    """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
+    folder, recipe = prepared.folder, prepared.recipe
+    cost = spent(folder.homes, prepared.clients, prepared.terms)
+    check_ledgers(folder.charges(), cost)
+    repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
+    claim = guarantee(recipe, prepared.terms, cost, state.round, repeats, dealt)
+    means = meaning(recipe, claim.epsilon, cost.costliest, holders, dealt)
+    summary = {
+        "before": before.to_json(),
+        "after": after.to_json(),
+        "reference": None,
+        "epsilon": claim.epsilon,
+        "delta": claim.delta,
+        **{key: means[key] for key in ("strength", "warnings", "person", "person_note") if key in means},
+        **facts,
+    }
+    with clock.phase("save"):
+        _save_models(prepared, state, claim, means, sentence(summary), facts)
+    summary["seconds"] = {**clock.seconds, "total": sum(clock.seconds.values())}
+    weights = weights_file(folder.path / "model").read_bytes()
+    privacy = {
+        **claim.to_json(),
+        **means,
+        "model_sha256": hashlib.sha256(weights).hexdigest(),
+        **_ledger_facts(prepared, cost, claim, metrics),
+        **_noise_facts(prepared, len(state.weights), metrics),
+        "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
+        "repeats": repeats.to_json() if repeats else None,
+    }
+    folder.write_json("privacy.json", privacy)
+    folder.write_json("summary.json", summary)
+    write_page(folder, summary, privacy, metrics)
+    return summary
+
+
+def write_page(
+    folder: RunFolder, summary: dict[str, Any], privacy: dict[str, Any], metrics: list[dict[str, Any]]
+) -> None:
+    """The run's report.html. Raises DiskError."""
+    try:
+        write_report(folder.path / "report.html", summary, privacy, metrics)
+    except AuditError as error:
+        raise DiskError(f"{error}; then go on with --resume.") from error
+
+
+def _save_models(
+    prepared: Prepared,
+    state: ServerState,
+    claim: Guarantee,
+    means: dict[str, Any],
+    learned: str,
+    facts: dict[str, Any],
+) -> None:
+    path, section = prepared.folder.path, prepared.recipe.model
+    model, tokenizer = load_model(prepared.base)
+    if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
+        card = "The public model that the run began with. It has seen no private dialogue.\n"
+        save_model(path / "reference", model, tokenizer, card)
+    adapted = choose_trainable(model, section)
+    load_flat(model, state.weights)
+    about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
+    if adapted is None:
+        save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
+    else:
+        base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
+        card = CARD.format(**about, library=f"peft\nbase_model: {to_json(base)}")
+        save_adapters(path / "model", adapted, tokenizer, card, base)
+
+
+def _ledger_facts(prepared: Prepared, cost: Spent, claim: Guarantee, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    privacy = prepared.recipe.privacy
+    counts = list(cost.participations.values())
+    return {
+        "sentence": claim.sentence(),
+        "per_round": [row["epsilon_max"] for row in metrics],
+        "noise_multiplier": prepared.terms.noise_multiplier,
+        "clip_norm": privacy.clip_norm,
+        "sampling_rate": privacy.sampling_rate,
+        "budget_epsilon": privacy.budget if prepared.terms.mechanism else None,
+        "clients": len(prepared.clients),
+        "clients_charged": len(counts),
+        "participations_most": max(counts, default=0),
+        "epsilon_mean": cost.mean(len(prepared.clients)) if prepared.terms.mechanism else None,
+    }
+
+
+def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
+    those of the first round, and move with it.
+    """
+    recipe, cohort = prepared.recipe, prepared.recipe.federation.sizes[-1]
+    steps = {"local_steps": recipe.privacy.local_steps, "expected_batch_size": recipe.privacy.expected_batch_size}
+    facts = steps if recipe.privacy.unit == "example" else {}
+    code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
+    if not isinstance(code, NoisyUpload):
+        return facts
+    moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
+    return {
+        **facts,
+        **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
+        **({"coefficients": coefficients(recipe)} if recipe.federation.bands > 1 else {}),
+        "ring_step": code.clip_norm / code.scale,
+        "share_std": code.mechanism.std * code.clip_norm / code.scale,
+        "honest_shares": code.mechanism.shares,
+        "fewest_survivors": threshold(recipe, cohort),
+        "most_colluders": colluders(recipe, cohort),
+        "rounded_norm": code.mechanism.norm * code.clip_norm / code.scale,
+    }
+
+
+def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
+    recipe = prepared.recipe
+    parameters = sum_parameters(recipe, recipe.federation.sizes[-1], dimension, prepared.terms.noise_multiplier)
+    facts: dict[str, Any] = {
+        "threshold": recipe.secagg.threshold,
+        "ring_bits": parameters.ring_bits,
+        "identities": recipe.secagg.identities,
+        "holds_against": HOLDS_AGAINST[recipe.secagg.identities]
+        + (SENT_AGAIN.format(bands=recipe.federation.bands) if recipe.federation.bands > 1 else ""),
+    }
+    if recipe.secagg.identities == "roster":
+        facts |= {"corrupt": recipe.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}
+    return facts
