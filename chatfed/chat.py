@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -73,7 +73,7 @@ class Chat:
         """
         return "".join(self.stream(history, settings))
 
-    def stream(self, history: Conversation, settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
+    def stream(self, history: Conversation, settings: Generation = Generation()) -> Generator[str, None, None]:  # noqa: B008
         """The reply in pieces of text as they are drawn; closing the iterator stops the model at once."""
         if not isinstance(settings, Generation):
             raise ChatfedError(
@@ -81,7 +81,7 @@ class Chat:
             )
         return self._pieces(self._prompt(as_turns(history), settings.max_new_tokens), settings)
 
-    def _pieces(self, prompt: list[int], settings: Generation) -> Iterator[str]:
+    def _pieces(self, prompt: list[int], settings: Generation) -> Generator[str, None, None]:
         """What `stream` yields after a prompt of token ids."""
         text, shown = "", 0
         stops = (*settings.stop, *self._closing_texts)
