@@ -19,7 +19,8 @@ from training.plan.recipe import Recipe, following, load_recipe
 from training.run import figures
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+BESIDE = ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY", "findings/README")
+PAGES = sorted([*(ROOT / f"{name}.md" for name in BESIDE), *(ROOT / "docs").glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 PROGRAMS = {  # what a target of the Makefile runs
     "train-federated": "training.federated",
