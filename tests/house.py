@@ -33,6 +33,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from the ground up: a roo
     ("run", ("training.run",)),
     ("programs", ("training",)),
 )
+SHARED = {"chatfed.lazy": "chatfed.types"}  # two files and one room: what every room may know
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms}
 
 
@@ -92,7 +93,7 @@ def module_graph() -> Mapping[str, set[str]]:
 
 def room_of(module: str) -> str:
     """The room that a module belongs to: one with a floor of its own, or the program that holds it."""
-    program, *rest = module.split(".")
+    program, *rest = SHARED.get(module, module).split(".")
     room = ".".join([program, *rest[:1]])
     folder = program != "serving" and rest and (ROOT / program / rest[0]).is_dir()
     return room if room in FLOOR_OF or folder else program

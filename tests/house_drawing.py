@@ -62,7 +62,7 @@ BOXES = {  # where one box stands over another the arrow runs straight down, so 
     "chatfed.audit": Box(390, _row("rooms"), 125, "what leaks"),
     "chatfed.data": Box(735, _row("rooms"), 130, "dialogues"),
     "chatfed.model": Box(880, _row("rooms"), 130, "models, tokens"),
-    "chatfed.types": Box(110, _row("types"), 1040, "values that rooms share"),
+    "chatfed.types": Box(110, _row("types"), 1040, "values that rooms share, and names loaded late"),
 }
 
 STYLE = """
