@@ -21,7 +21,9 @@ def refuse_marks(held: Mapping[str, object], names: Iterable[str], where: str = 
     for name in names:
         value = held[name]
         if canonical(name) in schemas.FEEDBACKS and is_bad(value):
-            raise BadRecord(f"{where}{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
+            raise BadRecord(
+                f"{where}{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}", param=name
+            )
         words = set(canonical(name).split("_"))
         learning = bool(words & schemas.LEARNING)
         away = bool(words & schemas.LEFT_OUT) or (learning and bool(words & {"no", "not", "without"}))
@@ -30,7 +32,8 @@ def refuse_marks(held: Mapping[str, object], names: Iterable[str], where: str = 
         if away in _flags(value, learning):
             raise BadRecord(
                 f"{where}{name} is {value!r}: it may mark what is not to be learned, and is not read (weight 0 is); "
-                f"{mend(name)}"
+                f"{mend(name)}",
+                param=name,
             )
 
 

@@ -73,9 +73,9 @@ def said_of(name: str, value: object, how: How, seen: Seen) -> list[Said]:
     """The messages of a list, or of a dict of lists, in order. Raises BadRecord."""
     items = _transposed(name, value) if isinstance(value, Mapping) else value
     if not is_list(items):
-        raise BadRecord(f"{name} is not a list")
+        raise BadRecord(f"{name} is not a list", param=name)
     if not items:
-        raise BadRecord(f"{name} is empty")
+        raise BadRecord(f"{name} is empty", param=name)
     bare = canonical(name) in schemas.BARE_LISTS
     said: list[Said] = []
     for place, item in enumerate(items):
@@ -92,7 +92,7 @@ def _transposed(name: str, value: Mapping[object, object]) -> object:
     """Messages of a dict whose values are lists of one length, as `datasets` keeps a sequence of objects."""
     lists = {key: each for key, each in value.items() if is_list(each)}
     if len(lists) != len(value) or len({len(each) for each in lists.values()}) != 1:
-        raise BadRecord(f"{name} is not a list")
+        raise BadRecord(f"{name} is not a list", param=name)
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
@@ -157,7 +157,7 @@ def refuse_held(held: Mapping[str, object], names: tuple[str, ...], where: str =
         value = held.get(name)
         empty = absent(value) or (isinstance(value, str) and value.strip().lower() in ("[]", "{}", "null", "none"))
         if not empty:
-            raise BadRecord(f"{where}{name} is there: {schemas.REFUSED[canonical(name)]}; {mend(name)}")
+            raise BadRecord(f"{where}{name} is there: {schemas.REFUSED[canonical(name)]}; {mend(name)}", param=name)
 
 
 def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[str, ...], seen: Seen, of: str) -> None:
@@ -233,7 +233,7 @@ def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
     refuse_marks(item, (key for key in (*keys.idle, *keys.other) if not absent(item[key])), f"{where}: ")
     for key in (*keys.idle, *keys.other):
         if canonical(key) in schemas.JUDGEMENTS and is_bad(item[key]):
-            raise BadRecord(f"{where}: {key} is {item[key]}, which marks it as a bad one; {mend(key)}")
+            raise BadRecord(f"{where}: {key} is {item[key]}, which marks it as a bad one; {mend(key)}", param=key)
 
 
 def is_of_tool(recipient: object) -> bool:
@@ -251,7 +251,7 @@ def _refuse_two_roles(item: Mapping[str, object], first: str, beside: Sequence[s
         named = item[key]
         other = ROLES.get(named) if isinstance(named, str) else None
         if other not in (None, one) and key != "user":  # {"user": "client"} may be a name
-            raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}")
+            raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}", param=key)
 
 
 def speaks(name: str, value: object) -> bool:

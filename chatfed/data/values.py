@@ -18,7 +18,11 @@ SHORT = 200  # characters of a value that may pass as an id, a source, a languag
 
 
 class BadRecord(Exception):
-    """Why a record is no dialogue, in words that follow `FILE, line N:`."""
+    """Why a record is no dialogue, in words that follow `FILE, line N:`. `param` is the column or key, where one is."""
+
+    def __init__(self, reason: str, *, param: str | None = None) -> None:
+        super().__init__(reason)
+        self.param = param
 
 
 class DataError(ChatfedError):
