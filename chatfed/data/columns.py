@@ -24,8 +24,9 @@ def _of_turns(turns: Iterable[Turn]) -> list[Said]:
 
 
 def opened_in(text: str, where: str) -> list[Said] | None:
-    """The messages of a prompt that begins with a role marker, or ends with the assistant's, and whose last words are
-    the user's; None for any other.
+    """The messages of a prompt that is written with role markers; None for any other.
+
+    Such a prompt begins with a marker, or ends with the assistant's, and its last words are the user's.
     """
     if not begins_with_marker(text) and not is_left_open(text):
         return None

@@ -112,8 +112,9 @@ def read_dialogues(
     gap_hours: float = DEFAULT_GAP_HOURS,
     refusal: Refusal | None = None,
 ) -> DialogueTable:
-    """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz), of a folder of such files, or
-    of a data set on the hub.
+    """Dialogues of a file, of a folder of files, or of a data set on the hub.
+
+    Files are .jsonl, .json, .csv, .parquet and .txt, the text kinds also .gz.
 
     `client_column` says whose a dialogue is: it may lack in the source under its default name, and must be there under
     any other. `label_column` is kept for `.column`. `split` is of hub data sets, and of a .json file that has splits.

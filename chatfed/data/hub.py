@@ -89,6 +89,7 @@ def _digest(files: list[tuple[Path, str]]) -> str:
 
 
 def quiet_datasets() -> Any:
+    """The library `datasets`, without its progress bars."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -15,8 +15,9 @@ def mend(names: str) -> str:
 
 
 def refuse_marks(held: Mapping[str, object], names: Iterable[str], where: str = "") -> None:
-    """Raises BadRecord at the first of `names` that says, in words nobody reads, that what it marks is not to be
-    learned: `compute_loss: false`, `ignore: true`, `turn_weights: [0, 1]`, `feedback: thumbs_down`.
+    """Raises BadRecord at the first of `names` that marks, in words nobody reads, what is not to be learned.
+
+    Such marks are `compute_loss: false`, `ignore: true`, `turn_weights: [0, 1]`, `feedback: thumbs_down`.
     """
     for name in names:
         value = held[name]

@@ -45,6 +45,7 @@ class Seen:
     pieces: int = 0  # dialogues that silences made of longer chats
 
     def leave_out(self, what: str, count: int = 1) -> None:
+        """Counts messages of a kind that is not read."""
         if count:
             self.left_out[what] = self.left_out.get(what, 0) + count
 
@@ -66,6 +67,7 @@ def role_of(name: object) -> str | None:
 
 
 def is_me(author: str, how: How) -> bool:
+    """Whether an author is one of those whose messages are the assistant's."""
     return author.strip().lower() in how.me
 
 
@@ -167,8 +169,9 @@ def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[
 
 
 def name_beside(rest: Mapping[str, object], how: How, seen: Seen, of: str = "") -> None:
-    """Names what stands beside what an export's reader reads, unless it says little. Raises BadRecord for what is
-    refused.
+    """Names what stands beside what an export's reader reads, unless it says little.
+
+    Raises BadRecord for what is refused.
     """
     kept = {name: value for name, value in rest.items() if canonical(name) not in how.ignored}
     refuse_held(kept, tuple(name for name in kept if canonical(name) in schemas.REFUSED))
@@ -219,8 +222,9 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
 
 
 def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
-    """Raises BadRecord for a message that is no part of what is said: a tool's, a thought, or one that is marked as
-    not to be learned.
+    """Raises BadRecord for a message that is no part of what is said.
+
+    Such are a tool's, a thought, and one that is marked as not to be learned.
     """
     by = {canonical(key): item[key] for key in (*keys.idle, *keys.other, *keys.kind) if not absent(item[key])}
     if by.get("channel") == "analysis":
@@ -319,6 +323,7 @@ def _voiced(where: str, who: object, content: str, how: How, numbered: bool = Fa
 
 
 def unknown_role(said: Sequence[Said]) -> BadRecord:
+    """What to tell where the role of a message is not known."""
     place, first = next((place, each) for place, each in enumerate(said, start=1) if each.role is None)
     return BadRecord(
         f"message {place} has the unknown role {first.author!r}: user, assistant or system is needed; if authors are "

@@ -21,8 +21,9 @@ Line = tuple[int, str]
 
 
 def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iterator[Record]:
-    """Dialogues, each with the number of the line where it begins. Raises DataError where blank lines stand inside
-    dialogues: nobody knows then where one ends.
+    """Dialogues, each with the number of the line where it begins.
+
+    Raises DataError where blank lines stand inside dialogues: nobody knows then where one ends.
     """
     head = list(islice(lines, _LOOKED_AT))
     lines = chain(head, lines)

@@ -53,6 +53,7 @@ class Options:
     gap_hours: float = DEFAULT_GAP_HOURS  # a silence that ends a dialogue of authors; 0: none does
 
     def how(self) -> How:
+        """What readers of single records go by."""
         taken = {self.client_column, *([self.label_column] if self.label_column else [])}
         me = frozenset(name.strip().lower() for name in self.me)
         return How(me, frozenset(map(canonical, self.ignore_columns)), frozenset(taken))

@@ -84,8 +84,9 @@ def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[s
 
 
 def read_record(record: Mapping[str, object], how: How, seen: Seen, inner: bool = False) -> list[Said]:
-    """The messages of a record, or of the one that stands in one of its columns (`inner`); those of authors have no
-    role yet. Raises BadRecord.
+    """The messages of a record, or of the one that stands in one of its columns (`inner`).
+
+    Those of authors have no role yet. Raises BadRecord.
     """
     columns = _columns(tuple(record), how.ignored, how.taken)
     held = {name: value for name, value in record.items() if not absent(value)}
@@ -243,9 +244,9 @@ class _Record:
         """A column's messages where it holds a list of them (TRL), or its text. Raises BadRecord."""
         value = self.held[name]
         found = unpacked(name, value) if isinstance(value, str) and value.lstrip().startswith("[{") else value
-        if is_list(found) and found and isinstance(found[0], Mapping):
-            if not isinstance(value, str) or like_messages("messages", found):
-                return said_of(name, found, self.how, self.seen)
+        listed = is_list(found) and found and isinstance(found[0], Mapping)
+        if listed and (not isinstance(value, str) or like_messages("messages", found)):
+            return said_of(name, found, self.how, self.seen)
         return content_of(value, name)
 
     def _with_contexts(self, asked: list[Said], question: str) -> list[Said]:

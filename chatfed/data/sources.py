@@ -190,11 +190,10 @@ def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _csv_rows(path: Path) -> Iterator[Record]:
-    """Rows of CSV, every cell as the text that it is (a client 007 is not 7, a reply None is one) and an empty one
-    missing.
+    """Rows of CSV, every cell as the text that it is, and an empty one missing.
 
-    A row with more cells than columns is a bad record. Where quotes do not match nobody knows where a row ends: an
-    error.
+    A client 007 is not 7, and a reply None is one. A row with more cells than columns is a bad record. Where quotes do
+    not match nobody knows where a row ends: an error.
     """
     csv.field_size_limit(2**31 - 1)  # a cell may hold a whole dialogue
     number = 0

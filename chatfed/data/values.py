@@ -42,6 +42,7 @@ def absent(value: object) -> bool:
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether a value is a list, and no text."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 
