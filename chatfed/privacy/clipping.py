@@ -243,7 +243,7 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         try:
             total = self._losses(loss, batch, rows).sum()
             if total.requires_grad:
-                total.backward()  # type: ignore[no-untyped-call]
+                total.backward()
         finally:
             self.rows = 0
             for p in self.parameters:
