@@ -54,7 +54,7 @@ class Learner:
         """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
-        from chatfed.privacy.layers import refuse_unsuitable
+        from chatfed.privacy.clipping import refuse_unsuitable
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
@@ -104,7 +104,7 @@ class Learner:
         """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
         another's is computed. Raises ClippingError for a model that carries something from one client to another.
         """
-        from chatfed.privacy.steady import refusing_memory, steady
+        from chatfed.privacy.clipping import refusing_memory, steady
 
         first = np.arange(min(len(self.held_out), self.how.local.batch))
         shown = replace(examples, table=self.held_out, dialogues=first)
@@ -186,7 +186,7 @@ def train_plainly(
     """
     import torch
 
-    from chatfed.privacy.steady import steady
+    from chatfed.privacy.clipping import steady
 
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
     with steady(model):

@@ -9,8 +9,7 @@ import torch
 import training.base.learner
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
-from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.steady import flushes_denormals
+from chatfed.privacy.clipping import ClippingError, flushes_denormals
 from tests.training.bases import TINY, build
 from training.base.learner import Learner, bfloat16_pays, train_plainly
 from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
