@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chatfed.model.checkpoint import new_folder
+from chatfed.model.checkpoint import disk_errors, new_folder
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama, load_tokenizer, untie_output
 from chatfed.types import ChatfedError, IntVector, Turn
@@ -128,7 +128,8 @@ def _make(job: Job, public: Sequence[Sequence[Turn]], workers: int, progress: Pr
             raise ChatfedError(
                 "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base."
             )
-        tokenizer.save_pretrained(job.tokens / "tokenizer")
+        with disk_errors(job.tokens):
+            tokenizer.save_pretrained(job.tokens / "tokenizer")
         return _in_processes(job, workers, progress)
     finally:
         shutil.rmtree(job.tokens, ignore_errors=True)
@@ -200,7 +201,8 @@ def _in_processes(job: Job, workers: int, progress: Progress) -> Path:
 def _shared(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in memory that other processes can be given."""
     try:
-        return tensor.share_memory_()
+        shared: torch.Tensor = tensor.share_memory_()
+        return shared
     except RuntimeError as error:  # of several lines
         reason = str(error).splitlines()[0]
         raise DiskError(
@@ -240,8 +242,6 @@ def _in_a_sentence(error: Exception, folder: Path) -> ChatfedError:
     if isinstance(error, OSError):
         return disk_error(error.filename or folder, error)
     reason = (str(error).splitlines() or [""])[0]
-    if "No space left" in reason:  # safetensors has a type of its own for a full disk
-        return DiskError(f"The disk is full ({reason}). Free some space, then go on with --resume.")
     return ChatfedError(f"Pre-training failed: {type(error).__name__}: {reason}")
 
 
