@@ -30,7 +30,7 @@ What the library promises to keep. Made from the docstrings by `make docs`; a na
 def faces() -> list[griffe.Module]:
     """The modules that have a list of public names."""
     loader = griffe.GriffeLoader(search_paths=[ROOT], allow_inspection=False)
-    package = loader.load("chatfed")
+    package = loader.load("chatfed", try_relative_path=False)
     loader.resolve_aliases(implicit=True)
     found = [package if name == "chatfed" else package[name.removeprefix("chatfed.")] for name in FACES]
     return [module for module in found if module.exports]
@@ -66,11 +66,11 @@ def _parts(text: str) -> Iterator[str]:
         yield text[start:].strip()
 
 
-def signature(function: griffe.Function, name: str) -> str:
+def signature(function: griffe.Function, name: str, width: int = WIDTH) -> str:
     """`name(parameters) -> type` as its source has it, a parameter a line where one line is too long."""
     head = str(function.signature(name=name, return_type=False))
     returns = f" -> {function.returns}" if function.returns else ""
-    if len(head + returns) <= WIDTH:
+    if len(head + returns) <= width:
         return head + returns
     inside = head.removesuffix(")").removeprefix(f"{name}(")
     return "\n".join([f"{name}(", *(f"    {part}," for part in _parts(inside)), f"){returns}"])
@@ -120,10 +120,28 @@ def _class(thing: griffe.Class) -> Iterator[str]:
         yield from prose(member.docstring)
 
 
+def _module(thing: griffe.Module) -> Iterator[str]:
+    """What a module is for, and a point for each of its own public functions and classes."""
+    yield from (*prose(thing.docstring)[:1], "")
+    for member in thing.members.values():
+        if member.name.startswith("_") or member.is_alias or not (member.is_function or member.is_class):
+            continue
+        name = signature(member, member.name, 10_000) if isinstance(member, griffe.Function) else member.name
+        yield f"- `{name}`: {first_line(member)}"
+    yield ""
+
+
+def first_line(thing: griffe.Object) -> str:
+    """The sentence that a docstring begins with; empty where there is none."""
+    return cleandoc(thing.docstring.value).split("\n")[0] if thing.docstring else ""
+
+
 def entry(thing: griffe.Object) -> Iterator[str]:
     """The lines about one public name."""
     yield from (f"### `{thing.name}`", "")
-    if isinstance(thing, griffe.Class):
+    if isinstance(thing, griffe.Module):
+        yield from _module(thing)
+    elif isinstance(thing, griffe.Class):
         yield from _class(thing)
     elif isinstance(thing, griffe.Function):
         yield from _code([signature(thing, thing.name)])
@@ -138,7 +156,8 @@ def page() -> str:
     lines = [HEAD]
     for module in faces():
         about = cleandoc(module.docstring.value).split("\n\n")[0] if module.docstring else ""
-        lines += [f"## {module.path}", "", about, ""]
+        names = ", ".join(f"[`{thing.name}`](#{thing.name.lower()})" for thing in public(module))
+        lines += [f"## {module.path}", "", about, "", names, ""]
         for thing in public(module):
             lines += entry(thing)
     return "\n".join(lines).rstrip() + "\n"

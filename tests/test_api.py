@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ast
-import re
 
 import griffe
 import pytest
 
 import chatfed
 from tests import api_page
-from tests.api_page import PAGE, faces, members, public, signature
+from tests.api_page import PAGE, faces, first_line, members, public, signature
 
 
 def test_the_page_is_what_the_docstrings_say() -> None:
@@ -26,12 +25,7 @@ def test_the_page_names_everything_public() -> None:
 def test_every_public_name_and_method_says_in_one_line_what_it_does() -> None:
     things = [thing for face in faces() for thing in public(face)]
     things += [member for thing in things if isinstance(thing, griffe.Class) for member in members(thing)]
-    bare = [thing.path for thing in things if not (thing.docstring and re.match(r".+\.$", first(thing.docstring)))]
-    assert bare == []
-
-
-def first(docstring: griffe.Docstring) -> str:
-    return str(docstring.value).strip().split("\n")[0]
+    assert [thing.path for thing in things if not first_line(thing).endswith(".")] == []
 
 
 def visited(source: str) -> griffe.Module:
