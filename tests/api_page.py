@@ -104,7 +104,7 @@ def prose(docstring: griffe.Docstring | None) -> list[str]:
 
 
 def _code(lines: list[str]) -> list[str]:
-    return ["```python", "\n".join(lines), "```", ""]
+    return ["```py", "\n".join(lines), "```", ""]
 
 
 def _class(thing: griffe.Class) -> Iterator[str]:
