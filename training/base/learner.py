@@ -18,6 +18,7 @@ from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, refuse_non_finite, set_trainable
 from chatfed.model.transformer import load_model
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
 from ..durable import read_if_there
@@ -62,7 +63,7 @@ class Learner:
         choose_trainable(model, how.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
-        if how.privacy.unit == "example":
+        if how.privacy.unit is Unit.EXAMPLE:
             refuse_unsuitable(model)
         _place(model, how.device)
         return cls(
@@ -81,8 +82,10 @@ class Learner:
         return lambda weights: self.learn(weights, self.private.clients[client])
 
     def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
-        """Learns from `weights`: after - before, float32[d], by DP-SGD where the noise is the client's own; where it is
-        shared and each dialogue protected, what each sampled one adds to the one step, which is not taken.
+        """Learns from `weights`: the parts of the update, float32[d] each.
+
+        After - before, by DP-SGD where the noise is the client's own; where it is shared and each dialogue protected,
+        what each sampled one adds to the one step, which is not taken.
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
@@ -90,19 +93,21 @@ class Learner:
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
-        if self.how.privacy.unit == "client":
+        if self.how.privacy.unit is Unit.CLIENT:
             if self.lower is None:
                 self.lower = self._try_out(examples)
             train_plainly(self.model, examples, self.how.local, self.lower)
-        elif self.how.privacy.noise == "distributed":
+        elif self.how.privacy.noise is Noise.DISTRIBUTED:
             return self._parts(examples)
         else:
             self._train_privately(examples)
         return [flatten(self.model) - weights]
 
     def _try_out(self, examples: DialogueExamples) -> bool:
-        """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
-        another's is computed. Raises ClippingError for a model that carries something from one client to another.
+        """Whether plain training takes bfloat16: measured on text that no claim covers.
+
+        So no client's data chooses how another's is computed. Raises ClippingError for a model that carries something
+        from one client to another.
         """
         from chatfed.privacy.clipping import refusing_memory, steady
 
@@ -167,6 +172,7 @@ def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel
 
 
 def adapters_of(section: ModelSection) -> Adapters:
+    """What `model` says of adapters."""
     return Adapters(section.lora_rank, section.lora_alpha, section.lora_targets)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 
 from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ClientId
 
 from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
@@ -44,7 +45,7 @@ def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool
 
     Returns what a person should know of clients that are accepted. Raises RecipeError.
     """
-    data, of_clients = recipe.data, recipe.privacy.unit == "client" and recipe.privacy.noise != "none"
+    data, of_clients = recipe.data, recipe.privacy.unit is Unit.CLIENT and recipe.privacy.noise is not Noise.NONE
     if data.simulated_clients and not dealt:
         raise RecipeError(
             "{data.simulated_clients} is true, but {source} says whose each dialogue is (in {column}): leave it out",
@@ -79,7 +80,7 @@ def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool
 
 def _check_says_something(privacy: PrivacySection) -> None:
     """A bound that excludes nothing is no claim, so no run is made for it."""
-    if privacy.noise == "none":
+    if privacy.noise is Noise.NONE:
         return
     for key, value in (("target_epsilon", privacy.target_epsilon), ("budget_epsilon", privacy.budget_epsilon)):
         if value > MOST_EPSILON:
@@ -183,7 +184,7 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
 def _check_ring(recipe: Recipe) -> None:
     # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
     bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
-    if recipe.privacy.noise == "distributed":
+    if recipe.privacy.noise is Noise.DISTRIBUTED:
         return  # sized with the noise, once the model's dimension is known
     if bits and _steps(bits, cohort) < LEAST_STEPS:
         width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
@@ -218,7 +219,7 @@ def _check_privacy(privacy: PrivacySection) -> None:
             least=CLIP_NORMS[0],
             most=CLIP_NORMS[1],
         )
-    if privacy.noise == "distributed" and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
+    if privacy.noise is Noise.DISTRIBUTED and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
         raise RecipeError(
             "the longest {unit}'s part of an update, {part:g}, is nothing that float32 can clip: bring "
             "{privacy.clip_norm} (with the dialogue as unit times learning_rate / expected_batch_size) between "
@@ -228,25 +229,25 @@ def _check_privacy(privacy: PrivacySection) -> None:
             least=CLIP_NORMS[0] ** 2,
             most=CLIP_NORMS[1] ** 2,
         )
-    fitting = "distributed" if privacy.unit == "client" else "local"
-    if privacy.unit == "client" and privacy.noise == "local":
+    fitting = "distributed" if privacy.unit is Unit.CLIENT else "local"
+    if privacy.unit is Unit.CLIENT and privacy.noise is Noise.LOCAL:
         raise RecipeError(
             '{privacy.unit} = "client" goes with {privacy.noise} = "distributed", not "local": noise of a client\'s '
             "own is for its single dialogues"
         )
-    if privacy.unit == "client" and (privacy.clipping != "flat" or privacy.local_steps != 1):
+    if privacy.unit is Unit.CLIENT and (privacy.clipping != "flat" or privacy.local_steps != 1):
         raise RecipeError(
             '{privacy.clipping} and {privacy.local_steps} are for {privacy.unit} = "example": a client\'s whole update '
             'is clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
         )
-    if privacy.unit == "example" and privacy.noise == "distributed" and privacy.local_steps != 1:
+    if privacy.unit is Unit.EXAMPLE and privacy.noise is Noise.DISTRIBUTED and privacy.local_steps != 1:
         raise RecipeError(
             '{privacy.local_steps} = {steps}, but {privacy.unit} = "example" with {privacy.noise} = "distributed" is '
             "for one step: a second one would learn from a first without noise; set local_steps to 1, or "
             '{privacy.noise} to "local"',
             steps=privacy.local_steps,
         )
-    if privacy.noise == "none":
+    if privacy.noise is Noise.NONE:
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
             if getattr(privacy, key) > 0:
                 raise RecipeError(
@@ -278,13 +279,13 @@ def _check_privacy(privacy: PrivacySection) -> None:
 def _check_moves(recipe: Recipe) -> None:
     """A rate, clip norm or divisor that is all but zero spends epsilon and moves no weight."""
     plan, privacy = recipe.federation, recipe.privacy
-    if privacy.unit == "client":
+    if privacy.unit is Unit.CLIENT:
         rates = "{local.learning_rate}"
         longest = min(privacy.clip_norm, recipe.local.learning_rate * STEEPEST)
     else:
         rates = "{privacy.learning_rate} x {privacy.clip_norm} / {privacy.expected_batch_size}"
         longest = privacy.longest_part * privacy.expected_batch_size * privacy.local_steps  # of so many dialogues
-        if privacy.noise != "distributed":
+        if privacy.noise is not Noise.DISTRIBUTED:
             longest = min(longest, recipe.secagg.update_clip)
     if plan.server_optimizer == "fedadam":
         longest = min(1.0, longest / plan.adam_epsilon)

@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
+from chatfed.privacy.guarantee import Noise, Unit
+
 from .origins import Origins
 from .settings import (
     NOT_EMPTY,
@@ -26,6 +28,7 @@ from .settings import (
     above_up_to,
     at_least,
     between,
+    choice,
     inside,
     one_of,
     setting,
@@ -122,8 +125,8 @@ class PrivacySection(Section):
     """Who is protected, how much, and who adds the noise."""
 
     name: ClassVar[str] = "privacy"
-    unit: str = setting("example", one_of("example", "client"))  # one dialogue, or all of a client's
-    noise: str = setting("local", one_of("local", "distributed", "none"))
+    unit: Unit = choice(Unit.EXAMPLE)  # one dialogue, or all of a client's
+    noise: Noise = choice(Noise.LOCAL)
     target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
@@ -140,7 +143,9 @@ class PrivacySection(Section):
     def longest_part(self) -> float:
         """L2 norm of what shared noise protects: a client's whole update, or one dialogue's share of the one step."""
         return (
-            self.clip_norm if self.unit == "client" else self.learning_rate * self.clip_norm / self.expected_batch_size
+            self.clip_norm
+            if self.unit is Unit.CLIENT
+            else self.learning_rate * self.clip_norm / self.expected_batch_size
         )
 
     @property
@@ -297,7 +302,7 @@ def read_settings(
 
 def without_noise(recipe: Recipe) -> Recipe:
     """The same run with no noise and no claim: what `--reference` prints beside the private one."""
-    none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    none = replace(recipe.privacy, noise=Noise.NONE, noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
     once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
     return replace(recipe, privacy=bare, federation=once)

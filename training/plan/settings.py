@@ -11,7 +11,8 @@ import math
 import string
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
+from enum import StrEnum
 from typing import Any, ClassVar, TypeVar
 
 from chatfed.types import ChatfedError
@@ -123,6 +124,20 @@ def setting(default: T, rule: Rule | None = None) -> T:
     return made
 
 
+E = TypeVar("E", bound=StrEnum)
+
+
+def choice(default: E) -> E:
+    """A field whose value is a member of an enum; a recipe says it as a string."""
+    made: E = field(default=default, metadata={"rule": one_of(*map(str, type(default))), "choices": type(default)})
+    return made
+
+
+def kind_of(setting: Field[Any]) -> str:
+    """The type in which a recipe gives a setting."""
+    return "str" if "choices" in setting.metadata else str(setting.type)
+
+
 class Section:
     """One table of a recipe. Construction checks types and ranges, so that a wrong section cannot exist."""
 
@@ -131,13 +146,14 @@ class Section:
     def __post_init__(self) -> None:
         for each in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
             where = Key(f"{self.name}.{each.name}")
-            value = _typed(where, str(each.type), getattr(self, each.name))
+            value = _typed(where, kind_of(each), getattr(self, each.name))
             rule: Rule | None = each.metadata.get("rule")
             if rule is not SEED:
                 _check_size(where, value)
             if rule is not None and not rule.holds(value):
                 raise RecipeError("{key} must be {words}, not {value}", key=where, words=rule.words, value=shown(value))
-            object.__setattr__(self, each.name, value)
+            choices: Callable[[Any], Any] = each.metadata.get("choices", lambda value: value)
+            object.__setattr__(self, each.name, choices(value))
 
 
 WANTED = {

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .settings import RecipeError, Section, from_command_line, shown
+from .settings import RecipeError, Section, from_command_line, kind_of, shown
 
 Sections = Mapping[str, type[Section]]
 """What there is, by name."""
@@ -83,7 +83,7 @@ def _check_key(section: str, key: str, sections: Sections) -> None:
 
 def _kinds(section: type[Section]) -> dict[str, str]:
     """The declared type of each key."""
-    return {each.name: str(each.type) for each in fields(section)}  # type: ignore[arg-type]  # every one is a dataclass
+    return {each.name: kind_of(each) for each in fields(section)}  # type: ignore[arg-type]  # every one is a dataclass
 
 
 def _nearest(word: str, known: Collection[str]) -> str:

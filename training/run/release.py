@@ -1,6 +1,4 @@
-"""What a finished run hands out: the model and its reference as transformers folders, the guarantee, summary and
-report.
-"""
+"""What a finished run hands out: model and reference as transformers folders, guarantee, summary, report."""
 
 from __future__ import annotations
 
@@ -18,6 +16,7 @@ from chatfed.model.checkpoint import save_model, weights_file
 from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
+from chatfed.privacy.guarantee import Unit
 
 from ..base.learner import choose_trainable
 from ..base.tokens import open_tokens
@@ -186,7 +185,7 @@ def _noise_facts(plan: Plan, dimension: int, metrics: list[dict[str, Any]]) -> d
     privacy, sums, schedule = plan.claim.privacy, plan.agreement.sums, plan.agreement.schedule
     cohort = schedule.sizes[-1]
     steps = {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
-    facts = steps if privacy.unit == "example" else {}
+    facts = steps if privacy.unit is Unit.EXAMPLE else {}
     code = sums.codec.upload(cohort, dimension)
     if not isinstance(code, NoisyUpload):
         return facts
