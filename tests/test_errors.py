@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import pickle
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import datasets
 import pytest
 
+from chatfed.data.dialogue import read_dialogues
+from chatfed.data.values import DataError
 from chatfed.error_page import kinds, page
+from chatfed.generation import Generation
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.secagg.messages import BelowThreshold, MalformedMessage
-from chatfed.types import ChatfedError, InvalidValue
-from training.plan.recipe import SECTIONS
+from chatfed.turns import as_turns
+from chatfed.types import ChatfedError, InvalidValue, Turn
+from training.plan.checks import check
+from training.plan.recipe import SECTIONS, load_recipe
 from training.plan.settings import Key, RecipeError
 
 ROOT = Path(__file__).parent.parent
@@ -96,6 +103,51 @@ def test_what_an_error_tells_a_program() -> None:
         ("privacy.delta", "model.base"),
         "privacy.delta and model.base are at odds",
     )
+
+
+@pytest.mark.parametrize(
+    ("job", "param"),
+    [
+        (lambda: Generation(top_p=2.0), "top_p"),
+        (lambda: Generation(stop=[""]), "stop"),
+        (lambda: as_turns([Turn("user", "hi"), {"role": "bot", "content": "x"}]), "history[1].role"),
+        (lambda: as_turns([{"role": "user", "content": ["a", {"type": "image"}]}]), "history[0].content[1]"),
+        (lambda: as_turns([{"role": "user"}]), "history[0]"),
+        (lambda: as_turns(b"hi"), "history"),  # type: ignore[arg-type]
+        (lambda: read_dialogues("nowhere.jsonl"), "nowhere.jsonl"),
+        (lambda: load_recipe(None, ["privacy.unit=me"]), "privacy.unit"),
+        (lambda: load_recipe(None, ["privacy.unot=me"]), "privacy.unot"),
+        (lambda: load_recipe(None, ["model.hidden=31"]), "model.hidden"),
+        (lambda: load_recipe(Path("nowhere.toml")), "nowhere.toml"),
+        (lambda: check(load_recipe(None, ["privacy.noise=none", "data.clients=4"]), 4), "privacy.noise"),
+    ],
+    ids=lambda given: given if isinstance(given, str) else "",
+)
+def test_what_was_given_wrong_is_named_as_the_program_knows_it(job: Callable[[], object], param: str) -> None:
+    with pytest.raises(ChatfedError) as caught:
+        job()
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("record", "param"),
+    [
+        ({"prompt": "hi", "response": ""}, "response"),
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": "hi"}], "tools": [{"name": "f"}]}, "tools"),
+        ({"prompt": "hi", "response": "x", "client_id": " "}, "client_id"),
+        ({"messages": [{"role": "bishop", "content": "hi"}]}, "a.jsonl"),  # no column's fault: its file
+    ],
+)
+def test_a_bad_line_names_its_column_or_key(
+    record: dict[str, object], param: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    source = tmp_path / "a.jsonl"
+    source.write_text(json.dumps(record) + "\n")
+    with pytest.raises(DataError) as caught:
+        read_dialogues(str(source))
+    assert caught.value.code == "bad_data" and Path(caught.value.param or "").name == param
 
 
 def calls_of_recipe_error(path: Path) -> Iterator[ast.Call]:

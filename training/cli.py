@@ -112,7 +112,9 @@ def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quie
 
     if resume is not None:
         if given.options or given.overrides or given.recipe or replace:
-            raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
+            raise ChatfedError(
+                "--resume goes on with the recipe of that run: give no other settings beside it.", param="--resume"
+            )
         folder = RunFolder(resume)
         folder.begun()  # a folder that holds no run gets no lock beside it
         with sole_use(resume):

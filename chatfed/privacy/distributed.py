@@ -64,7 +64,9 @@ class DistributedGaussian:
         if self.shares < 1:
             raise PrivacyError(f"{self.shares} honest shares: raise the fewest survivors or allow fewer colluders")
         if not (0 < self.norm < math.inf and self.dimension >= 1):
-            raise PrivacyError(f"norm {self.norm} and dimension {self.dimension}: both must be positive and finite")
+            raise PrivacyError(
+                f"norm {self.norm} and dimension {self.dimension}: both must be positive and finite", param="norm"
+            )
         Mechanism(1.0, self.sampling_rate, self.rounds)
 
     @property
@@ -109,7 +111,9 @@ def distributed_epsilon(
         raise PrivacyError("sampled sums of so small shares have no bound: take a smaller ring step, so a larger std")
     variation = sum(m.rounds * m.dimension * m.shares * discrete_gaussian(m.std).variation for m in used)
     if variation and math.log(variation) + epsilon + math.log1p(math.exp(-epsilon)) > math.log(_FOR_TABLES * delta):
-        raise PrivacyError(f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show")
+        raise PrivacyError(
+            f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show", param="delta"
+        )
     return epsilon
 
 
@@ -167,7 +171,7 @@ def calibrate_share(
 
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
+        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0", param="target_epsilon")
     low, high = LEAST_SHARE, max(2 * LEAST_SHARE, norm / math.sqrt(shares))
     while not reaches(high):
         if high >= MOST_STD:

@@ -35,18 +35,18 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 def test_weights_that_cannot_be_written_are_an_error_of_the_disk_and_leave_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
-        with new_folder(folder, tokenizer(), "card") as scratch:
-            save_file({"a": torch.zeros(10_000)}, scratch / "model.safetensors")
+    refused = pytest.raises(OSError, match="File too large")
+    with files_of_at_most(1000), refused as caught, new_folder(folder, tokenizer(), "card") as scratch:
+        save_file({"a": torch.zeros(10_000)}, scratch / "model.safetensors")
     assert caught.value.filename == str(folder)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_tokenizer_that_cannot_be_written_is_an_error_of_the_disk_and_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "model"
-    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
-        with new_folder(folder, tokenizer(), "card"):
-            pass
+    refused = pytest.raises(OSError, match="File too large")
+    with files_of_at_most(1000), refused as caught, new_folder(folder, tokenizer(), "card"):
+        pass
     assert caught.value.filename == str(folder)
     assert list(tmp_path.iterdir()) == []
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from chatfed.data.values import DataError
 from chatfed.model.checkpoint import disk_errors, new_folder
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama, load_tokenizer, untie_output
@@ -128,8 +129,9 @@ def _make(job: Job, public: Sequence[Sequence[Turn]], workers: int, progress: Pr
     try:
         table = write_tokens(job.tokens, tokenizer, public)
         if table.tokens < 1000:
-            raise ChatfedError(
-                "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base."
+            raise DataError(
+                "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base.",
+                param="data.public",
             )
         with disk_errors(job.tokens):
             tokenizer.save_pretrained(job.tokens / "tokenizer")
