@@ -189,6 +189,7 @@ class Answered:
 
 
 ClientState = Advertised | Shared | Masked | Consented | Answered
+"""Where a participant is in its round; a step takes one of these and gives the next."""
 _STEPS = (Advertised, Shared, Masked, Consented, Answered)
 
 

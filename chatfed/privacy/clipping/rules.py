@@ -20,6 +20,8 @@ from torch import Tensor
 from chatfed.privacy.guarantee import Adjacency
 
 STYLES = ("flat", "per_layer", "automatic")
+"""The styles of clipping; see the module's first lines."""
+
 _LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
 _PIECE = 64  # squares summed in float32 before float64 takes over
 _SMALL = 1 << 12
