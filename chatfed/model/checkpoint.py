@@ -31,7 +31,7 @@ def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> I
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        os.chmod(scratch, 0o755)
+        os.chmod(scratch, 0o755)  # noqa: S103  # as any folder that a person makes; mkdtemp's is for its owner alone
         yield scratch
         tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(card, encoding="utf-8")
@@ -41,8 +41,9 @@ def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> I
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside
-    it.
+    """Puts folder `new` in the place of `target`.
+
+    A crash leaves the old one or the new one, under that name or beside it.
     """
     old = target.with_name(f".{target.name}-old")
     shutil.rmtree(old, ignore_errors=True)

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 
 def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
-    """Makes trainable the parameters whose names match one of `globs` ("all": every one); returns how many numbers
-    that is.
+    """Makes the parameters trainable whose names match one of `globs` ("all": every one), and counts their numbers.
 
     Raises ChatfedError when a glob matches no parameter.
     """
@@ -67,8 +66,9 @@ def non_finite(module: nn.Module) -> list[str]:
 
 
 def refuse_non_finite(module: nn.Module, base: object) -> None:
-    """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
-    for.
+    """Raises ChatfedError where a weight, trained or frozen, is not finite.
+
+    All that follows would be noise, and paid for.
     """
     if names := non_finite(module):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
