@@ -48,8 +48,9 @@ class ClipRule:
         """What each dialogue's gradient is multiplied with in each layer: float64[layers, n].
 
         `squares` float64[layers, n]: squared L2 norms. A dialogue with a norm that is not finite anywhere gets 0
-        everywhere, and so does one so long that the factor would lose digits in float32: it adds nothing, which keeps
-        the sensitivity bound.
+        everywhere, and so does one so long that the factor would lose digits in float32.
+
+        Guarantee: the L2 norm over all layers of factor * gradient, computed in float32, is at most `norm`.
         """
         norms = squares.sum(0, keepdim=True).sqrt()
         usable = norms <= self.norm * _LONGEST  # False for what is not a number
