@@ -39,7 +39,13 @@ Key = Annotated[Path, typer.Option("--key", help="The file of the private key; k
 @app.command()
 def new(name: str, key: Key) -> None:
     """Draw a private key into a new file, and print the line of the roster that belongs to it."""
-    _say(lambda: (roster_line(name, bytes(KEY_BYTES)), new_key(key), roster_line(name, read_key(key)))[-1])
+
+    def made() -> str:
+        roster_line(name, bytes(KEY_BYTES))  # a bad name is refused before there is a key
+        new_key(key)
+        return roster_line(name, read_key(key))
+
+    _say(made)
 
 
 @app.command()
