@@ -104,7 +104,7 @@ def test_a_model_for_more_than_text_is_refused_with_the_name_of_its_text_model(t
     save_model(tmp_path / "model", text, tokenizer, "")
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     Gemma3Config(text_config=text.config.to_dict(), vision_config=vision).save_pretrained(tmp_path / "model")
-    with pytest.raises(ChatfedError, match="gemma3. is a model for more than text.*gemma3_text"):
+    with pytest.raises(ChatfedError, match=r"gemma3. is a model for more than text.*gemma3_text"):
         load_chat(tmp_path / "model")
 
 
@@ -160,7 +160,7 @@ def test_adapters_on_a_base_that_lacks_weights_are_refused_for_it(folder, tokeni
     load_chat(tmp_path / "model")
     shutil.rmtree(base)
     changed(folder, base, lambda tensors: tensors.pop("model.norm.weight"))
-    with pytest.raises(ChatfedError, match="lacks the weights model.norm.weight"):
+    with pytest.raises(ChatfedError, match=r"lacks the weights model.norm.weight"):
         load_chat(tmp_path / "model")
 
 
@@ -213,7 +213,7 @@ def test_weights_that_all_linear_adapters_do_not_reach_are_named(kind, left):
 def test_the_layers_that_a_message_offers_for_adapters_all_take_them(kind):
     from chatfed.model.adapters import ALL_LINEAR, Adapters, attach
 
-    with pytest.raises(ChatfedError, match="Give model.lora_targets some of") as caught:
+    with pytest.raises(ChatfedError, match=r"Give model.lora_targets some of") as caught:
         attach(tiny(kind), Adapters(2, 4.0, (ALL_LINEAR,)))
     offered = str(caught.value).rpartition("some of ")[2].rstrip(".").split(", ")
     assert offered and "out_proj" not in offered

@@ -50,7 +50,7 @@ def test_the_vector_is_in_the_order_of_names(model):
 def test_a_vector_of_another_length_and_a_glob_without_match_are_refused(model):
     with pytest.raises(ValueError, match="expected float32"):
         load_flat(model, np.zeros(3, np.float32))
-    with pytest.raises(ChatfedError, match="'layers.99.*' matches no parameter"):
+    with pytest.raises(ChatfedError, match=r"'layers.99.*' matches no parameter"):
         set_trainable(model, ["*norm*", "layers.99.*"])
 
 
@@ -128,7 +128,7 @@ def test_replacing_a_folder_moves_the_new_one_in_place(tmp_path):
 def test_what_is_no_model_is_named(tmp_path: Path):
     with pytest.raises(ChatfedError, match="There is no model folder"):
         check_model_folder(tmp_path / "nothing")
-    with pytest.raises(ChatfedError, match="no config.json"):
+    with pytest.raises(ChatfedError, match=r"no config.json"):
         load_tokenizer(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ChatfedError, match="could be loaded") as caught:

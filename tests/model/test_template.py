@@ -103,7 +103,7 @@ def test_a_typed_marker_stays_text_where_the_template_cuts_messages(cut):
 @pytest.mark.parametrize("filter_", ["upper", "tojson", "first", "urlencode"])
 def test_a_template_that_rewrites_messages_is_refused_and_reads_nobody_s_text_as_its_own(filter_):
     tokenizer = trained("byte-level", TEMPLATES["chatml"].replace("m['content']", f"m['content'] | {filter_}"))
-    with pytest.raises(TemplateError, match="drops|no longer be told|cannot be followed"):
+    with pytest.raises(TemplateError, match=r"drops|no longer be told|cannot be followed"):
         encode_dialogue(tokenizer, [Turn("user", 'a "b"'), Turn("assistant", "c")])
 
 
@@ -225,7 +225,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_a_dialogue_that_the_template_refuses_is_a_template_error_of_one_line(case):
-    with pytest.raises(TemplateError, match="refuses the roles .*roles must alternate") as caught:
+    with pytest.raises(TemplateError, match=r"refuses the roles .*roles must alternate") as caught:
         encode_dialogue(tokenizer_of("metaspace", "llama2"), REFUSED[case])
     assert "\n" not in str(caught.value)
 

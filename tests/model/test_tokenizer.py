@@ -221,7 +221,7 @@ def test_threads_share_a_tokenizer_and_a_typed_marker_stays_text_in_each(tiny_to
 
 def test_a_template_that_refuses_or_drops_messages_is_an_error_a_person_can_read(tiny_tokenizer):
     strict = with_template(tiny_tokenizer, STRICT)
-    with pytest.raises(ChatfedError, match="refuses the roles assistant, user.*roles must alternate"):
+    with pytest.raises(ChatfedError, match=r"refuses the roles assistant, user.*roles must alternate"):
         encode_prompt(strict, [Turn("assistant", "a"), Turn("user", "b")])
     with pytest.raises(ChatfedError, match="drops or repeats"):
         encode_prompt(with_template(tiny_tokenizer, FORGETFUL), TALK)
@@ -249,7 +249,7 @@ def test_an_empty_message_has_markers_and_no_word(tiny_tokenizer):
 
 
 def test_a_vocabulary_too_small_for_bytes_is_refused():
-    with pytest.raises(ChatfedError, match="model.vocabulary is 200"):
+    with pytest.raises(ChatfedError, match=r"model.vocabulary is 200"):
         train_tokenizer(["text"], 200)
 
 
