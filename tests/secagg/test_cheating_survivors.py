@@ -30,7 +30,7 @@ from tests.secagg.rounds import (
 )
 
 
-def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finished):
+def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finished: Carried) -> None:
     state = consented(finished, 1, ALL)
     for again in (state, restore(store(state, bytes(32), entropy_from(1)), bytes(32))):
         with pytest.raises(WrongStep):
@@ -40,7 +40,7 @@ def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finishe
         client.unmask(again, certificate(finished, ALL, ALL))
 
 
-def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished):
+def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished: Carried) -> None:
     """Corrupt 6 signs both; the honest sign one each: neither set can be certified."""
     one, other = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 5)
     for ids, honest in ((one, (1, 2, 3)), (other, (4, 5))):
@@ -49,7 +49,7 @@ def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished):
             client.unmask(state, certificate(finished, ids, sorted({*honest, 6} & set(ids))))
 
 
-def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished):
+def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished: Carried) -> None:
     """One bad signature among them would make every participant refuse the certificate."""
     view, certifying = view_of(finished), finished.server_states["certifying"]
     good = {i: finished.wire[Kind.CONSENT, i] for i in ALL}
@@ -65,7 +65,7 @@ def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished)
         assert (caught.value.sender, caught.value.field) == (2, field)
 
 
-def test_nothing_is_answered_to_a_survivor_set_alone(finished):
+def test_nothing_is_answered_to_a_survivor_set_alone(finished: Carried) -> None:
     masked = state_of(finished, 1, Masked)
     with pytest.raises(WrongStep):
         client.unmask(masked, survivors(finished, ALL))
@@ -74,14 +74,16 @@ def test_nothing_is_answered_to_a_survivor_set_alone(finished):
 
 
 @pytest.mark.parametrize("signers", [(1, 2, 3, 4), (), (2,)], ids=str)
-def test_a_certificate_below_the_quorum_is_refused_and_costs_nothing(finished, signers):
+def test_a_certificate_below_the_quorum_is_refused_and_costs_nothing(
+    finished: Carried, signers: tuple[()] | tuple[int, ...]
+) -> None:
     state = consented(finished, 1, ALL)
     with pytest.raises(RefusedCertificate):
         client.unmask(state, certificate(finished, ALL, signers))
     client.unmask(state, certificate(finished, ALL, ALL))
 
 
-def test_forged_foreign_and_repeated_signatures_are_refused(finished):
+def test_forged_foreign_and_repeated_signatures_are_refused(finished: Carried) -> None:
     state, digest = consented(finished, 1, ALL), messages.survivors_digest(view_of(finished), ALL)
     with pytest.raises(RefusedCertificate, match=r"\[4\]"):
         client.unmask(state, certificate(finished, ALL, ALL, lambda i, d: sign_as(2 if i == 4 else i, d)))
@@ -92,7 +94,7 @@ def test_forged_foreign_and_repeated_signatures_are_refused(finished):
         client.unmask(state, reseal(certificate(finished, ALL, ALL), digest + b"".join(twice)))
 
 
-def test_a_certificate_of_another_round_is_refused(finished):
+def test_a_certificate_of_another_round_is_refused(finished: Carried) -> None:
     ctx = messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
     other = Carried(SEVEN)
     carry(SEVEN, random_vectors(SEVEN), {2: {7}}, ctx=ctx, carried=other)
@@ -103,7 +105,7 @@ def test_a_certificate_of_another_round_is_refused(finished):
         client.unmask(state, reseal(finished.wire[Kind.CERTIFICATE, 1], body_of(other.wire[Kind.CERTIFICATE, 1])))
 
 
-def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished):
+def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished: Carried) -> None:
     carried = Carried(SEVEN)
     with pytest.raises(BelowThreshold) as caught:
         carry(SEVEN, random_vectors(SEVEN), {3: {1, 2, 3}}, carried=carried)
@@ -111,7 +113,7 @@ def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished):
     assert not [kind for kind, _ in carried.wire if kind is Kind.ANSWER]
 
 
-def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished):
+def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished: Carried) -> None:
     """Were it another, each attempt could be certified by those who have signed nothing in the other."""
     record, roster = SEVEN.record(CTX, roster_of(SEVEN)), roster_of(SEVEN)
     assert SEVEN.session(CTX, ATTEMPT, roster) != SEVEN.session(CTX, bytes(16), roster)
@@ -121,7 +123,7 @@ def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished)
     assert len(members) == 200
 
 
-def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt():
+def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt() -> None:
     parameters, carried = (
         Parameters(7, 4, 5, committee=4, quorum=3),
         Carried(Parameters(7, 4, 5, committee=4, quorum=3)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import pytest
 
@@ -29,7 +31,7 @@ from tests.secagg.rounds import (
 )
 
 
-def test_who_was_shown_other_adverts_shares_nothing_with_the_rest(finished):
+def test_who_was_shown_other_adverts_shares_nothing_with_the_rest(finished: Carried) -> None:
     """Dropping one advert for half of the participants gives them another view: no envelope and no mask fits."""
     session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
     frames = {i: finished.wire[Kind.ADVERT, i] for i in range(1, 7)}  # 7 kept from participant 1
@@ -49,7 +51,7 @@ def test_who_was_shown_other_adverts_shares_nothing_with_the_rest(finished):
         server.accept(collecting, 1, message)
 
 
-def test_who_masked_with_fewer_is_not_answered_for(finished):
+def test_who_masked_with_fewer_is_not_answered_for(finished: Carried) -> None:
     """The server shows 1 fewer sharers, to strip its masks: the others see that 1 signed another list, and refuse."""
     view, shared = view_of(finished), state_of(finished, 1, Shared)
     _, made = messages.decode_envelopes(finished.wire[Kind.ENVELOPES, 1], view, set(range(1, 8)))
@@ -57,26 +59,26 @@ def test_who_masked_with_fewer_is_not_answered_for(finished):
     _, message = client.masked_input(shared, fewer, np.zeros(5, "<u4"), signs_as(1))
     lonely = body_of(message)[32:128]
     entries = {**{i: bound_of(finished)[i] for i in ALL}, 1: lonely}
+    asked = messages.encode_survivors(view, entries)
     for who in (2, 5):
         with pytest.raises(RefusedSurvivors, match="participant 1 did not mask with the same"):
-            asked = messages.encode_survivors(view, entries)
             client.consent(state_of(finished, who, Masked), asked, signs_as(who))
 
 
-def test_a_survivor_whose_signature_was_made_up_is_refused(finished):
+def test_a_survivor_whose_signature_was_made_up_is_refused(finished: Carried) -> None:
     for forged in (bytes(96), bound_of(finished)[3], bound_of(finished)[2][:32] + bytes(64)):
         entries = {**{i: bound_of(finished)[i] for i in ALL}, 2: forged}
+        asked = messages.encode_survivors(view_of(finished), entries)
         with pytest.raises(RefusedSurvivors, match="participant 2"):
-            asked = messages.encode_survivors(view_of(finished), entries)
             client.consent(state_of(finished, 1, Masked), asked, signs_as(1))
 
 
-def test_somebody_who_did_not_send_a_masked_input_is_no_survivor(finished):
+def test_somebody_who_did_not_send_a_masked_input_is_no_survivor(finished: Carried) -> None:
     with pytest.raises(RefusedSurvivors, match="participant 7"):
         client.consent(state_of(finished, 1, Masked), survivors(finished, range(1, 8)), signs_as(1))
 
 
-def test_masked_inputs_of_others_are_not_taken_from_anybody(finished):
+def test_masked_inputs_of_others_are_not_taken_from_anybody(finished: Carried) -> None:
     shared, envelopes = state_of(finished, 2, Shared), finished.wire[Kind.ENVELOPES, 2]
     _, message = client.masked_input(shared, envelopes, np.zeros(5, "<u4"), signs_as(3))
     shares = {i: finished.wire[Kind.SHARES, i] for i in range(1, 8)}
@@ -87,7 +89,7 @@ def test_masked_inputs_of_others_are_not_taken_from_anybody(finished):
     assert not collecting.accumulator.vector.any()
 
 
-def spoil(message: bytes, view: bytes, sharer: int, victims) -> bytes:
+def spoil(message: bytes, view: bytes, sharer: int, victims: Collection[int]) -> bytes:
     """A sharer's message with garbage in the envelopes for `victims`, resealed."""
     body = bytearray(body_of(message))
     for at in range(0, len(body), 104):
@@ -97,7 +99,7 @@ def spoil(message: bytes, view: bytes, sharer: int, victims) -> bytes:
 
 
 @pytest.mark.parametrize("victims", [{2}, {2, 3, 4}], ids=str)
-def test_garbage_envelopes_make_nobody_leave_and_their_maker_is_named(victims):
+def test_garbage_envelopes_make_nobody_leave_and_their_maker_is_named(victims: set[int]) -> None:
     """One participant that deals garbage must not make its neighbours look like those who dropped out."""
     carried, vectors = Carried(SEVEN), random_vectors(SEVEN)
     carry(SEVEN, vectors, carried=carried)  # for its keys and states
