@@ -44,6 +44,9 @@ OFFLINE = {
 class ServingError(ChatfedError):
     """The server cannot start."""
 
+    code = "cannot_serve"
+    mend = "give another --host or --port"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit code."""

@@ -128,7 +128,7 @@ def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quie
         with sole_use(out), fresh_run(out, replace) as folder:
             _go(folder, folder.begin(recipe, reference), quiet)
     except RecipeError as error:  # what only the data, or settings of different rooms together, make wrong
-        raise RecipeError(origins.told(str(error))) from None
+        raise origins.told(error) from None
 
 
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
