@@ -32,7 +32,7 @@ def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> I
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        os.chmod(scratch, 0o755)
+        os.chmod(scratch, 0o755)  # noqa: S103  # as any folder that a person makes; mkdtemp's is for its owner alone
         with disk_errors(folder):
             yield scratch
             tokenizer.save_pretrained(scratch)
@@ -56,8 +56,9 @@ def disk_errors(place: Path) -> Iterator[None]:
 
 
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside
-    it.
+    """Puts folder `new` in the place of `target`.
+
+    A crash leaves the old one or the new one, under that name or beside it.
     """
     old = target.with_name(f".{target.name}-old")
     shutil.rmtree(old, ignore_errors=True)

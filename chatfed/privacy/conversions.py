@@ -61,11 +61,10 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """Epsilon at `delta` of mu-Gaussian DP: exact, rounded up by about one part in 10^9 (Balle and Wang 2018,
-    theorem 8), for any delta down to the least double.
+    """Epsilon at `delta` of mu-Gaussian DP: exact, rounded up by about one part in 10^9, down to the least double.
 
-    T steps of the Gaussian mechanism without sampling are mu = sqrt(T) / noise_multiplier (Dong et al. 2022, corollary
-    3.3). Raises PrivacyError for a negative mu or a delta outside (0, 1).
+    Balle and Wang 2018, theorem 8. T steps of the Gaussian mechanism without sampling are mu = sqrt(T) /
+    noise_multiplier (Dong et al. 2022, corollary 3.3). Raises PrivacyError for a negative mu or a delta outside (0, 1).
 
     >>> round(gaussian_epsilon(1.0, 1e-5), 2), round(gaussian_epsilon(1.0, 1e-300), 2)
     (4.38, 37.45)

@@ -118,7 +118,15 @@ def distributed_epsilon(
 
 
 def grouped_sum(mechanism: DistributedGaussian, size: int) -> DistributedGaussian:
-    """`accounting.grouped` for sums: `size` units of one person move a sum by `size` norms at most."""
+    """What costs at least as much for one unit as `mechanism` does for `size` units of one person: `grouped` for sums.
+
+    They move a sum by at most `size` norms, and by anything only if one of them is sampled. Raises PrivacyError for a
+    size below 1.
+
+    >>> once = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1000)
+    >>> grouped_sum(once, 3).noise_multiplier == once.noise_multiplier / 3
+    True
+    """
     return replace(mechanism, norm=mechanism.norm * size, sampling_rate=group_rate(mechanism.sampling_rate, size))
 
 

@@ -184,6 +184,11 @@ def train_private(
     step of noise alone. A dialogue whose gradient is not finite adds nothing. Parameters without requires_grad are left
     alone. `loss` gives float[rows]. When done, or on an error, the module carries no hook and no attribute of ours.
     Raises ClippingError for a model in which a dialogue has no gradient of its own.
+
+    Guarantee: with `dialogues_at_once` 1 the clipped sum of a step moves by at most clip_norm in L2, but for the
+    rounding of its float64 additions, when one dialogue is added or removed, whatever the weights are. So the trained
+    parameters are as private as `Mechanism(noise_multiplier, sampling_rate, steps)`. More at once: where no attacker
+    chose the weights.
     """
     with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
@@ -199,6 +204,9 @@ def clipped_gradients(
 
     By parameter name, float32, one dialogue after the other, each computed alone. The caller rounds, adds and noises
     them. A dialogue whose gradient is not finite gives zeros. Raises ClippingError as `train_private` does.
+
+    Guarantee: each is a function of the weights and of that dialogue alone, and no longer than clip_norm in L2 over all
+    parameters together, whatever the weights are.
     """
     with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):

@@ -15,9 +15,7 @@ from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
 from chatfed.types import ChatfedError, Entropy, FloatVector, IntVector
 
-BETA = math.exp(
-    -0.5
-)  # that of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
+BETA = math.exp(-0.5)  # of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
 _MOST_DRAWS = 200  # all too long with probability below 1e-43
 _BLOCK = 1 << 15
 
