@@ -123,9 +123,8 @@ def _class(thing: griffe.Class) -> Iterator[str]:
 def _module(thing: griffe.Module) -> Iterator[str]:
     """What a module is for, and a point for each of its own public functions and classes."""
     yield from (*prose(thing.docstring)[:1], "")
-    for member in thing.members.values():
-        if member.name.startswith("_") or member.is_alias or not (member.is_function or member.is_class):
-            continue
+    own = [m for m in thing.members.values() if not m.name.startswith("_") and not m.is_alias]
+    for member in public(thing) or [m for m in own if m.is_function or m.is_class]:
         name = signature(member, member.name, 10_000) if isinstance(member, griffe.Function) else member.name
         yield f"- `{name}`: {first_line(member)}"
     yield ""

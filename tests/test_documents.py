@@ -62,7 +62,7 @@ def test_every_arrow_is_drawn_downwards() -> None:
 def test_no_box_covers_another_or_leaves_the_page() -> None:
     boxes = list(BOXES.values())
     for index, box in enumerate(boxes):
-        assert 0 <= box.left and box.right <= WIDTH
+        assert box.left >= 0 and box.right <= WIDTH
         for other in boxes[index + 1 :]:
             apart = box.right <= other.left or other.right <= box.left or box.bottom <= other.top
             assert apart or other.bottom <= box.top
