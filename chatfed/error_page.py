@@ -65,7 +65,8 @@ def _roots() -> Iterator[Path]:
     """The folders of the three programs: in a checkout they stand side by side, in a wheel two are inside the first."""
     own = Path(__file__).parent
     yield own
-    yield from (own.parent / name for name in ("training", "serving") if (own.parent / name / "__init__.py").is_file())
+    if not (own / "training").is_dir():
+        yield from (own.parent / name for name in ("training", "serving"))
 
 
 def _classes(path: Path, root: Path) -> Iterator[Kind]:
