@@ -52,7 +52,7 @@ def nodes(tree: ast.AST, types: bool = True) -> Iterator[ast.AST]:
     """All parts of a syntax tree; without `types`, not those under `if TYPE_CHECKING:`, which loads nothing."""
     yield tree
     below: Sequence[ast.AST] = list(ast.iter_child_nodes(tree))
-    if not types and isinstance(tree, ast.If) and ast.unparse(tree.test).endswith("TYPE_CHECKING"):
+    if not types and isinstance(tree, ast.If) and ast.unparse(tree.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
         below = tree.orelse
     for child in below:
         if not isinstance(child, ast.expr):  # no expression holds an import

@@ -166,7 +166,7 @@ def derive_quorum(participants: int, corrupt: float, sigma: int = 40) -> tuple[i
     bounded but for probability 2^-sigma, for all of 2^GRINDING_BITS rounds that a server could make up.
 
     >>> derive_quorum(40, 0.1), derive_quorum(1_000, 0.1)
-    ((40, 23), (200, 135))
+    ((40, 23), (200, 136))
     """
     corrupted = most_corrupt(participants, corrupt)
     if participants < COMMITTEE_FROM:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize
@@ -19,6 +18,7 @@ from chatfed.privacy.distributed import DistributedGaussian, concentrated, distr
 from chatfed.privacy.factorization import Coefficients, errors, estimate, square_root, toeplitz
 from chatfed.types import FloatVector
 
+unhurried = settings(deadline=None)  # the first example loads what is slow to load
 FALLING = [1.0 - t / 12 for t in range(12)]
 EQUAL = [1.0] * 12
 
@@ -65,6 +65,7 @@ def falling_coefficients(draw: st.DrawFn) -> Coefficients:
 # The server's recursion
 
 
+@unhurried
 @given(falling_coefficients(), st.integers(1, 25), st.integers(0, 2**32 - 1))
 def test_the_stream_of_estimates_is_the_solution_of_the_linear_system(c: Coefficients, rounds: int, seed: int) -> None:
     sums = np.random.default_rng(seed).normal(size=(rounds, 3)).astype(np.float32)
@@ -109,6 +110,7 @@ def test_a_missing_echo_makes_an_update_count_in_part_and_no_more() -> None:
         assert share == pytest.approx(1.0, abs=1e-5) if complete else 0 < share < 0.99
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 1.0), min_size=1, max_size=15))
 def test_no_upload_counts_negatively_while_rates_do_not_grow(c: Coefficients, rates: list[float]) -> None:
     """(1 - x) c(x) = c_0 - sum of (c_(j-1) - c_j) x^j, so its inverse has no negative coefficient."""
@@ -119,6 +121,7 @@ def test_no_upload_counts_negatively_while_rates_do_not_grow(c: Coefficients, ra
 # Errors, and the least of them
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 2.0), min_size=1, max_size=15))
 def test_errors_are_those_of_dense_algebra(c: Coefficients, rates: list[float]) -> None:
     assert np.allclose(errors(c, rates), dense_errors(c, rates))
@@ -165,6 +168,7 @@ def test_more_bands_are_never_worse_and_coefficients_fall(rounds: int) -> None:
             before = value
 
 
+@unhurried
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12), st.data())
 def test_any_rates_give_coefficients_no_worse_than_independent_noise(rates: list[float], data: st.DataObject) -> None:
     c = toeplitz(rates, data.draw(st.integers(1, len(rates))))
@@ -172,6 +176,7 @@ def test_any_rates_give_coefficients_no_worse_than_independent_noise(rates: list
     assert mean_square(c, rates) <= mean_square((1.0,), rates) * 1.0001
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 2.0), min_size=1, max_size=15))
 def test_no_band_beats_as_many_uploads_of_fresh_updates(c: Coefficients, rates: list[float]) -> None:
     """||rates||^2 = (C rates) . w <= ||C|| ||rates|| ||w|| and ||C|| <= sum of c <= sqrt(bands) ||c||."""
@@ -287,7 +292,3 @@ def test_impossible_requests_are_refused_with_their_reason() -> None:
             estimate(one, [one], c)
     with pytest.raises(PrivacyError, match="shape"):
         estimate(one, [np.ones(3, dtype=np.float32)], (1.0, 0.5))
-
-
-def test_the_examples_in_the_module_hold() -> None:
-    assert doctest.testmod(factorization) == doctest.TestResults(failed=0, attempted=6)

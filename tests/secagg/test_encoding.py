@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 
 import numpy as np
@@ -294,10 +293,6 @@ def test_a_step_is_at_most_a_fifth_of_the_noise(bits: int, rotation: bytes | Non
     step = FixedPoint(3.0, 10_000, 77, bits, rotation).step
     chosen = [choose_ring_bits(3.0, 10_000, 77, rotation is not None, noise_std=k * step) for k in (5.001, 4.999)]
     assert chosen[0] == bits and chosen[1] > bits
-
-
-def test_examples_in_the_docstrings_hold() -> None:
-    assert doctest.testmod(encoding) == doctest.TestResults(failed=0, attempted=2)
 
 
 @settings(max_examples=80, deadline=None)
