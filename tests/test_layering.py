@@ -35,7 +35,6 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
 BEING_SPLIT = {
-    "tests/secagg/test_active.py",
     "tests/serving/test_browser.py",
     "tests/serving/test_parts.py",
     "tests/training/parties/test_client.py",
