@@ -13,7 +13,7 @@ import numpy as np
 
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
-from chatfed.types import InvalidValue, Entropy, FloatVector, IntVector
+from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 
 BETA = math.exp(
     -0.5
