@@ -45,11 +45,13 @@ class Mechanism:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
-            raise PrivacyError(f"noise_multiplier {self.noise_multiplier}: must be finite and not negative")
+            raise PrivacyError(
+                f"noise_multiplier {self.noise_multiplier}: must be finite and not negative", param="noise_multiplier"
+            )
         if not 0.0 <= self.sampling_rate <= 1.0:
-            raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]")
+            raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]", param="sampling_rate")
         if not (math.isfinite(self.steps) and self.steps >= 0 and self.steps == int(self.steps)):
-            raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
+            raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more", param="steps")
 
 
 def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float, by: str | None = None) -> float:
@@ -77,9 +79,9 @@ def compose(
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
     by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
-    answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below the
-    sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
-    removed, one added). Raises PrivacyError for that and for other names.
+    answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below
+    the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two:
+    one removed, one added). Raises PrivacyError for that and for other names.
 
     >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
     1.83
@@ -205,7 +207,7 @@ def calibrate_noise(
     """
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
+        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0", param="target_epsilon")
     if steps == 0 or sampling_rate == 0:
         Mechanism(1.0, sampling_rate, steps)
         return 0.0
@@ -219,7 +221,10 @@ def calibrate_noise(
         low, high, above, below = low / 1.3, low, spent(low / 1.3), above
     while below > target_epsilon:
         if high > _MOST_NOISE:
-            raise PrivacyError(f"target epsilon {target_epsilon} cannot be reached at delta {delta}: take a larger one")
+            raise PrivacyError(
+                f"target epsilon {target_epsilon} cannot be reached at delta {delta}: take a larger one",
+                param="target_epsilon",
+            )
         low, high, above, below = high, high * 1.3, below, spent(high * 1.3)
     while high / low > 1.001:
         middle = _between(low, high, above, below, target_epsilon)

@@ -29,7 +29,7 @@ class PrivacyError(ChatfedError, ValueError):
 def check_delta(delta: float) -> None:
     """Raises PrivacyError unless 0 < delta < 1."""
     if not 0.0 < delta < 1.0:
-        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1")
+        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1", param="delta")
 
 
 def zcdp_epsilon(rho: float, delta: float) -> float:
@@ -44,7 +44,7 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
     """
     check_delta(delta)
     if not rho >= 0:
-        raise PrivacyError(f"rho {rho}: must be a number, 0 or more")
+        raise PrivacyError(f"rho {rho}: must be a number, 0 or more", param="rho")
     if rho == 0 or math.isinf(rho):
         return rho
 
@@ -71,7 +71,7 @@ def gaussian_epsilon(mu: float, delta: float) -> float:
     """
     check_delta(delta)
     if not mu >= 0:
-        raise PrivacyError(f"mu {mu}: must be a number, 0 or more")
+        raise PrivacyError(f"mu {mu}: must be a number, 0 or more", param="mu")
     if mu == 0 or math.isinf(mu):
         return mu
     aim = math.log(delta) - _ROUNDING

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Loss, steady
 from chatfed.privacy.lattice import noised
 from chatfed.privacy.noise import poisson_sample, system_random
-from chatfed.types import ChatfedError, Entropy, IntVector
+from chatfed.types import Entropy, IntVector, InvalidValue
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
 
@@ -50,7 +50,7 @@ class DPSGDConfig:
 
     def __post_init__(self) -> None:
         wrong = [
-            f"{name} = {getattr(self, name)}"
+            name
             for name, good in (
                 ("clip_norm", 0 < self.clip_norm < math.inf),
                 ("noise_multiplier", 0 <= self.noise_multiplier < math.inf),
@@ -66,7 +66,8 @@ class DPSGDConfig:
             if not good
         ]
         if wrong:
-            raise ChatfedError(f"private training cannot run with {', '.join(wrong)}: out of range")
+            given = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
+            raise InvalidValue(f"private training cannot run with {given}: out of range", param=wrong[0])
 
     @property
     def rule(self) -> ClipRule:
