@@ -16,6 +16,8 @@ from pathlib import Path
 import datasets
 import pytest
 
+from chatfed.cli import app
+from chatfed.command_line import run_typer
 from chatfed.data.dialogue import read_dialogues
 from chatfed.data.values import DataError
 from chatfed.error_page import kinds, page
@@ -46,7 +48,8 @@ def test_each_class_of_errors_has_a_code_and_a_mend_of_its_own_unless_it_stays_i
     assert [each.name for each in kinds() if each not in own and each.code] == []
 
 
-def test_the_page_of_errors_is_what_the_classes_say() -> None:
+def test_the_page_of_errors_is_what_the_classes_say_and_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_typer(app, "chatfed", ["errors"]) == 0 and capsys.readouterr().out == page()
     assert (ROOT / "docs" / "errors.md").read_text(encoding="utf-8") == page(), "chatfed errors > docs/errors.md"
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.privacy.noise import random_bytes, system_random
-from chatfed.types import InvalidValue, Entropy
+from chatfed.types import Entropy, InvalidValue
 
 BITS = 128  # the weights of a table add up to 2^BITS
 LEAST_STD, MOST_STD = 0.25, 1e6  # ring steps

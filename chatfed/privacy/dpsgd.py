@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Loss, steady
 from chatfed.privacy.lattice import noised
 from chatfed.privacy.noise import poisson_sample, system_random
-from chatfed.types import InvalidValue, Entropy, IntVector
+from chatfed.types import Entropy, IntVector, InvalidValue
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
 

@@ -12,7 +12,7 @@ import ssl
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.types import InvalidValue, Entropy, IntVector
+from chatfed.types import Entropy, IntVector, InvalidValue
 
 
 def system_random(size: int) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
-from chatfed.types import InvalidValue, Entropy, FloatVector, IntVector
+from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 
 BETA = math.exp(-0.5)  # of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
 _MOST_DRAWS = 200  # all too long with probability below 1e-43
