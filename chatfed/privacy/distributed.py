@@ -86,9 +86,9 @@ def distributed_epsilon(
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; the module's first lines have the proof.
 
-    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency:
-    `REPLACE` doubles the norm. Raises PrivacyError where no bound holds: `REPLACE` with sampling, sampling with shares so
-    small that their sum is no Gaussian, or tables that are too coarse for the dimension.
+    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency: `REPLACE`
+    doubles the norm. Raises PrivacyError where no bound holds: `REPLACE` with sampling, sampling with shares so small
+    that their sum is no Gaussian, or tables that are too coarse for the dimension.
 
     >>> noise = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1_000_000, rounds=10)
     >>> round(distributed_epsilon([noise], delta=1e-5), 2), round(noise.noise_multiplier, 2)
