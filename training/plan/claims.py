@@ -156,8 +156,9 @@ class Claim:
             accountant=cost.accountant,
             sampling=sampling,
             noise=privacy.noise,
-            holds_against=f"{Trust.EVERYONE}: the server, the other clients and the users of the model, with or without "
-            "masking",
+            holds_against=(
+                f"{Trust.EVERYONE}: the server, the other clients and the users of the model, with or without masking"
+            ),
             rounds=rounds,
             assumptions=(
                 "each client runs this code on its own machine",
