@@ -63,9 +63,7 @@ class DistributedGaussian:
         if self.shares < 1:
             raise PrivacyError(f"{self.shares} honest shares: raise the fewest survivors or allow fewer colluders")
         if not (0 < self.norm < math.inf and self.dimension >= 1):
-            raise PrivacyError(
-                f"norm {self.norm} and dimension {self.dimension}: both must be positive and finite", param="norm"
-            )
+            raise PrivacyError(f"norm {self.norm} and dimension {self.dimension}: both must be positive and finite")
         Mechanism(1.0, self.sampling_rate, self.rounds)
 
     @property
@@ -88,9 +86,9 @@ def distributed_epsilon(
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; the module's first lines have the proof.
 
-    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency:
-    `REPLACE` doubles the norm. Raises PrivacyError where no bound holds: `REPLACE` with sampling, sampling with shares
-    so small that their sum is no Gaussian, or tables that are too coarse for the dimension.
+    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency: `REPLACE`
+    doubles the norm. Raises PrivacyError where no bound holds: `REPLACE` with sampling, sampling with shares so small
+    that their sum is no Gaussian, or tables that are too coarse for the dimension.
 
     >>> noise = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1_000_000, rounds=10)
     >>> round(distributed_epsilon([noise], delta=1e-5), 2), round(noise.noise_multiplier, 2)
@@ -115,9 +113,7 @@ def distributed_epsilon(
         raise PrivacyError("sampled sums of so small shares have no bound: take a smaller ring step, so a larger std")
     variation = sum(m.rounds * m.dimension * m.shares * discrete_gaussian(m.std).variation for m in used)
     if variation and math.log(variation) + epsilon + math.log1p(math.exp(-epsilon)) > math.log(_FOR_TABLES * delta):
-        raise PrivacyError(
-            f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show", param="delta"
-        )
+        raise PrivacyError(f"epsilon {epsilon:g} at delta {delta:g} is beyond what the noise tables can show")
     return epsilon
 
 
@@ -183,7 +179,7 @@ def calibrate_share(
 
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0", param="target_epsilon")
+        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
     low, high = LEAST_SHARE, max(2 * LEAST_SHARE, norm / math.sqrt(shares))
     while not reaches(high):
         if high >= MOST_STD:

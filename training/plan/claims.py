@@ -9,7 +9,7 @@ from chatfed.audit.figures import above
 from chatfed.privacy.accounting import Mechanism, accountant, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
-from chatfed.privacy.guarantee import Adjacency, Guarantee, Noise, Protected, Unit
+from chatfed.privacy.guarantee import Adjacency, Guarantee, Noise, Protected, Trust, Unit
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
@@ -156,7 +156,9 @@ class Claim:
             accountant=cost.accountant,
             sampling=sampling,
             noise=privacy.noise,
-            holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
+            holds_against=(
+                f"{Trust.EVERYONE}: the server, the other clients and the users of the model, with or without masking"
+            ),
             rounds=rounds,
             assumptions=(
                 "each client runs this code on its own machine",
@@ -192,7 +194,7 @@ class Claim:
             sampling=sampling,
             noise=privacy.noise,
             holds_against=(
-                f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
+                f"{Trust.SUMS_ONLY}: the users of the model, the other clients, and a server that {server}, "
                 f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
                 f"than {fewest}{self._first_rounds()}"
             ),
