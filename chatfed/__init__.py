@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from chatfed.types import ChatfedError, Turn, WordScore
-
 if TYPE_CHECKING:
     from chatfed.chat import Chat, Suggestion, load_chat
     from chatfed.generation import Generation
+    from chatfed.types import ChatfedError, Turn, WordScore
 
 __version__ = "0.1.0"
 __all__ = ["Chat", "ChatfedError", "Generation", "Suggestion", "Turn", "WordScore", "load_chat"]
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: torch takes seconds to import, so only who asks for a chat waits for it
+    if name in ("ChatfedError", "Turn", "WordScore"):
+        from chatfed import types
+
+        return getattr(types, name)
     if name in __all__:
         from chatfed import chat
 

@@ -1,15 +1,10 @@
 """The main job: from dialogues to a model that learned privately, and a folder that says what was done and what it
 cost.
-
-python -m training.federated                                    the default run on the generated help-desk corpus
-python -m training.federated --data mine.jsonl --epsilon 4      your own dialogues
-python -m training.federated --resume runs/default              go on after an interruption
 """
 
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,9 +231,3 @@ def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dic
     folder.write_json("summary.json", summary)
     write_page(folder, summary, folder.read_json("privacy.json"), folder.read_metrics())
     return summary
-
-
-if __name__ == "__main__":
-    from .cli import main
-
-    sys.exit(main())
