@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from chatfed.model.transformer import Architecture, build_llama, quiet, untie_output
+from chatfed.model.silence import quiet
+from chatfed.model.transformer import Architecture, build_llama, untie_output
 from chatfed.types import IntVector
 from training.base.learner import choose_trainable
 from training.plan.recipe import ModelSection, load_recipe

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -90,6 +91,9 @@ def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = 
     except typer.Abort:  # of Ctrl-C where no job took it, in some versions; others return 130
         complain("interrupted.")
         return INTERRUPTED
+    except BrokenPipeError:  # who reads it has seen enough: `chatfed plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
+        return STOPPED
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's errors of usage: typer has a copy of click, or click itself
             raise

@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("model", "data", "privacy", "secagg", "audit")
+SHARED = ("chatfed.types", "chatfed.lazy")  # what all rooms may know
+FACES = ("chatfed.privacy.clipping", "chatfed.secagg.messages")  # folders of which others see what __init__ hands out
 PROGRAMS = ("chatfed", "training", "serving", "benchmarks")
 
 HOMES = {
@@ -72,13 +74,23 @@ def test_there_are_modules_to_read() -> None:
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_knows_the_shared_types_and_itself_only(room: str) -> None:
     ours = [(path, name) for path, name in found(f"chatfed/{room}") if name.split(".")[0] in (*PROGRAMS, "tests")]
-    allowed = ("chatfed.types", f"chatfed.{room}")
+    allowed = (*SHARED, f"chatfed.{room}")
     assert [each for each in ours if not any(inside(each[1], module) for module in allowed)] == []
 
 
-def test_shared_types_know_no_room() -> None:
-    names = imports(ROOT / "chatfed" / "types.py")
+@pytest.mark.parametrize("module", SHARED)
+def test_what_rooms_share_knows_no_room(module: str) -> None:
+    names = imports(ROOT / f"{module.replace('.', '/')}.py")
     assert [name for name in names if name.split(".")[0] in PROGRAMS] == []
+
+
+@pytest.mark.parametrize("face", FACES)
+def test_a_folder_with_one_face_is_entered_there_only(face: str) -> None:
+    folder = face.replace(".", "/")
+    behind = [f"{face}.{path.stem}" for path in modules(folder) if path.stem != "__init__"]
+    others = [each for program in PROGRAMS for each in found(program) if not each[0].startswith(f"{folder}/")]
+    assert len(behind) > 1 and any(inside(name, face) for _, name in others)
+    assert [each for each in others if any(inside(each[1], module) for module in behind)] == []
 
 
 def test_the_library_never_imports_the_programs() -> None:

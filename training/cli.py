@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, application, complain, examples, names_in
+from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, application, complain, examples, exit_code, names_in
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -180,7 +180,8 @@ def plan(
         "federation.cohort": cohort,
         "privacy.target_epsilon": epsilon,
     }
-    _in_one_line(lambda: _foresee(Given(recipe, quick, options, set_ or []), clients))
+    code = exit_code(lambda: _foresee(Given(recipe, quick, options, set_ or []), clients))
+    raise typer.Exit(code)
 
 
 def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:

@@ -1,34 +1,33 @@
-"""The main job: from dialogues to a model that learned privately, and a folder that says what was done and what it
-cost.
+"""The main job: from dialogues to a model that learned privately, and a folder that says what was done and its cost.
+
+Prepare; then in each round invite, sum, step, account, checkpoint and measure; then publish.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, FloatVector
+from chatfed.types import ChatfedError, ClientId, FloatVector
 
 from .base.evaluation import Evaluation, Scores
 from .base.pretrain import about_pretraining
 from .base.tokens import open_tokens
 from .durable import Stopped
-from .engines.simulation import Dropouts, Simulation, Workplace, simulation
+from .engines.simulation import Dropouts, Simulation, simulation
 from .parties.aggregator import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
 from .parties.ledgers import check_ledgers, spent
 from .parties.rounds import Outcome, commit, run_round
 from .parties.session import Session
 from .plan.claims import Spent
 from .plan.recipe import Recipe, without_noise
-from .plan.terms import check_sums
-from .plan.upload import coefficients
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish, write_page
@@ -44,175 +43,205 @@ def federate(
     stored = folder.latest()
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
-    recipe = prepared.recipe
-    place = Workplace(
-        recipe,
-        prepared.terms,
-        prepared.base,
-        folder.state / "private",
-        folder.state / "held-out",
-        folder.homes,
-        folder.roster if prepared.roster else None,
-    )
-    with simulation(place) as clients:
-        base_digest, weights, parameters = clients.facts()
-        if stored and stored.base != base_digest:
+    with simulation(prepared.workplace()) as clients:
+        digest, weights, parameters = clients.facts()
+        if stored and stored.base != digest:
             raise ChatfedError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
-        check_sums(recipe, prepared.terms, len(prepared.clients), len(weights))
-        moving = recipe.privacy.clip_norm if recipe.privacy.clip_quantile else 0.0
-        state = stored.state if stored else initial_state(weights, moving)
-        metrics = stored.metrics if stored else []
+        prepared.plan.refuse_unaffordable(len(weights))
         with clock.phase("evaluate"):
             before = clients.evaluate(weights, prepared.held_out)
-        base = before.result()
-        display.say(_opening(prepared, base, parameters, len(weights)))
-        state, after = _rounds(prepared, clients, state, metrics, base_digest, base, clock, display, dropouts)
-        if after is None:
-            after = clients.evaluate(state.weights, prepared.held_out)
+        display.say(_opening(prepared, before.result(), parameters, len(weights)))
+        state = stored.state if stored else initial_state(weights, _moving_clip_norm(prepared))
+        metrics = stored.metrics if stored else []
+        rounds = Rounds(prepared, clients, digest, before.result(), clock, display, state, metrics)
+        after = rounds.run(dropouts) or clients.evaluate(rounds.state.weights, prepared.held_out)
         clock.peak.look()
     owners = open_tokens(folder.state / "held-out").owners(prepared.held_out)
     facts: dict[str, Any] = {
         "clients": len(prepared.clients),
-        "rounds": state.round,
+        "rounds": rounds.state.round,
         "parameters": parameters,
         "trainable_parameters": len(weights),
         "peak_memory_mib": clock.peak.to_json(),
         "pretraining": about_pretraining(prepared.base),
         "comparison": compare(before.sums, after.sums, owners).to_json(),
     }
-    return publish(prepared, state, metrics, base, after.result(), facts, clock)
+    return publish(prepared, rounds.state, metrics, before.result(), after.result(), facts, clock)
 
 
-def _rounds(
-    prepared: Prepared,
-    clients: Simulation,
-    state: ServerState,
-    metrics: list[dict[str, Any]],
-    base_digest: bytes,
-    before: Evaluation,
-    clock: Clock,
-    display: Display,
-    dropouts: Callable[[int], Dropouts] | None,
-) -> tuple[ServerState, Scores | None]:
-    """The rounds that are left, a checkpoint after each."""
-    recipe, folder, after = prepared.recipe, prepared.folder, None
-    plan = recipe.federation
-    cost = spent(folder.homes, prepared.clients, prepared.terms)
-    if not state.round:
-        folder.checkpoint(state, clock.seconds, metrics, base_digest)
-    else:
-        check_ledgers(folder.charges(), cost)
-        display.say(f"Going on after round {state.round}.")
-    with display.rounds(plan.rounds, state.round - _unmeasured(metrics)) as bar:
-        clients.on_reply = bar.reply
-        while state.round < plan.rounds or _unmeasured(metrics):
-            if not _unmeasured(metrics):
-                clients.dropouts = dropouts(state.round) if dropouts else {}
-                with clock.phase("federate"):
-                    session, outcome, seconds = _one_round(prepared, clients, state, base_digest)
-                    state, mean = _mean(recipe, state, session, outcome)
-                    state = apply_update(state, mean, plan)
-                    if outcome.within is not None:
-                        clip = follow_quantile(state.clip_norm, outcome.within, recipe.privacy.clip_quantile)
-                        state = replace(state, clip_norm=clip)
-                    cost = cost.with_later(spent(folder.homes, session.cohort, prepared.terms))
-                    metrics.append(_row(prepared, state, outcome, cost, seconds))
-                    folder.keep_charges(cost.participations)
-                    folder.checkpoint(state, clock.seconds, metrics, base_digest)  # at once: a round is never repeated
-                    commit(session, clients)
-                _report_faults(display, clients, outcome)
-            with clock.phase("evaluate"):
-                after = clients.evaluate(state.weights, prepared.held_out)
-            found = after.result().to_json()
-            metrics[-1] |= {name: found[name] for name in MEASURED}
-            folder.checkpoint(state, clock.seconds, metrics, base_digest)
-            left, budget = bar.finish(), recipe.privacy.budget if recipe.privacy.noise != "none" else 0.0
-            display.round_line(metrics[-1], plan.rounds, budget, before.bits_per_byte, left)
-    folder.write_metrics(metrics)
-    return state, after
-
-
-def _mean(recipe: Recipe, state: ServerState, session: Session, outcome: Outcome) -> tuple[ServerState, FloatVector]:
-    """The mean of the updates that began in this round, as far as the sum tells."""
-    if recipe.federation.bands == 1:
-        return state, outcome.mean
-    lags = dict(zip(session.cohort, session.since, strict=True))
-    began = sum(lags[name] == 0 for name in outcome.survivors)
-    total = outcome.mean * np.float32(len(outcome.survivors))
-    state, begun = take_back(state, total, coefficients(recipe))
-    return state, begun / np.float32(max(1, began))
-
-
-def _unmeasured(metrics: list[dict[str, Any]]) -> bool:
-    """Whether the run was stopped between a round's end and its evaluation."""
-    return bool(metrics) and metrics[-1]["bits_per_byte"] is None
-
-
-def _one_round(
-    prepared: Prepared, clients: Simulation, state: ServerState, base_digest: bytes
-) -> tuple[Session, Outcome, float]:
-    started, attempt = time.monotonic(), secrets.token_bytes(16)
-    asked = invited(prepared.clients, state.round, prepared.recipe.federation)
-    start = (prepared.recipe.digest(), tuple(asked), state.weights, state.clip_norm, tuple(asked.values()))
-    session = Session(prepared.run, attempt, state.round, *start)
-    try:
-        outcome = run_round(
-            session,
-            prepared.recipe,
-            base_digest,
-            clients,
-            prepared.folder.settled(state.round),
-            lambda survivors: prepared.folder.settle(state.round, survivors),
-            roster=prepared.roster,
-            noise_multiplier=prepared.terms.noise_multiplier,
-        )
-        return session, outcome, time.monotonic() - started
-    except ProtocolError as error:
-        why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
-        raise Stopped(
-            f"Round {state.round + 1} ended without a sum: {error}.{why} Go on with --resume {prepared.folder.path}"
-        ) from None
-
-
-def _row(prepared: Prepared, state: ServerState, outcome: Outcome, cost: Spent, seconds: float) -> dict[str, Any]:
-    """A finished round's line of metrics.jsonl; what held-out dialogues say of it comes later."""
-    private = prepared.terms.mechanism is not None
-    return {
-        "round": state.round,
-        "cohort": prepared.recipe.federation.participants(state.round - 1),
-        "survivors": len(outcome.survivors),
-        "dropped": {step.name.lower(): len(who) for step, who in outcome.dropped.items()},
-        "epsilon_max": cost.most if private else None,
-        "epsilon_mean": cost.mean(len(prepared.clients)) if private else None,
-        "charges": cost.charges,
-        **dict.fromkeys(MEASURED),
-        "seconds": seconds,
-        "bytes_up": outcome.bytes_up,
-        "update_norm": float(np.linalg.norm(outcome.mean)),
-        **({"clip_norm_next": state.clip_norm} if state.clip_norm else {}),
-    }
-
-
-def _report_faults(display: Display, clients: Simulation, outcome: Outcome) -> None:
-    for fault in outcome.faults:
-        display.say(f"  left out: {fault}")
-    for reason in list(clients.refusals.values())[:3]:
-        display.say(f"  refused: {reason}")
+def _moving_clip_norm(prepared: Prepared) -> float:
+    """Where the clip norm begins that follows a quantile; 0 where it is fixed."""
+    return prepared.plan.claim.privacy.clip_norm if prepared.plan.agreement.moving_clip_norm else 0.0
 
 
 def _opening(prepared: Prepared, before: Evaluation, parameters: int, trainable: int) -> str:
-    noise = (
-        f"noise multiplier {prepared.terms.noise_multiplier:.3f}"
-        if prepared.terms.mechanism
-        else "no noise, and so no guarantee"
-    )
+    terms = prepared.plan.terms
+    noise = f"noise multiplier {terms.noise_multiplier:.3f}" if terms.mechanism else "no noise, and so no guarantee"
     return (
-        f"{len(prepared.clients)} clients; {parameters:,} parameters, "
-        f"{trainable:,} of them "
+        f"{len(prepared.clients)} clients; {parameters:,} parameters, {trainable:,} of them "
         f"trained; {noise}. Before any private dialogue, held-out text takes {before.bits_per_byte:.3f} bits a byte."
     )
+
+
+@dataclass
+class Rounds:
+    """The rounds of a run that are left, as its server goes through them: a checkpoint after each."""
+
+    prepared: Prepared
+    clients: Simulation
+    base_digest: bytes
+    before: Evaluation  # of the base, on held-out dialogues
+    clock: Clock
+    display: Display
+    state: ServerState
+    metrics: list[dict[str, Any]]  # one object a finished round
+    cost: Spent = field(init=False)  # by all ledgers
+
+    def run(self, dropouts: Callable[[int], Dropouts] | None = None) -> Scores | None:
+        """Goes through them, and returns what held-out dialogues say after the last; None where none was left."""
+        self.cost = self._begin()
+        schedule, after = self.prepared.plan.agreement.schedule, None
+        with self.display.rounds(schedule.rounds, self.state.round - self._unmeasured()) as bar:
+            self.clients.on_reply = bar.reply
+            while self.state.round < schedule.rounds or self._unmeasured():
+                if not self._unmeasured():
+                    self.clients.dropouts = dropouts(self.state.round) if dropouts else {}
+                    with self.clock.phase("federate"):
+                        session = self.invite()
+                        outcome, seconds = self.sum(session)
+                        self.step(session, outcome)
+                        self.account(session, outcome, seconds)
+                        self.checkpoint()  # at once: a round is never repeated
+                        commit(session, self.clients)
+                    self._report_faults(outcome)
+                after = self.measure()
+                self._report(bar.finish())
+        self.prepared.folder.write_metrics(self.metrics)
+        return after
+
+    def _begin(self) -> Spent:
+        """What the ledgers hold now. Raises LedgerError where they hold less than the run has recorded."""
+        folder, cost = self.prepared.folder, self._spent(self.prepared.clients)
+        if not self.state.round:
+            self.checkpoint()
+        else:
+            check_ledgers(folder.charges(), cost)
+            self.display.say(f"Going on after round {self.state.round}.")
+        return cost
+
+    def _spent(self, clients: Iterable[ClientId]) -> Spent:
+        return spent(self.prepared.folder.homes, clients, self.prepared.plan.terms)
+
+    def _unmeasured(self) -> bool:
+        """Whether the run was stopped between a round's end and its evaluation."""
+        return bool(self.metrics) and self.metrics[-1]["bits_per_byte"] is None
+
+    def invite(self) -> Session:
+        """Whom the round asks, and from where it starts."""
+        agreement = self.prepared.plan.agreement
+        asked = invited(self.prepared.clients, self.state.round, agreement.schedule)
+        return Session(
+            self.prepared.run,
+            secrets.token_bytes(16),
+            self.state.round,
+            agreement.digest,
+            tuple(asked),
+            self.state.weights,
+            self.state.clip_norm,
+            tuple(asked.values()),
+        )
+
+    def sum(self, session: Session) -> tuple[Outcome, float]:
+        """What the secure sum tells, and the seconds that it took. Raises Stopped where there is none."""
+        folder, started = self.prepared.folder, time.monotonic()
+        try:
+            outcome = run_round(
+                session,
+                self.prepared.plan.agreement,
+                self.base_digest,
+                self.clients,
+                folder.settled(session.round),
+                lambda survivors: folder.settle(session.round, survivors),
+                roster=self.prepared.roster,
+            )
+        except ProtocolError as error:
+            refusals = self.clients.refusals.values()
+            why = f" One client said: {next(iter(refusals))}" if refusals else ""
+            raise Stopped(
+                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with --resume {folder.path}"
+            ) from None
+        return outcome, time.monotonic() - started
+
+    def step(self, session: Session, outcome: Outcome) -> None:
+        """The server's optimiser on what the sum told, and the clip norm of the next round."""
+        plan = self.prepared.plan
+        self.state = apply_update(*self._mean(session, outcome), plan.agreement.schedule)
+        if outcome.within is not None:
+            quantile = plan.claim.privacy.clip_quantile
+            clip_norm = follow_quantile(self.state.clip_norm, outcome.within, quantile)
+            self.state = replace(self.state, clip_norm=clip_norm)
+
+    def _mean(self, session: Session, outcome: Outcome) -> tuple[ServerState, FloatVector]:
+        """The mean of the updates that began in this round, as far as the sum tells."""
+        agreement = self.prepared.plan.agreement
+        if agreement.schedule.bands == 1:
+            return self.state, outcome.mean
+        lags = dict(zip(session.cohort, session.since, strict=True))
+        began = sum(lags[name] == 0 for name in outcome.survivors)
+        total = outcome.mean * np.float32(len(outcome.survivors))
+        state, begun = take_back(self.state, total, agreement.sums.codec.coefficients)
+        return state, begun / np.float32(max(1, began))
+
+    def account(self, session: Session, outcome: Outcome, seconds: float) -> None:
+        """What the round cost by its clients' ledgers, as its line of metrics.jsonl, and on record."""
+        self.cost = self.cost.with_later(self._spent(session.cohort))
+        self.metrics.append(self._row(outcome, seconds))
+        self.prepared.folder.keep_charges(self.cost.participations)
+
+    def checkpoint(self) -> None:
+        """The server as it is now, on disk."""
+        self.prepared.folder.checkpoint(self.state, self.clock.seconds, self.metrics, self.base_digest)
+
+    def measure(self) -> Scores:
+        """What held-out dialogues say of the model after the last round."""
+        with self.clock.phase("evaluate"):
+            after = self.clients.evaluate(self.state.weights, self.prepared.held_out)
+        found = after.result().to_json()
+        self.metrics[-1] |= {name: found[name] for name in MEASURED}
+        self.checkpoint()
+        return after
+
+    def _row(self, outcome: Outcome, seconds: float) -> dict[str, Any]:
+        """A finished round's line of metrics.jsonl; what held-out dialogues say of it comes later."""
+        plan, state = self.prepared.plan, self.state
+        return {
+            "round": state.round,
+            "cohort": plan.agreement.schedule.participants(state.round - 1),
+            "survivors": len(outcome.survivors),
+            "dropped": {step.name.lower(): len(who) for step, who in outcome.dropped.items()},
+            "epsilon_max": self.cost.most if plan.claim.private else None,
+            "epsilon_mean": self.cost.mean(len(self.prepared.clients)) if plan.claim.private else None,
+            "charges": self.cost.charges,
+            **dict.fromkeys(MEASURED),
+            "seconds": seconds,
+            "bytes_up": outcome.bytes_up,
+            "update_norm": float(np.linalg.norm(outcome.mean)),
+            **({"clip_norm_next": state.clip_norm} if state.clip_norm else {}),
+        }
+
+    def _report(self, left: str) -> None:
+        plan = self.prepared.plan
+        budget = plan.claim.privacy.budget if plan.claim.private else 0.0
+        rounds = plan.agreement.schedule.rounds
+        self.display.round_line(self.metrics[-1], rounds, budget, self.before.bits_per_byte, left)
+
+    def _report_faults(self, outcome: Outcome) -> None:
+        for fault in outcome.faults:
+            self.display.say(f"  left out: {fault}")
+        for reason in list(self.clients.refusals.values())[:3]:
+            self.display.say(f"  refused: {reason}")
 
 
 def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dict[str, Any]:

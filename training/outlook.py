@@ -11,14 +11,11 @@ from chatfed.privacy.accounting import Guarantee, compose
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
 from chatfed.types import ClientId
 
-from .plan.checks import check
-from .plan.claims import Spent, accountant_of, guarantee
-from .plan.planning import plan_in_words
-from .plan.recipe import Recipe, following, planned_participations
+from .plan.claims import Spent, accountant_of
+from .plan.in_words import plan_in_words
+from .plan.plan import Plan, resolve
+from .plan.recipe import Recipe
 from .plan.settings import RecipeError
-from .plan.sums import sizes
-from .plan.terms import ClientTerms, client_terms
-from .plan.upload import refuse_hopeless, upload
 
 SIZES = [1 << power for power in range(12, 31)]  # of models, in trained parameters
 
@@ -28,45 +25,39 @@ def outlook(recipe: Recipe, clients: int) -> Iterator[str]:
 
     Raises RecipeError where a run would be refused.
     """
-    recipe = following(recipe, clients)
-    check(recipe, clients)
-    terms = client_terms(recipe, clients)
-    for participants in recipe.federation.sizes:
-        sizes(recipe, participants)
-        refuse_hopeless(recipe, participants, terms.noise_multiplier)
-    yield f"Recipe {recipe.digest().hex()[:16]}, for {clients:,} clients."
-    yield plan_in_words(recipe, clients, terms)
-    yield f"An update travels in a ring of {_ring(recipe, terms)}."
-    planned = _planned(recipe, clients, terms)
-    yield from _said(guarantee(recipe, terms, planned, recipe.federation.rounds))
+    plan = resolve(recipe, clients)
+    yield f"Recipe {plan.agreement.digest.hex()[:16]}, for {clients:,} clients."
+    yield plan_in_words(plan)
+    yield f"An update travels in a ring of {_ring(plan)}."
+    yield from _said(plan.claim.guarantee(_planned(plan), plan.recipe.federation.rounds))
 
 
-def _planned(recipe: Recipe, clients: int, terms: ClientTerms) -> Spent:
+def _planned(plan: Plan) -> Spent:
     """What the ledger of a client holds after all planned participations.
 
     With shared noise, which is accounted once the model's size is known, that is its budget.
     """
-    privacy, times = recipe.privacy, planned_participations(recipe, clients)
-    if terms.mechanism is None or privacy.noise == "distributed":
+    privacy, mechanism = plan.recipe.privacy, plan.terms.mechanism
+    if mechanism is None or privacy.noise == "distributed":
         return Spent({ClientId(""): privacy.budget}, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS)
-    charges = (terms.mechanism,) * times
+    charges = (mechanism,) * plan.participations
     cost = min(privacy.budget, compose(charges, delta=privacy.delta))
     return Spent({ClientId(""): cost}, {}, accountant_of(charges, privacy.delta), charges)
 
 
-def _ring(recipe: Recipe, terms: ClientTerms) -> str:
+def _ring(plan: Plan) -> str:
     """How wide the ring is, by the number of parameters that are trained."""
-    widths = groupby(((_width(recipe, terms, size), size) for size in SIZES), key=lambda each: each[0])
+    widths = groupby(((_width(plan, size), size) for size in SIZES), key=lambda each: each[0])
     found = [(bits, max(size for _, size in sized)) for bits, sized in widths if bits]
     last = found[-1][0]
     parts = [f"{bits} bits for up to {size:,} trained parameters" for bits, size in found[:-1]]
     return f"{', '.join(parts)}, else {last} bits" if parts else f"{last} bits"
 
 
-def _width(recipe: Recipe, terms: ClientTerms, size: int) -> int:
-    """0: no ring carries so small a model's sum."""
+def _width(plan: Plan, size: int) -> int:
+    """0: no ring carries the sum of so small a model."""
     try:
-        return upload(recipe, recipe.federation.sizes[-1], size, terms.noise_multiplier, bytes(32)).ring_bits
+        return plan.agreement.sums.codec.upload(plan.recipe.federation.sizes[-1], size).ring_bits
     except RecipeError:
         return 0
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chatfed.model.silence import quiet
+
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -25,8 +27,6 @@ def save_model(folder: Path, model: PreTrainedModel, tokenizer: PreTrainedTokeni
 @contextmanager
 def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> Iterator[Path]:
     """A scratch folder for weights, which takes the place of `folder` with tokenizer and card once they are written."""
-    from chatfed.model.transformer import quiet
-
     quiet()
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

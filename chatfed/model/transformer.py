@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.model.checkpoint import holds_adapters
+from chatfed.model.silence import quiet
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -211,15 +212,6 @@ def context_of(model: PreTrainedModel) -> int | None:
     names = ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "context_length")
     given = (getattr(model.config, name, None) for name in names)
     return next((int(length) for length in given if length and int(length) > 0), None)
-
-
-def quiet() -> None:
-    """No progress bars and no advice from transformers: our programs show their own."""
-    from transformers.utils import logging as transformers_logging
-
-    logging: Any = transformers_logging  # untyped
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
 
 
 def stay_offline() -> None:

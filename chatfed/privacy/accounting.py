@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 from chatfed.privacy.conversions import PrivacyError as PrivacyError
 from chatfed.privacy.conversions import check_delta, gaussian_epsilon
+from chatfed.privacy.guarantee import Adjacency
+from chatfed.privacy.guarantee import Guarantee as Guarantee
 from chatfed.privacy.losses import pld_epsilon, renyi_epsilon
 
 EXACT = "exact Gaussian (Balle and Wang 2018)"
 PLD = "PLD (privacy loss distributions), upper bound"
 UNAMPLIFIED = "exact Gaussian without amplification by sampling, upper bound"
 RDP = "Renyi DP, upper bound"
-ADJACENCY = "add or remove one"
-REPLACE = "replace one"
+ADJACENCY = Adjacency.ADD_OR_REMOVE
+REPLACE = Adjacency.REPLACE
 
 _LEAST_NOISE = 0.05  # multipliers below which no sampling is accounted: epsilon is far beyond any claim
 _MOST_NOISE = 1e9  # multipliers above this are not looked for
@@ -70,7 +71,7 @@ def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta:
 
 
 def compose(
-    mechanisms: Iterable[Mechanism], *, delta: float, by: str | None = None, adjacency: str = ADJACENCY
+    mechanisms: Iterable[Mechanism], *, delta: float, by: str | None = None, adjacency: Adjacency = ADJACENCY
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
@@ -120,7 +121,7 @@ def group_rate(rate: float, size: int) -> float:
     return min(1.0, -math.expm1(size * math.log1p(-rate)) * (1 + 1e-12)) if 0 < rate < 1 else rate
 
 
-def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: str = ADJACENCY) -> list[float]:
+def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: Adjacency = ADJACENCY) -> list[float]:
     """Epsilon of all `mechanisms` together at each of `deltas`, as `compose` gives it: the privacy profile.
 
     All pairs hold at once: they are points of one curve. Raises PrivacyError as `compose` does.
@@ -132,7 +133,7 @@ def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency
     return [compose(kept, delta=delta, adjacency=adjacency) for delta in deltas]
 
 
-def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
+def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = ADJACENCY) -> float:
     """Rho of zero-concentrated DP of all together: steps / (2 noise_multiplier^2), added (Bun and Steinke 2016).
 
     Raises PrivacyError below the sampling rate 1, where a Poisson sample's Renyi divergence is not linear in the order.
@@ -143,7 +144,7 @@ def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> floa
     return gdp(mechanisms, adjacency=adjacency) ** 2 / 2
 
 
-def gdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float:
+def gdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = ADJACENCY) -> float:
     """Mu of Gaussian DP of all together: the root of the sum of steps / noise_multiplier^2 (Dong et al. 2022).
 
     Exact; `gaussian_epsilon` gives epsilon. Raises PrivacyError below the sampling rate 1, where only a limit theorem
@@ -157,17 +158,17 @@ def gdp(mechanisms: Iterable[Mechanism], *, adjacency: str = ADJACENCY) -> float
     return _mu(history)
 
 
-def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str | None, adjacency: str) -> tuple[float, str]:
+def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str | None, adjacency: Adjacency) -> tuple[float, str]:
     check_delta(delta)
     if by not in (None, PLD, RDP):
         raise PrivacyError(f"no accountant {by!r}: take {PLD!r}, {RDP!r}, or leave it out")
     return _compose(_history(mechanisms, adjacency), float(delta), by)
 
 
-def _history(mechanisms: Iterable[Mechanism], adjacency: str) -> History:
+def _history(mechanisms: Iterable[Mechanism], adjacency: Adjacency) -> History:
     """(noise_multiplier, sampling_rate, steps), no kind twice, of what costs anything, as adding or removing one."""
     if adjacency not in (ADJACENCY, REPLACE):
-        raise PrivacyError(f"no adjacency {adjacency!r}: take {ADJACENCY!r} or {REPLACE!r}")
+        raise PrivacyError(f"no adjacency {str(adjacency)!r}: take {str(ADJACENCY)!r} or {str(REPLACE)!r}")
     steps: dict[tuple[float, float], int] = {}
     for m in mechanisms:
         if m.steps and m.sampling_rate:
@@ -175,8 +176,10 @@ def _history(mechanisms: Iterable[Mechanism], adjacency: str) -> History:
             steps[kind] = steps.get(kind, 0) + int(m.steps)
     if adjacency == REPLACE:
         if any(rate < 1 for _, rate in steps):
-            raise PrivacyError(f"{REPLACE!r} with sampling is not accounted: take group_privacy of 2 of {ADJACENCY!r}")
-        steps = {(noise / 2, rate): count for (noise, rate), count in steps.items()}
+            raise PrivacyError(
+                f"{str(REPLACE)!r} with sampling is not accounted: take group_privacy of 2 of {str(ADJACENCY)!r}"
+            )
+        steps = {(noise / REPLACE.sensitivity(1.0), rate): count for (noise, rate), count in steps.items()}
     return tuple(sorted((*kind, count) for kind, count in steps.items()))
 
 
@@ -281,93 +284,3 @@ def _gaussians_as_one(history: History) -> History:
     whole = tuple(kind for kind in history if kind[1] == 1 or kind[0] < _LEAST_NOISE)
     rest = tuple(kind for kind in history if kind not in whole)
     return (*rest, (1 / _mu(whole), 1.0, 1)) if whole and not _without_noise(whole) else rest
-
-
-@dataclass(frozen=True)
-class Guarantee:
-    """A claim with everything it rests on. With noise "none" it says that nothing is claimed: epsilon and delta None.
-
-    Raises PrivacyError when a condition is missing or epsilon is not a finite number in a claim.
-    """
-
-    epsilon: float | None
-    delta: float | None
-    unit: str  # what one person may change: "dialogue", "client"
-    adjacency: str  # what neighbouring data sets are: ADJACENCY
-    accountant: str
-    sampling: str  # the sampler that the accounting assumes and the code runs
-    noise: str  # "local", "distributed" or "none"
-    holds_against: str
-    rounds: int
-    assumptions: tuple[str, ...]
-    excludes: tuple[str, ...]  # what epsilon does not count
-
-    def __post_init__(self) -> None:
-        words = ("unit", "adjacency", "accountant", "sampling", "noise", "holds_against")
-        missing = [name for name in words if not str(getattr(self, name) or "").strip()]
-        missing += [name for name in ("assumptions", "excludes") if not getattr(self, name)]
-        if missing:
-            raise PrivacyError(f"a guarantee without {', '.join(missing)} says nothing: fill it in")
-        if self.rounds < 0:
-            raise PrivacyError(f"a guarantee over {self.rounds} rounds: must be 0 or more")
-        if self.noise == "none":
-            if self.epsilon is not None or self.delta is not None:
-                raise PrivacyError("without noise there is no guarantee: epsilon and delta must be None")
-            return
-        if self.epsilon is None or not math.isfinite(self.epsilon) or self.epsilon < 0:
-            raise PrivacyError(f"epsilon {self.epsilon} is no claim: it must be a finite number, 0 or more")
-        if self.delta is None:
-            raise PrivacyError("a guarantee without delta says nothing: fill it in")
-        check_delta(self.delta)
-
-    @classmethod
-    def without_noise(
-        cls, *, unit: str, rounds: int, sampling: str = "no private sampling", adjacency: str = ADJACENCY
-    ) -> Guarantee:
-        """The honest record of a run that adds no noise.
-
-        >>> Guarantee.without_noise(unit="dialogue", rounds=3).to_json()["epsilon"] is None
-        True
-        """
-        return cls(
-            epsilon=None,
-            delta=None,
-            unit=unit,
-            adjacency=adjacency,
-            accountant="none",
-            sampling=sampling,
-            noise="none",
-            holds_against="no one",
-            rounds=rounds,
-            assumptions=("none: no noise was added",),
-            excludes=("everything",),
-        )
-
-    def sentence(self) -> str:
-        """The claim in words, every condition in it."""
-        if self.epsilon is None:
-            return (
-                f"No differential privacy is claimed: {self.rounds} {_plural(self.rounds, 'round')} ran without noise, "
-                f"so the model may repeat what any {self.unit} said (unit: one {self.unit}; holds against: "
-                f"{self.holds_against})."
-            )
-        return (
-            f"({_above(self.epsilon)}, {self.delta:g})-differential privacy for each single {self.unit} "
-            f"(epsilon = {_above(self.epsilon)}, delta = {self.delta:g}, unit = one {self.unit}), adjacency: "
-            f"{self.adjacency}; sampling: {self.sampling}; noise: {self.noise}; accountant: {self.accountant}; over "
-            f"{self.rounds} {_plural(self.rounds, 'round')}; holds against: {self.holds_against}. "
-            f"Assumes: {'; '.join(self.assumptions)}. Not covered: {'; '.join(self.excludes)}."
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for privacy.json; epsilon and delta are null where nothing is claimed."""
-        return {**asdict(self), "assumptions": list(self.assumptions), "excludes": list(self.excludes)}
-
-
-def _above(value: float) -> str:
-    """Three decimals, rounded up: a claim is never printed smaller than it is."""
-    return f"{math.ceil(value * 1000) / 1000:.3f}"
-
-
-def _plural(count: int, word: str) -> str:
-    return word if count == 1 else word + "s"

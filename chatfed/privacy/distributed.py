@@ -36,8 +36,9 @@ from functools import lru_cache
 from chatfed.privacy.accounting import REPLACE, Mechanism, compose, gdp, group_rate
 from chatfed.privacy.conversions import PrivacyError, check_delta, gaussian_epsilon, zcdp_epsilon
 from chatfed.privacy.discrete import MOST_STD, closeness, discrete_gaussian
+from chatfed.privacy.guarantee import Adjacency
 
-ZERO_OUT = "one client's vector, or zeros in its place"
+ZERO_OUT = Adjacency.ZERO_OUT
 SUMS = "Gaussian and zCDP bounds for sums of discrete Gaussians, the lesser"
 SAMPLED_SUMS = "Poisson-sampled Gaussian bound for sums of discrete Gaussians, by PLD"
 LEAST_SHARE = 0.5  # std; below, the theorems say nothing
@@ -78,7 +79,7 @@ class DistributedGaussian:
 
 
 def distributed_epsilon(
-    mechanisms: Sequence[DistributedGaussian], *, delta: float, by: str | None = None, adjacency: str = ZERO_OUT
+    mechanisms: Sequence[DistributedGaussian], *, delta: float, by: str | None = None, adjacency: Adjacency = ZERO_OUT
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; the module's first lines have the proof.
 
@@ -94,10 +95,11 @@ def distributed_epsilon(
     used = [m for m in mechanisms if m.rounds and m.sampling_rate]
     sampled = any(m.sampling_rate < 1 for m in used)
     if adjacency not in (ZERO_OUT, REPLACE) or (adjacency == REPLACE and sampled):
-        raise PrivacyError(f"adjacency {adjacency!r}{' with sampling' * sampled} is not accounted: take {ZERO_OUT!r}")
+        given = f"{str(adjacency)!r}{' with sampling' * sampled}"
+        raise PrivacyError(f"adjacency {given} is not accounted: take {str(ZERO_OUT)!r}")
     if not used:
         return 0.0
-    factor = 2.0 if adjacency == REPLACE else 1.0
+    factor = Adjacency(adjacency).sensitivity(1.0)
     bounds = [_gaussian(used, delta * (1 - _FOR_TABLES), by, factor)]
     if not sampled:
         rho = sum(m.rounds * concentrated(m, factor) for m in used)

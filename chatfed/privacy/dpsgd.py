@@ -25,12 +25,9 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import Bounds, DialogueGradients, Loss
+from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Loss, steady
 from chatfed.privacy.lattice import noised
-from chatfed.privacy.layers import ClippingError
 from chatfed.privacy.noise import poisson_sample, system_random
-from chatfed.privacy.rules import STYLES, ClipRule
-from chatfed.privacy.steady import steady
 from chatfed.types import ChatfedError, Entropy, IntVector
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
@@ -48,7 +45,7 @@ class DPSGDConfig:
     learning_rate: float
     dialogues_at_once: int = 1  # more only where no attacker chose the weights: see the module's first lines
     rows_at_once: int = 16  # rows of one long dialogue in one pass: memory only
-    clipping: str = "flat"  # or "per_layer" or "automatic": see chatfed.privacy.rules
+    clipping: str = "flat"  # or "per_layer" or "automatic": see `ClipRule`
     gamma: float = 0.01  # automatic clipping only
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from typing import Any
 
 from chatfed.privacy.accounting import Mechanism, PrivacyError, compose
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Protected, condition
 from chatfed.types import ChatfedError, ClientId
 
 _FORMAT = "chatfed privacy ledger 1"
@@ -42,13 +43,14 @@ class Budget:
 
     epsilon: float
     delta: float
-    unit: str = "dialogue"  # whose protection is charged for: charges for different units do not add up
+    unit: Protected = Protected.DIALOGUE  # whose protection is charged for: charges for different units do not add up
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
             raise PrivacyError(f"budget epsilon {self.epsilon}: must be a finite number, 0 or more")
         if not 0.0 < self.delta < 1.0:
             raise PrivacyError(f"budget delta {self.delta}: must lie strictly between 0 and 1")
+        object.__setattr__(self, "unit", condition(Protected, self.unit))  # a file's word
 
     def __str__(self) -> str:
         return f"epsilon {self.epsilon:g}, delta {self.delta:g}"

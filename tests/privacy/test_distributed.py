@@ -145,7 +145,7 @@ def test_replacing_a_vector_doubles_the_norm() -> None:
     with pytest.raises(PrivacyError, match="sampling"):
         distributed_epsilon([DistributedGaussian(20.0, 50, 150.0, 1000, 3, 0.5)], delta=1e-5, adjacency=REPLACE)
     with pytest.raises(PrivacyError, match="adjacency"):
-        distributed_epsilon([noise], delta=1e-5, adjacency="some")
+        distributed_epsilon([noise], delta=1e-5, adjacency="some")  # type: ignore[arg-type]
 
 
 def test_what_the_tables_cannot_show_is_refused() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatfed.privacy.clipping import DialogueGradients, Loss
+from chatfed.privacy.clipping import STYLES, DialogueGradients, Loss
 from chatfed.privacy.dpsgd import (
     DialogueOptimizer,
     DPSGDConfig,
@@ -22,7 +22,6 @@ from chatfed.privacy.dpsgd import (
     clipped_gradients,
     train_private,
 )
-from chatfed.privacy.rules import STYLES
 from chatfed.types import ChatfedError, IntVector
 
 from .entropy import replay

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.privacy.accounting import Mechanism, compose
+from chatfed.privacy.accounting import Mechanism, PrivacyError, compose
 from chatfed.privacy.distributed import DistributedGaussian
+from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger, LedgerError
 from chatfed.types import ChatfedError, ClientId
 
@@ -189,9 +190,46 @@ def test_a_full_disk_charges_nothing_and_says_so(tmp_path: Path) -> None:
 
 def test_a_charge_whose_bound_nobody_can_show_is_over_any_budget(tmp_path: Path) -> None:
     """Tables of noise show no epsilon of a hundred; the error must be the one that leaves the client out."""
-    book = Ledger.open(tmp_path / "book", ClientId("a"), Budget(1e9, 1e-5, "client"))
+    book = Ledger.open(tmp_path / "book", ClientId("a"), Budget(1e9, 1e-5, Protected.CLIENT))
     loud = DistributedGaussian(std=40.0, shares=3, norm=700.0, dimension=1000, rounds=1)
     assert not book.affords(loud)
     with pytest.raises(BudgetExceeded, match="over any budget"):
         book.charge("run/0", loud)
     assert book.epsilon == 0
+
+
+LEDGER_BEFORE_ENUMS = b"""{
+ "format": "chatfed privacy ledger 1",
+ "sha256": "4c0e991e14a5300564772f75f5ffc65a48e485c1f8b6718d325250baecdcd704",
+ "body": {
+  "owner": "client-7",
+  "budget": {
+   "epsilon": 6.0,
+   "delta": 1e-05,
+   "unit": "client"
+  },
+  "entries": [
+   {
+    "key": "run/1",
+    "mechanism": {
+     "noise_multiplier": 2.0,
+     "sampling_rate": 1.0,
+     "steps": 1
+    }
+   }
+  ]
+ }
+}
+"""
+
+
+def test_a_ledger_is_written_as_it_was_before_units_were_enums(tmp_path: Path) -> None:
+    book = Ledger.open(tmp_path / "book", OWNER, Budget(6.0, 1e-5, Protected.CLIENT))
+    book.charge("run/1", ONE)
+    assert book.path.read_bytes() == LEDGER_BEFORE_ENUMS
+    assert Ledger.open(book.path, OWNER, Budget(6.0, 1e-5, Protected("client"))).budget.unit is Protected.CLIENT
+
+
+def test_a_budget_for_a_unit_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(PrivacyError, match="household"):
+        Budget(6.0, 1e-5, "household")  # type: ignore[arg-type]

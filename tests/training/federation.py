@@ -21,9 +21,9 @@ from training.parties.client import Client
 from training.parties.identity import new_key, read_key
 from training.parties.rounds import Exchange, Outcome, run_round
 from training.parties.session import Session, Step
+from training.plan.agreement import Agreement, agree
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.terms import ClientTerms
-from training.plan.upload import upload
 
 BASE = b"b" * 32
 DIMENSION = 7
@@ -103,10 +103,16 @@ class Federation:
                 new_key(path, entropy_from(f"identity {client}"))  # the same in every home
                 self.roster[client] = primitives.identity_public(read_key(path))
 
+    @property
+    def agreement(self) -> Agreement:
+        return agree(self.recipe, self.terms.noise_multiplier)
+
     def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:
         learner = self.learners[name]
         home = self.home / name
-        return Client(name, home, recipe or self.recipe, terms or self.terms, BASE, learner, self.roster)
+        terms = terms or self.terms
+        agreement = agree(recipe or self.recipe, terms.noise_multiplier)
+        return Client(name, home, agreement, terms, BASE, learner, self.roster)
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         for name, message in messages.items():
@@ -137,14 +143,7 @@ class Federation:
 
     def carry(self, session: Session, exchange: Exchange, **how: Any) -> Outcome:
         """A round over any exchange."""
-        return run_round(
-            session,
-            self.recipe,
-            BASE,
-            exchange,
-            roster=self.roster,
-            **{"noise_multiplier": self.terms.noise_multiplier, **how},
-        )
+        return run_round(session, self.agreement, BASE, exchange, roster=self.roster, **how)
 
     def charges(self, name: ClientId) -> int:
         path = self.home / name / "ledger.json"
@@ -160,8 +159,7 @@ def stored_upload(home: Path, length: int, dtype: str) -> RingVector:
 def code_of(federation: Federation) -> FixedPoint:
     """The code of a federation without rotation."""
     assert not federation.recipe.secagg.rotation
-    size = (len(federation.clients), DIMENSION, federation.terms.noise_multiplier)
-    return upload(federation.recipe, *size, bytes(32)).code
+    return federation.agreement.sums.codec.upload(len(federation.clients), DIMENSION).code
 
 
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:

@@ -19,14 +19,16 @@ from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
+from tests.training.plans import charges_of, check_sums, codec_of
 from training.parties.aggregator import initial_state, invited, take_back
 from training.parties.client import Refused
 from training.parties.session import Session, Step
 from training.plan.checks import check
+from training.plan.codec import coefficients
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, without_noise
 from training.plan.settings import RecipeError
-from training.plan.terms import ClientTerms, charges_of, check_sums, client_terms
-from training.plan.upload import NoisyUpload, coefficients, upload
+from training.plan.terms import ClientTerms, client_terms
+from training.plan.upload import NoisyUpload
 
 from .federation import Federation, Learner, names, stored_upload, update_of
 
@@ -96,7 +98,7 @@ def test_no_client_is_in_a_sum_twice_and_updates_begin_bands_rounds_apart(cohort
 def test_sums_of_updates_sent_again_give_each_rounds_own_sum(tmp_path: Path) -> None:
     """The whole way: clients on disk, masks, ring, decoding; against the updates themselves."""
     recipe = banded()
-    federation, c = a_federation(tmp_path, recipe), coefficients(recipe)
+    federation, c = a_federation(tmp_path, recipe), coefficients(recipe.federation)
     direction = np.full(SIZE, 1 / math.sqrt(SIZE), np.float32)
     for name in CLIENTS:
         federation.learners[name] = Learner(direction)
@@ -125,7 +127,7 @@ def test_what_an_update_costs_is_one_charge_a_sum_and_all_of_them_keep_the_targe
     assert rounds == [0, 1, 2, 3, 4, 5] and [entry.key[-2:] for entry in entries] == ["+0", "+1", "+2"] * 2
     charged = [entry.mechanism for entry in entries]
     assert charged[:3] == charges_of(recipe, terms, SIZE, 0) and charged[3:] == charges_of(recipe, terms, SIZE, 3)
-    c = coefficients(recipe)
+    c = coefficients(recipe.federation)
     for each, weight in zip(charged[3:], c, strict=True):
         assert each.norm == pytest.approx(weight * charged[3].norm, rel=0.01)
         assert each.total_std / charged[3].norm == pytest.approx(terms.noise_multiplier)
@@ -140,7 +142,7 @@ def test_many_echoes_in_a_coarse_ring_keep_the_target() -> None:
     recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, ring_bits=21))
     charges = charges_of(recipe, client_terms(recipe, 60 * 92), 4096, 59)
     grown = sum(charge.norm**2 for charge in charges) / charges[0].norm ** 2
-    assert grown > 1.02 * sum(c**2 for c in coefficients(recipe)), "or the ring is not coarse"
+    assert grown > 1.02 * sum(c**2 for c in coefficients(recipe.federation)), "or the ring is not coarse"
     assert 7.8 < distributed_epsilon(charges, delta=1e-5) <= 8.0
 
 
@@ -254,7 +256,7 @@ def test_a_client_that_was_not_there_when_its_update_should_have_begun_sends_noi
     began = federation.invitation(0).cohort
     federation.entropy = lambda name: replay(name.encode())
     federation.run(dataclasses.replace(federation.invitation(1)))  # round 0 never reached anybody
-    code = upload(recipe, 12, SIZE, 0.35, bytes(32), lag=1)
+    code = codec_of(recipe, 0.35).upload(12, SIZE, bytes(32), lag=1)
     assert isinstance(code, NoisyUpload)
     for name in began:
         assert federation.learners[name].calls == 0

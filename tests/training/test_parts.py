@@ -15,14 +15,16 @@ from chatfed.privacy.accounting import ADJACENCY
 from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
+from tests.training import plans
+from tests.training.plans import claim_of
 from training.parties.client import Refused
 from training.parties.session import Step
 from training.plan.checks import check
-from training.plan.claims import Spent, guarantee
+from training.plan.claims import Spent
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
-from training.plan.upload import NoisyUpload, upload
+from training.plan.upload import NoisyUpload
 
 from .federation import Federation, Learner, names
 
@@ -40,7 +42,7 @@ def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: float) 
 
 
 def code_of(recipe: Recipe, dimension: int, noise_multiplier: float = 1.0) -> NoisyUpload:
-    made = upload(recipe, 10, dimension, noise_multiplier, b"s" * 32)
+    made = plans.codec_of(recipe, noise_multiplier).upload(10, dimension, b"s" * 32)
     assert isinstance(made, NoisyUpload)
     return made
 
@@ -135,7 +137,9 @@ def test_shared_noise_is_a_fraction_of_what_everyone_adds_alone() -> None:
 def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
     recipe = dialogue_level(sampling_rate=0.5)
     check(recipe, 10)
-    claim = guarantee(recipe, client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums"), 1)
+    claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(
+        Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums"), 1
+    )
     assert (claim.unit, claim.adjacency, claim.noise) == ("dialogue", ADJACENCY, "distributed")
     sentence = claim.sentence()
     for words in (
@@ -148,7 +152,7 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
     ):
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
-    assert "may deviate" in guarantee(pinned, client_terms(recipe, 10), Spent({}, {}, "sums"), 1).sentence()
+    assert "may deviate" in claim_of(pinned, client_terms(recipe, 10)).guarantee(Spent({}, {}, "sums"), 1).sentence()
 
 
 @pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-30), (1e6, 1e9)])

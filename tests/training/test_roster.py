@@ -70,14 +70,14 @@ def test_a_client_takes_nobody_for_a_member_who_is_not_on_its_own_roster(tmp_pat
     federation = pinned(tmp_path)
     del federation.roster[B]
     with pytest.raises(IdentityError, match=B):
-        run_round(federation.session(), federation.recipe, BASE, federation, roster=federation.roster)
+        run_round(federation.session(), federation.agreement, BASE, federation, roster=federation.roster)
 
 
 def test_a_server_with_another_roster_gets_no_round(tmp_path):
     federation = pinned(tmp_path)
     swapped = {**federation.roster, A: federation.roster[B], B: federation.roster[A]}
     with pytest.raises(ChatfedError):
-        run_round(federation.session(), federation.recipe, BASE, federation, roster=swapped)
+        run_round(federation.session(), federation.agreement, BASE, federation, roster=swapped)
     assert not [name for step, name, _ in federation.wire if step != Step.SESSION]
 
 

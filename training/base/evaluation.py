@@ -78,7 +78,7 @@ def evaluate(
     for start in range(0, len(order), rows_at_once):
         places = order[start : start + rows_at_once]
         batch = windows(table, dialogues[places], context)
-        sums[np.ix_(places, (0, 2, 3, 4))] = _sums(batch, len(places), *_score(model, batch, device))
+        sums[np.ix_(places, np.array([0, 2, 3, 4]))] = _sums(batch, len(places), *_score(model, batch, device))
     if not np.isfinite(sums).all():
         broken = int((~np.isfinite(sums).all(1)).sum())
         raise ChatfedError(

@@ -13,7 +13,6 @@ import numpy as np
 
 from chatfed.types import ChatfedError, ClientId, IntVector, Turn
 
-from ..plan.recipe import Recipe
 from .overlap import Part, Parts
 from .tokens import DialogueExamples, TokenTable, next_token_loss
 
@@ -68,9 +67,9 @@ def _silent(part: Part, name: str, train_on: str) -> str:
     return f"Of {part.name} in {part.source}, all have {_nothing(train_on)}: {follows}; {mend}."
 
 
-def refuse_without_targets(table: TokenTable, recipe: Recipe) -> None:
+def refuse_without_targets(table: TokenTable, context: int, train_on: str) -> None:
     """Raises ChatfedError when a client has no token to learn from: what only the base's tokenizer could tell."""
-    examples = DialogueExamples(table, np.arange(len(table)), recipe.model.context, recipe.data.train_on)
+    examples = DialogueExamples(table, np.arange(len(table)), context, train_on)
     owned = np.concatenate([np.empty(0, np.int64), *table.clients.values()])
     targets = np.zeros(len(table), bool)
     targets[owned] = _has_targets(examples, owned)

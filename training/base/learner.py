@@ -21,7 +21,8 @@ from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
 from ..durable import read_if_there
-from ..plan.recipe import LocalSection, ModelSection, Recipe
+from ..plan.plan import Learning
+from ..plan.recipe import LocalSection, ModelSection
 from .evaluation import Scores, evaluate
 from .learnable import refuse_unmoved
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -38,8 +39,7 @@ if TYPE_CHECKING:
 class Learner:
     """The model, its public starting point, and the tokens on disk."""
 
-    recipe: Recipe
-    noise_multiplier: float
+    how: Learning
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerFast
     private: TokenTable
@@ -50,24 +50,23 @@ class Learner:
     lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
-    def open(cls, recipe: Recipe, noise_multiplier: float, base: str, private: Path, held_out: Path) -> Learner:
-        """One thread, the recipe's device. Raises ChatfedError when the base or its trainable part cannot be had."""
+    def open(cls, how: Learning, base: str, private: Path, held_out: Path) -> Learner:
+        """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
-        from chatfed.privacy.layers import refuse_unsuitable
+        from chatfed.privacy.clipping import refuse_unsuitable
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
         refuse_non_finite(model, base)
-        choose_trainable(model, recipe.model)
+        choose_trainable(model, how.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
-        if recipe.privacy.unit == "example":
+        if how.privacy.unit == "example":
             refuse_unsuitable(model)
-        _place(model, recipe.runtime.device)
+        _place(model, how.device)
         return cls(
-            recipe,
-            noise_multiplier,
+            how,
             model,
             tokenizer,
             open_tokens(private),
@@ -90,14 +89,12 @@ class Learner:
         load_flat(self.model, weights)
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
-        examples = DialogueExamples(
-            self.private, by_length, self.context, self.recipe.data.train_on, self.recipe.runtime.device
-        )
-        if self.recipe.privacy.unit == "client":
+        examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
+        if self.how.privacy.unit == "client":
             if self.lower is None:
                 self.lower = self._try_out(examples)
-            train_plainly(self.model, examples, self.recipe.local, self.lower)
-        elif self.recipe.privacy.noise == "distributed":
+            train_plainly(self.model, examples, self.how.local, self.lower)
+        elif self.how.privacy.noise == "distributed":
             return self._parts(examples)
         else:
             self._train_privately(examples)
@@ -107,14 +104,14 @@ class Learner:
         """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
         another's is computed. Raises ClippingError for a model that carries something from one client to another.
         """
-        from chatfed.privacy.steady import refusing_memory, steady
+        from chatfed.privacy.clipping import refusing_memory, steady
 
-        first = np.arange(min(len(self.held_out), self.recipe.local.batch))
+        first = np.arange(min(len(self.held_out), self.how.local.batch))
         shown = replace(examples, table=self.held_out, dialogues=first)
         with steady(self.model), refusing_memory(self.model):
             if len(first):
                 _loss(self.model, shown, first, lower=False)
-        return bfloat16_pays(self.model, shown, self.recipe.local)
+        return bfloat16_pays(self.model, shown, self.how.local)
 
     def _train_privately(self, examples: DialogueExamples) -> None:
         from chatfed.privacy.dpsgd import train_private
@@ -125,7 +122,7 @@ class Learner:
         """Each sampled dialogue's part of one step, clipped: float32[d], in the order of the flat weights."""
         from chatfed.privacy.dpsgd import clipped_gradients
 
-        privacy = self.recipe.privacy
+        privacy = self.how.privacy
         step = np.float32(-privacy.learning_rate / privacy.expected_batch_size)
         for gradients in clipped_gradients(self.model, examples, private_token_loss, self._config()):
             yield step * np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
@@ -133,10 +130,10 @@ class Learner:
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig
 
-        privacy = self.recipe.privacy
+        privacy = self.how.privacy
         return DPSGDConfig(
             privacy.clip_norm,
-            self.noise_multiplier,
+            self.how.noise_multiplier,
             privacy.sampling_rate,
             privacy.expected_batch_size,
             privacy.local_steps,
@@ -147,20 +144,18 @@ class Learner:
     def refuse_unmoved(self) -> None:
         """Raises ChatfedError when a trained parameter has no part in the loss of a held-out dialogue."""
         first = np.arange(min(1, len(self.held_out)))
-        refuse_unmoved(
-            self.model, DialogueExamples(self.held_out, first, self.context, device=self.recipe.runtime.device)
-        )
+        refuse_unmoved(self.model, DialogueExamples(self.held_out, first, self.context, device=self.how.device))
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
         load_flat(self.model, weights)
-        return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.recipe.runtime.device)
+        return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.how.device)
 
     @property
     def context(self) -> int:
         """Tokens in a window: the recipe's, but no more than the model takes."""
         limit = getattr(self.model.config, "max_position_embeddings", None)
-        return min(self.recipe.model.context, int(limit or self.recipe.model.context))
+        return min(self.how.model.context, int(limit or self.how.model.context))
 
 
 def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel | None:
@@ -191,7 +186,7 @@ def train_plainly(
     """
     import torch
 
-    from chatfed.privacy.steady import steady
+    from chatfed.privacy.clipping import steady
 
     optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
     with steady(model):

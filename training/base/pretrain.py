@@ -200,7 +200,8 @@ def _in_processes(job: Job, workers: int, progress: Progress) -> Path:
 def _shared(tensor: torch.Tensor) -> torch.Tensor:
     """The tensor in memory that other processes can be given."""
     try:
-        return tensor.share_memory_()
+        shared: torch.Tensor = tensor.share_memory_()
+        return shared
     except RuntimeError as error:  # of several lines
         reason = str(error).splitlines()[0]
         raise DiskError(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-    from chatfed.privacy.output_layer import LogitForm
+    from chatfed.privacy.clipping import LogitForm
 
 LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
 ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
@@ -239,7 +239,7 @@ def private_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor])
 
     Models whose logits are not made of their output layer's values alone go through `next_token_loss` itself.
     """
-    from chatfed.privacy.output_layer import output_layer_loss
+    from chatfed.privacy.clipping import output_layer_loss
 
     form = logit_form(model)
     if form is None:
@@ -268,7 +268,7 @@ def _tried_form(model: Any) -> LogitForm | None:
     import torch
     from torch import nn
 
-    from chatfed.privacy.output_layer import LogitForm
+    from chatfed.privacy.clipping import LogitForm
 
     head, config = model.get_output_embeddings(), model.config
     if type(head) is not nn.Linear or head.bias is not None:

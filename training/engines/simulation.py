@@ -30,8 +30,7 @@ from ..parties.client import Client
 from ..parties.homes import home_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
-from ..plan.recipe import Recipe
-from ..plan.terms import ClientTerms
+from ..plan.plan import Plan
 from ..workers import end_with_parent, worker_context
 
 Dropouts = Mapping[Step, frozenset[ClientId]]
@@ -52,8 +51,8 @@ Post = Callable[[Sequence[ClientId]], list[bytes] | Path]
 class Workplace:
     """What a worker process needs to act for any client."""
 
-    recipe: Recipe
-    terms: ClientTerms
+    plan: Plan
+    workers: int  # processes
     base: str  # folder or hub name of the public base model
     tokens: Path  # folder of the clients' token table
     held_out: Path  # folder of the held-out token table
@@ -96,14 +95,14 @@ class Simulation:
     def _together(self, messages: Mapping[ClientId, bytes]) -> int:
         """How many small clients travel together: not so many that a worker stands idle at the end of a step."""
         longest = max(map(len, messages.values()), default=1)
-        fair = len(messages) // (8 * self.workplace.recipe.runtime.workers)
+        fair = len(messages) // (8 * self.workplace.workers)
         return max(1, min(TOGETHER, fair, TOGETHER_BYTES // longest))
 
     def _asked(self, post: Post, clients: Sequence[ClientId]) -> Iterator[Reply]:
         """Every client's reply, two trips to each worker under way."""
         waiting, asked = iter(clients), set[Future[list[Reply]]]()
         while True:
-            while len(asked) < 2 * self.workplace.recipe.runtime.workers:
+            while len(asked) < 2 * self.workplace.workers:
                 if not (trip := list(islice(waiting, self.together))):
                     break
                 asked.add(self.pool.submit(_answer_all, trip, post(trip)))
@@ -115,7 +114,7 @@ class Simulation:
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores held-out dialogues under the global model, split over the workers."""
-        parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.recipe.runtime.workers)))
+        parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.workers)))
         futures = [self.pool.submit(_evaluate, weights, part) for part in parts]
         return Scores(np.concatenate([future.result().sums for future in futures]))
 
@@ -149,7 +148,7 @@ def _post(folder: Path, messages: Mapping[ClientId, bytes]) -> Iterator[Post]:
 def simulation(workplace: Workplace, dropouts: Dropouts | None = None) -> Iterator[Simulation]:
     """Worker processes with one thread each (two threads on two cores collapse when anything else runs)."""
     with ProcessPoolExecutor(
-        workplace.recipe.runtime.workers, mp_context=worker_context(__name__), initializer=_start, initargs=(workplace,)
+        workplace.workers, mp_context=worker_context(__name__), initializer=_start, initargs=(workplace,)
     ) as pool:
         yield Simulation(workplace, pool, dropouts or {})
 
@@ -184,9 +183,7 @@ def _start(workplace: Workplace) -> None:
     end_with_parent()
     global _place
     try:
-        learner = Learner.open(
-            workplace.recipe, workplace.terms.noise_multiplier, workplace.base, workplace.tokens, workplace.held_out
-        )
+        learner = Learner.open(workplace.plan.learning, workplace.base, workplace.tokens, workplace.held_out)
         _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
@@ -230,7 +227,7 @@ def _answer(client: ClientId, message: bytes) -> Reply:
             return _closing(turn, worker.learner.for_client(client)(weights))
 
         home, digest = home_of(place.homes, client), worker.learner.base_digest
-        participant = Client(client, home, place.recipe, place.terms, digest, learn, worker.roster)
+        participant = Client(client, home, place.plan.agreement, place.plan.terms, digest, learn, worker.roster)
         try:
             return client, participant.handle(message), ""
         except ChatfedError as error:

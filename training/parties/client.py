@@ -24,10 +24,9 @@ from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 
 from ..durable import alone, erase, from_json, read_if_there, sweep, to_json, write_atomically
-from ..plan.recipe import Recipe
-from ..plan.sums import floors, sum_parameters
+from ..plan.agreement import Agreement
 from ..plan.terms import ClientTerms
-from ..plan.upload import NoisyUpload, Upload, upload
+from ..plan.upload import NoisyUpload, Upload
 from .homes import damaged, finished, ledger_of, read_tagged, remember_as_finished, tagged
 from .identity import Roster, keys_of, read_key, signer
 from .session import Session, Step, rotation_seed, round_context, round_name
@@ -63,15 +62,15 @@ class Client:
         self,
         name: ClientId,
         home: Path,
-        recipe: Recipe,
+        agreement: Agreement,
         terms: ClientTerms,
         base_digest: bytes,
         learn: Learn,
         roster: Roster | None = None,
     ) -> None:
-        self.name, self.home, self.recipe, self.terms = name, home, recipe, terms
+        self.name, self.home, self.agreement, self.terms = name, home, agreement, terms
         self.base_digest, self.learn, self.roster = base_digest, learn, roster or {}
-        self.pinned = recipe.secagg.identities == "roster"
+        self.pinned = agreement.sums.pinned
 
     def handle(self, message: bytes, entropy: Entropy = os.urandom) -> bytes:
         """The answer to one message of the server. Raises ChatfedError when the client takes no part, saying why."""
@@ -101,7 +100,7 @@ class Client:
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
         size = (len(session.cohort), len(session.weights))
-        parameters = sum_parameters(self.recipe, *size, self.terms.noise_multiplier)
+        parameters = self.agreement.sums.parameters(*size)
         self._refuse_if_finished(key)
         self._refuse_forgotten_set(key)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
@@ -109,7 +108,7 @@ class Client:
             self._refuse_too_soon(session, key, lag)
             self._pay(key, code)
             self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
-        least = floors(self.recipe, parameters)
+        least = self.agreement.sums.floors(parameters)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
         return advert
@@ -118,7 +117,7 @@ class Client:
         """What this client learns in this round; or learned in the one that its update began in, and nothing if it was
         not there.
         """
-        if self.recipe.federation.bands == 1:
+        if self.agreement.schedule.bands == 1:
             return self.learn(session.weights)
         path, began = self.home / "begun.bin", f"{session.run.hex()}/{session.round - lag}/"
         if lag:
@@ -155,7 +154,7 @@ class Client:
         clip_norm: float = 0.0,
         lag: int = 0,
     ) -> Upload:
-        return upload(self.recipe, participants, dimension, self.terms.noise_multiplier, seed, clip_norm, lag)
+        return self.agreement.sums.codec.upload(participants, dimension, seed, clip_norm, lag)
 
     def _cost(self, code: Upload) -> Charge | None:
         """What one round costs: of this client's own noise, or of its share in the sum's."""
@@ -231,9 +230,9 @@ class Client:
 
     def _forgets_begun(self, body: bytes) -> bool:
         """Whether no later round of those that an update is sent again for is left."""
-        run, at, plan = body[:16].hex(), int.from_bytes(body[16:], "little"), self.recipe.federation
+        run, at, schedule = body[:16].hex(), int.from_bytes(body[16:], "little"), self.agreement.schedule
         stored, _ = read_tagged(self.home / "begun.bin") or ("", b"")
-        return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + plan.bands, plan.rounds) - 1
+        return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + schedule.bands, schedule.rounds) - 1
 
     def ledger(self) -> Ledger:
         """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
@@ -241,15 +240,16 @@ class Client:
 
     def _place(self, session: Session) -> int:
         """This client's number in the round, from 1."""
-        if session.recipe != self.recipe.digest():
+        if session.recipe != self.agreement.digest:
             raise Refused(f"{self.name}: the server runs another recipe than this client agreed to.")
-        if len(session.cohort) != self.recipe.federation.participants(session.round):  # the threshold follows from it
+        schedule = self.agreement.schedule
+        if len(session.cohort) != schedule.participants(session.round):  # the threshold follows from it
             raise Refused(f"{self.name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")
-        if max(session.lags, default=0) >= self.recipe.federation.bands:
+        if max(session.lags, default=0) >= schedule.bands:
             raise Refused(
                 f"{self.name}: the server asks for an update again after more rounds than the recipe has bands."
             )
-        if bool(session.clip_norm) != bool(self.recipe.privacy.clip_quantile):
+        if bool(session.clip_norm) != self.agreement.moving_clip_norm:
             raise Refused(f"{self.name}: the invitation's clip norm is not of the recipe's kind, fixed or moving.")
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
@@ -262,13 +262,13 @@ class Client:
         another client's lag, it would leave that client's two uploads. A short digest a server could make agree.
         """
         key = f"{round_name(session.name)}{ctx.hex()}"
-        return key if self.recipe.federation.bands == 1 else f"{key}+{lag}"
+        return key if self.agreement.schedule.bands == 1 else f"{key}+{lag}"
 
     def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
         """The minimum separation, from the ledger: a second update that begins within `bands` rounds of a first, or in
         the same one, would take the place of what is still to be sent of it, and the budget with it.
         """
-        bands, run = self.recipe.federation.bands, f"{session.run.hex()}/"
+        bands, run = self.agreement.schedule.bands, f"{session.run.hex()}/"
         if lag or bands == 1:
             return
         for old in (entry.key for entry in self.ledger().entries if entry.key != key):
@@ -319,14 +319,13 @@ class Client:
         dtype = ring_dtype(code.ring_bits)
         if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
             raise damaged(path)
-        stored: RingVector = np.frombuffer(raw, dtype)
-        return stored
+        return np.frombuffer(raw, dtype)  # type: ignore[return-value]  # of one of the ring's types
 
     def _made_by(self, key: str, code: Upload) -> str:
         """A stored update is charged as the mechanism that made it, or not used under other terms, or a code that
         another version of a library sizes otherwise.
         """
-        return f"{key} {self.recipe.digest().hex()} {self._cost(code)}"
+        return f"{key} {self.agreement.digest.hex()} {self._cost(code)}"
 
     def _sign(self) -> Sign:
         return signer(read_key(self.home / "identity.key"))

@@ -12,9 +12,7 @@ from chatfed.secagg import server as secagg
 from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
 from chatfed.types import ClientId, FloatVector
 
-from ..plan.recipe import Recipe
-from ..plan.sums import floors, sum_parameters
-from ..plan.upload import upload
+from ..plan.agreement import Agreement
 from .identity import Roster, keys_of
 from .session import Session, Step, rotation_seed, round_context
 
@@ -52,26 +50,24 @@ class SurvivorsMissing(ProtocolError):
 
 def run_round(
     session: Session,
-    recipe: Recipe,
+    agreement: Agreement,
     base_digest: bytes,
     exchange: Exchange,
     agreed: Sequence[ClientId] | None = None,
     settle: Callable[[Sequence[ClientId]], None] = lambda survivors: None,
     roster: Roster | None = None,
-    noise_multiplier: float = 0.0,
 ) -> Outcome:
     """Sessions out, mean of the survivors' updates back.
 
     `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
     at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
-    pins identities. `noise_multiplier`: the clients', from which they choose a ring that the recipe leaves open. Raises
-    BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
+    pins identities. Raises BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
     """
-    line, pinned = _Line(session.cohort, exchange), recipe.secagg.identities == "roster"
-    size = (len(session.cohort), len(session.weights), noise_multiplier)
-    parameters = sum_parameters(recipe, *size)
-    least = floors(recipe, parameters).survivors  # with fewer, no client would go on
-    identities = keys_of(roster or {}, session.cohort) if pinned else ()
+    line, sums = _Line(session.cohort, exchange), agreement.sums
+    size = (len(session.cohort), len(session.weights))
+    parameters = sums.parameters(*size)
+    least = sums.floors(parameters).survivors  # with fewer, no client would go on
+    identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()
     ctx = round_context(session, base_digest)
     opened = secagg.open_round(parameters, ctx, session.attempt, identities)
 
@@ -97,13 +93,13 @@ def run_round(
         raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
     settle(survivors)
     last = Step.SURVIVORS
-    if pinned:
+    if sums.pinned:
         (closed, out), faults = secagg.leaving_out(secagg.certify, closed, line.ask(Step.SURVIVORS, out))
         line.faults += faults
         last = Step.CERTIFICATE
     total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
     line.faults += faults
-    code = upload(recipe, *size, rotation_seed(ctx), session.clip_norm)
+    code = sums.codec.upload(*size, rotation_seed(ctx), session.clip_norm)
     mean = code.decode(total.vector, len(total.survivors))
     return Outcome(
         mean.update,

@@ -1,4 +1,4 @@
-"""What a run may claim, from the clients' ledgers and the recipe. Computes nothing that the ledgers do not hold."""
+"""What a run may claim, from the clients' ledgers and the plan. Computes nothing that the ledgers do not hold."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, Distribute
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
-from .meaning import protected
-from .recipe import PrivacySection, Recipe
+from .agreement import Agreement
+from .recipe import PrivacySection
 from .repeats import Repeats
-from .terms import UNITS, ClientTerms
-from .upload import colluders, threshold
+from .terms import UNITS
 
 DEALT = "clients are simulated: dialogues were dealt to them, so what a client holds is no person's"
 SEVERAL = (
@@ -101,57 +100,6 @@ def _sampling(unit: str, rate: float) -> str:
     )
 
 
-def guarantee(
-    recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None = None, dealt: bool = False
-) -> Guarantee:
-    """The claim of a run, with all that it rests on. repeats: what stands more than once in its data; None: nobody
-    looked. dealt: its clients are made up, and the claim says so.
-    """
-    claim = _guarantee(recipe, terms, cost, rounds, repeats)
-    return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
-
-
-def _guarantee(recipe: Recipe, terms: ClientTerms, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
-    privacy = recipe.privacy
-    sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), protected(recipe)
-    sampling += _without_amplification(cost.costliest, privacy.delta)
-    if recipe.federation.bands > 1:
-        sampling += f"; each update is sent in up to {recipe.federation.bands} rounds and charged in each"
-    if terms.mechanism is None:
-        adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
-        return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
-    if privacy.noise == "distributed":
-        return _of_sums(recipe, cost, sampling, rounds, repeats)
-    return Guarantee(
-        epsilon=cost.most,
-        delta=privacy.delta,
-        unit=unit,
-        adjacency=ADJACENCY,
-        accountant=cost.accountant,
-        sampling=sampling,
-        noise=privacy.noise,
-        holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
-        rounds=rounds,
-        assumptions=(
-            "each client runs this code on its own machine",
-            "the operating system's random generator is sound",
-            "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 gradients; "
-            "noise is exact (docs/privacy.md)",
-            "nobody sets a client's ledger back",
-            _not_chosen(privacy),
-            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
-            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(unit),
-            "the recipe was fixed without looking at the private dialogues (the default one was tuned on the generated "
-            "corpus of seed 1, which is nobody's)",
-        ),
-        excludes=(
-            SEVERAL,
-            *(repeats.excluded(unit, cost.costliest, privacy.delta) if repeats else ()),
-            *EXCLUDED,
-        ),
-    )
-
-
 def _not_chosen(privacy: PrivacySection) -> str:
     return (
         "how many charges were made, and which, did not follow from how the run went; otherwise the clients' budget of "
@@ -159,52 +107,124 @@ def _not_chosen(privacy: PrivacySection) -> str:
     )
 
 
-def _first_rounds(recipe: Recipe) -> str:
-    small = recipe.federation.sizes[0]
-    if small == recipe.federation.sizes[-1]:
-        return ""
-    return (
-        f" (in the first round at most {colluders(recipe, small)} of {small}, and no fewer than "
-        f"{threshold(recipe, small)}; in between in proportion)"
-    )
+def protected(unit: str, simulated: bool) -> str:
+    """The unit, as a claim names it. simulated: clients are made up."""
+    if unit == "example":
+        return "dialogue"
+    return "simulated client" if simulated else "client"
 
 
-def _of_sums(recipe: Recipe, cost: Spent, sampling: str, rounds: int, repeats: Repeats | None) -> Guarantee:
-    """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
-    privacy, plan, of_clients = recipe.privacy, recipe.federation, recipe.privacy.unit == "client"
-    cohort = plan.sizes[-1]
-    fewest, corrupt = threshold(recipe, cohort), colluders(recipe, cohort)
-    server = "follows the protocol" if recipe.secagg.identities == "none" else "may deviate from the protocol"
-    return Guarantee(
-        epsilon=cost.most,
-        delta=privacy.delta,
-        unit=protected(recipe),
-        adjacency=ZERO_OUT if of_clients else ADJACENCY,
-        accountant=cost.accountant,
-        sampling=sampling,
-        noise=privacy.noise,
-        holds_against=(
-            f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
-            f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
-            f"than {fewest}{_first_rounds(recipe)}"
-        ),
-        rounds=rounds,
-        assumptions=(
-            "each client runs this code on its own machine, and draws its share of the noise",
-            f"at least {fewest - corrupt} of the {fewest} or more survivors of each round are honest: the noise of so "
-            "many is counted",
-            "secure aggregation holds against that server (docs/protocol.md)",
-            "the operating system's random generator and AES-256 are sound",
-            "nobody sets a client's ledger back",
-            _not_chosen(privacy),
-            *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
-            *(("a person's dialogues are held by one client",) if of_clients else ()),
-            "a dialogue is held by one client, once" if repeats is None else repeats.assumption(UNITS[privacy.unit]),
-            "the recipe was fixed without looking at the private dialogues",
-        ),
-        excludes=(
-            "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
-            *(repeats.excluded(UNITS[privacy.unit], cost.costliest, privacy.delta) if repeats else ()),
-            *EXCLUDED,
-        ),
-    )
+@dataclass(frozen=True)
+class Claim:
+    """What a run sets out to claim; in numbers once it is known what its ledgers hold."""
+
+    privacy: PrivacySection
+    agreement: Agreement
+    private: bool  # there is noise, and a guarantee
+    simulated: bool  # clients are made up, and the unit all the same
+
+    @property
+    def protected(self) -> str:
+        """The unit, as a claim names it."""
+        return protected(self.privacy.unit, self.simulated)
+
+    def guarantee(self, cost: Spent, rounds: int, repeats: Repeats | None = None, dealt: bool = False) -> Guarantee:
+        """The claim of a run, with all that it rests on.
+
+        repeats: what stands more than once in its data; None: nobody looked. dealt: its clients are made up, and the
+        claim says so.
+        """
+        claim = self._guarantee(cost, rounds, repeats)
+        return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
+
+    def _guarantee(self, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
+        privacy, bands = self.privacy, self.agreement.schedule.bands
+        sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), self.protected
+        sampling += _without_amplification(cost.costliest, privacy.delta)
+        if bands > 1:
+            sampling += f"; each update is sent in up to {bands} rounds and charged in each"
+        if not self.private:
+            adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
+            return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
+        if privacy.noise == "distributed":
+            return self._of_sums(cost, sampling, rounds, repeats)
+        return Guarantee(
+            epsilon=cost.most,
+            delta=privacy.delta,
+            unit=unit,
+            adjacency=ADJACENCY,
+            accountant=cost.accountant,
+            sampling=sampling,
+            noise=privacy.noise,
+            holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
+            rounds=rounds,
+            assumptions=(
+                "each client runs this code on its own machine",
+                "the operating system's random generator is sound",
+                "sums of gradients are near enough to those of real numbers: they are float64 sums of float32 "
+                "gradients; noise is exact (docs/privacy.md)",
+                "nobody sets a client's ledger back",
+                _not_chosen(privacy),
+                *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+                "a dialogue is held by one client, once" if repeats is None else repeats.assumption(unit),
+                "the recipe was fixed without looking at the private dialogues (the default one was tuned on the "
+                "generated corpus of seed 1, which is nobody's)",
+            ),
+            excludes=(
+                SEVERAL,
+                *(repeats.excluded(unit, cost.costliest, privacy.delta) if repeats else ()),
+                *EXCLUDED,
+            ),
+        )
+
+    def _of_sums(self, cost: Spent, sampling: str, rounds: int, repeats: Repeats | None) -> Guarantee:
+        """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
+        privacy, sums, of_clients = self.privacy, self.agreement.sums, self.privacy.unit == "client"
+        cohort = self.agreement.schedule.sizes[-1]
+        fewest, corrupt = sums.threshold(cohort), sums.colluders(cohort)
+        server = "may deviate from the protocol" if sums.pinned else "follows the protocol"
+        return Guarantee(
+            epsilon=cost.most,
+            delta=privacy.delta,
+            unit=self.protected,
+            adjacency=ZERO_OUT if of_clients else ADJACENCY,
+            accountant=cost.accountant,
+            sampling=sampling,
+            noise=privacy.noise,
+            holds_against=(
+                f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
+                f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
+                f"than {fewest}{self._first_rounds()}"
+            ),
+            rounds=rounds,
+            assumptions=(
+                "each client runs this code on its own machine, and draws its share of the noise",
+                f"at least {fewest - corrupt} of the {fewest} or more survivors of each round are honest: the noise of "
+                "so many is counted",
+                "secure aggregation holds against that server (docs/protocol.md)",
+                "the operating system's random generator and AES-256 are sound",
+                "nobody sets a client's ledger back",
+                _not_chosen(privacy),
+                *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
+                *(("a person's dialogues are held by one client",) if of_clients else ()),
+                "a dialogue is held by one client, once"
+                if repeats is None
+                else repeats.assumption(UNITS[privacy.unit]),
+                "the recipe was fixed without looking at the private dialogues",
+            ),
+            excludes=(
+                "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
+                *(repeats.excluded(UNITS[privacy.unit], cost.costliest, privacy.delta) if repeats else ()),
+                *EXCLUDED,
+            ),
+        )
+
+    def _first_rounds(self) -> str:
+        sums, sizes = self.agreement.sums, self.agreement.schedule.sizes
+        small = sizes[0]
+        if small == sizes[-1]:
+            return ""
+        return (
+            f" (in the first round at most {sums.colluders(small)} of {small}, and no fewer than "
+            f"{sums.threshold(small)}; in between in proportion)"
+        )

@@ -12,13 +12,12 @@ from statistics import median
 from typing import Any
 
 from chatfed.audit.bounds import SCALE, guess_in_words, strength, warnings_of
-from chatfed.privacy.accounting import Mechanism, compose, grouped
-from chatfed.privacy.conversions import PrivacyError
-from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon, grouped_sum
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
-from .recipe import Recipe
+from .claims import Claim
+from .groups import group_epsilon
+from .recipe import PrivacySection
 
 FEW = 5  # dialogues of a person, whatever the data are
 COUNTED = (
@@ -29,45 +28,38 @@ COUNTED = (
 SINGLE = "every client has one dialogue: each dialogue is protected, and not a person who has several"
 
 
-def protected(recipe: Recipe) -> str:
-    """The unit, as a claim names it."""
-    if recipe.privacy.unit == "example":
-        return "dialogue"
-    return "simulated client" if recipe.data.simulated_clients else "client"
-
-
-def units(recipe: Recipe, clients: Mapping[ClientId, Sized]) -> int:
+def units(claim: Claim, clients: Mapping[ClientId, Sized]) -> int:
     """How many protected units train."""
-    return len(clients) if recipe.privacy.unit == "client" else sum(map(len, clients.values()))
+    return len(clients) if claim.privacy.unit == "client" else sum(map(len, clients.values()))
 
 
-def planned_warnings(recipe: Recipe, clients: Mapping[ClientId, Sized]) -> list[str]:
+def planned_warnings(claim: Claim, clients: Mapping[ClientId, Sized]) -> list[str]:
     """Of the claim that a run sets out to make; said before it starts."""
-    if recipe.privacy.noise == "none":
+    if not claim.private:
         return []
-    return warnings_of(recipe.privacy.budget, recipe.privacy.delta, units(recipe, clients), protected(recipe))
+    return warnings_of(claim.privacy.budget, claim.privacy.delta, units(claim, clients), claim.protected)
 
 
 def meaning(
-    recipe: Recipe, epsilon: float | None, charges: Sequence[Charge], clients: Mapping[ClientId, Sized], dealt: bool
+    claim: Claim, epsilon: float | None, charges: Sequence[Charge], clients: Mapping[ClientId, Sized], dealt: bool
 ) -> dict[str, Any]:
     """What privacy.json says beside the numbers; empty where nothing is claimed. charges: the costliest client's."""
     if epsilon is None:
         return {}
-    delta, count = recipe.privacy.delta, units(recipe, clients)
+    delta, count = claim.privacy.delta, units(claim, clients)
     sizes = sorted(len(mine) for mine in clients.values() if len(mine)) or [1]
     several = {"5 dialogues": FEW}
     if not dealt:
         several |= {"the median client's dialogues": math.ceil(median(sizes)), "the most of any client": sizes[-1]}
-    single = not dealt and sizes[-1] == 1 and recipe.privacy.unit == "client"
+    single = not dealt and sizes[-1] == 1 and claim.privacy.unit == "client"
     if spread := dealt or single:  # a person's dialogues are at as many clients
         charges = [replace(charge, sampling_rate=1.0) for charge in charges]
     return {
         "strength": strength(epsilon, delta, count),
         "scale": SCALE,
-        "warnings": warnings_of(epsilon, delta, count, protected(recipe)) + [SINGLE] * single,
+        "warnings": warnings_of(epsilon, delta, count, claim.protected) + [SINGLE] * single,
         "person": [
-            {"who": who, "dialogues": size, **_for_person(recipe, epsilon, charges, size, spread, count)}
+            {"who": who, "dialogues": size, **_for_person(claim.privacy, epsilon, charges, size, spread, count)}
             for who, size in several.items()
         ],
         "person_note": "clients are simulated, so no person's dialogues can be counted" if dealt else COUNTED,
@@ -75,26 +67,16 @@ def meaning(
 
 
 def _for_person(
-    recipe: Recipe, epsilon: float, charges: Sequence[Charge], size: int, spread: bool, units: int
+    privacy: PrivacySection, epsilon: float, charges: Sequence[Charge], size: int, spread: bool, units: int
 ) -> dict[str, Any]:
     """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds. spread:
     they are at as many clients, so that none of these is the person.
     """
-    delta = recipe.privacy.delta
-    if recipe.privacy.unit == "example" or (spread and size > 1):
+    delta = privacy.delta
+    if privacy.unit == "example" or (spread and size > 1):
         epsilon = max(epsilon, group_epsilon(charges, size, delta))
     return {
         "epsilon": epsilon if math.isfinite(epsilon) else None,
         "strength": strength(epsilon, delta, units),
         "best_guess": guess_in_words(epsilon, delta),
     }
-
-
-def group_epsilon(charges: Sequence[Charge], size: int, delta: float) -> float:
-    """Epsilon of `charges` for `size` units of one person at once; infinite where no bound is known."""
-    own = [grouped(charge, size) for charge in charges if isinstance(charge, Mechanism)]
-    try:
-        shares = [grouped_sum(charge, size) for charge in charges if isinstance(charge, DistributedGaussian)]
-        return compose(own, delta=delta) if own else distributed_epsilon(shares, delta=delta)
-    except PrivacyError:  # more than noise tables can show
-        return math.inf

@@ -10,7 +10,7 @@ from chatfed.audit.bounds import MOST_EPSILON
 from chatfed.audit.figures import above
 from chatfed.privacy.ledger import Charge
 
-from . import meaning
+from .groups import group_epsilon
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Repeats:
     def _group(self, unit: str, charges: Sequence[Charge], delta: float) -> str:
         copies = f"{self.grouped:,} dialogues are in {_many(self.groups, 'group')} of the same or nearly the same words"
         k = self.together(unit)
-        cost = group_epsilon(charges, k, self.clients, delta)
+        cost = copies_epsilon(charges, k, self.clients, delta)
         holds = "no useful epsilon holds" if cost is None else f"epsilon is {above(cost)}"
         return (
             f"a text that stands more than once, as one of its copies: {copies}, which are protected together as a "
@@ -103,14 +103,14 @@ class Repeats:
                 yield f"Of the held-out dialogues {count:,} {are} {how}: what is measured on them flatters."
 
 
-def group_epsilon(charges: Sequence[Charge], k: int, clients: int, delta: float) -> float | None:
+def copies_epsilon(charges: Sequence[Charge], k: int, clients: int, delta: float) -> float | None:
     """What holds for k copies together; None where nothing useful does.
 
     Copies at several clients are counted as one client's that gains nothing from sampling: what k Gaussians tell, each
     moved by its own copies, is at most what one tells that is moved by all.
     """
     known = charges if clients == 1 else [replace(charge, sampling_rate=1.0) for charge in charges]
-    cost = meaning.group_epsilon(known, k, delta)
+    cost = group_epsilon(known, k, delta)
     return cost if cost <= MOST_EPSILON else None
 
 

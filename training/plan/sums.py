@@ -1,50 +1,72 @@
-"""The secure sum that a recipe asks for: its parameters, and what a client accepts at the least. Knows no message."""
+"""The secure sums of a run: their parameters, and what a client accepts at the least. Knows no message."""
 
 from __future__ import annotations
 
-from chatfed.secagg import graph, primitives
+from dataclasses import dataclass
+
+from chatfed.secagg import graph
 from chatfed.secagg.messages import Floors, Parameters
 
-from .recipe import Recipe
-from .upload import threshold, upload
+from .codec import Codec
+from .recipe import SecAggSection
+from .survivors import colluders, threshold
 
 
-def sum_parameters(recipe: Recipe, participants: int, dimension: int, noise_multiplier: float) -> Parameters:
-    """The secure sum of a round for a model of `dimension` coordinates. Raises graph.NoSuchGraph."""
-    code = upload(recipe, participants, dimension, noise_multiplier, bytes(primitives.KEY_BYTES))
-    degree, share_threshold, most_gone = sizes(recipe, participants)
-    committee, quorum = 0, 0
-    if recipe.secagg.identities == "roster":
-        committee, quorum = graph.derive_quorum(participants, recipe.secagg.corrupt)
-    return Parameters(
-        participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
-    )
+@dataclass(frozen=True)
+class Sums:
+    """What every party derives for itself, and holds the others to."""
 
+    secagg: SecAggSection
+    codec: Codec
 
-def sizes(recipe: Recipe, participants: int) -> tuple[int, int, int]:
-    """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
-    corrupt, dropout = recipe.secagg.corrupt, recipe.secagg.dropout
-    if participants <= graph.COMPLETE_UP_TO:
-        return -1, threshold(recipe, participants), 0
-    if recipe.secagg.identities == "roster":
-        active = graph.derive_active(participants, corrupt, dropout)
-        return active.degree, active.threshold, active.most_gone
-    degree, share_threshold = graph.derive(participants, corrupt, dropout)
-    return degree, share_threshold, degree // 2
+    @property
+    def pinned(self) -> bool:
+        """Whether clients know each other's keys by a roster of their own."""
+        return self.secagg.identities == "roster"
 
+    def threshold(self, participants: int) -> int:
+        """Survivors without whom nothing is unmasked."""
+        return threshold(self.secagg, participants)
 
-def floors(recipe: Recipe, parameters: Parameters) -> Floors:
-    """What a client accepts at the least: what it has derived itself, exactly."""
-    survivors = max(threshold(recipe, parameters.participants), parameters.quorum)  # fewer would certify nothing
-    if recipe.secagg.identities == "roster" and not parameters.complete:  # the circle's sizes are for so many
-        bearable = graph.most_dropped(parameters.participants, recipe.secagg.dropout)
-        survivors = max(survivors, parameters.participants - bearable)
-    return Floors(
-        threshold=parameters.threshold,
-        survivors=survivors,
-        ring_bits=parameters.ring_bits,
-        degree=parameters.degree,
-        committee=parameters.committee,
-        quorum=parameters.quorum,
-        most_gone=parameters.most_gone,
-    )
+    def colluders(self, participants: int) -> int:
+        """Of the cohort, the most whose noise the server may know."""
+        return colluders(self.secagg, participants)
+
+    def parameters(self, participants: int, dimension: int) -> Parameters:
+        """The secure sum of a round for a model of `dimension` coordinates.
+
+        Raises graph.NoSuchGraph, and RecipeError where no ring holds it.
+        """
+        code = self.codec.upload(participants, dimension)
+        degree, share_threshold, most_gone = self.circle(participants)
+        committee, quorum = graph.derive_quorum(participants, self.secagg.corrupt) if self.pinned else (0, 0)
+        return Parameters(
+            participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
+        )
+
+    def circle(self, participants: int) -> tuple[int, int, int]:
+        """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
+        corrupt, dropout = self.secagg.corrupt, self.secagg.dropout
+        if participants <= graph.COMPLETE_UP_TO:
+            return -1, self.threshold(participants), 0
+        if self.pinned:
+            active = graph.derive_active(participants, corrupt, dropout)
+            return active.degree, active.threshold, active.most_gone
+        degree, share_threshold = graph.derive(participants, corrupt, dropout)
+        return degree, share_threshold, degree // 2
+
+    def floors(self, parameters: Parameters) -> Floors:
+        """What a client accepts at the least: what it has derived itself, exactly."""
+        survivors = max(self.threshold(parameters.participants), parameters.quorum)  # fewer would certify nothing
+        if self.pinned and not parameters.complete:  # the circle's sizes are for so many
+            bearable = graph.most_dropped(parameters.participants, self.secagg.dropout)
+            survivors = max(survivors, parameters.participants - bearable)
+        return Floors(
+            threshold=parameters.threshold,
+            survivors=survivors,
+            ring_bits=parameters.ring_bits,
+            degree=parameters.degree,
+            committee=parameters.committee,
+            quorum=parameters.quorum,
+            most_gone=parameters.most_gone,
+        )

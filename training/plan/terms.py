@@ -11,9 +11,10 @@ from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
 
-from .recipe import Recipe, following, planned_participations
+from .codec import COARSEST_AGAIN, Codec, coefficients
+from .recipe import FederationSection, Recipe, planned_participations
 from .settings import RecipeError
-from .upload import COARSEST_AGAIN, NoisyUpload, coefficients, upload
+from .upload import NoisyUpload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 UNITS = {"example": "dialogue", "client": "client"}
@@ -48,7 +49,7 @@ def _over_all_sums(recipe: Recipe) -> float:
     """L2 norm of an update in all sums that it is in, in that of the first: of the coefficients and of what rounding
     adds, to the square of a shorter one at most as much as COARSEST_AGAIN lets it add to the first.
     """
-    c = coefficients(recipe)
+    c = coefficients(recipe.federation)
     return math.sqrt(sum(each**2 for each in c) + (len(c) - 1) * (COARSEST_AGAIN**2 - 1))
 
 
@@ -61,25 +62,19 @@ def _calibrated(recipe: Recipe, steps: int) -> float:
         raise RecipeError(f"privacy.target_epsilon = {privacy.target_epsilon:g}: {error}") from None
 
 
-def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
-    """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned
-    ones. Raises RecipeError.
+def check_affordable(codec: Codec, schedule: FederationSection, dimension: int, planned: int, budget: Budget) -> None:
+    """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned.
+
+    Raises RecipeError.
     """
-    recipe = following(recipe, clients)
-    budget, planned = terms.budget, planned_participations(recipe, clients)
-    for first in range(recipe.federation.bands):  # the first rounds' sums are smaller, and their shares larger
-        charges = charges_of(recipe, terms, dimension, first)
-        if charges:
+    for first in range(schedule.bands):  # the first rounds' sums are smaller, and their shares larger
+        if charges := charges_of(codec, schedule, dimension, first):
             _check_affordable(charges * planned, planned, budget)
 
 
-def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -> list[DistributedGaussian]:
+def charges_of(codec: Codec, schedule: FederationSection, dimension: int, first: int) -> list[DistributedGaussian]:
     """What one update costs that begins in round `first`: a charge in each sum that it is in; none without shares."""
-    plan = recipe.federation
-    codes = [
-        upload(recipe, plan.participants(first + lag), dimension, terms.noise_multiplier, bytes(32), lag=lag)
-        for lag in range(plan.bands)
-    ]
+    codes = [codec.upload(schedule.participants(first + lag), dimension, lag=lag) for lag in range(schedule.bands)]
     return [code.mechanism for code in codes if isinstance(code, NoisyUpload)]
 
 

@@ -91,7 +91,7 @@ class RoundBar:
     def __init__(self, bar: Progress, total: int, finished: int) -> None:
         self.bar, self.total, self.done, self.first = bar, total, finished, finished
         self.started = time.monotonic()
-        self.task = bar.add_task(f"round {finished + 1} of {total}", total=float(total), completed=float(finished))
+        self.task = bar.add_task(f"round {finished + 1} of {total}", total=float(total), completed=finished)
 
     def reply(self, step: Step, count: int, of: int) -> None:
         """A client answered at `step`."""

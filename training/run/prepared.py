@@ -1,4 +1,4 @@
-"""Everything that rounds need, made or found on disk: data, base model, tokens, keys."""
+"""Everything that rounds need, made now or found on disk: data, plan, public base, tokens, keys."""
 
 from __future__ import annotations
 
@@ -16,22 +16,20 @@ from chatfed.model.transformer import load_tokenizer
 from chatfed.types import ClientId, IntVector
 
 from ..base import pretrain
-from ..base.corpus import Corpus, load_corpus, turns_of
+from ..base.corpus import HELP_DESK, Corpus, load_corpus, turns_of
 from ..base.learnable import refuse_without_targets
 from ..base.learner import check_device, check_trainable
 from ..base.pretrain import about_pretraining, pretrained_base
 from ..base.templates import template_refusal
 from ..base.tokens import open_tokens, write_tokens
 from ..engines import simulation
-from ..engines.simulation import enrol
+from ..engines.simulation import Workplace, enrol
 from ..parties.identity import Roster, read_roster
-from ..plan.checks import check, check_clients
+from ..plan.checks import check_clients
+from ..plan.in_words import plan_in_words
 from ..plan.meaning import planned_warnings
-from ..plan.planning import plan_in_words
-from ..plan.recipe import Recipe, following
-from ..plan.sums import sizes
-from ..plan.terms import ClientTerms, client_terms
-from ..plan.upload import refuse_hopeless
+from ..plan.plan import Plan, resolve
+from ..plan.recipe import Recipe
 from ..workers import worker_context
 from .display import Display
 from .memory import Peak
@@ -47,6 +45,7 @@ class Clock:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
+        """Adds what passes inside to the seconds of a phase."""
         started = time.monotonic()
         try:
             yield
@@ -56,73 +55,54 @@ class Clock:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that rounds need, on disk."""
+    """What rounds need, on disk."""
 
     folder: RunFolder
-    recipe: Recipe
+    plan: Plan
     run: bytes
     base: str  # folder or hub name
-    clients: list[ClientId]
-    terms: ClientTerms
-    held_out: IntVector
-    roster: Roster = field(default_factory=dict)  # empty: the recipe pins no identities
+    clients: list[ClientId]  # sorted
+    held_out: IntVector  # of the held-out dialogues, those that are measured
+    roster: Roster = field(default_factory=dict)  # empty: the plan pins no identities
+
+    def workplace(self) -> Workplace:
+        """What a worker process is given."""
+        state = self.folder.state
+        roster = self.folder.roster if self.roster else None
+        workers = self.plan.recipe.runtime.workers
+        return Workplace(
+            self.plan, workers, self.base, state / "private", state / "held-out", self.folder.homes, roster
+        )
 
 
 def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:
-    """Data, base model and tokens, each made now or found from before."""
-    cache = Path(recipe.runtime.cache)
-    stored = folder.prepared()
-    if stored is not None:  # a resumed run keeps its clients and its base, whatever became of the data
+    """Data, base model and tokens, each made now or found from before. Raises ChatfedError."""
+    base = folder.prepared()
+    if base is not None:  # a resumed run keeps its clients and its base, whatever became of the data
         _begin_workers()
-        tables = open_tokens(folder.state / "private"), open_tokens(folder.state / "held-out")
-        recipe = following(recipe, len(tables[0].clients))
-        terms = client_terms(recipe, len(tables[0].clients))
-        held_out = _sample(len(tables[1]), recipe.runtime.evaluation_dialogues)
-        names = sorted(tables[0].clients)
-        return Prepared(folder, recipe, run, stored, names, terms, held_out, _roster(recipe, folder))
+        plan = resolve(recipe, len(open_tokens(folder.state / "private").clients))
+        return _found(folder, plan, run, base)
     with clock.phase("data"):
-        display.say(
-            "Reading the dialogues." if recipe.data.source != "helpdesk" else "Generating the help-desk corpus."
-        )
-        refusal = template_refusal(recipe.model.base) if recipe.model.base else None
-        corpus = load_corpus(recipe.data, not recipe.model.base, cache, refusal)
-        for note in corpus.notes:
-            display.say(note)
-        recipe = following(recipe, len(corpus.clients))
-        for note in check_clients(recipe, corpus.clients, corpus.dealt):
-            display.say(note)
-        check(recipe, len(corpus.clients))
-        for warning in planned_warnings(recipe, corpus.clients):
-            display.say(f"Warning: {warning}.")
-        for participants in recipe.federation.sizes:
-            sizes(recipe, participants)  # fractions that no circle bears are said now
-        _begin_workers()
-        check_device(recipe.runtime.device)
-        check_trainable(recipe.model)
-        if recipe.model.base:
-            from chatfed.model.examination import refuse_unfit  # imports torch
-
-            for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
-                display.say(f"The base, {note}.")
-        terms = client_terms(recipe, len(corpus.clients))
-        for participants in recipe.federation.sizes:
-            refuse_hopeless(recipe, participants, terms.noise_multiplier)
-        for warning in corpus.repeats.warnings():
-            display.say(warning)
-        display.say(plan_in_words(recipe, len(corpus.clients), terms))
+        corpus = _read(recipe, display)
+        plan = _settle(recipe, corpus, display)
     with clock.phase("pretrain"):
-        base = recipe.model.base or str(_pretrain(recipe, corpus, cache, display, clock.peak))
+        base = recipe.model.base or str(_pretrain(plan.recipe, corpus, display, clock.peak))
     with clock.phase("data"):
-        _write_tables(folder, base, corpus)
-        refuse_without_targets(open_tokens(folder.state / "private"), recipe)
-        if recipe.secagg.identities == "roster":
-            enrol(folder.homes, sorted(corpus.clients), folder.roster)
-        folder.settle_recipe(recipe)
-        folder.keep_repeats(corpus.repeats)
-        folder.keep_prepared(base, corpus.dealt)
+        _keep(folder, plan, base, corpus)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
-    held_out = _sample(len(open_tokens(folder.state / "held-out")), recipe.runtime.evaluation_dialogues)
-    return Prepared(folder, recipe, run, base, sorted(corpus.clients), terms, held_out, _roster(recipe, folder))
+    return _found(folder, plan, run, base)
+
+
+def _found(folder: RunFolder, plan: Plan, run: bytes, base: str) -> Prepared:
+    private, held_out = (open_tokens(folder.state / name) for name in ("private", "held-out"))
+    measured = _spread(len(held_out), plan.recipe.runtime.evaluation_dialogues)
+    roster = read_roster(folder.roster) if plan.agreement.sums.pinned else {}
+    return Prepared(folder, plan, run, base, sorted(private.clients), measured, roster)
+
+
+def _spread(count: int, most: int) -> IntVector:
+    """Evenly spread indices of at most `most` held-out dialogues."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _begin_workers() -> None:
@@ -130,11 +110,38 @@ def _begin_workers() -> None:
     worker_context(simulation.__name__, pretrain.__name__)
 
 
-def _roster(recipe: Recipe, folder: RunFolder) -> Roster:
-    return read_roster(folder.roster) if recipe.secagg.identities == "roster" else {}
+def _read(recipe: Recipe, display: Display) -> Corpus:
+    generated = recipe.data.source == HELP_DESK
+    display.say("Generating the help-desk corpus." if generated else "Reading the dialogues.")
+    refusal = template_refusal(recipe.model.base) if recipe.model.base else None
+    corpus = load_corpus(recipe.data, not recipe.model.base, Path(recipe.runtime.cache), refusal)
+    for note in corpus.notes:
+        display.say(note)
+    return corpus
 
 
-def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, peak: Peak) -> Path:
+def _settle(recipe: Recipe, corpus: Corpus, display: Display) -> Plan:
+    """The plan for these clients, and what a person should know of it before anything runs."""
+    for note in check_clients(recipe, corpus.clients, corpus.dealt):
+        display.say(note)
+    plan = resolve(recipe, len(corpus.clients))
+    for warning in planned_warnings(plan.claim, corpus.clients):
+        display.say(f"Warning: {warning}.")
+    _begin_workers()
+    check_device(recipe.runtime.device)
+    check_trainable(recipe.model)
+    if recipe.model.base:
+        from chatfed.model.examination import refuse_unfit  # imports torch
+
+        for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
+            display.say(f"The base, {note}.")
+    for warning in corpus.repeats.warnings():
+        display.say(warning)
+    display.say(plan_in_words(plan))
+    return plan
+
+
+def _pretrain(recipe: Recipe, corpus: Corpus, display: Display, peak: Peak) -> Path:
     public = list(turns_of(corpus.public or ()))
     with display.phase("the public base model") as show:
 
@@ -142,7 +149,8 @@ def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, pea
             peak.look()
             show(done, text)
 
-        base = pretrained_base(public, recipe.model, recipe.pretrain, cache, recipe.runtime.workers, progress)
+        cache, workers = Path(recipe.runtime.cache), recipe.runtime.workers
+        base = pretrained_base(public, recipe.model, recipe.pretrain, cache, workers, progress)
     display.say(f"The public base model is {base}.")
     about = about_pretraining(base)
     if about and about["cut"]:
@@ -153,14 +161,21 @@ def _pretrain(recipe: Recipe, corpus: Corpus, cache: Path, display: Display, pea
     return base
 
 
+def _keep(folder: RunFolder, plan: Plan, base: str, corpus: Corpus) -> None:
+    """Tokens, keys and facts on disk; last that they are there."""
+    _write_tables(folder, base, corpus)
+    learning = plan.learning
+    refuse_without_targets(open_tokens(folder.state / "private"), learning.model.context, learning.train_on)
+    if plan.agreement.sums.pinned:
+        enrol(folder.homes, sorted(corpus.clients), folder.roster)
+    folder.settle_recipe(plan.recipe)
+    folder.keep_repeats(corpus.repeats)
+    folder.keep_prepared(base, corpus.dealt)
+
+
 def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:
     tokenizer = load_tokenizer(base)
     write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
     names = [dialogue.client_id for dialogue in corpus.held_out]
     owned = by_client([name for name in names if name is not None]) if None not in names else {}
     write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out), owned)
-
-
-def _sample(count: int, most: int) -> IntVector:
-    """Evenly spread indices of at most `most` held-out dialogues."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))

@@ -23,10 +23,11 @@ from ..base.learner import choose_trainable
 from ..base.tokens import open_tokens
 from ..durable import DiskError, to_json
 from ..parties.ledgers import check_ledgers, spent
-from ..plan.claims import Spent, guarantee
+from ..plan.agreement import Agreement
+from ..plan.claims import Spent
 from ..plan.meaning import meaning
-from ..plan.sums import sum_parameters
-from ..plan.upload import NoisyUpload, coefficients, colluders, threshold, upload
+from ..plan.plan import Plan
+from ..plan.upload import NoisyUpload
 
 if TYPE_CHECKING:
     from ..base.evaluation import Evaluation
@@ -92,13 +93,13 @@ def publish(
     clock: Clock,
 ) -> dict[str, Any]:
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
-    folder, recipe = prepared.folder, prepared.recipe
-    cost = spent(folder.homes, prepared.clients, prepared.terms)
+    folder, plan = prepared.folder, prepared.plan
+    cost = spent(folder.homes, prepared.clients, plan.terms)
     check_ledgers(folder.charges(), cost)
     repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
-    claim = guarantee(recipe, prepared.terms, cost, state.round, repeats, dealt)
-    means = meaning(recipe, claim.epsilon, cost.costliest, holders, dealt)
-    summary = {
+    claim = plan.claim.guarantee(cost, state.round, repeats, dealt)
+    means = meaning(plan.claim, claim.epsilon, cost.costliest, holders, dealt)
+    summary: dict[str, Any] = {
         "before": before.to_json(),
         "after": after.to_json(),
         "reference": None,
@@ -115,9 +116,9 @@ def publish(
         **claim.to_json(),
         **means,
         "model_sha256": hashlib.sha256(weights).hexdigest(),
-        **_ledger_facts(prepared, cost, claim, metrics),
-        **_noise_facts(prepared, len(state.weights), metrics),
-        "secure_aggregation": _secure_aggregation(prepared, len(state.weights)),
+        **_ledger_facts(plan, cost, claim, metrics),
+        **_noise_facts(plan, len(state.weights), metrics),
+        "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights)),
         "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
@@ -144,7 +145,7 @@ def _save_models(
     learned: str,
     facts: dict[str, Any],
 ) -> None:
-    path, section = prepared.folder.path, prepared.recipe.model
+    path, section = prepared.folder.path, prepared.plan.learning.model
     model, tokenizer = load_model(prepared.base)
     if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
         card = "The public model that the run began with. It has seen no private dialogue.\n"
@@ -160,57 +161,58 @@ def _save_models(
         save_adapters(path / "model", adapted, tokenizer, card, base)
 
 
-def _ledger_facts(prepared: Prepared, cost: Spent, claim: Guarantee, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    privacy = prepared.recipe.privacy
+def _ledger_facts(plan: Plan, cost: Spent, claim: Guarantee, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    privacy, private = plan.claim.privacy, plan.claim.private
     counts = list(cost.participations.values())
     return {
         "sentence": claim.sentence(),
         "per_round": [row["epsilon_max"] for row in metrics],
-        "noise_multiplier": prepared.terms.noise_multiplier,
+        "noise_multiplier": plan.terms.noise_multiplier,
         "clip_norm": privacy.clip_norm,
         "sampling_rate": privacy.sampling_rate,
-        "budget_epsilon": privacy.budget if prepared.terms.mechanism else None,
-        "clients": len(prepared.clients),
+        "budget_epsilon": privacy.budget if private else None,
+        "clients": plan.clients,
         "clients_charged": len(counts),
         "participations_most": max(counts, default=0),
-        "epsilon_mean": cost.mean(len(prepared.clients)) if prepared.terms.mechanism else None,
+        "epsilon_mean": cost.mean(plan.clients) if private else None,
     }
 
 
-def _noise_facts(prepared: Prepared, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the accounting was fed with, as far as the noise is of that kind. Where the clip norm moves, lengths are
-    those of the first round, and move with it.
+def _noise_facts(plan: Plan, dimension: int, metrics: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the accounting was fed with, as far as the noise is of that kind.
+
+    Where the clip norm moves, lengths are those of the first round, and move with it.
     """
-    recipe, cohort = prepared.recipe, prepared.recipe.federation.sizes[-1]
-    steps = {"local_steps": recipe.privacy.local_steps, "expected_batch_size": recipe.privacy.expected_batch_size}
-    facts = steps if recipe.privacy.unit == "example" else {}
-    code = upload(recipe, cohort, dimension, prepared.terms.noise_multiplier, bytes(32))
+    privacy, sums, schedule = plan.claim.privacy, plan.agreement.sums, plan.agreement.schedule
+    cohort = schedule.sizes[-1]
+    steps = {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
+    facts = steps if privacy.unit == "example" else {}
+    code = sums.codec.upload(cohort, dimension)
     if not isinstance(code, NoisyUpload):
         return facts
     moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
     return {
         **facts,
-        **({"clip_quantile": recipe.privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
-        **({"coefficients": coefficients(recipe)} if recipe.federation.bands > 1 else {}),
+        **({"clip_quantile": privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
+        **({"coefficients": sums.codec.coefficients} if schedule.bands > 1 else {}),
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,
-        "fewest_survivors": threshold(recipe, cohort),
-        "most_colluders": colluders(recipe, cohort),
+        "fewest_survivors": sums.threshold(cohort),
+        "most_colluders": sums.colluders(cohort),
         "rounded_norm": code.mechanism.norm * code.clip_norm / code.scale,
     }
 
 
-def _secure_aggregation(prepared: Prepared, dimension: int) -> dict[str, Any]:
-    recipe = prepared.recipe
-    parameters = sum_parameters(recipe, recipe.federation.sizes[-1], dimension, prepared.terms.noise_multiplier)
+def _secure_aggregation(agreement: Agreement, dimension: int) -> dict[str, Any]:
+    sums, bands = agreement.sums, agreement.schedule.bands
+    parameters = sums.parameters(agreement.schedule.sizes[-1], dimension)
     facts: dict[str, Any] = {
-        "threshold": recipe.secagg.threshold,
+        "threshold": sums.secagg.threshold,
         "ring_bits": parameters.ring_bits,
-        "identities": recipe.secagg.identities,
-        "holds_against": HOLDS_AGAINST[recipe.secagg.identities]
-        + (SENT_AGAIN.format(bands=recipe.federation.bands) if recipe.federation.bands > 1 else ""),
+        "identities": sums.secagg.identities,
+        "holds_against": HOLDS_AGAINST[sums.secagg.identities] + (SENT_AGAIN.format(bands=bands) if bands > 1 else ""),
     }
-    if recipe.secagg.identities == "roster":
-        facts |= {"corrupt": recipe.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}
+    if sums.pinned:
+        facts |= {"corrupt": sums.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}
     return facts

@@ -151,9 +151,13 @@ class RunFolder:
             return None
         try:
             with np.load(path) as stored:
-                vectors = (stored[name] for name in ("weights", "momentum", "variance"))
                 state = ServerState(
-                    int(stored["round"]), *vectors, float(stored["clip_norm"]), tuple(stored["estimates"])
+                    int(stored["round"]),
+                    stored["weights"],
+                    stored["momentum"],
+                    stored["variance"],
+                    float(stored["clip_norm"]),
+                    tuple(stored["estimates"]),
                 )
                 about = from_json(stored["about"].tobytes())
             if not np.isfinite(state.weights).all():

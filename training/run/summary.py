@@ -12,7 +12,7 @@ from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, decimal
 
-from ..plan.meaning import protected
+from ..plan.claims import protected
 from ..plan.recipe import Recipe
 from .display import Display
 
@@ -57,7 +57,10 @@ def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
         return "No noise was added: no privacy is claimed."
     privacy = recipe.privacy
     whose, apart = {
-        "client": (f"{protected(recipe)}, with all its dialogues,", "zeros in place of its update"),
+        "client": (
+            f"{protected(privacy.unit, recipe.data.simulated_clients)}, with all its dialogues,",
+            "zeros in place of its update",
+        ),
         "example": ("dialogue", "add or remove one dialogue"),
     }[privacy.unit]
     holds = {

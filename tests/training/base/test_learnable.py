@@ -120,19 +120,19 @@ ASKED = [MARKER, WORD, WORD, MARKER]
     [("assistant", ASKED), ("assistant", [WORD | ASSISTANT]), ("all", [WORD]), ("all", [MARKER, MARKER])],
 )
 def test_a_client_of_whose_tokens_none_is_learned_is_refused_by_name(train_on, kinds):
-    recipe = load_recipe(None, [f"data.train_on={train_on}"])
-    refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [0, 1]}), recipe)
+    words = (load_recipe().model.context, train_on)
+    refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [0, 1]}), *words)
     with pytest.raises(ChatfedError, match=r"1 of 2 clients \(the first is b\) have no token that is learned"):
-        refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [1]}), recipe)
+        refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [1]}), *words)
 
 
 def test_a_late_answer_in_a_long_dialogue_is_enough(monkeypatch):
     from training.base import learnable
 
     monkeypatch.setattr(learnable, "_AT_ONCE", 2)
-    recipe = load_recipe(None, ["data.train_on=assistant", "model.context=8"])
+    words = (8, "assistant")
     late = [MARKER, *[WORD] * 40, WORD | ASSISTANT]
-    refuse_without_targets(table([late, ANSWERED, late], {"a": [0], "b": [1], "c": [2]}), recipe)
+    refuse_without_targets(table([late, ANSWERED, late], {"a": [0], "b": [1], "c": [2]}), *words)
 
 
 # What moves

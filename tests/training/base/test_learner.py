@@ -9,11 +9,11 @@ import torch
 import training.base.learner
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
-from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.steady import flushes_denormals
+from chatfed.privacy.clipping import ClippingError, flushes_denormals
 from tests.training.bases import TINY, build
 from training.base.learner import Learner, bfloat16_pays, train_plainly
 from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
+from training.plan.plan import learning_of
 from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 
 
@@ -72,7 +72,7 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
         privacy=PrivacySection(unit="client", noise="distributed"),
         local=LocalSection(batch=2),
     )
-    learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+    learner = Learner.open(learning_of(recipe, 1.0), tiny_base, tmp_path / "private", tmp_path / "held-out")
     measured = []
 
     def watching(model, shown, settings):
@@ -118,7 +118,7 @@ def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
             model=ModelSection(context=64, trainable=("all",)),
             privacy=PrivacySection(unit=unit, noise=noise, sampling_rate=1.0),
         )
-        learner = Learner.open(recipe, 1.0, tiny_base, tmp_path / "private", tmp_path / "held-out")
+        learner = Learner.open(learning_of(recipe, 1.0), tiny_base, tmp_path / "private", tmp_path / "held-out")
         learner.model.get_submodule("model.layers.0").register_forward_pre_hook(
             lambda layer, given: (torch.nn.functional.dropout(given[0], 0.1), *given[1:])
         )

@@ -13,10 +13,11 @@ from chatfed.privacy.accounting import Mechanism, epsilon
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
 from chatfed.privacy.ledger import Budget
 from chatfed.types import ChatfedError
+from tests.training.plans import claim_of
 from training.base.corpus import Corpus, load_corpus
-from training.plan.claims import Spent, guarantee
+from training.plan.claims import Spent
 from training.plan.recipe import DataSection, load_recipe
-from training.plan.repeats import Repeats, group_epsilon
+from training.plan.repeats import Repeats, copies_epsilon
 from training.plan.terms import ClientTerms
 
 THINGS = "door window sink lamp printer laptop router phone chair heater fridge oven".split()
@@ -166,8 +167,8 @@ def test_keep_claims_groups_and_what_is_not_protected(files):
     recipe = load_recipe(None, ["federation.rounds=3"])
     terms = ClientTerms(4.0, once := Mechanism(4.0, 1.0, 1), Budget(8.0, 1e-5))
     cost = Spent({}, {}, "PRV", (once,) * 3)
-    sentence = guarantee(recipe, terms, cost, 3, found).sentence()
-    alone = guarantee(recipe, terms, cost, 3, Repeats(dialogues=20)).sentence()
+    sentence = claim_of(recipe, terms).guarantee(cost, 3, found).sentence()
+    alone = claim_of(recipe, terms).guarantee(cost, 3, Repeats(dialogues=20)).sentence()
     assert (
         "a group of up to 3 dialogues" in sentence
         and "also stands in public text (1 dialogue word for word" in sentence
@@ -251,21 +252,21 @@ def test_repeats_are_the_same_after_a_stop(tmp_path):
 
 def test_a_group_at_one_client_costs_what_less_noise_at_a_higher_rate_costs():
     once = Mechanism(4.0, 0.25, 2)
-    assert group_epsilon([once] * 3, 2, 1, 1e-5) == pytest.approx(epsilon(2.0, 1 - 0.75**2, 6, delta=1e-5))
+    assert copies_epsilon([once] * 3, 2, 1, 1e-5) == pytest.approx(epsilon(2.0, 1 - 0.75**2, 6, delta=1e-5))
 
 
 def test_a_group_at_several_clients_gains_nothing_from_sampling():
-    assert group_epsilon([Mechanism(6.0, 0.25, 2)], 3, 2, 1e-5) == pytest.approx(epsilon(2.0, 1.0, 2, delta=1e-5))
+    assert copies_epsilon([Mechanism(6.0, 0.25, 2)], 3, 2, 1e-5) == pytest.approx(epsilon(2.0, 1.0, 2, delta=1e-5))
 
 
 def test_a_group_in_sums_moves_them_by_all_its_norms():
     once = DistributedGaussian(std=700.0, shares=267, norm=4_000.0, dimension=1000)
     alike = DistributedGaussian(std=700.0, shares=267, norm=8_000.0, dimension=1000)
-    assert group_epsilon([once], 2, 2, 1e-5) == pytest.approx(distributed_epsilon([alike], delta=1e-5))
+    assert copies_epsilon([once], 2, 2, 1e-5) == pytest.approx(distributed_epsilon([alike], delta=1e-5))
 
 
 def test_no_number_is_given_for_a_group_that_nothing_protects():
-    assert group_epsilon([Mechanism(0.6, 1.0, 1)], 400, 1, 1e-5) is None
+    assert copies_epsilon([Mechanism(0.6, 1.0, 1)], 400, 1, 1e-5) is None
     said = Repeats(500, groups=1, grouped=400, largest=400).excluded("dialogue", [Mechanism(0.6, 1.0, 1)], 1e-5)
     assert "no useful epsilon holds" in " ".join(said)
 

@@ -34,9 +34,9 @@ from training.parties.client import Client
 from training.parties.homes import home_of
 from training.parties.rounds import Outcome, run_round
 from training.parties.session import Session, Step, rotation_seed, round_context
+from training.plan.plan import plan_of
 from training.plan.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.plan.terms import ClientTerms
-from training.plan.upload import upload
 from training.workers import THREADS, worker_context
 
 NAMES = tuple(ClientId(name) for name in ("ann", "bob/../x", "cé", "d" * 300, "one"))
@@ -58,7 +58,9 @@ def place(tiny_corpus, tiny_base, tiny_tokenizer, tmp_path_factory) -> Workplace
         runtime=RuntimeSection(workers=2),
     )
     terms = ClientTerms(0.0, None, Budget(0.0, 1e-5))
-    return Workplace(recipe, terms, str(tiny_base), folder / "private", folder / "held-out", folder / "homes")
+    return Workplace(
+        plan_of(recipe, 5, terms), 2, str(tiny_base), folder / "private", folder / "held-out", folder / "homes"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +71,11 @@ def workers(place: Workplace) -> Iterator[Simulation]:
 
 @pytest.fixture(scope="module")
 def learner(place: Workplace) -> Learner:
-    return Learner.open(place.recipe, 0.0, place.base, place.tokens, place.held_out)
+    return Learner.open(place.plan.learning, place.base, place.tokens, place.held_out)
 
 
 def session(place: Workplace, weights, round_index: int) -> Session:
-    return Session(b"r" * 16, os.urandom(16), round_index, place.recipe.digest(), tuple(sorted(NAMES)), weights)
+    return Session(b"r" * 16, os.urandom(16), round_index, place.plan.agreement.digest, tuple(sorted(NAMES)), weights)
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -104,7 +106,7 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
     digest, weights, _ = workers.facts()
     invitation = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
-    outcome = run_round(invitation, place.recipe, digest, workers)
+    outcome = run_round(invitation, place.plan.agreement, digest, workers)
 
     def in_process(homes):
         gone: set[ClientId] = set()
@@ -115,17 +117,19 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
                     gone.add(name)
                 if name not in gone:
                     learn = learner.for_client(name)
-                    client = Client(name, home_of(homes, name), place.recipe, place.terms, digest, learn)
+                    client = Client(name, home_of(homes, name), place.plan.agreement, place.plan.terms, digest, learn)
                     yield name, client.handle(message)
 
-        return run_round(invitation, place.recipe, digest, exchange)
+        return run_round(invitation, place.plan.agreement, digest, exchange)
 
     for name in NAMES:
         if (stored := home_of(place.homes, name) / "update.bin").exists():
             write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
     assert same(outcome, in_process(tmp_path / "stored"))
     learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
-    step = upload(place.recipe, 5, len(weights), 0.0, rotation_seed(round_context(invitation, digest))).code.step
+    step = place.plan.agreement.sums.codec.upload(
+        5, len(weights), rotation_seed(round_context(invitation, digest))
+    ).code.step
     assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
     assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
@@ -151,7 +155,7 @@ def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place, workers):
             yield name, answer
         assert not list(place.homes.parent.glob(".message-*"))
 
-    run_round(session(place, weights, 93), place.recipe, digest, watching)
+    run_round(session(place, weights, 93), place.plan.agreement, digest, watching)
     assert set(found) == {(Step.SESSION, 1), (Step.ADVERTS, 1), (Step.SHARES, 0), (Step.SURVIVORS, 1)}
 
 
@@ -199,7 +203,7 @@ def test_below_the_threshold_workers_give_the_same_error(place, workers):
     digest, weights, _ = workers.facts()
     workers.dropouts = {Step.SHARES: frozenset({A, B})}
     with pytest.raises(BelowThreshold, match="only 3 participants at stage masked input, 4 needed"):
-        run_round(session(place, weights, 90), place.recipe, digest, workers)
+        run_round(session(place, weights, 90), place.plan.agreement, digest, workers)
     workers.dropouts = {}
 
 
@@ -213,7 +217,7 @@ def test_a_client_with_one_dialogue_sends_as_many_bytes_as_one_with_three(place,
             sizes.setdefault(name, []).append(len(answer))
             yield name, answer
 
-    run_round(session(place, weights, 91), place.recipe, digest, weighing)
+    run_round(session(place, weights, 91), place.plan.agreement, digest, weighing)
     assert sizes[ONE] == sizes[A] and len(sizes[A]) == 4
 
 
@@ -221,10 +225,10 @@ def test_why_clients_refused_is_kept_and_forgotten_with_the_next_round(place, wo
     digest, weights, _ = workers.facts()
     other = dataclasses.replace(session(place, weights, 92), recipe=b"x" * 32)
     with pytest.raises(BelowThreshold):
-        run_round(other, place.recipe, digest, workers)
+        run_round(other, place.plan.agreement, digest, workers)
     assert set(workers.refusals) == set(NAMES)
     assert all("another recipe" in reason for reason in workers.refusals.values())
-    run_round(session(place, weights, 92), place.recipe, digest, workers)
+    run_round(session(place, weights, 92), place.plan.agreement, digest, workers)
     assert workers.refusals == {}
 
 
@@ -242,8 +246,9 @@ def test_a_client_s_folder_stays_inside_whatever_its_name(tmp_path):
 
 
 def test_what_a_worker_cannot_begin_with_is_said_by_its_own_words(place):
-    recipe = dataclasses.replace(place.recipe, model=ModelSection(context=64, trainable=("nothing.*",)))
-    with simulation(dataclasses.replace(place, recipe=recipe)) as running:
+    learning = dataclasses.replace(place.plan.learning, model=ModelSection(context=64, trainable=("nothing.*",)))
+    plan = dataclasses.replace(place.plan, learning=learning)
+    with simulation(dataclasses.replace(place, plan=plan)) as running:
         with pytest.raises(ChatfedError, match="matches no parameter"):
             running.facts()
 
@@ -294,8 +299,8 @@ def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids
     [({"tokens": None}, "cannot begin: TypeError"), ({"device": "cuda:99"}, "runtime.device = 'cuda:99'")],
 )
 def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(place, broken, words):
-    device = RuntimeSection(workers=1, device=broken.pop("device", "cpu"))
-    recipe = dataclasses.replace(place.recipe, runtime=device)
-    with simulation(dataclasses.replace(place, recipe=recipe, **broken)) as running:
+    learning = dataclasses.replace(place.plan.learning, device=broken.pop("device", "cpu"))
+    plan = dataclasses.replace(place.plan, learning=learning)
+    with simulation(dataclasses.replace(place, plan=plan, workers=1, **broken)) as running:
         with pytest.raises(ChatfedError, match=words):
             running.facts()

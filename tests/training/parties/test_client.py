@@ -30,12 +30,12 @@ from tests.training.federation import (
     ring_sum_of,
     update_of,
 )
+from tests.training.plans import sums_of
 from training.parties.client import Refused
 from training.parties.homes import OF_ROUNDS, read_tagged, tagged
 from training.parties.rounds import commit, run_round
 from training.parties.session import Session, Step, round_context
 from training.plan.recipe import without_noise
-from training.plan.sums import floors, sum_parameters
 
 FOUR = names(4)
 A, B, C, D = FOUR
@@ -175,7 +175,7 @@ def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_messa
             (federation.home / A / "round.bin").write_bytes(kept["round"])  # the disk as a crash after charging has it
         yield from federation(messages)
 
-    outcome = run_round(federation.session(), federation.recipe, BASE, crashing)
+    outcome = run_round(federation.session(), federation.agreement, BASE, crashing)
     again = [answer for step, name, answer in federation.wire if (step, name) == (Step.SHARES, A)]
     assert again == given
     assert federation.charges(A) == 1
@@ -250,8 +250,9 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
 
 def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
     recipe = a_recipe(identities="roster", cohort=60)
-    parameters = sum_parameters(recipe, 60, 7, 2.0)
-    own = floors(recipe, parameters)
+    sums = sums_of(recipe, 2.0)
+    parameters = sums.parameters(60, 7)
+    own = sums.floors(parameters)
     own.refuse(parameters)
     p, circle = parameters, derive_active(60, recipe.secagg.corrupt, recipe.secagg.dropout)
     assert (p.degree, p.threshold, p.most_gone) == dataclasses.astuple(circle)  # for a server that says who drops out
@@ -267,8 +268,8 @@ def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
         with pytest.raises(RefusedParameters, match=next(iter(weaker))):
             own.refuse(dataclasses.replace(parameters, **weaker))
     assert own.survivors == 54  # what a tenth may leave, on a circle: its sizes are for so many
-    few = a_recipe(identities="roster", threshold=0.9, cohort=10)
-    assert floors(few, sum_parameters(few, 10, 7, 2.0)).survivors == 9
+    few = sums_of(a_recipe(identities="roster", threshold=0.9, cohort=10), 2.0)
+    assert few.floors(few.parameters(10, 7)).survivors == 9
 
 
 def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation):

@@ -16,7 +16,7 @@ from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
 from training.parties.rounds import SurvivorsMissing, commit, run_round
 from training.parties.session import Step
-from training.plan.upload import threshold
+from training.plan.survivors import threshold
 
 FIVE = names(5)
 A, B, C, D, E = FIVE
@@ -82,7 +82,7 @@ def test_any_script_of_dropouts_gives_the_exact_sum_or_one_error_and_charges_who
         federation = Federation(
             Path(folder), a_recipe(ring_bits=16, threshold=share, cohort=len(who)), who, silent=silent, lost=lost
         )
-        need = threshold(federation.recipe, len(who))
+        need = federation.agreement.sums.threshold(len(who))
         left, failed, asked = set(who), None, set()
         for step in STEPS:
             reached = left - set(silent[step])
@@ -143,7 +143,7 @@ def test_a_client_that_answers_another_step_or_nonsense_is_left_out_and_named(tm
                 answer = answer[:-1]
             yield name, answer
 
-    outcome = run_round(federation.session(), federation.recipe, BASE, meddling)
+    outcome = run_round(federation.session(), federation.agreement, BASE, meddling)
     assert outcome.survivors == (B, D, E)
     assert ring_sum_of(federation, outcome) == integer_sum(federation, (B, D, E))
     assert len(outcome.faults) == 2
@@ -159,7 +159,7 @@ def test_a_stranger_s_answer_and_a_second_answer_change_nothing(tmp_path):
             yield name, answer
             yield ClientId("mallory"), answer
 
-    outcome = run_round(federation.session(), federation.recipe, BASE, doubling)
+    outcome = run_round(federation.session(), federation.agreement, BASE, doubling)
     assert outcome.survivors == FIVE
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FIVE)
 
@@ -179,7 +179,7 @@ def test_committing_erases_every_update_and_round_state(tmp_path):
 def attempt(federation, settled, gone, agreed=None):
     """One attempt with `gone` silent at SHARES; the survivors it settled on are appended to `settled`."""
     federation.silent, federation.gone = {Step.SHARES: gone}, set()
-    return run_round(federation.session(), federation.recipe, BASE, federation, agreed, settled.append)
+    return run_round(federation.session(), federation.agreement, BASE, federation, agreed, settled.append)
 
 
 def test_after_clients_have_answered_a_later_attempt_sums_the_same_survivors_and_so_can_end(tmp_path):
@@ -211,13 +211,13 @@ def test_survivors_are_settled_before_anybody_is_asked_to_unmask(tmp_path):
         raise OSError("the disk is full")
 
     with pytest.raises(OSError):
-        run_round(federation.session(), federation.recipe, BASE, federation, settle=settle)
+        run_round(federation.session(), federation.agreement, BASE, federation, settle=settle)
 
 
 def test_the_threshold_is_over_half_whatever_the_recipe_says():
     for count in range(2, 40):
         for share in (0.5000001, 0.51, 2 / 3, 0.67, 0.9, 1.0):
-            need = threshold(a_recipe(threshold=share), count)
+            need = threshold(a_recipe(threshold=share).secagg, count)
             assert count / 2 < need <= count
             assert need >= share * count - 1e-6
 

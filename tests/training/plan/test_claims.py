@@ -66,14 +66,14 @@ def test_survivors_that_were_settled_on_are_those_of_that_round_alone(tmp_path: 
 def test_a_claim_with_sampling_also_says_what_holds_before_whoever_knows_the_sample(noise: str) -> None:
     from chatfed.privacy.accounting import epsilon
     from chatfed.types import ClientId
-    from training.plan.claims import Spent, guarantee
-    from training.plan.terms import charges_of
+    from tests.training.plans import charges_of, claim_of
+    from training.plan.claims import Spent
 
     recipe = load_recipe(None, [*PLAN, f"privacy.noise={noise}", "privacy.sampling_rate=0.25"])
     terms = client_terms(recipe, 400)
     charges = tuple(charges_of(recipe, terms, 5000, 0)) or (terms.mechanism,)
     cost = Spent({ClientId("a"): 7.9}, {ClientId("a"): 1}, "one", charges)
-    sampling = guarantee(recipe, terms, cost, 1).sampling
+    sampling = claim_of(recipe, terms).guarantee(cost, 1).sampling
     stated = float(sampling.rpartition("epsilon is ")[2])
     assert stated == pytest.approx(epsilon(terms.noise_multiplier, 1.0, 1, delta=1e-5), abs=0.05) and stated > 8.5
-    assert "knows who was sampled" not in guarantee(recipe, terms, Spent({}, {}, "one"), 1).sampling
+    assert "knows who was sampled" not in claim_of(recipe, terms).guarantee(Spent({}, {}, "one"), 1).sampling

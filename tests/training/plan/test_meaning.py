@@ -13,10 +13,12 @@ import pytest
 from chatfed.privacy.accounting import Mechanism, compose, grouped
 from chatfed.privacy.conversions import PrivacyError, gaussian_epsilon
 from chatfed.types import ClientId, IntVector
+from tests.training.plans import charges_of, claim_of
 from training.base.corpus import load_corpus
 from training.plan.checks import check, check_clients
-from training.plan.claims import Spent, guarantee
-from training.plan.meaning import group_epsilon, meaning, planned_warnings
+from training.plan.claims import Spent
+from training.plan.groups import group_epsilon
+from training.plan.meaning import meaning, planned_warnings
 from training.plan.recipe import SECTIONS, Recipe, following, load_recipe
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
@@ -61,7 +63,7 @@ def test_a_run_without_a_claim_has_no_bound_to_say_something() -> None:
 def test_a_weak_plan_is_warned_of_before_it_starts(
     overrides: list[str], sizes: tuple[int, ...], said: list[str]
 ) -> None:
-    found = planned_warnings(load_recipe(None, overrides), holding(*sizes))
+    found = planned_warnings(claim_of(load_recipe(None, overrides)), holding(*sizes))
     assert len(found) == len(said) and all(part in each for part, each in zip(said, found, strict=True))
 
 
@@ -69,7 +71,7 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
     recipe = load_recipe(None, ["privacy.target_epsilon=1"])
     once = client_terms(recipe, 400).mechanism
     assert once is not None
-    found = meaning(recipe, compose([once], delta=1e-5), [once], holding(2, 3, 3, 3, 400), dealt=False)
+    found = meaning(claim_of(recipe), compose([once], delta=1e-5), [once], holding(2, 3, 3, 3, 400), dealt=False)
     assert [(row["who"], row["dialogues"]) for row in found["person"]] == [
         ("5 dialogues", 5), ("the median client's dialogues", 3), ("the most of any client", 400),
     ]  # fmt: skip
@@ -82,8 +84,6 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
 
 @pytest.mark.parametrize("overrides", [["privacy.sampling_rate=0.25"], ["privacy.noise=distributed"]])
 def test_a_person_costs_more_than_a_dialogue_whatever_the_noise(overrides: list[str]) -> None:
-    from training.plan.terms import charges_of
-
     recipe = following(load_recipe(None, ["privacy.target_epsilon=0.5", *overrides]), 400)
     terms = client_terms(recipe, 400)
     charges = charges_of(following(recipe, 400), terms, 5000, 0) or [terms.mechanism]
@@ -109,27 +109,27 @@ def test_a_group_is_not_cheaper_than_the_exact_mixture_of_its_samples() -> None:
 
 def test_where_the_client_is_the_unit_a_person_there_is_protected_as_a_whole() -> None:
     recipe = load_recipe(None, OF_CLIENTS)
-    found = meaning(recipe, 7.5, [], holding(2, 90), dealt=False)
+    found = meaning(claim_of(recipe), 7.5, [], holding(2, 90), dealt=False)
     assert {row["epsilon"] for row in found["person"]} == {7.5} and found["strength"] == "moderate"
-    assert meaning(recipe, None, [], holding(2), dealt=False) == {}
+    assert meaning(claim_of(recipe), None, [], holding(2), dealt=False) == {}
 
 
 @pytest.mark.parametrize(("sizes", "dealt"), [((30,) * 12, True), ((1,) * 12, False)])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
 def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(sizes, dealt, rate) -> None:
     """Dealt, or one line a client: five dialogues of a person are at five clients, each as far from absent as one."""
-    from training.plan.terms import charges_of
-
     recipe = load_recipe(None, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
     charges = charges_of(following(recipe, 400), client_terms(recipe, 400), 5000, 0)
-    row = meaning(recipe, 2.0, charges, holding(*sizes), dealt)["person"][0]
+    row = meaning(claim_of(recipe), 2.0, charges, holding(*sizes), dealt)["person"][0]
     whole = [dataclasses.replace(charge, sampling_rate=1.0) for charge in charges]
     assert row["dialogues"] == 5 and row["epsilon"] == group_epsilon(whole, 5, 1e-5) > 10
 
 
 def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue_beside_the_claim() -> None:
     recipe = load_recipe(None, OF_CLIENTS)
-    warnings = [meaning(recipe, 2.0, [], holding(*sizes), dealt=False)["warnings"] for sizes in ((1, 1, 1), (1, 2, 1))]
+    warnings = [
+        meaning(claim_of(recipe), 2.0, [], holding(*sizes), dealt=False)["warnings"] for sizes in ((1, 1, 1), (1, 2, 1))
+    ]
     assert [len(each) for each in warnings] == [1, 0] and "not a person who has several" in warnings[0][0]
 
 
@@ -137,7 +137,7 @@ def test_what_holds_for_a_person_is_not_called_stronger_than_what_holds_for_one_
     recipe = load_recipe(None, ["privacy.target_epsilon=0.1", "privacy.delta=0.01"])
     once = client_terms(recipe, 400).mechanism
     assert once is not None
-    found = meaning(recipe, 0.1, [once], holding(100, 300), dealt=False)
+    found = meaning(claim_of(recipe), 0.1, [once], holding(100, 300), dealt=False)
     assert found["strength"] == "weak" and {row["strength"] for row in found["person"]} <= {"weak", "none"}
 
 
@@ -167,10 +167,10 @@ def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue() -> None:
 def test_a_claim_about_simulated_clients_says_so_in_its_sentence() -> None:
     recipe = load_recipe(None, [*OF_CLIENTS, "data.simulated_clients=true"])
     cost = Spent({ClientId("a"): 2.0}, {ClientId("a"): 1}, "one")
-    claim = guarantee(recipe, client_terms(recipe, 400), cost, 1, dealt=True)
+    claim = claim_of(recipe, client_terms(recipe, 400)).guarantee(cost, 1, dealt=True)
     assert claim.unit == "simulated client" and "each single simulated client" in claim.sentence()
     assert "dialogues were dealt" in claim.sentence()
-    plain = guarantee(load_recipe(), client_terms(load_recipe(), 400), cost, 1, dealt=True)
+    plain = claim_of(load_recipe(), client_terms(load_recipe(), 400)).guarantee(cost, 1, dealt=True)
     assert plain.unit == "dialogue" and "dialogues were dealt" in plain.sentence()
 
 
@@ -249,5 +249,5 @@ def test_a_rate_is_at_most_a_million_and_not_next_to_nothing(key: str) -> None:
 def test_the_model_card_says_why_simulated_clients_have_no_counts() -> None:
     from training.run.release import _means
 
-    found = meaning(load_recipe(), 1.0, [Mechanism(5.0, 0.1, 4)], {ClientId("a"): range(3)}, dealt=True)
+    found = meaning(claim_of(load_recipe()), 1.0, [Mechanism(5.0, 0.1, 4)], {ClientId("a"): range(3)}, dealt=True)
     assert "\n\nClients are simulated, so no person's dialogues can be counted." in _means(found)

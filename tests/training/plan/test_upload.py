@@ -23,12 +23,13 @@ from chatfed.secagg.messages import BelowThreshold
 from chatfed.secagg.rotation import rotate_back
 from chatfed.types import ClientId
 from tests.privacy.entropy import replay
+from tests.training.plans import check_sums, claim_of, codec_of, sums_of
 from training.parties.aggregator import follow_quantile
 from training.parties.homes import home_of
 from training.parties.ledgers import spent
 from training.parties.session import Step
 from training.plan.checks import check
-from training.plan.claims import Spent, guarantee
+from training.plan.claims import Spent
 from training.plan.recipe import (
     FederationSection,
     PrivacySection,
@@ -38,17 +39,9 @@ from training.plan.recipe import (
     load_recipe,
     without_noise,
 )
-from training.plan.sums import floors, sum_parameters
-from training.plan.terms import ClientTerms, check_sums, client_terms
-from training.plan.upload import (
-    NoisyUpload,
-    PlainUpload,
-    clipped,
-    colluders,
-    refuse_hopeless,
-    threshold,
-    upload,
-)
+from training.plan.survivors import colluders, threshold
+from training.plan.terms import ClientTerms, client_terms
+from training.plan.upload import NoisyUpload, PlainUpload, clipped
 
 from ..federation import Federation, Learner, names, stored_upload, update_of
 
@@ -66,7 +59,7 @@ def client_level(cohort: int = 10, ring_bits: int = 0, rotation: bool = True, **
 
 
 def noisy(recipe: Recipe, dimension: int, noise_multiplier: float) -> NoisyUpload:
-    made = upload(recipe, recipe.federation.cohort, dimension, noise_multiplier, SEED)
+    made = codec_of(recipe, noise_multiplier).upload(recipe.federation.cohort, dimension, SEED)
     assert isinstance(made, NoisyUpload)
     return made
 
@@ -82,7 +75,7 @@ def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance
     noise = []
     for index in range(4):
         outcome = federation.run(federation.session(index, WEIGHTS + np.float32(index)))
-        assert len(outcome.survivors) == threshold(federation.recipe, 10) == 8
+        assert len(outcome.survivors) == threshold(federation.recipe.secagg, 10) == 8
         noise.append(
             outcome.mean * (8 * code.scale / code.clip_norm)
         )  # ring steps, rotated back: still N(0, 8 std^2) each
@@ -254,7 +247,7 @@ def counting(name: str, real, work: list[tuple[str, int]]):
 def test_an_update_with_noise_of_its_own_is_always_encoded_and_one_without_is_refused_where_it_diverged() -> None:
     """After the noise, and before anything leaves, a failure would be one more thing that is told."""
     local = Recipe(federation=FederationSection(cohort=10), privacy=PrivacySection(noise_multiplier=1.0))
-    code, bare = upload(local, 10, 5000, 1.0, SEED), upload(without_noise(local), 10, 5000, 0.0, SEED)
+    code, bare = codec_of(local, 1.0).upload(10, 5000, SEED), codec_of(without_noise(local), 0.0).upload(10, 5000, SEED)
     made_for_it = rotate_back(np.eye(1, 8192, dtype=np.float32)[0], SEED, 5000)
     for update in (made_for_it, 1e30 * made_for_it, np.full(5000, 3.4e38, np.float32)):
         update = update.astype(np.float32)
@@ -271,7 +264,7 @@ def test_an_update_with_noise_of_its_own_is_always_encoded_and_one_without_is_re
 
 def test_shares_are_counted_from_the_fewest_survivors_less_the_colluders() -> None:
     recipe = client_level(cohort=20)
-    assert (threshold(recipe, 20), colluders(recipe, 20)) == (16, 2)
+    assert (threshold(recipe.secagg, 20), colluders(recipe.secagg, 20)) == (16, 2)
     mechanism = noisy(recipe, 1000, 1.2).mechanism
     assert mechanism.shares == 14 and mechanism.dimension == 4096
     assert mechanism.std == pytest.approx(1.2 * mechanism.norm / math.sqrt(14))
@@ -285,17 +278,18 @@ def test_the_claim_holds_before_another_client_however_small_the_cohort(cohort: 
     recipe = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities=identities))
     terms = client_terms(recipe, cohort)
     mechanism = noisy(recipe, 1000, terms.noise_multiplier).mechanism
-    least = floors(recipe, sum_parameters(recipe, cohort, 1000, terms.noise_multiplier)).survivors
+    sums = sums_of(recipe, terms.noise_multiplier)
+    least = sums.floors(sums.parameters(cohort, 1000)).survivors
     seen = mechanism.std * math.sqrt(least - 1) / mechanism.norm  # by one that takes its own share away
     assert 7.0 < gaussian_epsilon(1 / seen, 1e-5) <= 8.0 or least - 1 > mechanism.shares
     assert mechanism.shares <= least - 1
-    claim = guarantee(recipe, terms, Spent({CLIENTS[0]: 7.9}, {CLIENTS[0]: 1}, SUMS, (mechanism,)), 1)
+    claim = claim_of(recipe, terms).guarantee(Spent({CLIENTS[0]: 7.9}, {CLIENTS[0]: 1}, SUMS, (mechanism,)), 1)
     assert f"with at most {max(1, cohort // 10)} of the {cohort} clients" in claim.holds_against
 
 
 def test_a_fraction_of_clients_is_not_one_less_for_how_floats_are_rounded() -> None:
     recipe = dataclasses.replace(client_level(100), secagg=SecAggSection(corrupt=0.29, threshold=0.8))
-    assert 0.29 * 100 < 29 and colluders(recipe, 100) == 29
+    assert 0.29 * 100 < 29 and colluders(recipe.secagg, 100) == 29
 
 
 @pytest.mark.parametrize(("rate", "whose"), [(1.0, SUMS), (0.5, SAMPLED_SUMS)])
@@ -332,16 +326,16 @@ def test_a_ring_that_cannot_hold_the_noise_is_refused_and_a_wider_one_taken() ->
     assert noisy(client_level(), 5000, 1.0).ring_bits == 16
     assert noisy(client_level(cohort=3000), 5000, 1.0).ring_bits == 21
     with pytest.raises(RecipeError, match="federation.cohort = 3000.*set secagg.ring_bits to 0"):
-        upload(client_level(cohort=3000, ring_bits=16), 3000, 5000, 1.0, SEED)
+        codec_of(client_level(cohort=3000, ring_bits=16), 1.0).upload(3000, 5000, SEED)
 
 
 def test_what_no_model_of_any_size_could_carry_is_refused_before_there_is_a_model() -> None:
-    refuse_hopeless(client_level(), 10, 1.0)
-    refuse_hopeless(Recipe(), 40, 1.0)
+    codec_of(client_level(), 1.0).refuse_hopeless(10)
+    codec_of(Recipe(), 1.0).refuse_hopeless(40)
     with pytest.raises(RecipeError, match="set secagg.ring_bits to 0.*less noise"):
-        refuse_hopeless(client_level(cohort=3000, ring_bits=16), 3000, 1.0)
+        codec_of(client_level(cohort=3000, ring_bits=16), 1.0).refuse_hopeless(3000)
     with pytest.raises(RecipeError, match="share of noise would be too small.*more noise"):
-        refuse_hopeless(client_level(), 10, 1e-9)
+        codec_of(client_level(), 1e-9).refuse_hopeless(10)
 
 
 @pytest.mark.parametrize(("cohort", "rate"), [(10, 0.3), (333, 0.3), (10, 1.0)])
@@ -379,7 +373,7 @@ def test_without_noise_a_clients_update_is_clipped_to_the_same_norm() -> None:
     """Else the run for comparison would differ in more than the noise."""
     bare = without_noise(client_level(clip_quantile=0.5))
     check(bare, 10)
-    made = upload(bare, 10, 400, 0.0, SEED)
+    made = codec_of(bare, 0.0).upload(10, 400, SEED)
     assert isinstance(made, PlainUpload)
     long = 7 * update_of(CLIENTS[0], 400) / np.linalg.norm(update_of(CLIENTS[0], 400))
     mean = made.decode(made.encode([long.astype(np.float32)], replay(b"a")), 1).update
@@ -412,7 +406,7 @@ def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> 
 def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
     recipe = client_level()
     terms, cost = client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums")
-    sentence = guarantee(recipe, terms, cost, 1).sentence()
+    sentence = claim_of(recipe, terms).guarantee(cost, 1).sentence()
     for words in (
         "each single client",
         "one client's vector, or zeros in its place",
@@ -425,7 +419,7 @@ def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
     ):
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
-    assert "a server that may deviate" in guarantee(pinned, terms, cost, 1).sentence()
+    assert "a server that may deviate" in claim_of(pinned, terms).guarantee(cost, 1).sentence()
 
 
 def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_path: Path) -> None:
@@ -447,11 +441,11 @@ def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_pa
 @given(st.integers(1, 3000), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.booleans())
 def test_an_update_and_its_bit_together_are_no_longer_than_is_charged(dimension, length, clip_norm, rotation) -> None:
     recipe = client_level(rotation=rotation, clip_quantile=0.5)
-    code = upload(recipe, 10, dimension, 1.0, SEED, clip_norm)
+    code = codec_of(recipe, 1.0).upload(10, dimension, SEED, clip_norm)
     vector = np.random.default_rng(dimension).normal(size=dimension)
     update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
     assert float(np.linalg.norm(code._unit(update).astype(np.float64))) <= 1 + 1e-6
-    assert code.mechanism == upload(recipe, 10, dimension, 1.0, SEED, 7.0).mechanism
+    assert code.mechanism == codec_of(recipe, 1.0).upload(10, dimension, SEED, 7.0).mechanism
     assert code.mechanism.norm >= code.scale  # in steps, rounding included
 
 
@@ -459,7 +453,7 @@ def test_a_moving_clip_norm_comes_to_its_quantile_through_noisy_sums() -> None:
     recipe, clip, seen = client_level(200, rotation=False, clip_quantile=0.7), 1.5, []
     updates = [update_of(name, 5) / np.float32(0.7) * np.float32((i + 1) / 200) for i, name in enumerate(names(200))]
     for turn in range(40):  # norms are 0.005 to 1
-        code = upload(recipe, 200, 5, 1.0, SEED, clip)
+        code = codec_of(recipe, 1.0).upload(200, 5, SEED, clip)
         parts = [code.encode([update], replay(bytes([turn, i]))) for i, update in enumerate(updates)]
         within = code.decode(sum(parts[1:], parts[0].copy()), 200).within
         assert within is not None
@@ -495,6 +489,6 @@ def test_a_quantile_without_distributed_noise_is_refused() -> None:
 
 def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
     recipe = without_noise(client_level())
-    claim = guarantee(recipe, client_terms(recipe, 10), Spent({}, {}, "none"), 1)
+    claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(Spent({}, {}, "none"), 1)
     assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", ZERO_OUT)
     assert "No differential privacy is claimed" in claim.sentence()

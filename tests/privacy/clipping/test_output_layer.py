@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatfed.privacy import output_layer
-from chatfed.privacy.clipping import DialogueGradients
-from chatfed.privacy.output_layer import output_layer_loss
+from chatfed.privacy.clipping import DialogueGradients, output_layer
+from chatfed.privacy.clipping.output_layer import output_layer_loss
 from chatfed.types import ChatfedError
 
 

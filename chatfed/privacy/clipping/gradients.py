@@ -19,34 +19,15 @@ weights that no attacker chose (`dpsgd`).
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence, Set
-from typing import Any
+from collections.abc import Callable, Sequence, Set
 
 import torch
-from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 
-from chatfed.privacy import factors
-from chatfed.privacy.factors import Use
-from chatfed.privacy.layers import (
-    ClippingError,
-    is_factored,
-    is_rms_norm,
-    layer_numbers,
-    per_row_gradients,
-    refuse_layer_call,
-    refuse_unsuitable,
-    say_when_unknown,
-    use_of,
-)
-from chatfed.privacy.output_layer import RECORDERS
-from chatfed.privacy.rules import ClipRule, squares_together, sum_of_squares
-from chatfed.privacy.steady import refusing_memory
-
-Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
-"""`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
-
+from chatfed.privacy.clipping import factors
+from chatfed.privacy.clipping.layers import layer_numbers
+from chatfed.privacy.clipping.recording import Loss, RecordedModule
+from chatfed.privacy.clipping.rules import ClipRule, squares_together, sum_of_squares
 
 Bounds = list[tuple[int, int]]
 """Each dialogue's rows [first, last) of a batch."""
@@ -54,33 +35,39 @@ Bounds = list[tuple[int, int]]
 _SMALL = 1 << 13  # numbers: zeros of a parameter that is not formed, between two that are, spare walks apart
 
 
-class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
+class DialogueGradients(RecordedModule):
     """The trained parameters of a module and the clipped sums of their gradients.
 
-    `parameters` are the trained ones (each once, though tied), `size` their number of coordinates, `layout` the place
-    of each in a flat float32[size], `layers` the number of the layer that each is clipped with. Hooks are put on the
-    module by the first `add_batch`; `close()` gives it back as it was.
+    `layers` are the numbers of the layers that parameters are clipped with. The module carries hooks from the first
+    `add_batch` on; `close()` gives it back as it was.
+
+    What one dialogue adds to the sum, alone or in a batch, whatever the others are: g is its gradient, C the rule's
+    norm (for `per_layer`: a layer's share of it, and g that layer's part), |g| the L2 norm, gamma the rule's.
+
+    ==================  ==================  ===================
+    Dialogue            flat, per_layer     automatic
+    ==================  ==================  ===================
+    short               g                   C g / (|g| + gamma)
+    long                C g / |g|           C g / (|g| + gamma)
+    zero                0                   0
+    infinite            0                   0
+    not a number        0                   0
+    beyond 10^30 C      0                   0
+    masked out          0                   0
+    without rows        0                   0
+    in several passes   C g / |g|           C g / (|g| + gamma)
+    ==================  ==================  ===================
+
+    `short` and `long`: |g| below and above C. `infinite`, `not a number`: one number of g is enough, in any layer.
+    `masked out`: nothing is learned from it, every weight in its loss is 0. `without rows`: an empty batch, too. `in
+    several passes`: more rows than go through at once; g is their sum, measured when all of it is there.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        refuse_unsuitable(module)
-        self.named = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        if not self.named:
-            raise ClippingError("nothing to train: no parameter of the module has requires_grad set")
-        self.parameters = list(self.named.values())
-        self.layout = _layout(self.parameters)
+        super().__init__(module)
         self.layers = layer_numbers(self.named)
         self._numbers = torch.tensor(list(self.layers.values()))
-        self.size = sum(p.numel() for p in self.parameters)
-        self.device = self.parameters[0].device
-        self.rows = 0  # of the batch in progress; 0 while the hooks sleep
-        self.exact_dtype = True  # False once a layer ran in bfloat16 or float16
-        self._uses: dict[nn.Parameter, list[Use]] = {}  # weights kept as factors, with the rows still apart
-        self._dense: dict[nn.Parameter, Tensor] = {}  # float[rows, *shape], gradients of each row
-        self._watched: list[nn.Module] = []
-        self._seen_steady = False  # the model, for what it draws and keeps
         self._cut_at, self._cut = 0, dict[nn.Parameter, Tensor]()  # the sum's address and its views
-        super().__init__(module, batch_first=True, loss_reduction="sum", strict=False)
 
     # Each dialogue alone.
 
@@ -92,7 +79,8 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         What is measured is what is scaled and added: no rounding, no overflow and no kind of layer can make the
         addition longer than `rule.norm` (but for the rounding of the sum itself, which is why it is float64).
         """
-        self._add_clipped(self.alone(loss, batch, rows, rows_at_once), rule, total)
+        if rows:
+            self._add_clipped(self.alone(loss, batch, rows, rows_at_once), rule, total)
 
     def _add_clipped(self, found: list[Tensor], rule: ClipRule, total: Tensor) -> None:
         if rule.style == "per_layer":
@@ -123,14 +111,6 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             del found
         return whole
 
-    def _losses(self, loss: Loss, batch: dict[str, Tensor], rows: int) -> Tensor:
-        with contextlib.nullcontext() if self._seen_steady else refusing_memory(self._module):
-            losses = loss(self._module, batch)
-        self._seen_steady = True
-        if losses.shape != (rows,):
-            raise ClippingError(f"the loss has shape {list(losses.shape)}; it must be one number a row, [{rows}]")
-        return losses
-
     def _by_layer(self, squares: Tensor) -> Tensor:
         """float64[parameters, n] summed to float64[layers, n]."""
         into = squares.new_zeros(int(self._numbers.max()) + 1, squares.shape[1])
@@ -140,6 +120,8 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
 
     def add_batch(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
         """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size]."""
+        if not bounds or not bounds[-1][1]:
+            return  # an empty batch
         self.backward(loss, batch, bounds[-1][1])
         formed = {p for p in self._uses if p in self._dense or not self._overlaps_pay(p, bounds)}
         squares = self.squares(bounds, formed).cpu()
@@ -233,22 +215,6 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
                 found[place[p], chosen] = torch.linalg.vector_norm(one, dim=1).double().square()
         return found
 
-    def backward(self, loss: Loss, batch: dict[str, Tensor], rows: int) -> None:
-        """Runs loss and backward pass and keeps what `squares` and `add_batch` need. Weights keep no grad."""
-        self._wake()
-        self._forget()
-        self.rows = rows
-        for p in self.parameters:
-            p.requires_grad_(False)
-        try:
-            total = self._losses(loss, batch, rows).sum()
-            if total.requires_grad:
-                total.backward()  # type: ignore[no-untyped-call]
-        finally:
-            self.rows = 0
-            for p in self.parameters:
-                p.requires_grad_(True)
-
     def gradient(self, first: int, last: int, out: Tensor) -> Tensor:
         """Unclipped gradient of rows first..last-1 of the last `backward`: float32[size], written into `out`."""
         for p, view in self._split(out).items():
@@ -267,50 +233,10 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
             writers.append(lambda rows: view.zero_())
         return writers
 
-    # Hooks.
-
-    def add_hooks(self, **_: Any) -> None:
-        """Called by Opacus' constructor: nothing yet, a dialogue alone needs no hook."""
-
-    def _wake(self) -> None:
-        """Puts a forward hook on each layer that Opacus names."""
-        if self._watched:
-            return
-        if hasattr(self._module, "autograd_grad_sample_hooks"):
-            raise ClippingError("this module already carries Opacus hooks: one private training at a time")
-        self.autograd_grad_sample_hooks: list[Any] = []
-        self._module.autograd_grad_sample_hooks = self.autograd_grad_sample_hooks
-        names = {layer: name or "(the module itself)" for name, layer in self._module.named_modules()}
-        for layer in self.iterate_submodules(self._module):
-            self._watched.append(layer)
-            say_when_unknown(names[layer], layer)
-            hook = self._forward_hook(names[layer])
-            self.autograd_grad_sample_hooks.append(layer.register_forward_hook(hook, with_kwargs=True))
-            if type(layer) is nn.Linear:
-                RECORDERS[layer] = self._output_recorder(layer.weight)
-
-    def iterate_submodules(self, module: nn.Module) -> Iterator[nn.Module]:
-        """Layers to hook: as Opacus does, but ours count as known, so their children are not hidden."""
-        if any(p in self.layout for p in module.parameters(recurse=False)):
-            yield module
-            if not (is_factored(module) or is_rms_norm(module) or type(module) in self.GRAD_SAMPLERS):
-                return  # Opacus' functorch path differentiates such a layer together with its children
-        for child in module.children():
-            yield from self.iterate_submodules(child)
-
     def close(self) -> None:
-        """Removes hooks and every attribute that Opacus put on the module or its parameters."""
-        self._forget()
+        """Lets go of the sum, and of the module as `RecordedModule.close` does."""
         self._cut_at, self._cut = 0, {}
-        if self._watched:
-            self.cleanup()
-        for layer in self._watched:
-            RECORDERS.pop(layer, None)
-        self._watched = []
-        for p in self.parameters:
-            for name in ("summed_grad", "grad_sample", "_forward_counter"):
-                if hasattr(p, name):
-                    delattr(p, name)
+        super().close()
 
     def _split(self, flat: Tensor) -> dict[nn.Parameter, Tensor]:
         return {p: flat[start : start + p.numel()].view_as(p) for p, start in self.layout.items()}
@@ -320,70 +246,6 @@ class DialogueGradients(GradSampleHooks):  # type: ignore[misc]
         if self._cut_at != total.data_ptr():
             self._cut_at, self._cut = total.data_ptr(), self._split(total)
         return self._cut
-
-    def _forget(self) -> None:
-        self._uses.clear()
-        self._dense.clear()
-
-    def _output_recorder(self, weight: Any) -> Callable[[], Callable[[Tensor, Tensor], None] | None]:
-        def record(g: Tensor, a: Tensor) -> None:
-            self._uses.setdefault(weight, []).append(Use(g.detach(), a.detach()))
-
-        return lambda: record if self.rows else None
-
-    def _forward_hook(self, name: str) -> Callable[..., None]:
-        def keep(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-            if self.rows == 0 or not torch.is_grad_enabled():
-                return
-            inputs = [*args, *kwargs.values()]
-            refuse_layer_call(name, layer, inputs, output, self.rows)
-            given = inputs[0]
-            version = given._version
-            if not output.requires_grad:
-                output.requires_grad_(True)  # the first trained layer: the backward pass ends here
-
-            def record(g: Tensor) -> None:
-                if given._version != version:
-                    raise ClippingError(f"layer {name}: its input was overwritten in place before the backward pass")
-                self._record(layer, given.detach(), g.detach())
-
-            output.register_hook(record)
-
-        return keep
-
-    def _record(self, layer: nn.Module, a: Tensor, g: Tensor) -> None:
-        self.exact_dtype &= g.dtype == torch.float32
-        if is_factored(layer):
-            use = use_of(layer, a, g)
-            if layer.weight in self.layout:
-                self._uses.setdefault(layer.weight, []).append(use)  # type: ignore[arg-type]
-            bias = getattr(layer, "bias", None)
-            if bias in self.layout:
-                self._keep(bias, g.reshape(len(g), -1, g.shape[-1]).sum(1))
-            return
-        own = [p for p in layer.parameters() if p in self.layout]
-        rows, self.rows = self.rows, 0  # Opacus' functorch path calls a copy of the layer: no hooks then
-        for p in own:
-            p.requires_grad_(True)  # Opacus' samplers look at this flag
-        try:
-            for p, each in per_row_gradients(layer, a, g).items():
-                if p in self.layout:
-                    self._keep(p, each)
-        finally:
-            self.rows = rows
-            for p in own:
-                p.requires_grad_(False)
-
-    def _keep(self, p: nn.Parameter, per_row: Tensor) -> None:
-        self._dense[p] = self._dense[p] + per_row if p in self._dense else per_row
-
-
-def _layout(parameters: list[nn.Parameter]) -> dict[nn.Parameter, int]:
-    starts, at = {}, 0
-    for p in parameters:
-        starts[p] = at
-        at += p.numel()
-    return starts
 
 
 def _matrix(view: Tensor) -> Tensor:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from chatfed.privacy.guarantee import Adjacency
+
 STYLES = ("flat", "per_layer", "automatic")
 _LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
 _PIECE = 64  # squares summed in float32 before float64 takes over
@@ -31,6 +33,14 @@ class ClipRule:
     norm: float  # L2, per dialogue, over all trained parameters together
     style: str = "flat"
     gamma: float = 0.01  # automatic only: the norm below which gradients count less
+
+    def sensitivity(self, adjacency: Adjacency = Adjacency.ADD_OR_REMOVE) -> float:
+        """Most L2 distance between neighbours' sums of clipped gradients, in real numbers, whatever the weights are.
+
+        >>> ClipRule(0.5).sensitivity(), ClipRule(0.5, "per_layer").sensitivity(Adjacency.REPLACE)
+        (0.5, 1.0)
+        """
+        return adjacency.sensitivity(self.norm)
 
     def factors(self, squares: Tensor) -> Tensor:
         """What each dialogue's gradient is multiplied with in each layer: float64[layers, n].

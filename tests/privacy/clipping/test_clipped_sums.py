@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import DialogueGradients, Loss
-from chatfed.privacy.rules import STYLES, ClipRule, squares_together
+from chatfed.privacy.clipping import STYLES, ClipRule, DialogueGradients, Loss
+from chatfed.privacy.clipping.rules import squares_together
 
-from .models import (
+from ..models import (
     COUNTS,
     LAYERS,
     Scale,

@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from chatfed.privacy.clipping import DialogueGradients, Loss
+from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, clip_factor
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
-from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.rules import clip_factor
 
-from .models import (
+from ..models import (
     COUNTS,
     LAYERS,
     Dialogues,

@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from chatfed.privacy.products import product, sliced
+from chatfed.privacy.clipping.products import product, sliced
 
 _WALK = 120  # what forming, measuring and adding a number of a gradient costs, in operations of a product (docs/log.md)
 _AT_ONCE = 1 << 19  # float32 numbers of products held at a time: they stay in the processor's cache
@@ -51,9 +51,12 @@ def _pick(x: Tensor, rows: Tensor | None, dialogues: int) -> Tensor:
 
 
 def by_count(bounds: Sequence[tuple[int, int]], device: torch.device) -> Iterator[tuple[Tensor | None, Tensor]]:
-    """Dialogues of rows [first, last) with equally many rows together: (rows, None for all in order; their places)."""
+    """Dialogues of rows [first, last) with equally many rows together: (rows, None for all in order; their places).
+
+    Those without rows are left out.
+    """
     counts = [last - first for first, last in bounds]
-    for count in sorted(set(counts)):
+    for count in sorted(set(counts) - {0}):
         chosen = [i for i, each in enumerate(counts) if each == count]
         rows = [row for i in chosen for row in range(*bounds[i])]
         everything = len(chosen) == len(bounds)

@@ -14,7 +14,7 @@ from opacus.grad_sample.functorch import ft_compute_per_sample_gradient
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 
-from chatfed.privacy.factors import Use
+from chatfed.privacy.clipping.factors import Use
 from chatfed.types import ChatfedError
 
 _log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from chatfed.privacy.products import product
+from chatfed.privacy.clipping.products import product
 from chatfed.types import ChatfedError
 
 Recorder = Callable[[Tensor, Tensor], None]

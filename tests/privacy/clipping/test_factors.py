@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from chatfed.privacy import factors
-from chatfed.privacy.factors import Use, squares
+from chatfed.privacy.clipping import factors
+from chatfed.privacy.clipping.factors import Use, squares
 
 
 def formed(use: Use, rows: int) -> torch.Tensor:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from chatfed.privacy.layers import ClippingError
+from chatfed.privacy.clipping.layers import ClippingError
 
 
 @contextlib.contextmanager

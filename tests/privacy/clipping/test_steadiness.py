@@ -10,13 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from chatfed.privacy.clipping import STYLES, ClippingError, flushes_denormals, refusing_memory, steady
 from chatfed.privacy.dpsgd import DPSGDConfig, clipped_gradients, train_private
-from chatfed.privacy.layers import ClippingError
-from chatfed.privacy.rules import STYLES
-from chatfed.privacy.steady import flushes_denormals, refusing_memory, steady
 
-from .entropy import replay
-from .models import VOCABULARY, Dialogues, language_loss, square_loss, text
+from ..entropy import replay
+from ..models import VOCABULARY, Dialogues, language_loss, square_loss, text
 
 
 def as_published() -> nn.Module:

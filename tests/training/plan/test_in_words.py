@@ -12,7 +12,8 @@ from chatfed.privacy.accounting import epsilon
 from tests.training.base.test_overlap import record, written
 from tests.training.processes import TINY, here, one_line, settings
 from training.plan.checks import check
-from training.plan.planning import plan_in_words
+from training.plan.in_words import plan_in_words
+from training.plan.plan import plan_of
 from training.plan.recipe import DEFAULT_RECIPE, following, load_recipe, planned_participations
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
@@ -96,7 +97,7 @@ def test_noise_is_for_the_cohort_that_follows():
 )
 def test_a_plan_says_who_takes_part_how_often_at_what_cost_and_against_whom(path, overrides, clients, parts):
     recipe = following(load_recipe(path, overrides), clients)
-    said = plan_in_words(recipe, clients, client_terms(recipe, clients))
+    said = plan_in_words(plan_of(recipe, clients, client_terms(recipe, clients)))
     for part in parts:
         assert part in said, said
 

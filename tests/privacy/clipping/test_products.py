@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chatfed.privacy.products import product, sliced
+from chatfed.privacy.clipping.products import product, sliced
 
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "rows end to end": lambda x: x,

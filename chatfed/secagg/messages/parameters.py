@@ -1,0 +1,145 @@
+"""What a round is: its public size, what a participant accepts of it, and the digests that bind keys to both."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from chatfed.secagg import primitives
+from chatfed.secagg.masking import RING_BITS, ring_length
+from chatfed.secagg.messages.errors import RefusedParameters
+from chatfed.secagg.shamir import PRIME
+
+MAX_DIMENSION = primitives.STREAM_LIMIT // 8
+
+_PARAMETERS = struct.Struct("<IIQBIIII")
+
+Roster = Sequence[bytes]
+"""Ed25519 public keys, 32 bytes each: participant i's is roster[i - 1]. Empty: nobody's identity is known."""
+
+Sign = Callable[[bytes], bytes]
+"""A participant's own signature, 64 bytes, on a message; its private key stays with whoever made this."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Public size of a round, the same for all; bound into every key and message.
+
+    threshold: shares that recover a secret. In a complete graph it must be over half of all participants: then no
+    server can collect enough of both kinds of share by showing two survivor sets (Bonawitz et al. 2017, section 6.2).
+    degree: neighbours of each participant, -1 for all. committee, quorum: how many may sign a survivor set, and how
+    many must; both 0 where no identities are known.
+    """
+
+    participants: int
+    threshold: int
+    dimension: int  # coordinates, the weight included
+    ring_bits: int = 32
+    degree: int = -1
+    most_gone: int = 0  # of degree/2 places of the circle in a row, the most that may have dropped out
+    committee: int = 0
+    quorum: int = 0
+
+    def __post_init__(self) -> None:
+        if self.degree == -1:
+            object.__setattr__(self, "degree", self.participants - 1)
+        n, half = self.participants, self.degree // 2
+        least = n // 2 + 1 if self.complete else 2
+        self._demand("ring_bits", self.ring_bits in RING_BITS, f"one of {RING_BITS}")
+        self._demand("participants", 2 <= n < PRIME, f"from 2 to {PRIME - 1}")
+        even = self.degree % 2 == 0 and 2 <= self.degree < n
+        self._demand("degree", self.complete or even, f"even and from 2 to {n - 1}, or {n - 1}")
+        most = n if self.complete else self.degree + 1
+        self._demand("threshold", least <= self.threshold <= most, f"from {least} to {most}")
+        self._demand("dimension", 1 <= self.dimension <= MAX_DIMENSION, f"from 1 to {MAX_DIMENSION}")
+        self._demand("most_gone", 0 <= self.most_gone <= half, f"from 0 to {half}")
+        self._demand("committee", 0 <= self.committee <= n, f"from 0 to {n}")
+        signed = self.committee < 2 * self.quorum <= 2 * self.committee or self.committee == self.quorum == 0
+        self._demand("quorum", signed, f"from {self.committee // 2 + 1} to {self.committee}")
+
+    def _demand(self, name: str, good: bool, allowed: str) -> None:
+        if not good:
+            raise RefusedParameters(f"{name} is {getattr(self, name)}; it must be {allowed}")
+
+    @property
+    def complete(self) -> bool:
+        """Whether all participants are neighbours."""
+        return self.degree == self.participants - 1
+
+    @property
+    def length(self) -> int:
+        """Ring elements of a vector."""
+        return ring_length(self.dimension, self.ring_bits)
+
+    def to_bytes(self) -> bytes:
+        """Its fixed layout (docs/protocol.md)."""
+        sizes = (self.degree, self.most_gone, self.committee, self.quorum)
+        return _PARAMETERS.pack(self.participants, self.threshold, self.dimension, self.ring_bits, *sizes)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Parameters:
+        """What `to_bytes` wrote. Raises RefusedParameters for parameters that are not sound."""
+        return cls(*_PARAMETERS.unpack(data))
+
+    def record(self, ctx: bytes, roster: Roster = ()) -> bytes:
+        """What a round is, whatever the attempt: ctx, parameters and identities -> bytes[32]. Picks the committee."""
+        if len(ctx) != 32:
+            raise RefusedParameters(f"ctx has {len(ctx)} bytes, not 32; make it with context()")
+        if len(roster) != (self.participants if self.quorum else 0):
+            raise RefusedParameters(
+                f"{len(roster)} identities for {self.participants} participants, quorum {self.quorum}"
+            )
+        if len(set(roster)) != len(roster):
+            raise RefusedParameters("two participants have one identity; correct the roster")
+        return primitives.digest(b"record", ctx, self.to_bytes(), *roster)
+
+    def session(self, ctx: bytes, attempt: bytes, roster: Roster = ()) -> bytes:
+        """What every key and message of one attempt at the round is bound to -> bytes[32]."""
+        return primitives.digest(b"session", self.record(ctx, roster), attempt)
+
+
+@dataclass(frozen=True)
+class Floors:
+    """What one participant accepts at the least, by its own configuration; never the server's word.
+
+    A threshold means something for its degree only, and a quorum for its committee: more neighbours or members hold
+    more corrupt ones. So degree and committee are those that the participant has derived itself, no more and no fewer
+    (None: whatever the parameters say, which is for tests and for rounds without identities).
+    """
+
+    threshold: int
+    survivors: int  # at every stage: those who advertised, too, must be so many
+    ring_bits: int = 16
+    degree: int | None = None
+    committee: int | None = None
+    quorum: int = 0
+    most_gone: int = PRIME  # the most, not the least
+
+    def refuse(self, parameters: Parameters) -> None:
+        """Raises RefusedParameters for a round below these floors."""
+        for name in ("threshold", "ring_bits", "quorum"):
+            got, least = getattr(parameters, name), getattr(self, name)
+            if got < least:
+                raise RefusedParameters(f"{name} is {got}, below this participant's floor of {least}")
+        for name in ("degree", "committee"):
+            got, own = getattr(parameters, name), getattr(self, name)
+            if own is not None and got != own:
+                raise RefusedParameters(f"{name} is {got}, this participant has derived {own}")
+        if parameters.most_gone > self.most_gone:
+            raise RefusedParameters(f"most_gone is {parameters.most_gone}, above this participant's {self.most_gone}")
+        if parameters.participants < self.survivors:
+            raise RefusedParameters(f"{parameters.participants} participants cannot leave {self.survivors} survivors")
+
+
+def context(run: bytes, round: int, model_hash: bytes, recipe_digest: bytes, roster_root: bytes) -> bytes:
+    """What a round is about -> ctx, bytes[32]; participants with another ctx get nothing to do with each other."""
+    return primitives.digest(b"context", run, struct.pack("<Q", round), model_hash, recipe_digest, roster_root)
+
+
+def roster_root(names: Sequence[str]) -> bytes:
+    """Digest of the participants' names in order (participant i is names[i-1]) -> bytes[32].
+
+    Their identities are bound beside it, by `Parameters.session`.
+    """
+    return primitives.digest(b"roster", *(name.encode() for name in names))

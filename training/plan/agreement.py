@@ -1,0 +1,29 @@
+"""What server and clients hold each other to in every round: each derives it from its own copy of the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .codec import Codec, coefficients
+from .recipe import FederationSection, Recipe
+from .sums import Sums
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """The part of a plan that rounds follow."""
+
+    digest: bytes  # 32 bytes, of the whole recipe
+    schedule: FederationSection
+    sums: Sums
+
+    @property
+    def moving_clip_norm(self) -> bool:
+        """Whether the clip norm follows a quantile, and comes with each invitation."""
+        return bool(self.sums.codec.privacy.clip_quantile)
+
+
+def agree(recipe: Recipe, noise_multiplier: float) -> Agreement:
+    """What a recipe, its cohort settled, and the clients' noise multiplier make of every round."""
+    codec = Codec(recipe.privacy, recipe.secagg, coefficients(recipe.federation), noise_multiplier)
+    return Agreement(recipe.digest(), recipe.federation, Sums(recipe.secagg, codec))

@@ -1,0 +1,80 @@
+"""The plan of a run: its recipe resolved for so many clients, once, into the parts that each party needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .agreement import Agreement, agree
+from .checks import check
+from .claims import Claim
+from .recipe import LocalSection, ModelSection, PrivacySection, Recipe, following, planned_participations
+from .terms import ClientTerms, check_affordable, client_terms
+
+
+@dataclass(frozen=True)
+class Learning:
+    """How a client learns: what is trained, on which words, by which steps."""
+
+    model: ModelSection
+    privacy: PrivacySection
+    local: LocalSection
+    noise_multiplier: float
+    train_on: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was agreed, and all that follows from it before anything runs."""
+
+    recipe: Recipe  # complete: its cohort is settled
+    clients: int
+    participations: int  # planned, the most of one client
+    terms: ClientTerms  # of a client: noise multiplier, what one participation costs, budget
+    agreement: Agreement  # of a round: whom it asks, secure sums and their floors, code of updates
+    learning: Learning
+    claim: Claim
+
+    def refuse_unaffordable(self, dimension: int) -> None:
+        """That rings hold the rounds of a model of `dimension` trained weights, and budgets their cost.
+
+        Raises RecipeError.
+        """
+        codec, schedule = self.agreement.sums.codec, self.agreement.schedule
+        check_affordable(codec, schedule, dimension, self.participations, self.terms.budget)
+
+
+def resolve(recipe: Recipe, clients: int) -> Plan:
+    """The plan for so many clients.
+
+    Raises RecipeError where settings contradict each other or the number of clients, a planned participation could not
+    be paid, or no ring could hold a round; graph.NoSuchGraph where no circle bears the recipe's fractions.
+    """
+    check(recipe, clients)
+    recipe = following(recipe, clients)
+    terms = client_terms(recipe, clients)
+    plan = plan_of(recipe, clients, terms)
+    for participants in recipe.federation.sizes:
+        plan.agreement.sums.circle(participants)
+        plan.agreement.sums.codec.refuse_hopeless(participants)
+    return plan
+
+
+def learning_of(recipe: Recipe, noise_multiplier: float) -> Learning:
+    """What a learner needs of a recipe."""
+    device, train_on = recipe.runtime.device, recipe.data.train_on
+    return Learning(recipe.model, recipe.privacy, recipe.local, noise_multiplier, train_on, device)
+
+
+def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
+    """The plan on terms that are known; checks nothing."""
+    agreement, private = agree(recipe, terms.noise_multiplier), terms.mechanism is not None
+    return Plan(
+        recipe,
+        clients,
+        planned_participations(recipe, clients),
+        terms,
+        agreement,
+        learning_of(recipe, terms.noise_multiplier),
+        Claim(recipe.privacy, agreement, private, recipe.data.simulated_clients),
+    )
