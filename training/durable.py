@@ -17,7 +17,7 @@ from chatfed.types import ChatfedError
 
 
 class Stopped(ChatfedError):
-    """A run that stopped on its way and can go on with --resume."""
+    """A run that stopped on its way and can go on with chatfed resume."""
 
 
 class DiskError(Stopped):
@@ -125,7 +125,7 @@ def erase(folder: Path, *names: str) -> None:
 
 def disk_error(path: Path | str, error: OSError) -> DiskError:
     return DiskError(
-        f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with --resume."
+        f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with chatfed resume."
     )
 
 

@@ -170,7 +170,7 @@ class Rounds:
             refusals = self.clients.refusals.values()
             why = f" One client said: {next(iter(refusals))}" if refusals else ""
             raise Stopped(
-                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with --resume {folder.path}"
+                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}"
             ) from None
         return outcome, time.monotonic() - started
 

@@ -206,7 +206,7 @@ def _shared(tensor: torch.Tensor) -> torch.Tensor:
         reason = str(error).splitlines()[0]
         raise DiskError(
             f"No room in shared memory (/dev/shm) for {tensor.nbytes / 2**20:.0f} MiB ({reason}): free some, or take "
-            f"fewer runtime.workers; then go on with --resume."
+            f"fewer runtime.workers; then go on with chatfed resume."
         ) from None
 
 
@@ -242,7 +242,7 @@ def _in_a_sentence(error: Exception, folder: Path) -> ChatfedError:
         return disk_error(error.filename or folder, error)
     reason = (str(error).splitlines() or [""])[0]
     if "No space left" in reason:  # safetensors has a type of its own for a full disk
-        return DiskError(f"The disk is full ({reason}). Free some space, then go on with --resume.")
+        return DiskError(f"The disk is full ({reason}). Free some space, then go on with chatfed resume.")
     return ChatfedError(f"Pre-training failed: {type(error).__name__}: {reason}")
 
 

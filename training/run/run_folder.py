@@ -79,7 +79,7 @@ class RunFolder:
         """What a run to go on with set out to do. Raises ChatfedError when there is none here, or another recipe."""
         path = self.path / "recipe.toml"
         if not path.is_file():
-            raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
+            raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one with chatfed train.")
         try:
             about = from_json((self.state / "run.json").read_text())
             run, digests, reference = bytes.fromhex(about["run"]), about["recipes"], bool(about["reference"])
@@ -264,7 +264,7 @@ def _moved_aside(path: Path, replace: bool) -> Path | None:
         return None
     if not replace:
         raise ChatfedError(
-            f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
+            f"{path} already holds something: go on with chatfed resume {path}, move it aside with --replace, or "
             f"choose another --out."
         )
     number = 1
