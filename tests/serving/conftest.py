@@ -190,7 +190,7 @@ def _write_facts(folder: Path) -> None:
 def run_app(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """The program, run to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "serving.app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-m", "chatfed", "serve", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout
     )
 
 
@@ -222,7 +222,7 @@ def served(servers: Servers) -> Served:
 @contextmanager
 def started(run: Path) -> Iterator[tuple[subprocess.Popen, Path, Path]]:
     """The app with `run`'s model on any free port, ended afterwards: (process, its output, run)."""
-    command = [sys.executable, "-m", "serving.app", "--model", str(run / "model"), "--port", "0"]
+    command = [sys.executable, "-m", "chatfed", "serve", "--model", str(run / "model"), "--port", "0"]
     log = run / "app.log"
     with log.open("w") as output:
         process = subprocess.Popen(

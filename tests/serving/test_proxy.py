@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from chatfed import Generation, Turn
+from chatfed import Generation, Turn, cli
 from serving.application import guarded
 from serving.guard import PublicAddress
 from tests.serving.page_server import NOTHING, Parrot, hosted
@@ -147,10 +147,7 @@ def test_what_is_no_public_address_is_refused(text: str) -> None:
 
 
 def test_a_public_address_that_is_none_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    from serving.app import main
-
-    with pytest.raises(SystemExit):
-        main(["--public-url", "chat.example/talk"])
+    assert cli.main(["serve", "--public-url", "chat.example/talk"]) == 2
     assert "'chat.example/talk' is no address of a page; give one such as https://" in capsys.readouterr().err
 
 
