@@ -34,7 +34,7 @@ from chatfed.model.transformer import check_model_folder, context_of, load_model
 from chatfed.model.windows import fit_whole, latest_that_fit
 from chatfed.places import WordPlace, token_texts, word_places
 from chatfed.turns import Conversation, as_role, as_text, as_turns
-from chatfed.types import ChatfedError, Span, Turn, WordScore
+from chatfed.types import InvalidValue, Span, Turn, WordScore
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -69,15 +69,16 @@ class Chat:
     def reply(self, history: Conversation, settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
         """The assistant's whole next message after `history`, which ends with the user's: a text, or messages.
 
-        Raises ChatfedError where the history is empty or holds what is no message.
+        Raises InvalidValue where the history is empty or holds what is no message.
         """
         return "".join(self.stream(history, settings))
 
     def stream(self, history: Conversation, settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
         """The reply in pieces of text as they are drawn; closing the iterator stops the model at once."""
         if not isinstance(settings, Generation):
-            raise ChatfedError(
-                f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like."
+            raise InvalidValue(
+                f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like.",
+                param="settings",
             )
         return self._pieces(self._prompt(as_turns(history), settings.max_new_tokens), settings)
 
@@ -113,9 +114,9 @@ class Chat:
         A word's probability is that of its spelling and of ending there, given all before it, among all continuations;
         for a half word, given that the word starts so.
         """
-        text, history = as_text("The text", text), as_turns(history)
+        text, history = as_text("The text", text, "text"), as_turns(history)
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-            raise ChatfedError(f"k is {k!r}; give a whole number of suggestions, 1 or more.")
+            raise InvalidValue(f"k is {k!r}; give a whole number of suggestions, 1 or more.", param="k")
         half = "" if not text or text[-1].isspace() else text.split()[-1]
         before = text[: len(text) - len(half)]
         ids = [int(i) for i in encode_open_turn(self.tokenizer, history, Turn("user", before)).ids]
@@ -168,7 +169,7 @@ class Chat:
         An opening system message stays, and what follows it begins with a user's, as templates may demand; so does
         the last message of a user before an assistant's, whether it fits or not.
         """
-        turn, turns = Turn(as_role("The text", role), as_text("The text", text)), as_turns(history)
+        turn, turns = Turn(as_role("The text", role, "role"), as_text("The text", text, "text")), as_turns(history)
         sizes = np.bincount(encode_said(self.tokenizer, turns, turn)[0].turns, minlength=len(turns) + 1)
         first = 1 if turns and turns[0].role == "system" else 0
         starts = [at for at in range(first, len(turns)) if at == first or turns[at].role == "user"]
@@ -181,7 +182,7 @@ class Chat:
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
         if not history:
-            raise ChatfedError("The history is empty: give at least one Turn('user', ...).")
+            raise InvalidValue("The history is empty: give at least one Turn('user', ...).", param="history")
         return latest_that_fit(self.tokenizer, history, self._room_for_prompt(room))
 
     def fits(self, history: Sequence[Turn], max_new_tokens: int) -> bool:
@@ -284,11 +285,11 @@ def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast
     tokenizer, or peft's adapters for one).
 
-    A run's folder serves as well: the model in it is taken. Raises ChatfedError when the folder is missing or holds no
+    A run's folder serves as well: the model in it is taken. Raises ModelError when the folder is missing or holds no
     such model, or when the base of adapters is not there.
     """
     if not isinstance(path, (str, PathLike)):
-        raise ChatfedError(f"The model folder is of type {type(path).__name__}: give its path.")
+        raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")
     folder = _model_in(Path(path).expanduser())
     if not holds_adapters(folder):
         check_model_folder(folder)

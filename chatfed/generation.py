@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from chatfed.types import ChatfedError
+from chatfed.types import InvalidValue
 
 
 @dataclass(frozen=True)
 class Generation:
-    """How to draw a reply. Raises ChatfedError that names a setting which makes no sense, and what it may be."""
+    """How to draw a reply. Raises InvalidValue that names a setting which makes no sense, and what it may be."""
 
     max_new_tokens: int = 80
     temperature: float = 0.0  # 0 takes the likeliest token each time
@@ -42,13 +42,13 @@ class Generation:
 def _whole(name: str, value: object, low: int, high: int, wanted: str) -> int:
     """A whole number, of Python or numpy; True and False are none."""
     if isinstance(value, bool) or not isinstance(value, Integral) or not low <= int(value) <= high:
-        raise ChatfedError(f"{name} is {value!r}; give a whole number, {wanted}.")
+        raise InvalidValue(f"{name} is {value!r}; give a whole number, {wanted}.", param=name)
     return int(value)
 
 
 def _number(name: str, value: object, low: float, high: float, wanted: str) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
-        raise ChatfedError(f"{name} is {value!r}; give a number, {wanted}.")
+        raise InvalidValue(f"{name} is {value!r}; give a number, {wanted}.", param=name)
     return float(value)
 
 
@@ -56,12 +56,17 @@ def _stops(stop: object) -> tuple[str, ...]:
     """One text, or several, as a tuple."""
     texts = (stop,) if isinstance(stop, str) else stop
     if not isinstance(texts, (list, tuple)):
-        raise ChatfedError(f"stop is {stop!r}; give a text or a list of texts before which the reply ends.")
+        raise InvalidValue(
+            f"stop is {stop!r}; give a text or a list of texts before which the reply ends.", param="stop"
+        )
     for text in texts:
         if not isinstance(text, str):
-            raise ChatfedError(f"stop holds {text!r}, which is no text; give texts before which the reply ends.")
+            raise InvalidValue(
+                f"stop holds {text!r}, which is no text; give texts before which the reply ends.", param="stop"
+            )
         if not text:
-            raise ChatfedError(
-                "stop has an empty text, before which every reply ends; give texts of a character or more."
+            raise InvalidValue(
+                "stop has an empty text, before which every reply ends; give texts of a character or more.",
+                param="stop",
             )
     return tuple(texts)

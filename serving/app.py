@@ -50,6 +50,9 @@ OFFLINE = {
 class ServingError(ChatfedError):
     """The server cannot start."""
 
+    code = "cannot_serve"
+    mend = "give another --host or --port"
+
 
 class Tab(StrEnum):
     """What the page opens on."""

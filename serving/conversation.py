@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from chatfed.types import ChatfedError, Turn
+from chatfed.types import ChatfedError, InvalidValue, Turn
 
 from .generations import Generations
 from .messages import History, from_page, latest, text_of, texts_of, to_page, turns_of
@@ -223,12 +223,12 @@ class Conversation:
 
 
 def seed_of(text: str | None) -> int | None:
-    """The seed that was typed, or none. Raises ChatfedError for what is no whole number."""
+    """The seed that was typed, or none. Raises InvalidValue for what is no whole number."""
     typed = (text or "").strip()
     if not typed:
         return None
     if not re.fullmatch(r"[+-]?[0-9]{1,20}", typed):
-        raise ChatfedError(f"The seed is {typed[:30]!r}: give a whole number, or leave it empty.")
+        raise InvalidValue(f"The seed is {typed[:30]!r}: give a whole number, or leave it empty.", param="seed")
     return int(typed)
 
 

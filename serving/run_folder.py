@@ -17,6 +17,9 @@ from chatfed.types import ChatfedError
 class RunFolderError(ChatfedError):
     """A file of the run folder cannot be used."""
 
+    code = "bad_run_folder"
+    mend = "name a run's folder, or restore its files"
+
 
 @dataclass(frozen=True)
 class RunFolder:

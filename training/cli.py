@@ -194,7 +194,7 @@ def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:
         with sole_use(out), fresh_run(out, aside) as folder:
             _go(folder, folder.begin(recipe, reference), quiet)
     except RecipeError as error:  # what only the data, or settings of different rooms together, make wrong
-        raise RecipeError(origins.told(str(error))) from None
+        raise origins.told(error) from None
 
 
 def _resume(path: Path, reference: bool, quiet: bool) -> None:

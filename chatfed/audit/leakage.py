@@ -47,6 +47,9 @@ _TIE_BITS = 1e-3  # what float32 sums in another order differ by
 class AuditError(ChatfedError):
     """What was given to an audit cannot be compared or written. Names the thing and the mend."""
 
+    code = "bad_audit"
+    mend = "give the audit what the message names"
+
 
 @dataclass(frozen=True)
 class TwinRank:

@@ -24,6 +24,9 @@ class BadRecord(Exception):
 class DataError(ChatfedError):
     """A source that cannot be read as dialogues."""
 
+    code = "bad_data"
+    mend = "mend the source where the message says; `chatfed data look` shows how it is read"
+
 
 def absent(value: object) -> bool:
     """Whether a value says nothing: null, blank text, an empty list, not a number."""

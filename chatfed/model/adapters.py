@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.model.checkpoint import new_folder, weights_file
+from chatfed.model.refusals import ModelError
 from chatfed.model.transformer import empty_twin, load_model, load_tokenizer, refuse_sizes, skeleton
-from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -39,7 +39,7 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
     """Puts adapters into `model`, in place: from then on they alone are trainable, and it answers as before until they
     are trained. What comes back is peft's cover of the same model, for `save_adapters`.
 
-    First matrices are drawn from a public seed, second ones are 0 (section 4.1). Raises ChatfedError when a target is
+    First matrices are drawn from a public seed, second ones are 0 (section 4.1). Raises ModelError when a target is
     no layer of the model or of a kind that takes no adapter, and for a kind of model for which peft has no choice.
     """
     import torch
@@ -57,8 +57,9 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
             made = get_peft_model(model, config)
         except ValueError as error:
             reason = str(error).splitlines()[0]
-            raise ChatfedError(
-                f"No adapters can be put on a model of kind {model.config.model_type}: {reason}. {_mend(model)}"
+            raise ModelError(
+                f"No adapters can be put on a model of kind {model.config.model_type}: {reason}. {_mend(model)}",
+                param="model.lora_targets",
             ) from None
     return made
 
@@ -78,7 +79,9 @@ def _refuse_unknown(model: PreTrainedModel, targets: tuple[str, ...]) -> None:
     names = [name for name, _ in model.named_modules()]
     for target in targets:
         if targets != (ALL_LINEAR,) and not any(f".{name}".endswith(f".{target}") for name in names):
-            raise ChatfedError(f"model.lora_targets: {target!r} is no layer of this model. {_mend(model)}")
+            raise ModelError(
+                f"model.lora_targets: {target!r} is no layer of this model. {_mend(model)}", param="model.lora_targets"
+            )
 
 
 def _mend(model: PreTrainedModel) -> str:
@@ -121,7 +124,7 @@ def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokeniz
 def base_of(folder: Path) -> str:
     """The base that the adapters in `folder` belong to, folder or hub name.
 
-    A folder that is gone, as when a run was moved, is looked for in `reference/` beside. Raises ChatfedError.
+    A folder that is gone, as when a run was moved, is looked for in `reference/` beside. Raises ModelError.
     """
     path = folder / "adapter_config.json"
     try:
@@ -129,12 +132,17 @@ def base_of(folder: Path) -> str:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         named = None
     if not isinstance(named, str) or not named:
-        raise ChatfedError(f"{path} cannot be read or names no base model (base_model_name_or_path); restore it.")
+        raise ModelError(
+            f"{path} cannot be read or names no base model (base_model_name_or_path); restore it.", param=str(path)
+        )
     if not Path(named).is_absolute() or Path(named).is_dir():
         return named
     beside = folder.resolve().parent / "reference"
     if not (beside / "config.json").is_file():
-        raise ChatfedError(f"{folder} holds adapters for {named}, which is not there: bring it back, or to {beside}.")
+        raise ModelError(
+            f"{folder} holds adapters for {named}, which is not there: bring it back, or to {beside}.",
+            param=str(folder),
+        )
     return str(beside)
 
 
@@ -153,10 +161,12 @@ def base_folder(folder: Path) -> Path | None:
 
 
 def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-    """The base with the adapters in `folder` on it, and the tokenizer beside them. Raises ChatfedError."""
+    """The base with the adapters in `folder` on it, and the tokenizer beside them. Raises ModelError."""
     base = base_of(folder)
     if not weights_file(folder).is_file():  # peft would take a pickle in its place, or ask the hub
-        raise ChatfedError(f"There is no {weights_file(folder)}; restore it, or save the adapters as safetensors.")
+        raise ModelError(
+            f"There is no {weights_file(folder)}; restore it, or save the adapters as safetensors.", param=str(folder)
+        )
     model, _ = load_model(base)
     from peft import PeftModel
 
@@ -166,7 +176,7 @@ def load_adapted(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast
             _refuse_missing(adapted, weights_file(folder))
         except Exception as error:  # safetensors, torch and peft raise types of their own
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise ChatfedError(f"The adapters in {folder} cannot be put on {base}: {reason}") from None
+            raise ModelError(f"The adapters in {folder} cannot be put on {base}: {reason}", param=str(folder)) from None
     tokenizer = load_tokenizer(folder, needs_model=False)
     refuse_sizes(model, tokenizer, folder)
     return model, tokenizer

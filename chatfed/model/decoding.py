@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from chatfed.types import ChatfedError
+from chatfed.model.refusals import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -106,7 +106,7 @@ class Decoder:
         except Exception as error:  # a model that cannot be asked as a causal one says so in its own way
             kind, lines = self.model.config.model_type, str(error).strip().splitlines()
             reason = lines[0] if lines else type(error).__name__
-            raise ChatfedError(
+            raise ModelError(
                 f"The base ({kind}) cannot be asked for the next token: {reason}. Give another base."
             ) from None
         for way in ("given", "own"):

@@ -16,6 +16,7 @@ import torch
 
 from chatfed.model.decoding import Decoder, close
 from chatfed.model.parameters import refuse_non_finite
+from chatfed.model.refusals import ModelError
 from chatfed.model.template import PLAIN_TEMPLATE, TemplateError, template_of
 from chatfed.model.tokenizer import encode_dialogue, encode_prompt, end_ids, turn_end
 from chatfed.model.transformer import context_of, load_model
@@ -59,13 +60,13 @@ def check_base(name: str | Path) -> list[Check]:
 
 def refuse_unfit(name: str | Path, adapters: bool) -> list[str]:
     """What a person should know who starts a run from the base, with `adapters` in every linear layer or without;
-    raises ChatfedError with the first fault that is found.
+    raises ModelError with the first fault that is found.
     """
     told = {"cache and positions", "token ids", *(["places for adapters"] if adapters else [])}
     notes = []
     for check in check_base(name):
         if check.fault:
-            raise ChatfedError(check.fault)
+            raise ModelError(check.fault)
         if check.note and check.name in told:
             notes.append(f"{check.name}: {check.note}")
     return notes
@@ -95,14 +96,14 @@ def examine(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: st
 
 
 def forwards_alone(decoder: Decoder) -> None:
-    """Raises ChatfedError when a later token changes what the model expects before it, or nothing is the same twice."""
+    """Raises ModelError when a later token changes what the model expects before it, or nothing is the same twice."""
     ids, kind = _some_ids(decoder.model, LONG), decoder.model.config.model_type
     once, again = (decoder.whole(torch.tensor([ids]), last=False)[0] for _ in range(2))
     if not close(again, once):
-        raise ChatfedError(f"The base ({kind}) expects something else each time it reads one text; give another base.")
+        raise ModelError(f"The base ({kind}) expects something else each time it reads one text; give another base.")
     other = decoder.whole(torch.tensor([[*ids[:-3], *ids[:3]]]), last=False)[0]
     if not close(other[:-3], once[:-3]):
-        raise ChatfedError(
+        raise ModelError(
             f"The base ({kind}) reads in both directions: a later word changes what it expects before. Give a causal "
             "model, or, if this one was trained as one, set is_decoder to true in its config.json."
         )
@@ -140,7 +141,7 @@ def _cache(model: PreTrainedModel) -> str:
     wanted, text = decoder.whole(torch.tensor([ids]), last=False)[0], decoder.text()
     for place, token in enumerate(ids):
         if not close(text.add([token]), wanted[place]):
-            raise ChatfedError(
+            raise ModelError(
                 f"The base ({model.config.model_type}) expects something else when it reads a text token by token "
                 f"(from token {place + 1} on) than when it reads it whole: its replies would be garbage; give another."
             )
@@ -164,11 +165,11 @@ def _ids(tokenizer: PreTrainedTokenizerFast) -> str:
                 continue
             taken += 1
             if ours != _own_ids(tokenizer, turns, generate):
-                raise ChatfedError(
+                raise ModelError(
                     "Dialogues get other token ids than by the base's own chat template; give another base."
                 )
     if not taken:
-        raise ChatfedError(refused[0])
+        raise ModelError(refused[0])
     said = [] if tokenizer.chat_template else ["no chat template: plain text with User: and Assistant: is used"]
     return "; ".join([*said, *(f"some dialogues are refused: {reason}" for reason in refused[:1])])
 
@@ -189,16 +190,14 @@ def _own_ids(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], generate
 def _end(tokenizer: PreTrainedTokenizerFast) -> str:
     end = turn_end(tokenizer)
     if not end.text and tokenizer.eos_token_id is None:
-        raise ChatfedError(
+        raise ModelError(
             "Nothing ends an answer: the base's chat template writes nothing behind it and its tokenizer has no "
             "eos_token; set one."
         )
     if end.marker is None and end.text:
         spelt = str(tokenizer.decode(end_ids(tokenizer)))
         if not spelt.rstrip(" ").endswith(end.text.rstrip(" ")):
-            raise ChatfedError(
-                f"The base's tokenizer cannot spell {end.text!r}, with which its template ends an answer."
-            )
+            raise ModelError(f"The base's tokenizer cannot spell {end.text!r}, with which its template ends an answer.")
         return f"an answer ends with the text {end.text!r}, and is cut where it holds that"
     return f"an answer ends with {end.text!r}" if end.text else f"an answer ends with {tokenizer.eos_token!r}"
 

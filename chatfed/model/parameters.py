@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatfed.types import ChatfedError, FloatVector
+from chatfed.model.refusals import ModelError
+from chatfed.types import FloatVector
 
 if TYPE_CHECKING:
     import torch
@@ -20,13 +21,14 @@ def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
     """Makes trainable the parameters whose names match one of `globs` ("all": every one); returns how many numbers
     that is.
 
-    Raises ChatfedError when a glob matches no parameter.
+    Raises ModelError when a glob matches no parameter.
     """
     names = [name for name, _ in module.named_parameters()]
     for glob in globs:
         if glob != "all" and not any(fnmatchcase(name, glob) for name in names):
-            raise ChatfedError(
-                f"model.trainable: {glob!r} matches no parameter; there are e.g. {', '.join(names[:3])}."
+            raise ModelError(
+                f"model.trainable: {glob!r} matches no parameter; there are e.g. {', '.join(names[:3])}.",
+                param="model.trainable",
             )
     for name, parameter in module.named_parameters():
         parameter.requires_grad_(any(glob == "all" or fnmatchcase(name, glob) for glob in globs))
@@ -67,14 +69,15 @@ def non_finite(module: nn.Module) -> list[str]:
 
 
 def refuse_non_finite(module: nn.Module, base: object) -> None:
-    """Raises ChatfedError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
+    """Raises ModelError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
     for.
     """
     if names := non_finite(module):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        raise ChatfedError(
+        raise ModelError(
             f"The base model {base} holds numbers that are not finite (NaN or infinity) in {', '.join(names[:3])}{more}"
-            f": nothing can be learned on it; give another base, or the weights in a wider type."
+            f": nothing can be learned on it; give another base, or the weights in a wider type.",
+            param=str(base),
         )
 
 

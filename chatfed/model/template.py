@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-from chatfed.types import ChatfedError, Turn
+from chatfed.types import ChatfedError, InvalidValue, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -33,6 +33,9 @@ PLAIN_TEMPLATE = (  # for a base model that has no chat template of its own: pla
 
 class TemplateError(ChatfedError):
     """A dialogue that a base's chat template does not take: its roles, their order, or a message."""
+
+    code = "refused_by_template"
+    mend = "leave such dialogues out, or give a base whose template takes them"
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _apply(
     """The text that the tokenizer's own method renders, or, of contents that are traced, the same template."""
     for role in roles:
         if role not in ROLES:
-            raise ChatfedError(f"There is no role {role!r}; a message is said by {', '.join(ROLES)}.")
+            raise InvalidValue(f"There is no role {role!r}; a message is said by {', '.join(ROLES)}.", param="role")
     messages = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
     try:
         if isinstance(contents[0], _Traced):  # the method itself makes plain strings of all that it is given

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from chatfed.model.refusals import ModelError
 from chatfed.model.spelling import added_tokens, speller
 from chatfed.model.template import (
     BEGIN,
@@ -31,7 +32,7 @@ from chatfed.model.template import (
     render,
     template_of,
 )
-from chatfed.types import ChatfedError, Span, Turn
+from chatfed.types import InvalidValue, Span, Turn
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -62,8 +63,9 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenize
     from transformers import PreTrainedTokenizerFast
 
     if vocabulary < 256 + len(SPECIAL_TOKENS):
-        raise ChatfedError(
-            f"model.vocabulary is {vocabulary}: byte-level BPE needs at least {256 + len(SPECIAL_TOKENS)} tokens."
+        raise ModelError(
+            f"model.vocabulary is {vocabulary}: byte-level BPE needs at least {256 + len(SPECIAL_TOKENS)} tokens.",
+            param="model.vocabulary",
         )
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -100,7 +102,7 @@ def encode_dialogues(
     waiting = iter(dialogues)
     while batch := list(islice(waiting, at_once)):
         if not all(batch):
-            raise ChatfedError("A dialogue has no message; give at least one message.")
+            raise InvalidValue("A dialogue has no message; give at least one message.", param="dialogues")
         yield from _encode(tokenizer, [render(tokenizer, turns) for turns in batch])
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from chatfed.model.checkpoint import holds_adapters
+from chatfed.model.refusals import ModelError
 from chatfed.model.silence import quiet
-from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -71,7 +71,7 @@ def untie_output(model: PreTrainedModel) -> None:
 def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """The causal model and its tokenizer from a folder, or from the hub when `name` is no folder.
 
-    Raises ChatfedError when there is no such model or it has no fast tokenizer.
+    Raises ModelError when there is no such model or it has no fast tokenizer.
     """
     tokenizer = load_tokenizer(name)
     import torch
@@ -90,51 +90,58 @@ def load_model(name: str | Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
 
 
 def _refuse_kind(name: str | Path, config: Any) -> None:
-    """Raises ChatfedError for what AutoModelForCausalLM takes a part of, without a word, or cannot compute here."""
+    """Raises ModelError for what AutoModelForCausalLM takes a part of, without a word, or cannot compute here."""
     kind = config.model_type
     if config.is_encoder_decoder:
-        raise ChatfedError(
+        raise ModelError(
             f"{name} ({kind}) is an encoder with a decoder: as a causal model it would lose its encoder. Give a "
-            "decoder-only base."
+            "decoder-only base.",
+            param=str(name),
         )
     if getattr(config, "text_config", None) is not None and config.get_text_config() is not config:
         text = config.get_text_config().model_type
-        raise ChatfedError(
-            f"{name} ({kind}) is a model for more than text: give its text model alone, saved as model_type {text}."
+        raise ModelError(
+            f"{name} ({kind}) is a model for more than text: give its text model alone, saved as model_type {text}.",
+            param=str(name),
         )
     if getattr(config, "quantization_config", None):
-        raise ChatfedError(f"{name} holds quantized weights, which cannot be trained: give its full-precision form.")
+        raise ModelError(
+            f"{name} holds quantized weights, which cannot be trained: give its full-precision form.", param=str(name)
+        )
 
 
 def _refuse_gaps(name: str | Path, model: Any, info: Any) -> None:
-    """Raises ChatfedError when the folder did not give every weight: what lacks is filled with random numbers."""
+    """Raises ModelError when the folder did not give every weight: what lacks is filled with random numbers."""
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     missing = sorted(set(info["missing_keys"]) - tied)
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise ChatfedError(
+        raise ModelError(
             f"{name} lacks the weights {missing[0]}{more}, which would be random: restore its safetensors files, or "
-            "give the base that they belong to."
+            "give the base that they belong to.",
+            param=str(name),
         )
     odd = sorted(tuple(each) for each in info["mismatched_keys"])
     if odd:
         key, stored, wanted = odd[0]
         sizes = " and ".join("x".join(map(str, shape)) for shape in (stored, wanted))
-        raise ChatfedError(
+        raise ModelError(
             f"{name} holds {key} and its config.json do not fit: sizes {sizes}. Restore the config.json that its "
-            "weights were saved with."
+            "weights were saved with.",
+            param=str(name),
         )
 
 
 def refuse_sizes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, name: str | Path) -> None:
-    """Raises ChatfedError when the tokenizer has tokens for which the model has no embedding."""
+    """Raises ModelError when the tokenizer has tokens for which the model has no embedding."""
     embedding: Any = model.get_input_embeddings()
     rows = int(embedding.weight.shape[0])
     tokens = max(len(tokenizer), max(tokenizer.get_vocab().values(), default=-1) + 1)
     if tokens > rows:
-        raise ChatfedError(
+        raise ModelError(
             f"{name}: the tokenizer has {tokens:,} tokens, the embedding {rows:,}. Give the tokenizer that the weights "
-            "were trained with, or save the model after resize_token_embeddings."
+            "were trained with, or save the model after resize_token_embeddings.",
+            param=str(name),
         )
 
 
@@ -151,7 +158,7 @@ def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 def skeleton(name: str, layers: int) -> PreTrainedModel:
     """The model of folder or hub name `name`, or, where that is empty, a small Llama of so many layers, without any
-    weights (on torch's meta device): its layers by name and kind. Raises ChatfedError as `load_model` does.
+    weights (on torch's meta device): its layers by name and kind. Raises ModelError as `load_model` does.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -168,11 +175,11 @@ def skeleton(name: str, layers: int) -> PreTrainedModel:
         try:
             return kind.from_config(config)  # type: ignore[no-any-return]
         except ValueError:
-            raise ChatfedError(f"{name} is no causal language model; give another base.") from None
+            raise ModelError(f"{name} is no causal language model; give another base.", param=str(name)) from None
 
 
 def load_tokenizer(name: str | Path, needs_model: bool = True) -> PreTrainedTokenizerFast:
-    """The tokenizer alone. Raises ChatfedError as `load_model` does."""
+    """The tokenizer alone. Raises ModelError as `load_model` does."""
     path = Path(name)
     if needs_model and (path.exists() or path.is_absolute() or str(name).startswith((".", "~"))):
         check_model_folder(path)
@@ -181,8 +188,9 @@ def load_tokenizer(name: str | Path, needs_model: bool = True) -> PreTrainedToke
     quiet()
     tokenizer: PreTrainedTokenizerFast = _load(AutoTokenizer, name)
     if not tokenizer.is_fast:
-        raise ChatfedError(
-            f"{name} has no fast tokenizer (tokenizer.json), which word positions need; give another base."
+        raise ModelError(
+            f"{name} has no fast tokenizer (tokenizer.json), which word positions need; give another base.",
+            param=str(name),
         )
     return tokenizer
 
@@ -192,18 +200,21 @@ def _load(kind: Any, name: str | Path, **options: Any) -> Any:
         return kind.from_pretrained(str(name), local_files_only=Path(name).exists(), **options)
     except Exception as error:  # safetensors and tokenizers raise types of their own, even plain Exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ChatfedError(f"No causal language model could be loaded from {name}: {reason}") from None
+        raise ModelError(f"No causal language model could be loaded from {name}: {reason}", param=str(name)) from None
 
 
 def check_model_folder(path: Path) -> None:
-    """Raises ChatfedError when `path` is not a folder with a transformers model in it."""
+    """Raises ModelError when `path` is not a folder with a transformers model in it."""
     if not path.is_dir():
-        raise ChatfedError(f"There is no model folder {path}. Train one with: make train-federated")
+        raise ModelError(f"There is no model folder {path}. Train one with: make train-federated", param=str(path))
     if holds_adapters(path):
-        raise ChatfedError(f"{path} holds adapters, no whole model: name their base, or merge them first.")
+        raise ModelError(
+            f"{path} holds adapters, no whole model: name their base, or merge them first.", param=str(path)
+        )
     if not (path / "config.json").is_file():
-        raise ChatfedError(
-            f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run."
+        raise ModelError(
+            f"{path} holds no config.json, so it is no transformers model; name the folder model/ of a run.",
+            param=str(path),
         )
 
 

@@ -22,6 +22,9 @@ _AT, _WEIGHT = np.polynomial.legendre.leggauss(20)
 class PrivacyError(ChatfedError, ValueError):
     """A number that no privacy accounting can take, or a claim that lacks one of its conditions."""
 
+    code = "invalid_privacy"
+    mend = "give a number in the range that the message names"
+
 
 def check_delta(delta: float) -> None:
     """Raises PrivacyError unless 0 < delta < 1."""

@@ -32,9 +32,15 @@ Charge = Mechanism | DistributedGaussian
 class LedgerError(ChatfedError):
     """A ledger that cannot be believed or is not the caller's; nothing was charged."""
 
+    code = "bad_ledger"
+    mend = "restore the ledger's file, or have its owner begin another"
+
 
 class BudgetExceeded(LedgerError):
     """The work would cost more than the client's budget; nothing was charged."""
+
+    code = "budget_exceeded"
+    mend = "ask for less, or have the client's owner raise the budget"
 
 
 @dataclass(frozen=True)

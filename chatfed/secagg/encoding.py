@@ -33,6 +33,9 @@ _FIELD_MASK = np.uint64((1 << 21) - 1)
 class OutOfRange(ChatfedError):
     """A value that the ring cannot carry; the message names it and what to change."""
 
+    code = "out_of_range"
+    mend = "clip the value, or take a wider ring, as the message says"
+
 
 @dataclass(frozen=True)
 class FixedPoint:

@@ -26,6 +26,9 @@ COMMITTEE_FROM, COMMITTEE = 1000, 200
 class NoSuchGraph(ChatfedError):
     """No graph of so many participants bears the fractions of corrupt and dropped ones that were asked for."""
 
+    code = "no_such_graph"
+    mend = "lower secagg.corrupt or secagg.dropout, or bring more participants"
+
 
 @dataclass(frozen=True)
 class Graph:

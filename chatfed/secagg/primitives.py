@@ -39,6 +39,9 @@ _PROTOCOL = b"chatfed secagg 2"
 class LowOrderKey(ChatfedError):
     """A public key of low order: the shared secret would be all zero, known to everyone (RFC 7748 section 6.1)."""
 
+    code = "low_order_key"
+    mend = "leave out who sent the key"
+
 
 def draw(entropy: Entropy, size: int) -> bytes:
     """`size` fresh bytes; raises ValueError when the source returns another number of bytes."""

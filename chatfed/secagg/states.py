@@ -34,6 +34,9 @@ _MAGIC = b"CFS2"
 class DamagedState(ProtocolError):
     """Stored bytes that are not a client state, or not under this key; leave the round."""
 
+    code = "damaged_state"
+    mend = "leave the round, and take part in the next"
+
 
 @dataclass(frozen=True)
 class Round:

@@ -18,6 +18,7 @@ from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.parameters import flatten, load_flat, refuse_non_finite, set_trainable
 from chatfed.model.transformer import load_model
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
 from ..durable import read_if_there
@@ -62,7 +63,7 @@ class Learner:
         choose_trainable(model, how.model)
         digest = weights_digest(model)
         parameters = sum(p.numel() for p in model.parameters())
-        if how.privacy.unit == "example":
+        if how.privacy.unit is Unit.EXAMPLE:
             refuse_unsuitable(model)
         _place(model, how.device)
         return cls(
@@ -90,11 +91,11 @@ class Learner:
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
-        if self.how.privacy.unit == "client":
+        if self.how.privacy.unit is Unit.CLIENT:
             if self.lower is None:
                 self.lower = self._try_out(examples)
             train_plainly(self.model, examples, self.how.local, self.lower)
-        elif self.how.privacy.noise == "distributed":
+        elif self.how.privacy.noise is Noise.DISTRIBUTED:
             return self._parts(examples)
         else:
             self._train_privately(examples)

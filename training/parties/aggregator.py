@@ -22,6 +22,9 @@ CLIP_RATE = 0.2  # how fast a clip norm follows its quantile
 class NotFinite(ChatfedError):
     """A round whose outcome is no model."""
 
+    code = "round_not_finite"
+    mend = "start a new run with a lower federation.server_learning_rate, or a lower one of the clients"
+
 
 @dataclass(frozen=True)
 class ServerState:

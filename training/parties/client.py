@@ -41,6 +41,9 @@ that is the client's own; or, where noise is shared and single dialogues are pro
 class Refused(ChatfedError):
     """A client that does not take part in a round, and why."""
 
+    code = "client_refused"
+    mend = "ask for what the client's own settings allow"
+
 
 @dataclass(frozen=True)
 class _Invited:

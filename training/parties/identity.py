@@ -22,6 +22,9 @@ Roster = Mapping[ClientId, bytes]
 class IdentityError(ChatfedError):
     """A key or roster that cannot be used; names the file, the line and the mend."""
 
+    code = "bad_identity"
+    mend = "restore the key or the roster, or name another"
+
 
 def new_key(path: Path, entropy: Entropy = os.urandom) -> None:
     """Draws a private key into `path` (mode 0600). An existing file is never overwritten: it may be somebody's key."""

@@ -38,6 +38,9 @@ class Outcome:
 class SurvivorsMissing(ProtocolError):
     """An attempt at the round was answered, and not all whom it was answered for are back; nothing was asked."""
 
+    code = "survivors_missing"
+    mend = "wait for the clients that are named, then go on with --resume"
+
     def __init__(self, missing: Sequence[ClientId]) -> None:
         self.missing = tuple(missing)
         names = ", ".join(self.missing[:3]) + (f" and {len(self.missing) - 3} more" if len(self.missing) > 3 else "")

@@ -37,6 +37,9 @@ class Step(IntEnum):
 class NotFinite(MalformedMessage):
     """A global model that is none: nothing is learned on it, and nothing charged for it."""
 
+    code = "weights_not_finite"
+    mend = "have the server start from a model whose weights are finite"
+
     def __init__(self, broken: int, size: int) -> None:
         super().__init__(0, "session", "weights")
         self.args = (

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sized
 
 from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ClientId
 
 from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
-from .settings import RecipeError, shown
+from .settings import Key, RecipeError, shown
 
 LEAST_MOVE = 1e-9
 """Of all weights together over a run (L2): weights in float32 do not feel less."""
@@ -44,22 +45,28 @@ def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool
 
     Returns what a person should know of clients that are accepted. Raises RecipeError.
     """
-    data, of_clients = recipe.data, recipe.privacy.unit == "client" and recipe.privacy.noise != "none"
+    data, of_clients = recipe.data, recipe.privacy.unit is Unit.CLIENT and recipe.privacy.noise is not Noise.NONE
     if data.simulated_clients and not dealt:
         raise RecipeError(
-            f"data.simulated_clients is true, but {data.source} says whose each dialogue is (in {data.client_column}): "
-            "leave it out"
+            "{data.simulated_clients} is true, but {source} says whose each dialogue is (in {column}): leave it out",
+            source=data.source,
+            column=data.client_column,
         )
     if of_clients and dealt and not data.simulated_clients:
         raise RecipeError(
-            f'privacy.unit = "client" protects each client, but {data.source} has no column {data.client_column} that '
-            "says whose a dialogue is: name the right one with --client-column, or simulate with --set "
-            "data.simulated_clients=true (the claim then says so)"
+            '{privacy.unit} = "client" protects each client, but {source} has no column {column} that says whose a '
+            "dialogue is: name the right one with --client-column, or simulate with --set "
+            "{data.simulated_clients}=true (the claim then says so)",
+            source=data.source,
+            column=data.client_column,
         )
     if of_clients and len(clients) == 1:
         raise RecipeError(
-            f"every dialogue of {data.source} has the same {data.client_column}, so one client is all there is: name "
-            "the column that tells people apart with --client-column"
+            "every dialogue of {source} has the same {column}, so one client is all there is: name the column that "
+            "tells people apart with --client-column",
+            param="data.client_column",
+            source=data.source,
+            column=data.client_column,
         )
     if dealt:
         return ["Clients are simulated: the dialogues were dealt to them, so they are nobody's in particular."]
@@ -73,44 +80,56 @@ def check_clients(recipe: Recipe, clients: Mapping[ClientId, Sized], dealt: bool
 
 def _check_says_something(privacy: PrivacySection) -> None:
     """A bound that excludes nothing is no claim, so no run is made for it."""
-    if privacy.noise == "none":
+    if privacy.noise is Noise.NONE:
         return
     for key, value in (("target_epsilon", privacy.target_epsilon), ("budget_epsilon", privacy.budget_epsilon)):
         if value > MOST_EPSILON:
             raise RecipeError(
-                f"privacy.{key} = {value:g} says nothing: above {MOST_EPSILON:g} even a guess among all people on "
-                'Earth may become a safe one; lower it (1 is strong, above 10 weak), or set privacy.noise = "none" and '
-                "claim nothing"
+                "{key} = {value:g} says nothing: above {most:g} even a guess among all people on Earth may become a "
+                'safe one; lower it (1 is strong, above 10 weak), or set {privacy.noise} = "none" and claim nothing',
+                key=Key(f"privacy.{key}"),
+                value=value,
+                most=MOST_EPSILON,
             )
     if privacy.delta >= MOST_DELTA:
         raise RecipeError(
-            f"privacy.delta = {privacy.delta:g} says nothing: publishing one {privacy.unit} in {1 / privacy.delta:.3g} "
-            "whole would satisfy it; take one well below 1 / (number of units), such as 1e-5"
+            "{privacy.delta} = {delta:g} says nothing: publishing one {unit} in {units:.3g} whole would satisfy it; "
+            "take one well below 1 / (number of units), such as 1e-5",
+            delta=privacy.delta,
+            unit=privacy.unit,
+            units=1 / privacy.delta,
         )
 
 
 def _check_trained(model: ModelSection) -> None:
     if model.lora_rank and model.trainable != ModelSection().trainable:
         raise RecipeError(
-            f"model.lora_rank = {model.lora_rank} trains adapters and nothing else: leave model.trainable out, or set "
-            "model.lora_rank to 0"
+            "{model.lora_rank} = {rank} trains adapters and nothing else: leave {model.trainable} out, or set "
+            "{model.lora_rank} to 0",
+            rank=model.lora_rank,
         )
     if model.lora_targets and not model.lora_rank:
-        raise RecipeError("model.lora_targets goes with adapters: set model.lora_rank above 0, or leave it out")
+        raise RecipeError("{model.lora_targets} goes with adapters: set {model.lora_rank} above 0, or leave it out")
 
 
 def _check_cohort(recipe: Recipe, clients: int) -> None:
     plan = recipe.federation
     if clients < plan.cohort:
         raise RecipeError(
-            f"federation.cohort is {plan.cohort}, but the data has {clients} clients: set federation.cohort to at most "
-            f"{clients}, or bring more clients"
+            "{federation.cohort} is {cohort}, but the data has {clients} clients: set {federation.cohort} to at most "
+            "{clients}, or bring more clients",
+            cohort=plan.cohort,
+            clients=clients,
         )
     asked, given = plan.rounds * plan.cohort, clients * plan.max_participations
     if plan.max_participations and asked > given:
         raise RecipeError(
-            f"federation.rounds x federation.cohort asks for {asked} participations, but {clients} clients at "
-            f"federation.max_participations = {plan.max_participations} give {given}: lower rounds or cohort"
+            "{federation.rounds} x {federation.cohort} asks for {asked} participations, but {clients} clients at "
+            "{federation.max_participations} = {most} give {given}: lower rounds or cohort",
+            asked=asked,
+            clients=clients,
+            most=plan.max_participations,
+            given=given,
         )
 
 
@@ -127,37 +146,57 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
     ):
         if value != needed:
             raise RecipeError(
-                f"federation.bands = {plan.bands} needs {key} = {shown(needed)}, not {shown(value)}: {why}; set it so, "
-                "or federation.bands to 1"
+                "{federation.bands} = {bands} needs {key} = {needed}, not {value}: {why}; set it so, or "
+                "{federation.bands} to 1",
+                bands=plan.bands,
+                key=Key(key),
+                needed=shown(needed),
+                value=shown(value),
+                why=why,
             )
     if plan.bands > plan.rounds:
         raise RecipeError(
-            f"federation.bands = {plan.bands} is more than federation.rounds = {plan.rounds}: no update can be sent in "
-            "more rounds than there are; lower the bands"
+            "{federation.bands} = {bands} is more than {federation.rounds} = {rounds}: no update can be sent in more "
+            "rounds than there are; lower the bands",
+            bands=plan.bands,
+            rounds=plan.rounds,
         )
     if plan.cohort * plan.bands > MOST_PARTICIPANTS:
         raise RecipeError(
-            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} makes rounds of "
-            f"{plan.cohort * plan.bands} clients, and a secure sum takes {MOST_PARTICIPANTS}: lower one of them"
+            "{federation.bands} = {bands} x {federation.cohort} = {cohort} makes rounds of {size} clients, and a "
+            "secure sum takes {most}: lower one of them",
+            bands=plan.bands,
+            cohort=plan.cohort,
+            size=plan.cohort * plan.bands,
+            most=MOST_PARTICIPANTS,
         )
     if clients < plan.cohort * plan.bands:
         raise RecipeError(
-            f"federation.bands = {plan.bands} x federation.cohort = {plan.cohort} asks for {plan.cohort * plan.bands} "
-            f"different clients in a round, but the data has {clients}: lower one of them, or bring more clients"
+            "{federation.bands} = {bands} x {federation.cohort} = {cohort} asks for {size} different clients in a "
+            "round, but the data has {clients}: lower one of them, or bring more clients",
+            bands=plan.bands,
+            cohort=plan.cohort,
+            size=plan.cohort * plan.bands,
+            clients=clients,
         )
 
 
 def _check_ring(recipe: Recipe) -> None:
     # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
     bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
-    if recipe.privacy.noise == "distributed":
+    if recipe.privacy.noise is Noise.DISTRIBUTED:
         return  # sized with the noise, once the model's dimension is known
     if bits and _steps(bits, cohort) < LEAST_STEPS:
         width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
         raise RecipeError(
-            f"secagg.ring_bits = {bits} leaves {_steps(bits, cohort)} steps on each side of zero for "
-            f"federation.cohort = {cohort}; at least {LEAST_STEPS} are needed: set secagg.ring_bits to {width}, or to "
-            "0 for the narrowest that the noise allows"
+            "{secagg.ring_bits} = {bits} leaves {steps} steps on each side of zero for {federation.cohort} = {cohort}; "
+            "at least {least} are needed: set {secagg.ring_bits} to {width}, or to 0 for the narrowest that the noise "
+            "allows",
+            bits=bits,
+            steps=_steps(bits, cohort),
+            cohort=cohort,
+            least=LEAST_STEPS,
+            width=width,
         )
 
 
@@ -168,70 +207,93 @@ def _steps(ring_bits: int, cohort: int) -> int:
 def _check_privacy(privacy: PrivacySection) -> None:
     if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
         raise RecipeError(
-            f'privacy.clip_quantile = {privacy.clip_quantile:g} needs privacy.unit = "client" and privacy.noise = '
-            '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0'
+            '{privacy.clip_quantile} = {quantile:g} needs {privacy.unit} = "client" and {privacy.noise} = '
+            '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0',
+            quantile=privacy.clip_quantile,
         )
     if privacy.clip_quantile and not CLIP_NORMS[0] <= privacy.clip_norm <= CLIP_NORMS[1]:
         raise RecipeError(
-            f"privacy.clip_norm = {privacy.clip_norm:g} cannot follow privacy.clip_quantile: it moves between "
-            f"{CLIP_NORMS[0]:g} and {CLIP_NORMS[1]:g}; start between them, or set privacy.clip_quantile to 0"
+            "{privacy.clip_norm} = {norm:g} cannot follow {privacy.clip_quantile}: it moves between {least:g} and "
+            "{most:g}; start between them, or set {privacy.clip_quantile} to 0",
+            norm=privacy.clip_norm,
+            least=CLIP_NORMS[0],
+            most=CLIP_NORMS[1],
         )
-    if privacy.noise == "distributed" and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
+    if privacy.noise is Noise.DISTRIBUTED and not CLIP_NORMS[0] ** 2 <= privacy.longest_part <= CLIP_NORMS[1] ** 2:
         raise RecipeError(
-            f"the longest {privacy.unit}'s part of an update, {privacy.longest_part:g}, is nothing that float32 can "
-            f"clip: bring privacy.clip_norm (with the dialogue as unit times learning_rate / expected_batch_size) "
-            f"between {CLIP_NORMS[0] ** 2:g} and {CLIP_NORMS[1] ** 2:g}"
+            "the longest {unit}'s part of an update, {part:g}, is nothing that float32 can clip: bring "
+            "{privacy.clip_norm} (with the dialogue as unit times learning_rate / expected_batch_size) between "
+            "{least:g} and {most:g}",
+            unit=privacy.unit,
+            part=privacy.longest_part,
+            least=CLIP_NORMS[0] ** 2,
+            most=CLIP_NORMS[1] ** 2,
         )
-    fitting = "distributed" if privacy.unit == "client" else "local"
-    if privacy.unit == "client" and privacy.noise == "local":
+    fitting = "distributed" if privacy.unit is Unit.CLIENT else "local"
+    if privacy.unit is Unit.CLIENT and privacy.noise is Noise.LOCAL:
         raise RecipeError(
-            'privacy.unit = "client" goes with privacy.noise = "distributed", not "local": noise of a client\'s own is '
-            "for its single dialogues"
+            '{privacy.unit} = "client" goes with {privacy.noise} = "distributed", not "local": noise of a client\'s '
+            "own is for its single dialogues"
         )
-    if privacy.unit == "client" and (privacy.clipping != "flat" or privacy.local_steps != 1):
+    if privacy.unit is Unit.CLIENT and (privacy.clipping != "flat" or privacy.local_steps != 1):
         raise RecipeError(
-            'privacy.clipping and privacy.local_steps are for privacy.unit = "example": a client\'s whole update is '
-            'clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
+            '{privacy.clipping} and {privacy.local_steps} are for {privacy.unit} = "example": a client\'s whole update '
+            'is clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
         )
-    if privacy.unit == "example" and privacy.noise == "distributed" and privacy.local_steps != 1:
+    if privacy.unit is Unit.EXAMPLE and privacy.noise is Noise.DISTRIBUTED and privacy.local_steps != 1:
         raise RecipeError(
-            f'privacy.local_steps = {privacy.local_steps}, but privacy.unit = "example" with privacy.noise = '
-            '"distributed" is for one step: a second one would learn from a first without noise; set local_steps to '
-            '1, or privacy.noise to "local"'
+            '{privacy.local_steps} = {steps}, but {privacy.unit} = "example" with {privacy.noise} = "distributed" is '
+            "for one step: a second one would learn from a first without noise; set local_steps to 1, or "
+            '{privacy.noise} to "local"',
+            steps=privacy.local_steps,
         )
-    if privacy.noise == "none":
+    if privacy.noise is Noise.NONE:
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
             if getattr(privacy, key) > 0:
                 raise RecipeError(
-                    f'privacy.noise is "none", which bounds no epsilon, but privacy.{key} is '
-                    f'{getattr(privacy, key):g}: set privacy.{key} to 0, or privacy.noise to "{fitting}"'
+                    '{privacy.noise} is "none", which bounds no epsilon, but {key} is {value:g}: set {key} to 0, or '
+                    '{privacy.noise} to "{fitting}"',
+                    key=Key(f"privacy.{key}"),
+                    value=getattr(privacy, key),
+                    fitting=fitting,
                 )
     elif privacy.noise_multiplier == 0 and privacy.target_epsilon == 0:
-        raise RecipeError("privacy: give target_epsilon, or noise_multiplier: without both there is no noise to add")
+        raise RecipeError(
+            "privacy: give target_epsilon, or noise_multiplier: without both there is no noise to add",
+            param="privacy.target_epsilon",
+        )
     elif privacy.budget == 0:
-        raise RecipeError("privacy: give target_epsilon or budget_epsilon: with both 0 every client refuses to train")
+        raise RecipeError(
+            "privacy: give target_epsilon or budget_epsilon: with both 0 every client refuses to train",
+            param="privacy.budget_epsilon",
+        )
     elif privacy.noise_multiplier == 0 and privacy.budget < privacy.target_epsilon:
         raise RecipeError(
-            f"privacy.budget_epsilon = {privacy.budget:g} is below privacy.target_epsilon = "
-            f"{privacy.target_epsilon:g}: clients would refuse the last rounds; lower the target or raise the budget"
+            "{privacy.budget_epsilon} = {budget:g} is below {privacy.target_epsilon} = {target:g}: clients would "
+            "refuse the last rounds; lower the target or raise the budget",
+            budget=privacy.budget,
+            target=privacy.target_epsilon,
         )
 
 
 def _check_moves(recipe: Recipe) -> None:
     """A rate, clip norm or divisor that is all but zero spends epsilon and moves no weight."""
     plan, privacy = recipe.federation, recipe.privacy
-    if privacy.unit == "client":
-        names, longest = "local.learning_rate", min(privacy.clip_norm, recipe.local.learning_rate * STEEPEST)
+    if privacy.unit is Unit.CLIENT:
+        rates = "{local.learning_rate}"
+        longest = min(privacy.clip_norm, recipe.local.learning_rate * STEEPEST)
     else:
-        names = "privacy.learning_rate x privacy.clip_norm / privacy.expected_batch_size"
+        rates = "{privacy.learning_rate} x {privacy.clip_norm} / {privacy.expected_batch_size}"
         longest = privacy.longest_part * privacy.expected_batch_size * privacy.local_steps  # of so many dialogues
-        if privacy.noise != "distributed":
+        if privacy.noise is not Noise.DISTRIBUTED:
             longest = min(longest, recipe.secagg.update_clip)
     if plan.server_optimizer == "fedadam":
         longest = min(1.0, longest / plan.adam_epsilon)
     if (moved := sum(plan.rates()) * longest) < LEAST_MOVE:
         raise RecipeError(
-            f"the plan moves the model's weights by at most {moved:.1g} in all its rounds, which float32 does not "
-            f"tell from nothing, and epsilon would be spent all the same: raise federation.server_learning_rate, "
-            f"{names}, or the clip norm"
+            "the plan moves the model's weights by at most {moved:.1g} in all its rounds, which float32 does not tell "
+            "from nothing, and epsilon would be spent all the same: raise {federation.server_learning_rate}, "
+            + rates
+            + ", or the clip norm",
+            moved=moved,
         )

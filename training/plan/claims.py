@@ -9,13 +9,13 @@ from chatfed.audit.figures import above
 from chatfed.privacy.accounting import ADJACENCY, Guarantee, Mechanism, accountant, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Noise, Protected, Unit
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
 from .agreement import Agreement
 from .recipe import PrivacySection
 from .repeats import Repeats
-from .terms import UNITS
 
 DEALT = "clients are simulated: dialogues were dealt to them, so what a client holds is no person's"
 SEVERAL = (
@@ -84,10 +84,10 @@ def _without_amplification(charges: Sequence[Charge], delta: float) -> str:
     return f"; before whoever knows who was sampled, epsilon is {above(cost)}"
 
 
-def _sampling(unit: str, rate: float) -> str:
-    if unit == "client" and rate == 1:
+def _sampling(unit: Unit, rate: float) -> str:
+    if unit is Unit.CLIENT and rate == 1:
         return "none: whoever is asked takes part, and nothing is claimed from the server's choice of clients"
-    if unit == "client":
+    if unit is Unit.CLIENT:
         return (
             f"Poisson: each client that is asked tosses its own coin, and with probability {1 - rate:g} sends its "
             "noise alone; nothing is claimed from the server's choice of clients"
@@ -107,11 +107,9 @@ def _not_chosen(privacy: PrivacySection) -> str:
     )
 
 
-def protected(unit: str, simulated: bool) -> str:
+def protected(unit: Unit, simulated: bool) -> Protected:
     """The unit, as a claim names it. simulated: clients are made up."""
-    if unit == "example":
-        return "dialogue"
-    return "simulated client" if simulated else "client"
+    return Protected.SIMULATED_CLIENT if simulated and unit is Unit.CLIENT else unit.protected
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,7 @@ class Claim:
     simulated: bool  # clients are made up, and the unit all the same
 
     @property
-    def protected(self) -> str:
+    def protected(self) -> Protected:
         """The unit, as a claim names it."""
         return protected(self.privacy.unit, self.simulated)
 
@@ -144,9 +142,9 @@ class Claim:
         if bands > 1:
             sampling += f"; each update is sent in up to {bands} rounds and charged in each"
         if not self.private:
-            adjacency = ADJACENCY if privacy.unit == "example" else ZERO_OUT
+            adjacency = ADJACENCY if privacy.unit is Unit.EXAMPLE else ZERO_OUT
             return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
-        if privacy.noise == "distributed":
+        if privacy.noise is Noise.DISTRIBUTED:
             return self._of_sums(cost, sampling, rounds, repeats)
         return Guarantee(
             epsilon=cost.most,
@@ -166,20 +164,20 @@ class Claim:
                 "nobody sets a client's ledger back",
                 _not_chosen(privacy),
                 *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
-                "a dialogue is held by one client, once" if repeats is None else repeats.assumption(unit),
+                "a dialogue is held by one client, once" if repeats is None else repeats.assumption(privacy.unit),
                 "the recipe was fixed without looking at the private dialogues (the default one was tuned on the "
                 "generated corpus of seed 1, which is nobody's)",
             ),
             excludes=(
                 SEVERAL,
-                *(repeats.excluded(unit, cost.costliest, privacy.delta) if repeats else ()),
+                *(repeats.excluded(privacy.unit, cost.costliest, privacy.delta) if repeats else ()),
                 *EXCLUDED,
             ),
         )
 
     def _of_sums(self, cost: Spent, sampling: str, rounds: int, repeats: Repeats | None) -> Guarantee:
         """The claim where the noise is in the sums only, as far as the honest shares that it counts are in each."""
-        privacy, sums, of_clients = self.privacy, self.agreement.sums, self.privacy.unit == "client"
+        privacy, sums, of_clients = self.privacy, self.agreement.sums, self.privacy.unit is Unit.CLIENT
         cohort = self.agreement.schedule.sizes[-1]
         fewest, corrupt = sums.threshold(cohort), sums.colluders(cohort)
         server = "may deviate from the protocol" if sums.pinned else "follows the protocol"
@@ -207,14 +205,12 @@ class Claim:
                 _not_chosen(privacy),
                 *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),
                 *(("a person's dialogues are held by one client",) if of_clients else ()),
-                "a dialogue is held by one client, once"
-                if repeats is None
-                else repeats.assumption(UNITS[privacy.unit]),
+                "a dialogue is held by one client, once" if repeats is None else repeats.assumption(privacy.unit),
                 "the recipe was fixed without looking at the private dialogues",
             ),
             excludes=(
                 "what several clients of one person, or of one household, reveal together" if of_clients else SEVERAL,
-                *(repeats.excluded(UNITS[privacy.unit], cost.costliest, privacy.delta) if repeats else ()),
+                *(repeats.excluded(privacy.unit, cost.costliest, privacy.delta) if repeats else ()),
                 *EXCLUDED,
             ),
         )

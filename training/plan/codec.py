@@ -11,6 +11,7 @@ from functools import lru_cache
 
 from chatfed.privacy.distributed import DistributedGaussian, sum_reach
 from chatfed.privacy.factorization import Coefficients, toeplitz
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.privacy.rounding import inflated_norm
 from chatfed.secagg.encoding import OUTLIER_BITS, FixedPoint, choose_ring_bits
 from chatfed.secagg.masking import RING_BITS
@@ -54,15 +55,15 @@ class Codec:
         Raises RecipeError where no ring holds them.
         """
         rotation = seed if self.secagg.rotation else None
-        if self.privacy.noise == "distributed":
+        if self.privacy.noise is Noise.DISTRIBUTED:
             bits, scale, room, mechanism = _sized(self, participants, dimension)
-            moving, whole = self.privacy.clip_quantile > 0, self.privacy.unit == "client"
+            moving, whole = self.privacy.clip_quantile > 0, self.privacy.unit is Unit.CLIENT
             longest = clip_norm or self.privacy.longest_part
             noisy = NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
             return _sent_again(noisy, self.coefficients[lag]) if lag else noisy
         bits = _ring_bits(self, participants, dimension)
         code = FixedPoint(self.longest, dimension, participants, bits, rotation)
-        return PlainUpload(code, noised=self.privacy.noise == "local")
+        return PlainUpload(code, noised=self.privacy.noise is Noise.LOCAL)
 
     @property
     def longest(self) -> float:
@@ -70,7 +71,7 @@ class Codec:
 
         Noise or not, a client's is `clip_norm`.
         """
-        return self.privacy.clip_norm if self.privacy.unit == "client" else self.secagg.update_clip
+        return self.privacy.clip_norm if self.privacy.unit is Unit.CLIENT else self.secagg.update_clip
 
     def refuse_hopeless(self, participants: int) -> None:
         """Raises RecipeError where no ring holds the noise for a model of any size: known before there is a model."""
@@ -95,7 +96,7 @@ def _ring_bits(codec: Codec, participants: int, dimension: int) -> int:
     if ring.ring_bits:
         return ring.ring_bits
     per_coordinate = 0.0
-    if privacy.noise == "local":
+    if privacy.noise is Noise.LOCAL:
         one_step = codec.noise_multiplier * privacy.clip_norm / privacy.expected_batch_size
         per_coordinate = privacy.learning_rate * one_step * math.sqrt(privacy.local_steps)
     return choose_ring_bits(codec.longest, dimension, participants, ring.rotation, per_coordinate)
@@ -126,7 +127,7 @@ def _sized(codec: Codec, participants: int, dimension: int) -> tuple[int, float,
 
 def _sized_for(bits: int, codec: Codec, participants: int, dimension: int) -> tuple[float, int, DistributedGaussian]:
     size, parts = dimension + (codec.privacy.clip_quantile > 0), 1.0
-    if codec.privacy.unit == "example":
+    if codec.privacy.unit is Unit.EXAMPLE:
         parts = max(1.0, codec.privacy.expected_batch_size)  # as if all pointed the same way
     reach = 1.0  # largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
     if codec.secagg.rotation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from chatfed.audit.figures import above
 from chatfed.privacy.accounting import compose
+from chatfed.privacy.guarantee import Noise, Unit
 
 from .plan import Learning, Plan
 
@@ -27,7 +28,7 @@ def _rounds(plan: Plan) -> str:
 
 def _work(learning: Learning) -> str:
     privacy = learning.privacy
-    if privacy.unit == "client":
+    if privacy.unit is Unit.CLIENT:
         passes = learning.local.epochs
         return f"makes {passes} {_plural(passes, 'pass', 'passes')} over its dialogues each time"
     steps = f"{privacy.local_steps} {_plural(privacy.local_steps, 'step')}"
@@ -40,7 +41,7 @@ def _cost(plan: Plan) -> str:
     privacy = plan.claim.privacy
     if not plan.claim.private:
         return "No noise is added, and no privacy is claimed"
-    unit = plan.claim.protected + (", with all its dialogues," if privacy.unit == "client" else "")
+    unit = plan.claim.protected + (", with all its dialogues," if privacy.unit is Unit.CLIENT else "")
     curious = plan.agreement.sums.colluders(plan.agreement.schedule.cohort)
     against = {
         "local": "everyone",
@@ -55,7 +56,7 @@ def _cost(plan: Plan) -> str:
 def planned_epsilon(plan: Plan) -> float:
     """Epsilon of all planned participations; with shared noise, accounted once the model is there, the budget."""
     terms, privacy = plan.terms, plan.claim.privacy
-    if privacy.noise == "distributed" or terms.mechanism is None:
+    if privacy.noise is Noise.DISTRIBUTED or terms.mechanism is None:
         return privacy.budget
     return min(privacy.budget, compose([terms.mechanism] * plan.participations, delta=privacy.delta))
 

@@ -12,6 +12,7 @@ from statistics import median
 from typing import Any
 
 from chatfed.audit.bounds import SCALE, guess_in_words, strength, warnings_of
+from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
@@ -30,7 +31,7 @@ SINGLE = "every client has one dialogue: each dialogue is protected, and not a p
 
 def units(claim: Claim, clients: Mapping[ClientId, Sized]) -> int:
     """How many protected units train."""
-    return len(clients) if claim.privacy.unit == "client" else sum(map(len, clients.values()))
+    return len(clients) if claim.privacy.unit is Unit.CLIENT else sum(map(len, clients.values()))
 
 
 def planned_warnings(claim: Claim, clients: Mapping[ClientId, Sized]) -> list[str]:
@@ -51,7 +52,7 @@ def meaning(
     several = {"5 dialogues": FEW}
     if not dealt:
         several |= {"the median client's dialogues": math.ceil(median(sizes)), "the most of any client": sizes[-1]}
-    single = not dealt and sizes[-1] == 1 and claim.privacy.unit == "client"
+    single = not dealt and sizes[-1] == 1 and claim.privacy.unit is Unit.CLIENT
     if spread := dealt or single:  # a person's dialogues are at as many clients
         charges = [replace(charge, sampling_rate=1.0) for charge in charges]
     return {
@@ -73,7 +74,7 @@ def _for_person(
     they are at as many clients, so that none of these is the person.
     """
     delta = privacy.delta
-    if privacy.unit == "example" or (spread and size > 1):
+    if privacy.unit is Unit.EXAMPLE or (spread and size > 1):
         epsilon = max(epsilon, group_epsilon(charges, size, delta))
     return {
         "epsilon": epsilon if math.isfinite(epsilon) else None,

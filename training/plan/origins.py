@@ -5,9 +5,10 @@ Knows keys and options by name; knows no rule of any of them.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from .settings import RecipeError
 
 OPTIONS = {
     "data.source": "--data",
@@ -33,18 +34,14 @@ class Origins:
     options: frozenset[str] = frozenset()
     overrides: Mapping[str, str] = field(default_factory=dict)  # key -> what was typed after --set
 
-    def told(self, sentence: str) -> str:
-        """The sentence led by the file or the --set that gave its keys, all others by the name of their option."""
-        keys = dict.fromkeys(_KEY.findall(sentence))
-        leads = dict.fromkeys(lead for key in keys if (lead := self._lead(key)))
-        spoken = _KEY.sub(lambda seen: seen[0] if self._lead(seen[0]) else OPTIONS.get(seen[0], seen[0]), sentence)
-        return f"{', '.join(leads)}: {spoken}" if leads else spoken
+    def told(self, error: RecipeError) -> RecipeError:
+        """The error led by the file or the --set that gave its keys, all others by the name of their option."""
+        leads = dict.fromkeys(lead for key in error.keys if (lead := self._lead(key)))
+        spoken = error.worded(lambda key: key if self._lead(key) else OPTIONS.get(key, key))
+        return error.said_as(f"{', '.join(leads)}: {spoken}" if leads else spoken)
 
     def _lead(self, key: str) -> str:
         """What a mistake in `key` is led by; nothing for what an option gave, or nobody."""
         if key in self.overrides:
             return f"--set {self.overrides[key]}"
         return self.file if key in self.in_file and key not in self.options else ""
-
-
-_KEY = re.compile(r"(?<![\w./-])[a-z]+\.[a-z_]+(?![\w/]|\.\w)")

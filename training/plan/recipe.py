@@ -6,15 +6,15 @@ Knows no model, no data and no protocol: it imports none of the rooms and starts
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
+
+from chatfed.privacy.guarantee import Noise, Unit
 
 from .origins import Origins
 from .settings import (
@@ -28,12 +28,13 @@ from .settings import (
     above_up_to,
     at_least,
     between,
-    from_command_line,
+    choice,
     inside,
     one_of,
     setting,
     shown,
 )
+from .tables import read_override, read_tables
 
 DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default.toml"
 
@@ -51,6 +52,8 @@ MOST_PARTICIPANTS = 65520
 
 @dataclass(frozen=True)
 class DataSection(Section):
+    """Whose words are learned from, and how a source of them is read."""
+
     name: ClassVar[str] = "data"
     source: str = setting("helpdesk", NOT_EMPTY)  # "helpdesk" (generated), a file, or the name of a hub data set
     public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
@@ -76,6 +79,8 @@ class DataSection(Section):
 
 @dataclass(frozen=True)
 class ModelSection(Section):
+    """The model: a base that is there, or the size of the small Llama; and what of it is trained."""
+
     name: ClassVar[str] = "model"
     base: str = ""  # transformers folder or hub name; "": the small Llama below
     hidden: int = setting(160, at_least(1))
@@ -93,13 +98,17 @@ class ModelSection(Section):
         super().__post_init__()
         if self.hidden % (2 * self.heads):
             raise RecipeError(
-                f"model.hidden must be a multiple of twice model.heads (rotary positions pair up each head's "
-                f"coordinates): {self.hidden} is not a multiple of {2 * self.heads}"
+                "{model.hidden} must be a multiple of twice {model.heads} (rotary positions pair up each head's "
+                "coordinates): {hidden} is not a multiple of {twice}",
+                hidden=self.hidden,
+                twice=2 * self.heads,
             )
 
 
 @dataclass(frozen=True)
 class PretrainSection(Section):
+    """How the small Llama learns public text before any client is asked."""
+
     name: ClassVar[str] = "pretrain"
     epochs: float = setting(3.0, at_least(0))
     max_tokens: int = setting(2_500_000, at_least(0))  # learned in all, however many passes; 0: no limit
@@ -113,9 +122,11 @@ class PretrainSection(Section):
 
 @dataclass(frozen=True)
 class PrivacySection(Section):
+    """Who is protected, how much, and who adds the noise."""
+
     name: ClassVar[str] = "privacy"
-    unit: str = setting("example", one_of("example", "client"))  # one dialogue, or all of a client's
-    noise: str = setting("local", one_of("local", "distributed", "none"))
+    unit: Unit = choice(Unit.EXAMPLE)  # one dialogue, or all of a client's
+    noise: Noise = choice(Noise.LOCAL)
     target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
@@ -132,7 +143,9 @@ class PrivacySection(Section):
     def longest_part(self) -> float:
         """L2 norm of what shared noise protects: a client's whole update, or one dialogue's share of the one step."""
         return (
-            self.clip_norm if self.unit == "client" else self.learning_rate * self.clip_norm / self.expected_batch_size
+            self.clip_norm
+            if self.unit is Unit.CLIENT
+            else self.learning_rate * self.clip_norm / self.expected_batch_size
         )
 
     @property
@@ -153,6 +166,8 @@ class LocalSection(Section):
 
 @dataclass(frozen=True)
 class SecAggSection(Section):
+    """The secure sum: who may be corrupt or drop out, and the ring that updates are encoded in."""
+
     name: ClassVar[str] = "secagg"
     identities: str = setting("none", one_of("none", "roster"))  # "none": only an honest-but-curious server is claimed
     threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
@@ -165,6 +180,8 @@ class SecAggSection(Section):
 
 @dataclass(frozen=True)
 class FederationSection(Section):
+    """The rounds: how many, who is in them, and what the server does with a sum."""
+
     name: ClassVar[str] = "federation"
     rounds: int = setting(10, at_least(1))
     cohort: int = setting(
@@ -193,8 +210,9 @@ class FederationSection(Section):
         return [self.participants(i) for i in range(self.bands)]
 
     def rates(self) -> list[float]:
-        """The server's learning rate in each round. Falling: late noise stays in the model, early noise is learned
-        away.
+        """The server's learning rate in each round.
+
+        It falls since late noise stays in the model, and early noise is learned away.
         """
         fall = self.server_schedule == "linear"
         return [self.server_learning_rate * (1 - i / self.rounds if fall else 1.0) for i in range(self.rounds)]
@@ -202,6 +220,8 @@ class FederationSection(Section):
 
 @dataclass(frozen=True)
 class RuntimeSection(Section):
+    """What changes speed and place only: not bound into the digest."""
+
     name: ClassVar[str] = "runtime"
     workers: int = setting(2, at_least(1))  # processes, one thread each
     device: str = setting("cpu", NOT_EMPTY)
@@ -258,43 +278,41 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 def read_settings(
     path: Path | None = None, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> tuple[Recipe, Origins]:
-    """As `load_recipe`, with values of the command line's own options by key, which --set goes before; and where each
-    setting was given, for mistakes that only come to light later.
+    """As `load_recipe`, with the command line's own options, and where each setting was given.
+
+    options: values by key; --set goes before them. The Origins tell mistakes that only come to light later.
     """
-    source = str(DEFAULT_RECIPE if path is None else path)
-    try:
-        tables = _check_keys(_read(Path(source)))
-    except RecipeError as error:
-        raise RecipeError(f"{source}: {error}") from None
+    source = DEFAULT_RECIPE if path is None else path
+    tables = read_tables(source, SECTIONS)
     in_file = frozenset(f"{section}.{key}" for section, table in tables.items() for key in table if path)
     options, typed = options or {}, {}
     for key, value in options.items():
         section, _, name = key.partition(".")
         tables.setdefault(section, {})[name] = value
     for text in overrides:
-        section, name, value = _parse_override(text)
+        section, name, value = read_override(text, SECTIONS)
         tables.setdefault(section, {})[name] = value
         typed[f"{section}.{name}"] = " ".join(text.split())
-    origins = Origins(source, in_file, frozenset(options), typed)
+    origins = Origins(str(source), in_file, frozenset(options), typed)
     try:  # only now, as keys may be valid together that are not one by one
         return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
-        raise RecipeError(origins.told(str(error))) from None
+        raise origins.told(error) from None
 
 
 def without_noise(recipe: Recipe) -> Recipe:
     """The same run with no noise and no claim: what `--reference` prints beside the private one."""
-    none = replace(recipe.privacy, noise="none", noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    none = replace(recipe.privacy, noise=Noise.NONE, noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
     once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
     return replace(recipe, privacy=bare, federation=once)
 
 
 def following(recipe: Recipe, clients: int) -> Recipe:
-    """The recipe for so many clients: a cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands
-    and `max_participations` allow.
+    """The recipe for so many clients, with a cohort in it.
 
-    So many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
+    A cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands and `max_participations` allow: so
+    many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
     participations as the square root of m only. Raises RecipeError for fewer than LEAST_CLIENTS.
 
     >>> [following(Recipe(), clients).federation.cohort for clients in (400, 30)]
@@ -307,22 +325,31 @@ def following(recipe: Recipe, clients: int) -> Recipe:
     if plan.max_participations:
         cohort = min(cohort, clients * plan.max_participations // plan.rounds)
     if cohort < LEAST_CLIENTS:
-        raise RecipeError(_too_few(plan, clients))
+        raise _too_few(plan, clients)
     return replace(recipe, federation=replace(plan, cohort=cohort))
 
 
-def _too_few(plan: FederationSection, clients: int) -> str:
+def _too_few(plan: FederationSection, clients: int) -> RecipeError:
     have = f"the data has {clients} {'client' if clients == 1 else 'clients'} to train with"
     if clients < LEAST_CLIENTS:
-        return (
-            f"{have}, and a sum of fewer than {LEAST_CLIENTS} hides nobody: bring more clients, or name the column "
-            "that says whose a dialogue is (data.client_column)"
+        return RecipeError(
+            "{have}, and a sum of fewer than {least} hides nobody: bring more clients, or name the column that says "
+            "whose a dialogue is ({data.client_column})",
+            have=have,
+            least=LEAST_CLIENTS,
         )
-    causes = {"bands": plan.bands > 1, "max_participations": plan.max_participations > 0}
-    named = " and ".join(f"federation.{key} = {getattr(plan, key)}" for key, is_one in causes.items() if is_one)
-    return (
-        f"{have}; {named} in {plan.rounds} rounds leave a cohort of fewer than {LEAST_CLIENTS}: change them, lower "
-        "federation.rounds, or bring more clients"
+    causes = (
+        ("{federation.bands} = {bands}", plan.bands > 1),
+        ("{federation.max_participations} = {most}", plan.max_participations > 0),
+    )
+    return RecipeError(
+        "{have}; " + " and ".join(named for named, is_one in causes if is_one) + " in {rounds} rounds leave a cohort "
+        "of fewer than {least}: change them, lower {federation.rounds}, or bring more clients",
+        have=have,
+        bands=plan.bands,
+        most=plan.max_participations,
+        rounds=plan.rounds,
+        least=LEAST_CLIENTS,
     )
 
 
@@ -341,58 +368,3 @@ def planned_participations(recipe: Recipe, clients: int) -> int:
     if plan.sampling == "shuffled":
         most = min(most, -(-plan.rounds * plan.cohort // clients))
     return min(most, plan.max_participations) if plan.max_participations else most
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8"))
-    except OSError as error:
-        raise RecipeError(f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise RecipeError(f"line {line} is not UTF-8 text") from None
-    except tomllib.TOMLDecodeError as error:  # its message ends in "(at line 3, column 7)"
-        raise RecipeError(f"not TOML: {error}") from None
-
-
-def _check_keys(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    for section, table in tables.items():
-        _check_section(section)
-        if not isinstance(table, dict):
-            raise RecipeError(f"{section} must be a table, written as [{section}], not {shown(table)}")
-        for key in table:
-            _check_key(section, key)
-    return {section: dict(table) for section, table in tables.items()}
-
-
-def _check_section(section: str) -> None:
-    if section not in SECTIONS:
-        raise RecipeError(f"unknown section [{section}]{_nearest(section, SECTIONS)}")
-
-
-def _check_key(section: str, key: str) -> None:
-    known = {each.name for each in fields(SECTIONS[section])}  # type: ignore[arg-type]
-    if key in known:
-        return
-    homes = [name for name, kind in SECTIONS.items() if key in {each.name for each in fields(kind)}]  # type: ignore[arg-type]
-    hint = f"; {key} belongs in [{homes[0]}]" if homes else _nearest(key, known)
-    raise RecipeError(f"unknown key {section}.{key}{hint}")
-
-
-def _nearest(word: str, known: Sequence[str] | Mapping[str, object] | set[str]) -> str:
-    close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {close[0]}?" if close else "; known are " + ", ".join(sorted(known))
-
-
-def _parse_override(text: str) -> tuple[str, str, Any]:
-    name, equals, raw = text.partition("=")
-    section, dot, key = name.strip().partition(".")
-    try:
-        if not equals or not dot:
-            raise RecipeError("write it as section.key=value, for example privacy.target_epsilon=4")
-        _check_section(section)
-        _check_key(section, key)
-    except RecipeError as error:
-        raise RecipeError(f"--set {text}: {error}") from None
-    kind = next(str(each.type) for each in fields(SECTIONS[section]) if each.name == key)  # type: ignore[arg-type]
-    return section, key, from_command_line(raw.strip(), kind)

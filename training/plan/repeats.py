@@ -8,6 +8,7 @@ from typing import Any
 
 from chatfed.audit.bounds import MOST_EPSILON
 from chatfed.audit.figures import above
+from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.ledger import Charge
 
 from .groups import group_epsilon
@@ -37,20 +38,20 @@ class Repeats:
     def from_json(cls, stored: Mapping[str, Any]) -> Repeats:
         return cls(**stored)
 
-    def together(self, unit: str) -> int:
+    def together(self, unit: Unit) -> int:
         """Units in the largest group."""
-        return self.clients if unit == "client" else self.largest
+        return self.clients if unit is Unit.CLIENT else self.largest
 
-    def assumption(self, unit: str) -> str:
+    def assumption(self, unit: Unit) -> str:
         """In place of "a dialogue is held by one client, once": what was looked for, and what was not."""
         found = "none was found" if self.together(unit) == 1 else "but for the groups below none was found"
-        where = "two clients" if unit == "client" else "two places of the clients' dialogues"
+        where = "two clients" if unit is Unit.CLIENT else "two places of the clients' dialogues"
         return (
             f"no text stands at {where}: {found}, word for word or nearly (docs/privacy.md); what says the same in "
             "other words is not looked for"
         )
 
-    def excluded(self, unit: str, charges: Sequence[Charge], delta: float) -> Iterator[str]:
+    def excluded(self, unit: Unit, charges: Sequence[Charge], delta: float) -> Iterator[str]:
         """What the claim does not cover, for a run that was charged `charges` at one client."""
         if self.together(unit) > 1:
             yield self._group(unit, charges, delta)
@@ -58,14 +59,14 @@ class Repeats:
         for part, count in self.dropped.items():
             yield f"that {count:,} of {part} {'was' if count == 1 else 'were'} left out as copies of other dialogues"
 
-    def _group(self, unit: str, charges: Sequence[Charge], delta: float) -> str:
+    def _group(self, unit: Unit, charges: Sequence[Charge], delta: float) -> str:
         copies = f"{self.grouped:,} dialogues are in {_many(self.groups, 'group')} of the same or nearly the same words"
         k = self.together(unit)
         cost = copies_epsilon(charges, k, self.clients, delta)
         holds = "no useful epsilon holds" if cost is None else f"epsilon is {above(cost)}"
         return (
             f"a text that stands more than once, as one of its copies: {copies}, which are protected together as a "
-            f"group of up to {k} {unit if unit == 'client' else 'dialogue'}s, for which {holds} at the same delta"
+            f"group of up to {k} {unit.protected}s, for which {holds} at the same delta"
         )
 
     def _public(self) -> Iterator[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from chatfed.privacy.accounting import Mechanism, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.privacy.ledger import Budget
 
 from .codec import COARSEST_AGAIN, Codec, coefficients
@@ -17,7 +18,6 @@ from .settings import RecipeError
 from .upload import NoisyUpload
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
-UNITS = {"example": "dialogue", "client": "client"}
 
 
 @dataclass(frozen=True)
@@ -34,15 +34,15 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     target. Raises RecipeError when the planned participations would cost more than a client's budget.
     """
     privacy = recipe.privacy
-    if privacy.noise == "none":
-        return ClientTerms(0.0, None, Budget(0.0, privacy.delta, UNITS[privacy.unit]))
-    per_round = privacy.local_steps if privacy.unit == "example" else 1
+    if privacy.noise is Noise.NONE:
+        return ClientTerms(0.0, None, Budget(0.0, privacy.delta, privacy.unit.protected))
+    per_round = privacy.local_steps if privacy.unit is Unit.EXAMPLE else 1
     steps = per_round * planned_participations(recipe, clients)
     again = _over_all_sums(recipe)
     multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps)
     once = Mechanism(multiplier / again, privacy.sampling_rate, per_round)
     _check_budget(recipe, once, planned_participations(recipe, clients))
-    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, UNITS[privacy.unit]))
+    return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, privacy.unit.protected))
 
 
 def _over_all_sums(recipe: Recipe) -> float:
@@ -55,7 +55,7 @@ def _over_all_sums(recipe: Recipe) -> float:
 
 def _calibrated(recipe: Recipe, steps: int) -> float:
     privacy = recipe.privacy
-    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise == "distributed" else 1)
+    aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise is Noise.DISTRIBUTED else 1)
     try:
         return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
     except PrivacyError as error:

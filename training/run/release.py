@@ -18,6 +18,7 @@ from chatfed.model.checkpoint import save_model, weights_file
 from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.accounting import Guarantee
+from chatfed.privacy.guarantee import Unit
 
 from ..base.learner import choose_trainable
 from ..base.tokens import open_tokens
@@ -186,7 +187,7 @@ def _noise_facts(plan: Plan, dimension: int, metrics: list[dict[str, Any]]) -> d
     privacy, sums, schedule = plan.claim.privacy, plan.agreement.sums, plan.agreement.schedule
     cohort = schedule.sizes[-1]
     steps = {"local_steps": privacy.local_steps, "expected_batch_size": privacy.expected_batch_size}
-    facts = steps if privacy.unit == "example" else {}
+    facts = steps if privacy.unit is Unit.EXAMPLE else {}
     code = sums.codec.upload(cohort, dimension)
     if not isinstance(code, NoisyUpload):
         return facts

@@ -23,6 +23,9 @@ _log = logging.getLogger(__name__)
 class ClippingError(ChatfedError):
     """A model whose per-dialogue gradients cannot be told apart; the message names the layer."""
 
+    code = "unclippable_model"
+    mend = "replace the layer that the message names"
+
 
 def refuse_unsuitable(module: nn.Module) -> None:
     """Raises ClippingError, naming the layer, for layers that mix examples or that Opacus refuses."""

@@ -8,9 +8,15 @@ from chatfed.types import ChatfedError
 class ProtocolError(ChatfedError):
     """A round of secure aggregation cannot go on as asked; no secret was spent."""
 
+    code = "protocol_error"
+    mend = "start the round again"
+
 
 class MalformedMessage(ProtocolError):
     """A message that is not what the protocol allows. `sender` is a participant, or 0 for the server."""
+
+    code = "malformed_message"
+    mend = "leave the sender out and go on"
 
     def __init__(self, sender: int, kind: str, field: str) -> None:
         self.sender, self.kind, self.field = sender, kind, field
@@ -20,6 +26,9 @@ class MalformedMessage(ProtocolError):
 
 class BelowThreshold(ProtocolError):
     """Too few participants are left at a stage; nothing was unmasked."""
+
+    code = "below_threshold"
+    mend = "start the round again with those who are there"
 
     def __init__(self, stage: str, got: int, need: int) -> None:
         self.stage, self.got, self.need = stage, got, need
@@ -35,21 +44,36 @@ def check_count(stage: str, got: int, need: int) -> None:
 class RefusedParameters(ProtocolError):
     """Parameters that are not sound, or below what this participant accepts."""
 
+    code = "refused_parameters"
+    mend = "agree on parameters that every participant's floors allow"
+
 
 class RefusedSurvivors(ProtocolError):
     """A survivor set that this participant does not answer."""
+
+    code = "refused_survivors"
+    mend = "start the round again, with one survivor set for all"
 
 
 class RefusedCertificate(ProtocolError):
     """A certificate that does not show a quorum for the survivor set that this participant consented to."""
 
+    code = "refused_certificate"
+    mend = "start the round again; where it happens twice, look at who runs the server"
+
 
 class AlreadyAnswered(ProtocolError):
     """This participant has answered this round's unmask request once; its secrets are erased."""
 
+    code = "already_answered"
+    mend = "start the round again"
+
 
 class WrongStep(ProtocolError):
     """A step was asked for out of order."""
+
+    code = "wrong_step"
+    mend = "call the steps in their order"
 
 
 class BadShares(ProtocolError):
@@ -58,6 +82,9 @@ class BadShares(ProtocolError):
     Who of them cannot be told without a proof of correct sharing: enough holders who lie alike can make an honest
     owner look guilty, and an owner who deals badly makes its holders look so.
     """
+
+    code = "bad_shares"
+    mend = "start the round again, without the participants named where it happens twice"
 
     def __init__(self, owner: int, holders: tuple[int, ...]) -> None:
         self.owner, self.holders = owner, holders

@@ -11,6 +11,7 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism, epsilon
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.ledger import Budget
 from chatfed.types import ChatfedError
 from tests.training.plans import claim_of
@@ -216,7 +217,7 @@ def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
     files.public[0] = record(2)  # not read
     found = files.load(needs_public=False).repeats
     assert found.public is None and any(
-        "base model that was given" in said for said in found.excluded("dialogue", (), 1e-5)
+        "base model that was given" in said for said in found.excluded(Unit.EXAMPLE, (), 1e-5)
     )
 
 
@@ -267,11 +268,11 @@ def test_a_group_in_sums_moves_them_by_all_its_norms():
 
 def test_no_number_is_given_for_a_group_that_nothing_protects():
     assert copies_epsilon([Mechanism(0.6, 1.0, 1)], 400, 1, 1e-5) is None
-    said = Repeats(500, groups=1, grouped=400, largest=400).excluded("dialogue", [Mechanism(0.6, 1.0, 1)], 1e-5)
+    said = Repeats(500, groups=1, grouped=400, largest=400).excluded(Unit.EXAMPLE, [Mechanism(0.6, 1.0, 1)], 1e-5)
     assert "no useful epsilon holds" in " ".join(said)
 
 
 def test_for_whole_clients_copies_at_one_client_are_no_group():
     found = Repeats(20, groups=1, grouped=4, largest=4, clients=1)
-    assert found.together("client") == 1 and not list(found.excluded("client", (), 1e-5))
-    assert "none was found" in found.assumption("client") and "groups" in found.assumption("dialogue")
+    assert found.together(Unit.CLIENT) == 1 and not list(found.excluded(Unit.CLIENT, (), 1e-5))
+    assert "none was found" in found.assumption(Unit.CLIENT) and "groups" in found.assumption(Unit.EXAMPLE)

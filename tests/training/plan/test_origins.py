@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tests.training.processes import here, one_line
 from training.cli import federated
 from training.plan.origins import OPTIONS, Origins
 from training.plan.recipe import SECTIONS
+from training.plan.settings import RecipeError
 
 
 @pytest.mark.parametrize(
@@ -30,15 +32,19 @@ from training.plan.recipe import SECTIONS
             ["--epsilon", "3", "--set", "privacy.target_epsilon=-1", "--set", "federation.rounds=3"],
             "error: --set privacy.target_epsilon=-1: privacy.target_epsilon must be 0 or more, not -1.0",
         ),
+        (
+            ["--set", "federation.beta2=2"],
+            "error: --set federation.beta2=2: federation.beta2 must be 0 or more and below 1, not 2.0",
+        ),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
-def test_what_was_typed_is_named_and_nothing_else(options, told):
+def test_what_was_typed_is_named_and_nothing_else(options: list[str], told: str) -> None:
     done = here(*options)
     assert (done.returncode, done.stderr.strip()) == (2, told)
 
 
-def test_what_a_recipe_holds_is_led_by_its_file_unless_it_was_typed_over(tmp_path: Path):
+def test_what_a_recipe_holds_is_led_by_its_file_unless_it_was_typed_over(tmp_path: Path) -> None:
     recipe = tmp_path / "mine.toml"
     recipe.write_text("[privacy]\ntarget_epsilon = -1\n")
     one_line(here("--recipe", recipe), f"error: {recipe}: privacy.target_epsilon must be 0 or more", code=2)
@@ -49,22 +55,37 @@ def test_what_a_recipe_holds_is_led_by_its_file_unless_it_was_typed_over(tmp_pat
     one_line(both, f"error: {recipe}, --set model.heads=4: model.hidden must be", code=2)
 
 
-def test_a_key_that_nobody_gave_is_told_by_its_option_where_it_has_one():
+def test_a_key_that_nobody_gave_is_told_by_its_option_where_it_has_one() -> None:
+    error = RecipeError(
+        "{federation.cohort} is 40, but there are {clients} clients: set {federation.cohort} to 30, or "
+        "{secagg.ring_bits}.",
+        clients=30,
+    )
     said = "federation.cohort is 40, but there are 30 clients: set federation.cohort to 30, or secagg.ring_bits."
-    assert Origins("default.toml").told(said) == said.replace("federation.cohort", "--cohort")
+    assert str(error) == said
+    assert str(Origins("default.toml").told(error)) == said.replace("federation.cohort", "--cohort")
     filed = Origins("mine.toml", frozenset(["federation.cohort"]))
-    assert filed.told(said) == f"mine.toml: {said}"
+    assert str(filed.told(error)) == f"mine.toml: {said}"
 
 
-@pytest.mark.parametrize("said", ["dialogues/data.source.jsonl is cut short", "see my.data.source", "data.sources is"])
-def test_names_that_only_look_like_a_key_are_left_alone(said):
-    assert Origins("mine.toml", frozenset(["data.source"])).told(said) == said
+def test_an_error_is_told_in_other_words_and_stays_the_same_to_a_program() -> None:
+    error = RecipeError("{privacy.noise} and {federation.cohort} are at odds")
+    told = Origins("mine.toml", frozenset(["privacy.noise"])).told(error)
+    assert str(told) == "mine.toml: privacy.noise and --cohort are at odds"
+    assert (told.code, told.param, told.keys) == ("bad_recipe", "privacy.noise", ("privacy.noise", "federation.cohort"))
 
 
-def test_each_key_with_an_option_is_one_and_has_it():
+@pytest.mark.parametrize("given", ["dialogues/data.source.jsonl", "data.source", "{data.source}", "{0.real}", "{"])
+def test_a_value_is_left_alone_whatever_it_looks_like(given: str) -> None:
+    error = RecipeError("{where} is cut short", where=given)
+    told = Origins("mine.toml", frozenset(["data.source"])).told(error)
+    assert (str(told), told.keys, told.param) == (f"{given} is cut short", (), None)
+
+
+def test_each_key_with_an_option_is_one_and_has_it() -> None:
     import inspect
 
     for key, option in OPTIONS.items():
         section, _, name = key.partition(".")
-        assert name in set(SECTIONS[section].__dataclass_fields__)
+        assert name in {each.name for each in fields(SECTIONS[section])}  # type: ignore[arg-type]
         assert option[2:].replace("-", "_") in inspect.signature(federated).parameters
