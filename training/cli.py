@@ -219,7 +219,7 @@ def _foresee(given: Given, clients: int | None) -> None:
         for line in outlook(recipe, clients or clients_that_train(recipe.data)):
             print(line)
     except RecipeError as error:
-        raise RecipeError(origins.told(str(error))) from None
+        raise origins.told(error) from None
 
 
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:

@@ -83,7 +83,8 @@ def test_a_host_that_is_no_name_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
+    ("host", "safe"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],  # noqa: S104, none is bound
 )
 def test_loopback_is_told_from_the_rest(host: str, safe: bool) -> None:
     assert is_loopback(host) is safe

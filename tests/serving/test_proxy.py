@@ -17,8 +17,8 @@ import pytest
 from chatfed import Generation, Turn, cli
 from serving.application import guarded
 from serving.guard import PublicAddress
+from tests.serving.browsing import REPLY, WATCH, ask, close_page, watched
 from tests.serving.page_server import NOTHING, Parrot, hosted
-from tests.serving.test_browser import REPLY, WATCH, ask, close_page, watched
 
 WORDS = [f"word{n} " for n in range(12)]
 CONFIG = """
@@ -142,7 +142,7 @@ def test_a_public_address_is_read(text: str, origin: str, path: str) -> None:
      "https://chat.example:99999", "https://chat.example//a", "https://chat.example/%61"],
 )  # fmt: skip
 def test_what_is_no_public_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError):  # noqa: PT011, its words are `chatfed serve`'s
         PublicAddress.parse(text)
 
 
