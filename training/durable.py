@@ -20,14 +20,14 @@ class Stopped(ChatfedError):
     """A run that stopped on its way and can go on with chatfed resume."""
 
     code = "stopped"
-    mend = "go on with --resume and the run's folder"
+    mend = "go on with chatfed resume and the run's folder"
 
 
 class DiskError(Stopped):
     """The machine could not keep a file; what was there before is still there."""
 
     code = "disk_error"
-    mend = "make room or give the rights, then go on with --resume"
+    mend = "make room or give the rights, then go on with chatfed resume"
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
