@@ -30,7 +30,7 @@ PROGRAMS = {  # command: where it is found, and what its help begins with
     "identity": ("training.identity", "A key of one's own, and its line of the roster."),
     "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
 }
-ORDER = (*PROGRAMS, "data", "base")
+ORDER = (*PROGRAMS, "data", "base", "errors")
 
 EPILOG = examples(
     ("chatfed train --quick", "a small run on generated dialogues, in a minute, into runs/quick"),
@@ -165,6 +165,14 @@ def look(
 def schemas() -> None:
     """Prints docs/data.md: what a record may hold, and what it yields."""
     from chatfed.data.page import page
+
+    print(page(), end="")
+
+
+@app.command(epilog=examples(("chatfed errors", "")))
+def errors() -> None:
+    """Prints docs/errors.md: the codes of all errors, what they mean, and the mend."""
+    from chatfed.error_page import page
 
     print(page(), end="")
 

@@ -77,7 +77,9 @@ class Given:
         from .plan.settings import RecipeError
 
         if self.quick and self.recipe is not None:
-            raise RecipeError("--quick is a recipe of its own (recipes/quick.toml): leave out --recipe, or --quick")
+            raise RecipeError(
+                "--quick is a recipe of its own (recipes/quick.toml): leave out --recipe, or --quick", param="--quick"
+            )
         options = {key: value for key, value in self.options.items() if value is not None}
         return read_settings(QUICK if self.quick else self.recipe, self.overrides, options)
 
@@ -248,7 +250,7 @@ def _names_a_hub(*names: str) -> bool:
 
 
 def _in_one_line(job: Callable[[], None]) -> None:
-    """Runs the job; errors a person can mend become one line on stderr and an exit code."""
+    """Runs the job; errors a person can mend become one line on stderr and an exit code. A bug keeps its traceback."""
     from concurrent.futures.process import BrokenProcessPool
 
     from .durable import Stopped
@@ -256,7 +258,7 @@ def _in_one_line(job: Callable[[], None]) -> None:
     try:
         job()
     except ChatfedError as error:
-        _stop(str(error), STOPPED if isinstance(error, Stopped) else WRONG)
+        _stop(error, STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
         _stop("Interrupted; what was finished is kept. Go on with chatfed resume and the run's folder.", INTERRUPTED)
     except BrokenProcessPool:
@@ -270,12 +272,8 @@ def _in_one_line(job: Callable[[], None]) -> None:
             f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with chatfed resume.",
             STOPPED,
         )
-    except Exception as error:
-        if "No space left" not in str(error):  # a bug of ours keeps its traceback
-            raise
-        _stop(f"The disk is full ({error}). Free some space, then go on with chatfed resume.", STOPPED)
 
 
-def _stop(sentence: str, code: int) -> None:
-    complain(sentence)
+def _stop(what: str | ChatfedError, code: int) -> None:
+    complain(what)
     raise typer.Exit(code)

@@ -15,7 +15,7 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, ClientId, FloatVector
+from chatfed.types import ClientId, FloatVector
 
 from .base.evaluation import Evaluation, Scores
 from .base.pretrain import about_pretraining
@@ -31,7 +31,7 @@ from .plan.recipe import Recipe, without_noise
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish, write_page
-from .run.run_folder import Begun, RunFolder
+from .run.run_folder import Begun, RunError, RunFolder
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
@@ -46,7 +46,7 @@ def federate(
     with simulation(prepared.workplace()) as clients:
         digest, weights, parameters = clients.facts()
         if stored and stored.base != digest:
-            raise ChatfedError(
+            raise RunError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
         prepared.plan.refuse_unaffordable(len(weights))

@@ -25,6 +25,7 @@ from training.base.tokens import write_tokens
 from training.durable import from_json, to_json
 from training.parties.aggregator import NotFinite, apply_update, initial_state
 from training.parties.session import Session
+from training.plan.plan import learning_of
 from training.plan.recipe import FederationSection, Recipe
 from training.run.run_folder import RunFolder
 
@@ -65,7 +66,7 @@ def test_a_base_with_a_number_that_is_not_finite_is_refused_by_the_name_of_its_t
     turns = [dialogue.messages for dialogue in tiny_corpus.public[:3]]
     write_tokens(tmp_path / "tokens", tiny_tokenizer, turns, {ClientId("a"): np.arange(3)})
     with pytest.raises(ChatfedError, match=f"not finite .* in {name}: nothing can be learned") as caught:
-        Learner.open(Recipe(), 1.0, str(broken), tmp_path / "tokens", tmp_path / "tokens")
+        Learner.open(learning_of(Recipe(), 1.0), str(broken), tmp_path / "tokens", tmp_path / "tokens")
     assert "\n" not in str(caught.value)
 
 

@@ -15,7 +15,8 @@ from scipy import stats
 import training.plan.upload
 from chatfed.privacy.accounting import compose
 from chatfed.privacy.conversions import gaussian_epsilon
-from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Adjacency
 from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.privacy.noise import poisson_sample
 from chatfed.secagg.encoding import OutOfRange
@@ -490,5 +491,5 @@ def test_a_quantile_without_distributed_noise_is_refused() -> None:
 def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
     recipe = without_noise(client_level())
     claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(Spent({}, {}, "none"), 1)
-    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", ZERO_OUT)
+    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", Adjacency.ZERO_OUT)
     assert "No differential privacy is claimed" in claim.sentence()
