@@ -7,8 +7,9 @@ from itertools import groupby
 
 from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above
-from chatfed.privacy.accounting import Guarantee, compose
+from chatfed.privacy.accounting import compose
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
+from chatfed.privacy.guarantee import Guarantee
 from chatfed.types import ClientId
 
 from .plan.claims import Spent, accountant_of
