@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 EXTRAS ?= dev
 PY := $(VENV)/bin/python
+CHATFED := $(PY) -m chatfed
 ARGS ?=
 TORCH_ARGS ?=
 
@@ -17,16 +18,16 @@ help: ## list the targets
 setup: $(VENV)/.ready ## make .venv and install everything into it
 
 train-federated: $(VENV)/.ready ## train the default federation into runs/default
-	@$(PY) -m training.federated --out runs/default --replace $(ARGS)
+	@$(CHATFED) train --replace $(ARGS)
 
 resume: $(VENV)/.ready ## go on with an interrupted run in runs/default
-	@$(PY) -m training.federated --resume runs/default $(ARGS)
+	@$(CHATFED) resume runs/default $(ARGS)
 
 chat: $(VENV)/.ready ## talk to the trained model in a browser
-	@$(PY) -m serving.app --model runs/default/model $(ARGS)
+	@$(CHATFED) serve $(ARGS)
 
 probe: $(VENV)/.ready ## the same page, opened at the leakage probe
-	@$(PY) -m serving.app --model runs/default/model --tab probe $(ARGS)
+	@$(CHATFED) probe $(ARGS)
 
 test: $(VENV)/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)

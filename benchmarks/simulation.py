@@ -2,7 +2,7 @@
 
 The peers are a plain loop and pfl-research.
 
-Ours is `python -m training.federated` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
+Ours is `chatfed train` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
 client trains by plain SGD (all programs in bfloat16 where that pays), so the peers can do the same work: a loop in one
 process that loads, trains and adds up, and pfl-research's own simulation, which has neither keys nor masks nor
 ledgers. Programs run in turn, `repeats` times, each timed from outside from the end of its first round to that of its
@@ -126,7 +126,7 @@ class World:
         size = ["--cohort", str(self.cohort), "--rounds", str(self.setting.rounds)]
         changes = [part for key, value in given.items() for part in ("--set", f"{key}={value}")]
         shutil.rmtree(self.folder / "ours", ignore_errors=True)
-        return self._watched([sys.executable, "-m", "training.federated", *options, *size, *changes], "ours", cores)
+        return self._watched([sys.executable, "-m", "chatfed", "train", *options, *size, *changes], "ours", cores)
 
     def peer(self, kind: str, python: Path, cores: int) -> Sample:
         """One run of a peer, with as many processes as cores, on the tokens that a run of ours has left."""

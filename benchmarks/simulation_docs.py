@@ -21,7 +21,7 @@ def _page(figures: Mapping[str, Any], programs: Mapping[str, tuple[str, int]]) -
     lines = [
         "# What a rehearsal on one machine costs",
         "",
-        "Written by `python -m benchmarks.simulation --docs docs`. Ours is `python -m training.federated`: secure sum,",
+        "Written by `python -m benchmarks.simulation --docs docs`. Ours is `chatfed train`: secure sum,",
         "distributed noise and ledgers on disk. The peers train the same clients on the same tokens and add up; they",
         "have no keys, masks or ledgers. Timed from the end of a run's first round to that of its last but one; memory",
         "is the proportional share (PSS) of all processes of the run together in the last one.",

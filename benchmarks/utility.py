@@ -1,6 +1,6 @@
 """What privacy costs in quality: the same federation without noise, for single dialogues and for whole clients.
 
-Runs `training.federated` once for each row, on dialogues that are named to it, and prints one table from what the runs
+Runs `chatfed train` once for each row, on dialogues that are named to it, and prints one table from what the runs
 wrote. A run that is finished already is read, not repeated. The gain is in bits a word over the public base model.
 """
 
@@ -43,7 +43,7 @@ def run(name: str, given: Sequence[str], out: Path) -> dict[str, Any]:
     folder = out / name
     if not (folder / "summary.json").exists():
         changes = [part for key, value in ROWS[name][1].items() for part in ("--set", f"{key}={value}")]
-        command = [sys.executable, "-m", "training.federated", "--recipe", str(RECIPE), "--out", str(folder)]
+        command = [sys.executable, "-m", "chatfed", "train", "--recipe", str(RECIPE), "--out", str(folder)]
         done = subprocess.run([*command, "--replace", *given, *changes], cwd=ROOT)
         if done.returncode:
             raise SystemExit(f"benchmarks.utility: the run {name} ended with exit code {done.returncode}")
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs what is not there yet, prints the table, and writes the JSON where asked to."""
     parser = Parser(
         prog="python -m benchmarks.utility",
-        description="What privacy costs in quality. Options that are not named here go to training.federated.",
+        description="What privacy costs in quality. Options that are not named here go to chatfed train.",
         epilog="example:\n  python -m benchmarks.utility --data ../shared/data/sgd-clients.jsonl.gz \\\n"
         "      --validation ../shared/data/sgd-validation.jsonl.gz --public public.jsonl.gz --out runs/utility",
     )

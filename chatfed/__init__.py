@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from chatfed.types import ChatfedError, Turn, WordScore
-
 if TYPE_CHECKING:
     from chatfed.chat import Chat, Suggestion, load_chat
     from chatfed.generation import Generation
-else:  # torch takes seconds to import, so only who asks for a chat waits for it
+    from chatfed.types import ChatfedError, Turn, WordScore
+else:  # torch takes seconds to import, so only who asks for a chat waits for it, and `chatfed --help` not for numpy
     from chatfed.lazy import loading
 
-    __getattr__ = loading(__name__, {"chat": "Chat Suggestion load_chat", "generation": "Generation"})
+    HOMES = {"chat": "Chat Suggestion load_chat", "generation": "Generation", "types": "ChatfedError Turn WordScore"}
+    __getattr__ = loading(__name__, HOMES)
 
 __version__ = "0.1.0"
 __all__ = ["Chat", "ChatfedError", "Generation", "Suggestion", "Turn", "WordScore", "load_chat"]

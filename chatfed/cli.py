@@ -1,53 +1,100 @@
-"""The `chatfed` command: what can be looked at before anything is trained. Knows options and one-line errors.
+"""The `chatfed` command: one door to the library and to the programs. Knows names, options and one-line errors.
 
-Every job is imported when it is asked for, so that `--help` answers at once.
+Every command is imported when it is asked for, so that `--help` answers at once; a wheel holds the programs as
+`chatfed.training` and `chatfed.serving`, a checkout has them beside `chatfed`.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from chatfed.command_line import WRONG, complain, names_in, run_typer
-from chatfed.types import ChatfedError
+from chatfed.command_line import WRONG, application, complain, examples, names_in, run_typer
 
-_STYLE = {"add_completion": False, "no_args_is_help": True, "rich_markup_mode": "markdown"}
+_HERE = Path(__file__).parent
 
-EPILOG = """
-**Examples**
+PROGRAMS = {  # command: where it is found, and what its help begins with
+    "train": ("training.cli", "Trains a chat model on the dialogues of many clients, privately."),
+    "resume": ("training.cli", "Goes on with an interrupted run, where it was."),
+    "plan": ("training.cli", "Says what a recipe would cost and claim, before anything runs."),
+    "serve": ("serving.app", "Serves a trained model as a page: chat, leakage probe, privacy."),
+    "probe": ("serving.app", "Serves the same page, opened at the leakage probe."),
+    "identity": ("training.identity", "A key of one's own, and its line of the roster."),
+    "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
+}
+ORDER = (*PROGRAMS, "data", "base", "errors")
 
-`chatfed data look mine.jsonl` — what a file of dialogues holds, and how it is read
+EPILOG = examples(
+    ("chatfed train --quick", "a small run on generated dialogues, in a minute, into runs/quick"),
+    ("chatfed serve --model runs/quick", "talk to what it trained, in a browser"),
+    ("chatfed plan --epsilon 4 --clients 200", "what a run would cost and claim"),
+    ("chatfed data look mine.jsonl", "what a file of dialogues holds, and how it is read"),
+)
+LOOK_EPILOG = examples(
+    ("chatfed data look mine.jsonl --client-column branch", ""),
+    ("chatfed data look my-export/ --me Support", "a chat export, in which Support's messages are the assistant's"),
+)
+SCHEMAS_EPILOG = examples(
+    ("chatfed data schemas", ""),
+)
+CHECK_EPILOG = examples(
+    ("chatfed base check my-model", "a folder"),
+    ("chatfed base check owner/name", "a model on the hub"),
+)
 
-`chatfed base check my-model` — whether a run can start from this model
-"""
-LOOK_EPILOG = """
-**Examples**
 
-`chatfed data look mine.jsonl --client-column branch`
+class Commands(TyperGroup):
+    """Lists every command by its one line, and loads the one that is asked for."""
 
-`chatfed data look my-export/ --me Support` — a chat export, in which Support's messages are the assistant's
-"""
-CHECK_EPILOG = """
-**Examples**
+    def list_commands(self, ctx: Any) -> list[str]:
+        """In the order in which a newcomer meets them."""
+        return list(ORDER)
 
-`chatfed base check my-model` — a folder
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """(name, command, what is left of `args`); a program's command takes its line's place."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, loaded(name) if name in PROGRAMS else command, rest
 
-`chatfed base check owner/name` — a model on the hub
-"""
-app = typer.Typer(pretty_exceptions_enable=False, epilog=EPILOG, **_STYLE)  # type: ignore[arg-type]
-data = typer.Typer(help="Dialogues: what a file holds, before anything runs.", **_STYLE)  # type: ignore[arg-type]
-base = typer.Typer(help="Base models: whether a run can start from one.", **_STYLE)  # type: ignore[arg-type]
+
+def loaded(name: str) -> Any:
+    """A program's own command, or group of commands, of that name."""
+    found: Any = typer.main.get_command(program(PROGRAMS[name][0]).app)
+    return getattr(found, "commands", {}).get(name, found)  # or it is the command, or the group, of that name
+
+
+def program(module: str) -> ModuleType:
+    """A module of training/ or serving/: the wheel's, or that of the checkout that this file is in.
+
+    It is never another of the name, whatever folder the command is given in.
+    """
+    if (_HERE / module.partition(".")[0]).is_dir():
+        return import_module(f"chatfed.{module}")
+    checkout = str(_HERE.parent)
+    if sys.path[0] != checkout:
+        sys.path.insert(0, checkout)
+    return import_module(module)
+
+
+app = application(cls=Commands, epilog=EPILOG, no_args_is_help=True, add_completion=True)
+data = application(help="Dialogues: what a file holds, before anything runs.", no_args_is_help=True)
+base = application(help="Base models: whether a run can start from one.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(base, name="base")
+for _name, (_, _said) in PROGRAMS.items():
+    app.command(_name, help=_said)(lambda: None)
 
 
 @app.callback()
 def chatfed() -> None:
-    """Chat models that learn from private conversations without anyone collecting them."""
+    """Chat models that learn from private conversations that nobody collects."""
 
 
 @base.command("check", epilog=CHECK_EPILOG)
@@ -56,8 +103,6 @@ def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name 
 
     Leaves with 0 when all is right, with 2 otherwise.
     """
-    from pathlib import Path
-
     from chatfed.model.examination import check_base, lines
     from chatfed.model.transformer import stay_offline
 
@@ -74,6 +119,8 @@ def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Turns an error that a person can mend into one line on stderr and exit code 2."""
+    from chatfed.types import ChatfedError
+
     try:
         yield
     except ChatfedError as error:
@@ -86,7 +133,8 @@ def look(
     file: Annotated[str, typer.Argument(help="Dialogues: a file, a folder of files, or a hub data set.")],
     client_column: Annotated[str, typer.Option(help="The column that says whose dialogue it is.")] = "client_id",
     me: Annotated[
-        list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Whose messages are the assistant's (chat exports); may repeat."),
     ] = None,
     ignore_columns: Annotated[str, typer.Option(help="Columns left out knowingly, with commas between.")] = "",
     gap_hours: Annotated[float, typer.Option(help="Chat exports: a silence that ends a dialogue; 0: none does.")] = 8.0,
@@ -94,8 +142,6 @@ def look(
 ) -> None:
     """Shows what a run would learn from a file, from whom, and as which roles; nothing is trained."""
     with one_line_errors():
-        from pathlib import Path
-
         if Path(file).exists():
             from chatfed.model.transformer import stay_offline
 
@@ -115,7 +161,7 @@ def look(
             print(line)
 
 
-@data.command()
+@data.command(epilog=SCHEMAS_EPILOG)
 def schemas() -> None:
     """Prints docs/data.md: what a record may hold, and what it yields."""
     from chatfed.data.page import page
@@ -123,7 +169,7 @@ def schemas() -> None:
     print(page(), end="")
 
 
-@app.command()
+@app.command(epilog=examples(("chatfed errors", "")))
 def errors() -> None:
     """Prints docs/errors.md: the codes of all errors, what they mean, and the mend."""
     from chatfed.error_page import page
@@ -131,10 +177,6 @@ def errors() -> None:
     print(page(), end="")
 
 
-def main() -> None:
-    """Runs the command."""
-    sys.exit(run_typer(app, "chatfed"))
-
-
-if __name__ == "__main__":
-    main()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
+    return run_typer(app, "chatfed", arguments)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from chatfed.types import ChatfedError
-
 if TYPE_CHECKING:
     import typer
+
+    from chatfed.types import ChatfedError
 
 STOPPED, WRONG, INTERRUPTED = 1, 2, 130
 
@@ -26,6 +27,8 @@ def complain(what: str | ChatfedError) -> None:
 
 def exit_code(job: Callable[[], int | None]) -> int:
     """Runs a program's job, and says in one line what a person can mend. Faults of ours keep their traceback."""
+    from chatfed.types import ChatfedError  # imports numpy, which --help does not wait for
+
     try:
         return job() or 0
     except ChatfedError as error:
@@ -65,6 +68,21 @@ class Parser(argparse.ArgumentParser):
         return _did_you_mean(typed, (name for action in self._actions for name in action.option_strings))
 
 
+def application(**more: Any) -> typer.Typer:
+    """A typer application in our style. Plain help: rich takes as long to import as all the rest."""
+    import typer
+
+    settings = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+    return typer.Typer(**(settings | more))
+
+
+def examples(*shown: tuple[str, str]) -> str:
+    """The end of a command's help: (command, what it is for), line by line."""
+    width = max((len(command) for command, why in shown if why), default=0)
+    as_they_are = "\b"  # click fills no lines of a paragraph that begins so
+    return "\n".join([as_they_are, "Examples:", *(f"  {command:<{width}}  {why}".rstrip() for command, why in shown)])
+
+
 def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = None) -> int:
     """Runs a typer application as `program`; returns its exit code."""
     import typer
@@ -75,6 +93,9 @@ def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = 
     except typer.Abort:  # of Ctrl-C where no job took it, in some versions; others return 130
         complain("interrupted.")
         return INTERRUPTED
+    except BrokenPipeError:  # who reads it has seen enough: `chatfed plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it once more at its end
+        return STOPPED
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's errors of usage: typer has a copy of click, or click itself
             raise

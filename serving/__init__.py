@@ -1,0 +1,1 @@
+"""The serving program: a page around a trained model. Imports chatfed, never training."""

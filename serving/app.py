@@ -1,4 +1,4 @@
-"""Serves a trained model as a page: chat, leakage probe, privacy. `python -m serving.app --help`.
+"""`chatfed serve` and `chatfed probe`: a trained model as a page with chat, leakage probe and privacy.
 
 Nothing is fetched from or sent to any other host: fonts are the system's, telemetry is off, and what stands before the
 page (guard.py) lets nothing else through. Knows sockets and options; the page itself is in page.py.
@@ -6,30 +6,36 @@ page (guard.py) lets nothing else through. Knows sockets and options; the page i
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from chatfed.command_line import WRONG, Parser, complain
+import typer
+
+from chatfed.command_line import application, examples, exit_code
 from chatfed.types import ChatfedError
 
 from .guard import PublicAddress, is_loopback
 from .run_folder import RunFolder, read_run_folder
 
-EXAMPLES_OF_USE = """examples:
-  python -m serving.app                                       serve runs/default/model on http://127.0.0.1:7860
-  python -m serving.app --model runs/sgd/model --port 7861    another run beside it
-  python -m serving.app --tab probe                           open on the leakage probe
-  python -m serving.app --model my-model --reference base     compare with a base model of your own
-  python -m serving.app --public-url https://chat.example/talk  behind a proxy on this machine
-  python -m serving.app --host 0.0.0.0                        let other machines in (there is no password)
-"""
+SERVE_EPILOG = examples(
+    ("chatfed serve", "runs/default/model, on http://127.0.0.1:7860"),
+    ("chatfed serve --model runs/sgd --port 7861", "another run beside it"),
+    ("chatfed serve --model my-model --reference base", "compare with a base model of your own"),
+    ("chatfed serve --public-url https://chat.example/talk", "behind a proxy on this machine"),
+    ("chatfed serve --host 0.0.0.0", "let other machines in (there is no password)"),
+)
+PROBE_EPILOG = examples(
+    ("chatfed probe", "runs/default/model, on http://127.0.0.1:7860, opened at the leakage probe"),
+    ("chatfed probe --model my-model --reference base", "compare with a base model of your own"),
+)
 OFFLINE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SHARE": "False",
@@ -48,60 +54,30 @@ class ServingError(ChatfedError):
     mend = "give another --host or --port"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
-    options = parser().parse_args(arguments)
-    try:
-        run = read_run_folder(Path(options.model), Path(options.reference) if options.reference else None)
-        listener = bind(options.host, options.port)
-        with listener:
-            serve(run, listener, options)
-    except ChatfedError as error:
-        complain(error)
-        return WRONG
-    except KeyboardInterrupt:
-        pass
-    return 0
+class Tab(StrEnum):
+    """What the page opens on."""
+
+    chat = "chat"
+    probe = "probe"
+    privacy = "privacy"
 
 
-def parser() -> Parser:
-    """The command line."""
-    made = Parser(
-        prog="python -m serving.app",
-        description="Talk to a trained model in the browser, probe it for leaks and read its privacy guarantee.",
-        epilog=EXAMPLES_OF_USE,
-    )
-    made.add_argument(
-        "--model",
-        default="runs/default/model",
-        metavar="DIR",
-        help="model folder, or a run's folder that holds one (default: %(default)s)",
-    )
-    made.add_argument(
-        "--reference", metavar="DIR", help="public base model for the probe (default: reference/ beside the model)"
-    )
-    made.add_argument(
-        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
-    )
-    made.add_argument("--port", type=_port, default=7860, help="port to listen on (default: %(default)s)")
-    made.add_argument(
-        "--public-url",
-        type=_public,
-        metavar="URL",
-        help="where visitors find the page behind a proxy, with its path: https://chat.example/talk",
-    )
-    made.add_argument(
-        "--tab", choices=("chat", "probe", "privacy"), default="chat", help="tab to open on (default: chat)"
-    )
-    made.add_argument(
-        "--example", action="append", metavar="TEXT", help="an example prompt for the empty chat; give it several times"
-    )
-    return made
+@dataclass(frozen=True)
+class Served:
+    """How the page is served, as it was asked for."""
+
+    tab: Tab
+    examples: tuple[str, ...]
+    public: PublicAddress | None
 
 
-def _port(text: str) -> int:
+app = application()
+
+
+def _port(given: str | int) -> int:
+    text = str(given)  # the default is read as well
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port; give a number from 0 (any free one) to 65535")
+        raise typer.BadParameter(f"{text!r} is not a port; give a number from 0 (any free one) to 65535")
     return int(text)
 
 
@@ -110,7 +86,45 @@ def _public(text: str) -> PublicAddress:
         return PublicAddress.parse(text)
     except ValueError:  # also a port that is none
         said = f"{text!r} is no address of a page; give one such as https://chat.example or https://chat.example/talk"
-        raise argparse.ArgumentTypeError(said) from None
+        raise typer.BadParameter(said) from None
+
+
+@app.command("serve", epilog=SERVE_EPILOG, help="Serves a trained model as a page: chat, leakage probe, privacy.")
+@app.command("probe", epilog=PROBE_EPILOG, help="Serves the same page, opened at the leakage probe.")
+def page(
+    context: typer.Context,
+    model: Annotated[Path, typer.Option(help="Model folder, or a run's folder that holds one.")] = Path(
+        "runs/default/model"
+    ),
+    reference: Annotated[
+        Path | None,
+        typer.Option(help="Public base model for the probe; without it the folder reference/ beside the model."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(parser=_port, metavar="PORT", help="Port to listen on; 0: any free one.")] = 7860,
+    public_url: Annotated[
+        PublicAddress | None,
+        typer.Option(
+            parser=_public,
+            metavar="URL",
+            help="Where visitors find the page behind a proxy, with its path: https://chat.example/talk",
+        ),
+    ] = None,
+    tab: Annotated[Tab | None, typer.Option(help="Tab to open on; without it the one that the command names.")] = None,
+    example: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TEXT", help="An example prompt for the empty chat; may repeat."),
+    ] = None,
+) -> None:
+    """Reads the run, takes the port, and serves until interrupted: Ctrl-C is how it ends, with exit code 0."""
+    opened = tab or (Tab.probe if context.info_name == "probe" else Tab.chat)
+
+    def job() -> None:
+        run = read_run_folder(model, reference)
+        with bind(host, port) as listener, suppress(KeyboardInterrupt):
+            serve(run, listener, Served(opened, tuple(example or ()), public_url))
+
+    raise typer.Exit(exit_code(job))
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -145,7 +159,7 @@ def _next(port: int) -> int:
     return port + 1 if port < 65535 else 7860
 
 
-def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
+def serve(run: RunFolder, listener: socket.socket, asked: Served) -> None:
     """Loads the models and answers requests until interrupted."""
     for name, value in OFFLINE.items():
         os.environ[name] = value
@@ -164,18 +178,12 @@ def serve(run: RunFolder, listener: socket.socket, options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then as well
         from .application import make_application
 
-        application = make_application(run, options.tab, options.example, is_loopback(host), options.public_url)
+        application = make_application(run, asked.tab, asked.examples, is_loopback(host), asked.public)
         import uvicorn
 
         shown = f"[{host}]" if ":" in host else host
         print(f"The page is at http://{shown}:{port}  (Ctrl-C stops it)", flush=True)
-        if options.public_url:
-            print(
-                f"Behind a proxy it is {options.public_url}, and that is where a browser must ask for it.", flush=True
-            )
+        if asked.public:
+            print(f"Behind a proxy it is {asked.public}, and that is where a browser must ask for it.", flush=True)
         config = uvicorn.Config(application, log_level="warning", access_log=False, timeout_graceful_shutdown=2)
         uvicorn.Server(config).run(sockets=[listener])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

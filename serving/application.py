@@ -60,8 +60,9 @@ def guarded(
 
 
 def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) -> None:
-    """Puts the page at /, and has it count as launched: gradio checks no file's path before a launch, and mounting is
-    none.
+    """Puts the page at /, and has it count as launched.
+
+    gradio checks no file's path before a launch, and mounting is none.
     """
     import gradio as gr
 

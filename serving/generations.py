@@ -28,8 +28,9 @@ class Generations:
 
     @contextmanager
     def running(self, session: str) -> Iterator[threading.Event]:
-        """Holds the session, claimed or not, for one reply and yields its stop flag. Raises RuntimeError when one is
-        running.
+        """Holds the session, claimed or not, for one reply and yields its stop flag.
+
+        Raises RuntimeError when one is running.
         """
         with self._lock:
             if session in self._written:

@@ -1,7 +1,7 @@
-"""Shows how far training moved each word of a text, beside its twins: coloured words, a table and a legend, as escaped
-HTML.
+"""Shows how far training moved each word of a text, beside its twins.
 
-Knows ranks and colours; knows no model and no gradio. What a rank means, and what it does not, stands in the legend.
+What it makes are coloured words, a table and a legend, as escaped HTML. Knows ranks and colours; knows no model and no
+gradio. What a rank means, and what it does not, stands in the legend.
 """
 
 from __future__ import annotations
@@ -73,8 +73,9 @@ def times(shift: float) -> str:
 
 
 def words_html(text: str, shifts: Sequence[WordShift]) -> str:
-    """The words in their order, each on the colour of its rank with a mark below, the whole account on hover and
-    focus.
+    """The words in their order, each on the colour of its rank with a mark below.
+
+    The whole account of a word is there on hover and focus.
     """
     items: list[str] = []
     end = 0

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
+from chatfed import cli
+from chatfed.cli import PROGRAMS, loaded
 from chatfed.command_line import Parser, exit_code, run_typer
 from chatfed.types import ChatfedError
+from tests.commands import command_of, examples_of, leaves
+from training.parties.identity import new_key
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,43 +30,52 @@ ROOT = Path(__file__).parent.parent
 def main_of(program: str) -> Callable[[list[str]], int]:
     """The program's main as a function of its arguments, run in this process."""
     if program == "chatfed":
-        from chatfed.cli import app
-
-        return lambda arguments: run_typer(app, "chatfed", arguments)
-    import importlib
-
-    module = importlib.import_module({"training.federated": "training.cli"}.get(program, program))
+        return cli.main
+    module = importlib.import_module(program)
     return lambda arguments: exit_code(lambda: module.main(arguments))
 
 
 MISTAKES = [
-    ("training.federated", ["--epsilom", "3"], ["--epsilom", "did you mean --epsilon?"]),
-    ("training.federated", ["--rounds", "ten"], ["--rounds", "integer"]),
-    ("training.federated", ["--epsilon"], ["--epsilon", "requires an argument"]),
-    ("training.federated", ["surplus"], ["surplus"]),
-    ("training.identity", [], ["Missing command"]),
-    ("training.identity", ["nwe"], ["nwe", "new"]),
-    ("training.identity", ["new"], ["Missing argument", "name"]),
-    ("training.identity", ["new", "ada", "--kye", "x"], ["--kye", "did you mean --key?"]),
+    ("chatfed", ["train", "--epsilom", "3"], ["--epsilom", "did you mean --epsilon?", "chatfed train --help"]),
+    ("chatfed", ["train", "--rounds", "ten"], ["--rounds", "integer"]),
+    ("chatfed", ["train", "--epsilon"], ["--epsilon", "requires an argument"]),
+    ("chatfed", ["train", "surplus"], ["surplus"]),
+    ("chatfed", ["train", "--quick", "--recipe", "mine.toml"], ["--quick", "--recipe"]),
+    ("chatfed", ["resume"], ["Missing argument", "folder"]),
+    ("chatfed", ["plan", "--clients", "0"], ["--clients", "1"]),
+    ("chatfed", ["plan", "--clients", "2"], ["2 clients", "hides nobody"]),
+    ("chatfed", ["plan", "--cohort", "500"], ["--cohort is 500", "400 clients"]),
+    ("chatfed", ["identity"], ["Missing command", "chatfed identity --help"]),
+    ("chatfed", ["identity", "nwe"], ["nwe", "new"]),
+    ("chatfed", ["identity", "new"], ["Missing argument", "name"]),
+    ("chatfed", ["identity", "new", "ada", "--kye", "x"], ["--kye", "did you mean --key?"]),
     ("training.run.figures", [], ["required", "run"]),
     ("training.run.figures", ["runs/default", "--readm", "x"], ["--readm", "did you mean --readme?"]),
     ("training.run.figures", ["no-such-run"], ["no-such-run", "finished run"]),
-    ("serving.app", ["--modle", "x"], ["--modle", "did you mean --model?"]),
-    ("serving.app", ["--port", "http"], ["--port", "not a port"]),
-    ("serving.app", ["--tab", "prob"], ["--tab", "'prob'", "probe"]),
-    ("serving.app", ["surplus"], ["argument", "surplus"]),
+    ("chatfed", ["serve", "--modle", "x"], ["--modle", "did you mean --model?"]),
+    ("chatfed", ["serve", "--port", "http"], ["--port", "not a port"]),
+    ("chatfed", ["probe", "--tab", "prob"], ["--tab", "'prob'", "probe"]),
+    ("chatfed", ["serve", "surplus"], ["argument", "surplus"]),
     ("benchmarks.secagg", ["--quik"], ["--quik", "did you mean --quick?"]),
     ("benchmarks.dp_step", ["--json", "no/such/folder/x.json"], ["--json", "no/such/folder/x.json"]),
     ("benchmarks.simulation", ["--quik"], ["--quik", "--quick"]),
     ("benchmarks.simulation_peers", ["pfl-d"], ["pfl-d", "pfl-dp"]),
     ("chatfed", ["dta"], ["dta", "data"]),
+    ("chatfed", ["tran"], ["tran", "train"]),
     ("chatfed", ["--versoin"], ["--versoin"]),
 ]
 
 
 @pytest.mark.parametrize(("program", "arguments", "parts"), MISTAKES, ids=lambda given: str(given)[:40])
-def test_a_mistake_is_one_line_that_names_the_mend(program, arguments, parts, capsys, monkeypatch):
+def test_a_mistake_is_one_line_that_names_the_mend(
+    program: str,
+    arguments: list[str],
+    parts: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(sys, "argv", [program, *arguments])
+    code: object
     try:
         code = main_of(program)(arguments)
     except SystemExit as end:
@@ -68,11 +87,122 @@ def test_a_mistake_is_one_line_that_names_the_mend(program, arguments, parts, ca
     assert len(line) < 250
 
 
-@pytest.mark.parametrize("program", ["training.identity", "training.run.figures", "benchmarks.utility", "chatfed.cli"])
-def test_help_shows_examples(program):
+@pytest.mark.parametrize("program", ["training.run.figures", "benchmarks.utility", "chatfed"])
+def test_help_shows_examples(program: str) -> None:
     done = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
     assert re.search(r"example", done.stdout, re.IGNORECASE), done.stdout
+
+
+LEAVES = [pytest.param(path, command, id="-".join(path)) for path, command in leaves()]
+EXAMPLES = [(path, words) for path, command in leaves() for words in examples_of(command)]
+RUN = (
+    "plan",
+    "doctor",
+    "identity",
+    "data",
+    "base",
+)  # the others' examples are read; test_wheel.py runs `train --quick`
+ON_A_HUB = "owner/name"
+
+
+@pytest.mark.parametrize(("path", "command"), LEAVES)
+def test_every_command_shows_examples_of_itself(path: tuple[str, ...], command: Any) -> None:
+    shown = examples_of(command)
+    assert shown and all(words[: 1 + len(path)] == ["chatfed", *path] for words in shown)
+
+
+@pytest.mark.parametrize(("path", "words"), EXAMPLES, ids=lambda given: " ".join(given)[:60])
+def test_an_example_is_read_without_a_complaint(path: tuple[str, ...], words: list[str]) -> None:
+    command, rest = command_of(words[1:])
+    command.make_context(path[-1], rest)
+
+
+@pytest.mark.parametrize("words", [w for path, w in EXAMPLES if path[0] in RUN and ON_A_HUB not in w], ids=" ".join)
+def test_an_example_that_is_cheap_runs(
+    words: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    if "new" in words:
+        (workplace / "branch-7.key").unlink()
+    assert cli.main(words[1:]) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, tiny_base: Path) -> Path:
+    """A folder with all that the examples name."""
+    lines = [
+        {"branch": f"branch {i % 5}", "messages": [{"role": "user", "content": f"the door number {i} sticks"}]}
+        for i in range(20)
+    ]
+    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (tmp_path / "my-export").mkdir()
+    chat = "[01/02/2024, 10:00:0{}] {}: {}\n"
+    said = [chat.format(1, "Ada", "the door sticks"), chat.format(2, "Support", "lift it a little")]
+    (tmp_path / "my-export" / "chat.txt").write_text("".join(said))
+    shutil.copytree(tiny_base, tmp_path / "my-model")
+    new_key(tmp_path / "branch-7.key")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_the_list_of_commands_says_what_a_command_says_of_itself(name: str) -> None:
+    of_itself = (loaded(name).help or "").split("\n\n")[0]
+    assert " ".join(of_itself.split()) == PROGRAMS[name][1]
+
+
+def test_help_answers_at_once_and_loads_no_program() -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "chatfed", "--help"], cwd=ROOT, capture_output=True, check=True)
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(5)) <= 0.3
+    assert "typer" in imported("--help")  # the list was read at all
+    assert not imported("--help") & {"numpy", "rich", "training", "serving", "torch"}
+
+
+def imported(*words: str) -> set[str]:
+    """The modules that a command loads."""
+    line = [sys.executable, "-X", "importtime", "-m", "chatfed", *words]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+
+@pytest.mark.parametrize("words", [["data", "look"], ["base", "check"], ["train"], ["serve"], ["plan"]], ids=" ".join)
+def test_help_of_a_command_loads_nothing_heavy(words: list[str]) -> None:
+    found = imported(*words, "--help")
+    assert "typer" in found and not found & {"torch", "transformers", "datasets", "pyarrow", "opacus", "gradio"}
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("tr", {"train"}), ("train --eps", {"--epsilon"}), ("data lo", {"look"})]
+)
+def test_the_shell_completes_commands_and_options_of_programs(typed: str, offered: set[str]) -> None:
+    words = ["chatfed", *typed.split()]
+    asked = {"_CHATFED_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
+    line = [sys.executable, "-m", "chatfed"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **asked})
+    assert set(done.stdout.split()) == offered
+
+
+def test_completion_is_shown_for_a_shell() -> None:
+    asked = {"_CHATFED_COMPLETE": "source_bash"}
+    line = [sys.executable, "-m", "chatfed"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, env={**os.environ, **asked})
+    assert "complete -o default -F _chatfed_completion chatfed" in done.stdout
+
+
+def test_a_checkout_s_programs_are_found_whatever_stands_in_the_folder(tmp_path: Path) -> None:
+    for name in ("training", "serving"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('a stranger')")
+    line = [sys.executable, "-m", "chatfed", "plan", "--clients", "20"]
+    done = subprocess.run(
+        line, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0 and "20 clients" in done.stdout, done.stderr
 
 
 def interrupted() -> None:
@@ -92,7 +222,9 @@ def wrong() -> None:
         (interrupted, 130, "error: interrupted.\n"),
     ],
 )
-def test_exit_codes_are_the_same_in_every_program(job, code, said, capsys):
+def test_exit_codes_are_the_same_in_every_program(
+    job: Callable[[], int | None], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert exit_code(job) == code
     assert capsys.readouterr().err == said
     app = typer.Typer()
@@ -100,7 +232,7 @@ def test_exit_codes_are_the_same_in_every_program(job, code, said, capsys):
     assert run_typer(app, "program", []) == code
 
 
-def test_a_fault_of_ours_keeps_its_traceback():
+def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         exit_code(lambda: 1 // 0)
     app = typer.Typer()
@@ -109,26 +241,13 @@ def test_a_fault_of_ours_keeps_its_traceback():
         run_typer(app, "program", [])
 
 
-def test_ctrl_c_in_a_typer_program_is_130():
+def test_ctrl_c_in_a_typer_program_is_130() -> None:
     app = typer.Typer()
     app.command()(interrupted)
     assert run_typer(app, "program", []) == 130
 
 
-def test_an_option_that_resembles_none_is_named_without_a_guess(capsys):
+def test_an_option_that_resembles_none_is_named_without_a_guess(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         Parser(prog="program").parse_args(["--zzz"])
     assert capsys.readouterr().err == "error: no such option: --zzz. See program --help\n"
-
-
-@pytest.mark.parametrize("command", [["data", "look"], ["base", "check"]])
-def test_a_command_of_chatfed_has_examples_and_imports_nothing_heavy_for_them(command):
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "chatfed.cli", *command, "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
-    assert "Examples\n" in re.sub(r" +\n", "\n", done.stdout) and f"chatfed {' '.join(command)} my" in done.stdout
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
-    assert "typer" in imported and not imported & {"torch", "transformers", "datasets", "pyarrow", "opacus"}

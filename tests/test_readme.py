@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands import ROOT as ROOT_COMMAND
+from tests.commands import command_of, options_of
 from training.plan.recipe import Recipe, following, load_recipe
 from training.run import figures
 
@@ -22,12 +24,8 @@ ROOT = Path(__file__).parent.parent
 BESIDE = ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY", "findings/README")
 PAGES = sorted([*(ROOT / f"{name}.md" for name in BESIDE), *(ROOT / "docs").glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
-PROGRAMS = {  # what a target of the Makefile runs
-    "train-federated": "training.federated",
-    "resume": "training.federated",
-    "chat": "serving.app",
-    "probe": "serving.app",
-}
+RUNS = {"train-federated": "train", "resume": "resume", "chat": "serve", "probe": "probe"}  # targets of the Makefile
+GONE = {"CHANGELOG.md": {"--resume"}}  # options of earlier versions
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -116,7 +114,7 @@ def help_of(module: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", ran.stdout)
 
 
-def options_of(module: str) -> set[str]:
+def options_in_help(module: str) -> set[str]:
     return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", help_of(module)))
 
 
@@ -132,6 +130,8 @@ def test_every_command_names_what_exists(place: str, line: str) -> None:
     elif program in ("python", ".venv/bin/python"):
         assert rest[0] == "-m", f"{place}: {line}"
         check_module(rest[1], rest[2:])
+    elif program == "chatfed":
+        check_command(rest)
     else:
         raise AssertionError(f"{place}: no test knows how to check {line!r}")
 
@@ -145,19 +145,24 @@ def check_make(words: list[str]) -> None:
             continue
         assert f"$({name})" in makefile, f"the Makefile reads no {name}"
         if name == "ARGS":
-            check_module(PROGRAMS[words[0]], shlex.split(value))
+            check_command([RUNS[words[0]], *shlex.split(value)])
 
 
 def check_module(module: str, words: list[str]) -> None:
     assert (ROOT / (module.replace(".", "/") + ".py")).is_file() or (ROOT / module.replace(".", "/")).is_dir()
-    known = options_of(module)
-    settings = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word in words:
         if word.startswith("--"):
-            assert word.partition("=")[0] in known, f"python -m {module} has no {word}"
+            assert word.partition("=")[0] in options_in_help(module), f"python -m {module} has no {word}"
+
+
+def check_command(words: list[str]) -> None:
+    """The words after `chatfed`: a command that there is, with options that it has and settings that a recipe has."""
+    command, rest = command_of(words)
+    for index, word in enumerate(rest):
+        if word.startswith("--"):
+            assert word.partition("=")[0] in options_of(command), f"chatfed {shlex.join(words)}: there is no {word}"
         if word == "--set":
-            settings.append(after)
-    load_recipe(None, settings)
+            load_recipe(None, [rest[index + 1]])
 
 
 @pytest.mark.parametrize("page", NAMES)
@@ -165,13 +170,15 @@ def test_every_option_and_target_named_in_the_text_exists(page: str) -> None:
     """Inline code: `--option`, `make target`, `section.key`."""
     text = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
     code = re.findall(r"`([^`\n]+)`", text)
-    known = options_of("training.federated") | options_of("serving.app")
+    known = options_of(ROOT_COMMAND) | GONE.get(page, set())
     assert [each for each in code if re.fullmatch(r"--[a-z][a-z-]*", each) and each not in known] == []
     asked = {each.split()[1] for each in code if re.fullmatch(r"make [a-z-]+( .*)?", each)}
     assert asked <= targets()
     for each in code:
         if each.startswith("--set ") and each != "--set section.key=value":
-            check_module("training.federated", shlex.split(each))
+            check_command(["train", *shlex.split(each)])
+        if each.startswith("chatfed ") and page != "docs/protocol.md":  # which has labels of derived keys
+            check_command(shlex.split(each)[1:])
     recipe = Recipe()
     keys = [each.split(".") for each in code if re.fullmatch(r"[a-z_]+\.(?!jsonl?$)[a-z_]+", each)]
     assert [key for key in keys if hasattr(recipe, key[0]) and not hasattr(getattr(recipe, key[0]), key[1])] == []
@@ -297,6 +304,4 @@ def test_the_readmes_figures_are_of_the_default_recipe() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     shown = text.partition(figures.START)[2].partition(figures.END)[0]
     digest = following(load_recipe(), 400).digest().hex()[:16]  # as the run folder has it: the cohort is settled there
-    assert f"Recipe `{digest}`" in shown, (
-        "run make train-federated and then python -m training.run.figures runs/default"
-    )
+    assert f"Recipe `{digest}`" in shown, "run chatfed train and then python -m training.run.figures runs/default"

@@ -1,4 +1,4 @@
-"""The command line of the main job. Turns options into recipe overrides and errors into one line; imports lazily."""
+"""`chatfed train`, `resume`, `plan`. Turns options into recipe overrides, errors into one line; imports lazily."""
 
 from __future__ import annotations
 
@@ -9,38 +9,86 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, complain, names_in, run_typer
+from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, application, complain, examples, exit_code, names_in
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
+    from .plan.origins import Origins
+    from .plan.recipe import Recipe
     from .run.run_folder import Begun, RunFolder
 
-app = typer.Typer(add_completion=False, rich_markup_mode="markdown", pretty_exceptions_enable=False)
+app = application()
 
-EPILOG = """
-**Examples**
+TRAIN_EPILOG = examples(
+    ("chatfed train", "the default run on the generated help-desk corpus, into runs/default"),
+    ("chatfed train --quick", "a small one, in a minute, into runs/quick"),
+    ("chatfed train --data mine.jsonl --client-column branch --epsilon 4 --out runs/mine", ""),
+    ("chatfed train --set privacy.clip_norm=0.5 --set federation.cohort=80", ""),
+) + (
+    "\n\nExit codes: 0 done, 1 the run stopped (the message says how to go on), 2 something given was wrong, 130 "
+    "interrupted."
+)
+RESUME_EPILOG = examples(
+    ("chatfed resume runs/mine", ""),
+    ("chatfed resume runs/mine --reference", "and the same run without noise beside it, to compare"),
+)
+PLAN_EPILOG = examples(
+    ("chatfed plan", "the default recipe"),
+    ("chatfed plan --epsilon 4 --rounds 20 --clients 200", "a federation of so many clients"),
+    ("chatfed plan --data mine.jsonl --client-column branch", "the clients are counted in the file"),
+)
 
-`python -m training.federated` — the default run on the generated help-desk corpus, into runs/default
+QUICK = Path(__file__).parent / "recipes" / "quick.toml"
 
-`python -m training.federated --data mine.jsonl --client-column branch --epsilon 4 --out runs/mine`
+RecipeFile = Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="The quick recipe: a small run on generated dialogues, into runs/quick.")
+]
+Data = Annotated[
+    str | None,
+    typer.Option(help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, a folder, or a hub data set."),
+]
+ClientColumn = Annotated[str | None, typer.Option(help="The column that says whose a dialogue is.")]
+Rounds = Annotated[int | None, typer.Option(help="Rounds of the federation.")]
+Cohort = Annotated[
+    int | None, typer.Option(help="Clients asked in each round; without it all, up to federation.largest_cohort.")
+]
+Epsilon = Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe: section.key=value; may repeat."),
+]
+Reference = Annotated[bool, typer.Option("--reference", help="Also run without noise, to compare.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
-`python -m training.federated --resume runs/mine` — go on after an interruption
 
-`python -m training.federated --set privacy.clip_norm=0.5 --set federation.cohort=80`
+@dataclass(frozen=True)
+class Given:
+    """The settings of a run, as they were typed."""
 
-Exit codes: 0 done, 1 the run stopped (the message says how to go on), 2 something given was wrong, 130 interrupted.
-"""
+    recipe: Path | None
+    quick: bool
+    options: Mapping[str, Any]  # by key; None: not given
+    overrides: Sequence[str]  # of --set
+
+    def read(self) -> tuple[Recipe, Origins]:
+        """The recipe, and where each of its settings was given. Raises RecipeError."""
+        from .plan.recipe import read_settings
+        from .plan.settings import RecipeError
+
+        if self.quick and self.recipe is not None:
+            raise RecipeError(
+                "--quick is a recipe of its own (recipes/quick.toml): leave out --recipe, or --quick", param="--quick"
+            )
+        options = {key: value for key, value in self.options.items() if value is not None}
+        return read_settings(QUICK if self.quick else self.recipe, self.overrides, options)
 
 
-@app.command(epilog=EPILOG)
-def federated(
-    recipe: Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, a folder, or a hub data set."
-        ),
-    ] = None,
+@app.command(epilog=TRAIN_EPILOG)
+def train(
+    recipe: RecipeFile = None,
+    quick: Quick = False,
+    data: Data = None,
     validation: Annotated[
         str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")
     ] = None,
@@ -48,12 +96,13 @@ def federated(
     base: Annotated[
         str | None, typer.Option(help="Start from this transformers model (folder or hub name) instead.")
     ] = None,
-    client_column: Annotated[str | None, typer.Option(help="The column that says whose dialogue it is.")] = None,
+    client_column: ClientColumn = None,
     skip_bad_lines: Annotated[
         bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
     ] = False,
     me: Annotated[
-        list[str] | None, typer.Option(help="An author whose messages are the assistant's (chat exports); may repeat.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Whose messages are the assistant's (chat exports); may repeat."),
     ] = None,
     ignore_columns: Annotated[
         str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
@@ -62,21 +111,19 @@ def federated(
         str | None,
         typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Rounds of the federation.")] = None,
-    cohort: Annotated[
-        int | None, typer.Option(help="Clients asked in each round; without it all, up to federation.largest_cohort.")
-    ] = None,
-    epsilon: Annotated[float | None, typer.Option(help="Target epsilon of each client, over the whole run.")] = None,
+    rounds: Rounds = None,
+    cohort: Cohort = None,
+    epsilon: Epsilon = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Any key of the recipe: section.key=value; may repeat.")
-    ] = None,
-    reference: Annotated[bool, typer.Option("--reference", help="Also run without noise, to compare.")] = False,
-    resume: Annotated[Path | None, typer.Option(help="Go on with the run in this folder.")] = None,
+    set_: Settings = None,
+    reference: Reference = False,
     replace: Annotated[bool, typer.Option("--replace", help="Move an earlier run in the same folder aside.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Trains a chat model on many clients' dialogues, with differential privacy; their updates meet in a masked sum."""
+    """Trains a chat model on the dialogues of many clients, privately.
+
+    Each client learns with differential privacy, and their updates are summed masked.
+    """
     options = {
         "data.source": data,
         "data.validation": validation,
@@ -92,51 +139,94 @@ def federated(
         "privacy.target_epsilon": epsilon,
         "runtime.out": None if out is None else str(out),
     }
-    given = Given(recipe, {key: value for key, value in options.items() if value is not None}, list(set_ or []))
-    _in_one_line(lambda: _run(given, resume, replace, reference, quiet))
+    given = Given(recipe, quick, options, set_ or [])
+    _in_one_line(lambda: _begin(given, replace, reference, quiet))
 
 
-@dataclass(frozen=True)
-class Given:
-    """The settings of a new run, as they were typed."""
+@app.command(epilog=RESUME_EPILOG)
+def resume(
+    folder: Annotated[Path, typer.Argument(help="The run's folder.")],
+    reference: Reference = False,
+    quiet: Quiet = False,
+) -> None:
+    """Goes on with an interrupted run, where it was.
 
-    recipe: Path | None
-    options: Mapping[str, Any]  # by key
-    overrides: Sequence[str]  # of --set
+    No client's epsilon is counted twice. The recipe is that of the run; its [runtime] may have been edited.
+    """
+    _in_one_line(lambda: _resume(folder, reference, quiet))
 
 
-def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quiet: bool) -> None:
-    from .plan.recipe import read_settings
+@app.command(epilog=PLAN_EPILOG)
+def plan(
+    recipe: RecipeFile = None,
+    quick: Quick = False,
+    data: Data = None,
+    client_column: ClientColumn = None,
+    rounds: Rounds = None,
+    cohort: Cohort = None,
+    epsilon: Epsilon = None,
+    clients: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="<int>", help="So many clients train; without it they are counted in the data."),
+    ] = None,
+    set_: Settings = None,
+) -> None:
+    """Says what a recipe would cost and claim, before anything runs.
+
+    Nothing is trained or written. Of private dialogues nothing is looked at but whose they are, to count clients.
+    """
+    options = {
+        "data.source": data,
+        "data.client_column": client_column,
+        "federation.rounds": rounds,
+        "federation.cohort": cohort,
+        "privacy.target_epsilon": epsilon,
+    }
+    code = exit_code(lambda: _foresee(Given(recipe, quick, options, set_ or []), clients))
+    raise typer.Exit(code)
+
+
+def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:
     from .plan.settings import RecipeError
-    from .run.run_folder import RunFolder, fresh_run, sole_use
+    from .run.run_folder import fresh_run, sole_use
 
-    if resume is not None:
-        if given.options or given.overrides or given.recipe or replace:
-            raise ChatfedError(
-                "--resume goes on with the recipe of that run: give no other settings beside it.", param="--resume"
-            )
-        folder = RunFolder(resume)
-        folder.begun()  # a folder that holds no run gets no lock beside it
-        with sole_use(resume):
-            folder.sweep()
-            begun = folder.begun()
-            _go(folder, folder.want_reference(begun) if reference else begun, quiet)
-        return
-    recipe, origins = read_settings(given.recipe, given.overrides, given.options)
+    recipe, origins = given.read()
     out = Path(recipe.runtime.out)
     try:
-        with sole_use(out), fresh_run(out, replace) as folder:
+        with sole_use(out), fresh_run(out, aside) as folder:
             _go(folder, folder.begin(recipe, reference), quiet)
     except RecipeError as error:  # what only the data, or settings of different rooms together, make wrong
         raise origins.told(error) from None
 
 
-def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
-    from chatfed.model.transformer import stay_offline
+def _resume(path: Path, reference: bool, quiet: bool) -> None:
+    from .run.run_folder import RunFolder, sole_use
 
+    folder = RunFolder(path)
+    folder.begun()  # a folder that holds no run gets no lock beside it
+    with sole_use(path):
+        folder.sweep()
+        begun = folder.begun()
+        _go(folder, folder.want_reference(begun) if reference else begun, quiet)
+
+
+def _foresee(given: Given, clients: int | None) -> None:
+    from .base.corpus import clients_that_train
+    from .outlook import outlook
+    from .plan.settings import RecipeError
+
+    recipe, origins = given.read()
+    _offline_unless_named(recipe)
+    try:
+        for line in outlook(recipe, clients or clients_that_train(recipe.data)):
+            print(line)
+    except RecipeError as error:
+        raise origins.told(error) from None
+
+
+def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     recipe = begun.recipe
-    if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
-        stay_offline()
+    _offline_unless_named(recipe)
     from .federated import run_with_reference
     from .run.display import Display
     from .run.summary import print_summary
@@ -145,6 +235,14 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     summary = run_with_reference(begun, folder, display)
     repeats = folder.repeats()
     print_summary(display, recipe, folder.path, summary, list(repeats.warnings()) if repeats else ())
+
+
+def _offline_unless_named(recipe: Recipe) -> None:
+    """The network is for what a person names on a hub."""
+    from chatfed.model.transformer import stay_offline
+
+    if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
+        stay_offline()
 
 
 def _names_a_hub(*names: str) -> bool:
@@ -162,21 +260,20 @@ def _in_one_line(job: Callable[[], None]) -> None:
     except ChatfedError as error:
         _stop(error, STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
-        _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", INTERRUPTED)
+        _stop("Interrupted; what was finished is kept. Go on with chatfed resume and the run's folder.", INTERRUPTED)
     except BrokenProcessPool:
         _stop(
-            "A worker process was killed (out of memory?); go on with --resume, perhaps with fewer runtime.workers.",
+            "A worker process was killed (out of memory?); go on with chatfed resume, perhaps with fewer "
+            "runtime.workers.",
             STOPPED,
         )
     except OSError as error:
-        _stop(f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with --resume.", STOPPED)
+        _stop(
+            f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with chatfed resume.",
+            STOPPED,
+        )
 
 
 def _stop(what: str | ChatfedError, code: int) -> None:
     complain(what)
     raise typer.Exit(code)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the program; returns its exit code."""
-    return run_typer(app, "python -m training.federated", arguments)

@@ -17,17 +17,17 @@ from chatfed.types import ChatfedError
 
 
 class Stopped(ChatfedError):
-    """A run that stopped on its way and can go on with --resume."""
+    """A run that stopped on its way and can go on with chatfed resume."""
 
     code = "stopped"
-    mend = "go on with --resume and the run's folder"
+    mend = "go on with chatfed resume and the run's folder"
 
 
 class DiskError(Stopped):
     """The machine could not keep a file; what was there before is still there."""
 
     code = "disk_error"
-    mend = "make room or give the rights, then go on with --resume"
+    mend = "make room or give the rights, then go on with chatfed resume"
 
 
 class Busy(ChatfedError):
@@ -147,7 +147,7 @@ def erase(folder: Path, *names: str) -> None:
 def disk_error(path: Path | str, error: OSError) -> DiskError:
     """The error that stops a run when a disk refuses, with the mend."""
     return DiskError(
-        f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with --resume."
+        f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with chatfed resume."
     )
 
 

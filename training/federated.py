@@ -6,7 +6,6 @@ Prepare; then in each round invite, sum, step, account, checkpoint and measure; 
 from __future__ import annotations
 
 import secrets
-import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -171,7 +170,7 @@ class Rounds:
             refusals = self.clients.refusals.values()
             why = f" One client said: {next(iter(refusals))}" if refusals else ""
             raise Stopped(
-                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with --resume {folder.path}"
+                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}"
             ) from None
         return outcome, time.monotonic() - started
 
@@ -261,9 +260,3 @@ def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dic
     folder.write_json("summary.json", summary)
     write_page(folder, summary, folder.read_json("privacy.json"), folder.read_metrics())
     return summary
-
-
-if __name__ == "__main__":
-    from .cli import main
-
-    sys.exit(main())

@@ -209,7 +209,7 @@ def _load(kind: Any, name: str | Path, **options: Any) -> Any:
 def check_model_folder(path: Path) -> None:
     """Raises ModelError when `path` is not a folder with a transformers model in it."""
     if not path.is_dir():
-        raise ModelError(f"There is no model folder {path}. Train one with: make train-federated", param=str(path))
+        raise ModelError(f"There is no model folder {path}. Train one with: chatfed train", param=str(path))
     if holds_adapters(path):
         raise ModelError(
             f"{path} holds adapters, no whole model: name their base, or merge them first.", param=str(path)

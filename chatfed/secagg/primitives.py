@@ -158,3 +158,10 @@ def _fastest_stream() -> Callable[[bytes], KeyStream]:
         return best
 
     return min((_ctr_stream, _gcm_stream), key=seconds)
+
+
+def library() -> str:
+    """Which library computes all this, in words."""
+    from cryptography.hazmat.backends.openssl import backend
+
+    return backend.openssl_version_text()

@@ -10,13 +10,15 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+Pair = tuple[str, str]  # a question and its answer
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_FLAGS = [
     "--headless",
@@ -79,7 +81,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _learn(model, tokenizer, pairs) -> None:
+def _learn(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> None:
     """Trains until the model knows `pairs` by heart: greedy, and drawn at top-p 0.9, its replies are the answers.
 
     How many steps that takes depends on the tokenizer's ties and the machine's sums.
@@ -102,7 +104,7 @@ def _learn(model, tokenizer, pairs) -> None:
     model.eval()
 
 
-def _tokens(tokenizer, pair) -> tuple[list[int], int]:
+def _tokens(tokenizer: Any, pair: Pair) -> tuple[list[int], int]:
     """A question and its answer as ids, and how many of them end with the marker that opens the answer."""
     from chatfed.model.tokenizer import encode_dialogue, encode_prompt
     from chatfed.types import Turn
@@ -111,7 +113,7 @@ def _tokens(tokenizer, pair) -> tuple[list[int], int]:
     return encode_dialogue(tokenizer, [asked, answered]).ids.tolist(), len(encode_prompt(tokenizer, [asked]))
 
 
-def _learn_batch(model, rows) -> float:
+def _learn_batch(model: Any, rows: Sequence[tuple[list[int], int]]) -> float:
     """Adds the gradient of a batch; returns the least probability of a token of an answer, its end among them."""
     import torch
 
@@ -121,10 +123,10 @@ def _learn_batch(model, rows) -> float:
     said = model(input_ids=ids, attention_mask=inside.long(), labels=ids.masked_fill(~inside, -100))
     said.loss.backward()
     given = said.logits.detach().softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
-    return min(row[start - 1 : len(ids) - 1].min().item() for row, (ids, start) in zip(given, rows, strict=True))
+    return min(float(row[start - 1 : len(ids) - 1].min()) for row, (ids, start) in zip(given, rows, strict=True))
 
 
-def _slower(model, layers: int = 24):
+def _slower(model: Any, layers: int = 24) -> Any:
     """The same function through many more layers whose outputs are zero, so that a reply takes a second or two."""
     import copy
 
@@ -190,7 +192,11 @@ def _write_facts(folder: Path) -> None:
 def run_app(*arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
     """The program, run to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "serving.app", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+        [sys.executable, "-m", "chatfed", "serve", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
     )
 
 
@@ -220,9 +226,9 @@ def served(servers: Servers) -> Served:
 
 
 @contextmanager
-def started(run: Path) -> Iterator[tuple[subprocess.Popen, Path, Path]]:
+def started(run: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
     """The app with `run`'s model on any free port, ended afterwards: (process, its output, run)."""
-    command = [sys.executable, "-m", "serving.app", "--model", str(run / "model"), "--port", "0"]
+    command = [sys.executable, "-m", "chatfed", "serve", "--model", str(run / "model"), "--port", "0"]
     log = run / "app.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -239,7 +245,7 @@ def started(run: Path) -> Iterator[tuple[subprocess.Popen, Path, Path]]:
             process.wait()
 
 
-def _await_url(process: subprocess.Popen, log: Path) -> str:
+def _await_url(process: subprocess.Popen[bytes], log: Path) -> str:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     deadline = time.monotonic() + 150
     while time.monotonic() < deadline:
@@ -258,7 +264,7 @@ def _await_url(process: subprocess.Popen, log: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def browser():
+def browser() -> Iterator[Any]:
     """A real Chromium. Without one these tests fail: a page that nobody opened has not been tested."""
     from playwright.sync_api import sync_playwright
 
@@ -277,3 +283,12 @@ def shots(tmp_path: Path) -> Path:
     folder = Path(os.environ.get("CHATFED_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def page(browser: Any, served: Served) -> Iterator[Any]:
+    from tests.serving.browsing import close_page, open_page
+
+    opened = open_page(browser, served)
+    yield opened
+    close_page(opened)

@@ -1,5 +1,6 @@
-"""The page as gradio really serves it: what it gives away, keeps and spends. Inputs are harmless: a file with a marker,
-a listener of our own that must hear nothing, long conversations.
+"""The page as gradio really serves it: what it gives away, keeps and spends.
+
+Inputs are harmless: a file with a marker, a listener of our own that must hear nothing, long conversations.
 """
 
 from __future__ import annotations

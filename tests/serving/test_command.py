@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.app import is_loopback, main
+from chatfed.cli import main
+from serving.guard import is_loopback
 from tests.serving.conftest import run_app
 
 
@@ -29,13 +30,13 @@ def test_help_answers_at_once_and_shows_examples() -> None:
     start = time.monotonic()
     shown = run_app("--help")
     assert time.monotonic() - start < 3, "help imports something heavy"
-    assert shown.returncode == 0 and "examples:" in shown.stdout and "--reference" in shown.stdout
+    assert shown.returncode == 0 and "Examples:" in shown.stdout and "--reference" in shown.stdout
 
 
 def test_a_missing_model_folder_is_named(tmp_path: Path) -> None:
     ran = run_app("--model", str(tmp_path / "nowhere"))
     assert ran.returncode == 2 and str(tmp_path / "nowhere") in only_line(ran.stderr)
-    assert "make train-federated" in ran.stderr
+    assert "chatfed train" in ran.stderr
 
 
 def test_a_missing_reference_is_named(bare: Path, tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_an_unreadable_guarantee_stops_the_server(bare: Path) -> None:
 
 
 def test_a_folder_that_is_no_model_is_refused_in_one_line(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--model", str(bare), "--port", "0"]) == 2
+    assert main(["serve", "--model", str(bare), "--port", "0"]) == 2
     assert str(bare) in only_line(capsys.readouterr().err)
 
 
@@ -77,12 +78,13 @@ def test_a_host_that_is_not_this_machine_is_refused(bare: Path) -> None:
 def test_a_host_that_is_no_name_is_refused_in_one_line(
     bare: Path, host: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--model", str(bare), "--host", host, "--port", "0"]) == 2
+    assert main(["serve", "--model", str(bare), "--host", host, "--port", "0"]) == 2
     assert repr(host) in only_line(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
-    ("host", "safe"), [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
+    ("host", "safe"),
+    [("127.0.0.1", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)],  # noqa: S104, none is bound
 )
 def test_loopback_is_told_from_the_rest(host: str, safe: bool) -> None:
     assert is_loopback(host) is safe

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from chatfed import ChatfedError, Generation, Turn
 
+Asking = Callable[..., Any]  # a session -> a request as gradio hands it over
 ASKED = [{"role": "user", "content": "hello"}]
 READY = {"submit_btn": "Send", "stop_btn": False}
 BUSY = {"submit_btn": False, "stop_btn": "Stop"}
@@ -42,7 +44,7 @@ class Parrot:
 
 
 @pytest.fixture
-def request_of() -> Any:
+def request_of() -> Asking:
     return lambda session="a": SimpleNamespace(session_hash=session)
 
 
@@ -66,7 +68,9 @@ def shown(update: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("seed", ["9" * 20, "-" + "9" * 19, "1" * 400, "nan", "1.5", "a seed", "١", "--1"])
-def test_a_seed_that_is_none_is_told_and_the_field_takes_the_next_message(request_of, warned, seed: str) -> None:
+def test_a_seed_that_is_none_is_told_and_the_field_takes_the_next_message(
+    request_of: Asking, warned: list[str], seed: str
+) -> None:
     talk = conversation()
     *_, (history, field) = talk.respond(ASKED, **SETTINGS | {"seed": seed}, request=request_of())
     assert shown(field) == READY and len(warned) == 1
@@ -75,7 +79,9 @@ def test_a_seed_that_is_none_is_told_and_the_field_takes_the_next_message(reques
 
 
 @pytest.mark.parametrize(("typed", "seed"), [(None, None), ("", None), (" ", None), ("0", 0), (" 7 ", 7), ("-3", -3)])
-def test_a_seed_is_what_was_typed_and_none_where_nothing_was(request_of, typed: str | None, seed: int | None) -> None:
+def test_a_seed_is_what_was_typed_and_none_where_nothing_was(
+    request_of: Asking, typed: str | None, seed: int | None
+) -> None:
     talk = conversation()
     list(talk.respond(ASKED, **SETTINGS | {"seed": typed}, request=request_of()))
     assert talk.chat.asked[-1].seed == seed
@@ -83,7 +89,7 @@ def test_a_seed_is_what_was_typed_and_none_where_nothing_was(request_of, typed: 
 
 @pytest.mark.parametrize("trouble", [RuntimeError("out of memory"), ChatfedError("no such role"), ValueError("x")])
 def test_whatever_fails_in_a_reply_the_field_takes_the_next_message(
-    request_of, warned, caplog: pytest.LogCaptureFixture, trouble: Exception
+    request_of: Asking, warned: list[str], caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
     talk = conversation(trouble)
     with caplog.at_level(logging.ERROR):
@@ -96,7 +102,7 @@ def test_whatever_fails_in_a_reply_the_field_takes_the_next_message(
         assert caplog.records[0].exc_info and caplog.records[0].exc_info[1] is trouble
 
 
-def test_a_role_from_the_browser_that_is_none_is_told(request_of, warned, tiny_base) -> None:
+def test_a_role_from_the_browser_that_is_none_is_told(request_of: Asking, warned: list[str], tiny_base: Path) -> None:
     from chatfed import load_chat
     from serving.conversation import Conversation
 
@@ -105,18 +111,19 @@ def test_a_role_from_the_browser_that_is_none_is_told(request_of, warned, tiny_b
     assert shown(field) == READY and "has the role" in warned[0]
 
 
-def test_a_message_that_waits_for_its_turn_keeps_the_session_busy(request_of) -> None:
+def test_a_message_that_waits_for_its_turn_keeps_the_session_busy(request_of: Asking) -> None:
     import gradio as gr
 
     talk = conversation()
     field, history = talk.take("hello", [], request_of())
     assert shown(field) == BUSY and field["value"] == "" and history == ASKED
-    for again in (
+    refused: tuple[Callable[[], object], ...] = (
         lambda: talk.take("and", [], request_of()),
         lambda: talk.retry(ASKED, SimpleNamespace(index=0), request_of()),
         lambda: talk.edit(ASKED, SimpleNamespace(index=0, value="new"), request_of()),
         lambda: talk.undo(ASKED, SimpleNamespace(index=0), request_of()),
-    ):
+    )
+    for again in refused:
         with pytest.raises(gr.Error, match="still being written"):
             again()
     talk.take("hello", [], request_of("b"))  # another session is not
@@ -125,7 +132,7 @@ def test_a_message_that_waits_for_its_turn_keeps_the_session_busy(request_of) ->
     talk.take("and", history, request_of())
 
 
-def test_a_message_that_is_refused_leaves_the_session_free(request_of) -> None:
+def test_a_message_that_is_refused_leaves_the_session_free(request_of: Asking) -> None:
     import gradio as gr
 
     talk = conversation()
@@ -140,7 +147,7 @@ def test_a_message_that_is_refused_leaves_the_session_free(request_of) -> None:
     assert talk.generations.idle("a")
 
 
-def test_a_reply_that_is_stopped_while_it_waits_is_not_written(request_of) -> None:
+def test_a_reply_that_is_stopped_while_it_waits_is_not_written(request_of: Asking) -> None:
     talk = conversation()
     _, history = talk.take("hello", [], request_of())
     talk.stop(request_of())
@@ -148,7 +155,7 @@ def test_a_reply_that_is_stopped_while_it_waits_is_not_written(request_of) -> No
     assert talk.chat.asked == [] and shown(field) == READY
 
 
-def test_a_session_that_leaves_is_forgotten(request_of) -> None:
+def test_a_session_that_leaves_is_forgotten(request_of: Asking) -> None:
     talk = conversation()
     talk.take("hello", [], request_of())
     talk.leave(request_of())
@@ -161,7 +168,7 @@ def test_a_session_that_leaves_is_forgotten(request_of) -> None:
     assert talk.generations.idle("a", patience=60)
 
 
-def test_a_retry_is_drawn_where_the_same_reply_would_come_again(request_of) -> None:
+def test_a_retry_is_drawn_where_the_same_reply_would_come_again(request_of: Asking) -> None:
     talk = conversation()
     for setting, drawn in ((0.0, 0.7), (0.3, 0.3)):
         list(talk.respond_anew(ASKED, **SETTINGS | {"temperature": setting}, request=request_of()))
@@ -181,7 +188,7 @@ def test_of_a_long_conversation_the_latest_is_read_and_it_begins_with_a_user() -
     assert latest([Turn("user", "a" * 5000), *turns[1:3]], 8) == turns[2:3]
 
 
-def test_what_the_model_no_longer_sees_is_said(tiny_base) -> None:
+def test_what_the_model_no_longer_sees_is_said(tiny_base: Path) -> None:
     from chatfed import load_chat
     from serving.conversation import Conversation
 
@@ -198,7 +205,7 @@ def test_what_the_model_no_longer_sees_is_said(tiny_base) -> None:
 
 
 @pytest.mark.parametrize("room", [5, 20, 60])
-def test_how_much_is_in_view_is_what_the_model_is_given(tiny_base, room: int) -> None:
+def test_how_much_is_in_view_is_what_the_model_is_given(tiny_base: Path, room: int) -> None:
     from chatfed import load_chat
     from chatfed.view import in_view
 

@@ -53,7 +53,7 @@ class Visit:
 
         pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
         scope = {"type": "http", "method": method, "path": path, "raw_path": path.encode(), "headers": pairs}
-        await self.guard(scope | {"query_string": query.encode(), "scheme": "http"} | more, receive, keep)  # type: ignore[arg-type]
+        await self.guard(scope | {"query_string": query.encode(), "scheme": "http"} | more, receive, keep)
         return sent
 
     async def status(self, *args: Any, **more: Any) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +35,9 @@ def shift_of(word: str, bits: float, start: int = 0, tokens: int = 1, rank: Twin
     [(HIGH, "cf-p4", "▲▲"), (MOST, "cf-p3", "▲"), (LIKE, "cf-p0", ""), (LOW, "cf-m1", "▼"),
      (TwinRank(0, 100, 100), "cf-m3", "▼▼"), (None, "cf-none", "–")],
 )  # fmt: skip
-def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(rank, name, mark) -> None:
+def test_a_word_has_the_colour_and_the_mark_of_its_rank_whatever_its_bits(
+    rank: TwinRank | None, name: str, mark: str
+) -> None:
     for bits in (30.0, 0.0, -5.0):
         drawn = probe.words_html("badge", [shift_of("badge", bits, rank=rank)])
         assert re.findall(r'class="cf-word (\S+)"', drawn) == [name]
@@ -52,7 +56,7 @@ def test_text_can_neither_open_a_tag_nor_a_template() -> None:
 
 
 @pytest.mark.parametrize("draw", [probe.table_html, lambda s: probe.words_html("<img/src=x>", s), probe.summary_html])
-def test_every_piece_escapes_the_words(draw) -> None:
+def test_every_piece_escapes_the_words(draw: Callable[[Sequence[WordShift]], str]) -> None:
     drawn = draw([shift_of("<img/src=x>", 5.0, rank=HIGH)])
     assert "<img" not in drawn
     assert "&lt;img/src=x&gt;" in drawn
@@ -121,7 +125,7 @@ def test_a_text_is_probed_after_what_was_said_before_it() -> None:
     assert said_before([*talk, *talk], "user", "hi") == [Turn("user", "hi"), Turn("assistant", "hello <b>")]
 
 
-def test_a_probe_says_how_far_it_is_and_ends_with_every_word(tiny_base, monkeypatch) -> None:
+def test_a_probe_says_how_far_it_is_and_ends_with_every_word(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from chatfed import load_chat
 
     chat = load_chat(tiny_base)
@@ -132,7 +136,7 @@ def test_a_probe_says_how_far_it_is_and_ends_with_every_word(tiny_base, monkeypa
     assert not re.search(r"cf-word cf-[pm][1-4]", words), "a model that never moved coloured a word"
 
 
-def test_a_reply_is_probed_after_its_question_and_a_refusing_template_says_so(tiny_base) -> None:
+def test_a_reply_is_probed_after_its_question_and_a_refusing_template_says_so(tiny_base: Path) -> None:
     from chatfed import load_chat
 
     asked, chat, strict = [Turn("user", "my laptop will not start")], load_chat(tiny_base), load_chat(tiny_base)

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from chatfed import Generation, Turn
+from chatfed import Generation, Turn, cli
 from serving.application import guarded
 from serving.guard import PublicAddress
+from tests.serving.browsing import REPLY, WATCH, ask, close_page, watched
 from tests.serving.page_server import NOTHING, Parrot, hosted
-from tests.serving.test_browser import REPLY, WATCH, ask, close_page, watched
 
 WORDS = [f"word{n} " for n in range(12)]
 CONFIG = """
@@ -142,15 +142,12 @@ def test_a_public_address_is_read(text: str, origin: str, path: str) -> None:
      "https://chat.example:99999", "https://chat.example//a", "https://chat.example/%61"],
 )  # fmt: skip
 def test_what_is_no_public_address_is_refused(text: str) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError):  # noqa: PT011, its words are `chatfed serve`'s
         PublicAddress.parse(text)
 
 
 def test_a_public_address_that_is_none_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    from serving.app import main
-
-    with pytest.raises(SystemExit):
-        main(["--public-url", "chat.example/talk"])
+    assert cli.main(["serve", "--public-url", "chat.example/talk"]) == 2
     assert "'chat.example/talk' is no address of a page; give one such as https://" in capsys.readouterr().err
 
 

@@ -1,4 +1,4 @@
-"""Real processes of the training program: started, watched, killed, and what they leave behind."""
+"""Real processes of `chatfed train` and its kin: started, watched, killed, and what they leave behind."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
 
-def command(*options: str | Path) -> list[str]:
-    return [sys.executable, "-m", "training.federated", *map(str, options)]
+def line(command: str, *options: str | Path) -> list[str]:
+    return [sys.executable, "-m", "chatfed", command, *map(str, options)]
 
 
 def settings(**given: object) -> list[str]:
@@ -24,10 +24,10 @@ def settings(**given: object) -> list[str]:
     return [part for key, value in given.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
-def start(*options: str | Path) -> subprocess.Popen[str]:
-    """The program in a session of its own, so that all its processes can be found."""
+def start(*options: str | Path, command: str = "train") -> subprocess.Popen[str]:
+    """The command in a session of its own, so that all its processes can be found."""
     return subprocess.Popen(
-        command(*options),
+        line(command, *options),
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -37,9 +37,9 @@ def start(*options: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
+def run(*options: str | Path, command: str = "train", **more: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        command(*options),
+        line(command, *options),
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -49,13 +49,13 @@ def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str
     )
 
 
-def here(*options: str | Path) -> subprocess.CompletedProcess[str]:
+def here(*options: str | Path, command: str = "train") -> subprocess.CompletedProcess[str]:
     """As `run`, but inside this process, where imports are done already. An error that escapes is the test's."""
-    from training.cli import main
+    from chatfed.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main([str(option) for option in options])
+        code = main([command, *map(str, options)])
     return subprocess.CompletedProcess(options, code, out.getvalue(), err.getvalue())
 
 

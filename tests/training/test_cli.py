@@ -43,15 +43,14 @@ def given(data: Path, tmp_path: Path, base: Path) -> list[str | Path]:
 
 def test_help_shows_examples_and_answers_without_importing_torch():
     done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-m", "training.federated", "--help"],
+        [sys.executable, "-X", "importtime", "-m", "chatfed", "train", "--help"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
     )
     assert done.returncode == 0
-    assert "python -m training.federated --data mine.jsonl" in " ".join(done.stdout.split())
-    assert "--resume" in done.stdout
+    assert "chatfed train --data mine.jsonl" in done.stdout and "--epsilon" in done.stdout
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     heavy = {"torch", "transformers", "datasets", "opacus", "gradio", "matplotlib"}
     assert imported & heavy == set()
@@ -75,14 +74,14 @@ def test_a_wrong_recipe(tmp_path, text, parts):
 
 
 def test_wrong_places(tmp_path, data):
-    """A folder that is no run, one that is in use, a recipe and a file that are not there, settings beside --resume."""
+    """A folder that is no run, one that is in use, a recipe and a file that are not there, settings beside `resume`."""
     used = tmp_path / "used"
     used.mkdir()
     (used / "notes.txt").write_text("mine")
-    one_line(run("--resume", tmp_path / "nothing"), "nothing", "no run to resume", code=2)
-    one_line(here("--resume", used), "used", "no run to resume", code=2)
+    one_line(run(tmp_path / "nothing", command="resume"), "nothing", "no run to resume", code=2)
+    one_line(here(used, command="resume"), "used", "no run to resume", code=2)
     one_line(here("--data", data, "--out", used), "used", "already holds something", "--replace", code=2)
-    one_line(here("--resume", used, "--rounds", "3"), "no other settings", code=2)
+    one_line(here(used, "--rounds", "3", command="resume"), "no such option: --rounds", code=2)
     one_line(here("--recipe", tmp_path / "no.toml"), "no.toml", code=2)
     assert not (tmp_path / ".nothing.lock").exists()
     assert [path.name for path in used.iterdir()] == ["notes.txt"]
@@ -143,13 +142,14 @@ def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_ba
 NOWHERE = Recipe(data=DataSection(source="missing.jsonl"))  # a run of it ends at once
 
 
-@pytest.mark.parametrize("options", [["--resume"], ["--data", "missing.jsonl", "--replace", "--out"]])
-def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_nor_removed(tmp_path, options):
+@pytest.mark.parametrize("command", ["resume", "train"])
+def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_nor_removed(tmp_path, command):
     folder = RunFolder(tmp_path / "out")
     folder.begin(NOWHERE)
     before = sorted(tmp_path.rglob("*"))
+    options = [] if command == "resume" else ["--data", "missing.jsonl", "--replace", "--out"]
     with sole_use(folder.path):
-        one_line(here(*options, folder.path), "Another process is at work", str(folder.path), code=2)
+        one_line(here(*options, folder.path, command=command), "Another process is at work", str(folder.path), code=2)
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".out.lock"] == before
 
 
@@ -158,7 +158,7 @@ def test_a_recipe_edited_after_the_start_is_not_resumed_and_what_changes_speed_o
     begun = folder.begin(NOWHERE)
     path, text = folder.path / "recipe.toml", NOWHERE.to_toml()
     path.write_text(text.replace("clip_norm = 1.0", "clip_norm = 9.0"))
-    one_line(here("--resume", folder.path), str(path), "not the recipe", code=2)
+    one_line(here(folder.path, command="resume"), str(path), "not the recipe", code=2)
     path.write_text(text.replace("workers = 2", "workers = 1"))
     assert folder.begun().run == begun.run
 
@@ -187,7 +187,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
     if small_disk is None:  # no right to mount: files may not grow instead, which fails in the same calls
         limit = (40_000, 40_000)
         done = run(*options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
-        one_line(done, "--resume", code=1)
+        one_line(done, "chatfed resume", code=1)
         folder, said = tmp_path / "out", done.stdout
     else:
         folder = small_disk / "out"
@@ -199,11 +199,11 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
         assert process.returncode == 1, said
         assert "Traceback" not in said
         last = said.strip().splitlines()[-1]
-        assert "No space left" in last and "--resume" in last
+        assert "No space left" in last and "chatfed resume" in last
     assert not (folder / "summary.json").exists() and not (folder / "model").exists()
     assert [path for path in folder.rglob(".*") if path.is_file()] == []
     (tmp_path / "disk" / "ballast").unlink(missing_ok=True)
-    done = here("--resume", folder)
+    done = here(folder, command="resume")
     assert done.returncode == 0, done.stderr
     assert "Skipped 1 bad line" in said and "line 24" in said
     owned = open_tokens(folder / "state" / "private").clients

@@ -234,7 +234,7 @@ def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
 
 def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path):
     (tmp_path / "report.html").mkdir()  # what a full disk does, in the same call
-    with pytest.raises(DiskError, match="--resume"):
+    with pytest.raises(DiskError, match="chatfed resume"):
         write_page(RunFolder(tmp_path), {}, {}, [])
 
 
@@ -255,7 +255,7 @@ def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
     before = json.loads((folder / "summary.json").read_text())
     for half_written in (".report.html-x", "state/.server.npz-x", "without-noise/state/.server.npz-x"):
         (folder / half_written).write_text("left by a killed process")
-    done = here("--resume", folder, "--quiet")
+    done = here(folder, "--quiet", command="resume")
     assert done.returncode == 0 and done.stdout == "" and done.stderr == ""
     assert {path: path.read_bytes() for path in folder.rglob("ledger.json")} == ledgers
     assert (folder / "metrics.jsonl").read_bytes() == metrics
@@ -275,7 +275,7 @@ def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_co
     folder.checkpoint(stored.state, stored.seconds, [*stored.metrics[:-1], stored.metrics[-1] | measured], stored.base)
     rounds = Display.rounds
     monkeypatch.setattr(Display, "rounds", lambda self, *numbers: (counted.append(numbers), rounds(self, *numbers))[1])
-    done = here("--resume", folder.path)
+    done = here(folder.path, command="resume")
     assert done.returncode == 0, done.stderr
     assert counted[0] == (3, 2), "rounds in all, and finished ones"
     assert "Round 3 of 3" in done.stdout
@@ -325,7 +325,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
         learned = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
 
         # Killed with all updates there: all clients have paid for round 2, and the server has no sum of it.
-        second = start("--resume", folder)
+        second = start(folder, command="resume")
         try:
             assert wait_for(lambda: len(learned_in(folder, 1)) == 6, 120, 0.0005), "never came to the masked inputs"
             os.killpg(second.pid, signal.SIGKILL)
@@ -339,7 +339,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
     finally:
         _kill(first)
 
-    done = here("--resume", folder)
+    done = here(folder, command="resume")
     assert done.returncode == 0, done.stderr
     assert "Going on after round 1." in done.stdout
     _check_books(folder, 3)
@@ -390,7 +390,7 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_
         os.kill(process.pid, signal.SIGINT)
         said, _ = process.communicate(timeout=30)
         assert process.returncode == 130
-        assert "--resume" in said and "Traceback" not in said
+        assert "chatfed resume" in said and "Traceback" not in said
         time.sleep(0.1)
         assert gone(process)
     finally:

@@ -58,7 +58,7 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal:
     options = {**reading_options(settings), "refusal": refusal}
     notes: list[str] = []
     _refuse_same_files(settings)
-    folder = generated_help_desk(cache, settings.seed) if settings.source == HELP_DESK else None
+    folder = generated_help_desk(cache, settings.seed, settings.clients) if settings.source == HELP_DESK else None
     private = _private(settings, options, folder, notes)
     clients = _deal(private, settings, notes)
     clients, held_out = _held_out(clients, private, settings, options, folder, notes)
@@ -111,7 +111,8 @@ def _held_out(
 def _public(settings: DataSection, cache: Path, notes: list[str]) -> Part:
     if not settings.public and settings.source != HELP_DESK:
         notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
-    source = settings.public or str(generated_help_desk(cache, settings.seed) / "public.jsonl")
+    clients = settings.clients if settings.source == HELP_DESK else 0
+    source = settings.public or str(generated_help_desk(cache, settings.seed, clients) / "public.jsonl")
     return Part.whole("the public text", source, _read(source, reading_options(settings), notes))
 
 
@@ -128,16 +129,34 @@ def turns_of(dialogues: Iterable[Dialogue]) -> Iterator[tuple[Turn, ...]]:
     return (dialogue.messages for dialogue in dialogues)
 
 
-def generated_help_desk(cache: Path, seed: int) -> Path:
-    """Folder of the generated default corpus, made now or found in `cache`."""
+def clients_that_train(settings: DataSection) -> int:
+    """How many clients a run begins with, held-out ones left out.
+
+    Reads whose the dialogues are and compares none: clients that a run finds to have nothing to learn from are among
+    them. Raises as `load_corpus`.
+    """
     from chatfed.data import helpdesk
 
-    folder = cache / f"helpdesk-{seed}-{_source_digest(Path(helpdesk.__file__).parent)[:8]}"
+    if settings.source == HELP_DESK:
+        return settings.clients or helpdesk.CLIENTS
+    private = _private(settings, {**reading_options(settings), "refusal": None}, None, [])
+    clients = _deal(private, settings, [])
+    training = clients if settings.validation else _hold_out(clients, settings.seed, [])[0]
+    return sum(len(mine) > 0 for mine in training.values())
+
+
+def generated_help_desk(cache: Path, seed: int, clients: int = 0) -> Path:
+    """Folder of the generated corpus, made now or found in `cache`. clients: of the house; 0: the default's."""
+    from chatfed.data import helpdesk
+
+    named = f"-{clients}" if clients else ""
+    folder = cache / f"helpdesk-{seed}{named}-{_source_digest(Path(helpdesk.__file__).parent)[:8]}"
     with alone(cache / f"{folder.name}.lock"):  # of two first runs at once the second finds the first one's
         if not folder.is_dir():
             scratch = cache / f".{folder.name}"
             shutil.rmtree(scratch, ignore_errors=True)
-            helpdesk.write(helpdesk.generate(seed), scratch)
+            made = helpdesk.generate_for(clients, seed) if clients else helpdesk.generate(seed)
+            helpdesk.write(made, scratch)
             replace_folder(scratch, folder)
     return folder
 

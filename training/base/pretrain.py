@@ -184,7 +184,7 @@ def _shared(tensor: torch.Tensor) -> torch.Tensor:
         reason = str(error).splitlines()[0]
         raise DiskError(
             f"No room in shared memory (/dev/shm) for {tensor.nbytes / 2**20:.0f} MiB ({reason}): free some, or take "
-            f"fewer runtime.workers; then go on with --resume."
+            f"fewer runtime.workers; then go on with chatfed resume."
         ) from None
 
 

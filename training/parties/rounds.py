@@ -44,7 +44,7 @@ class SurvivorsMissing(ProtocolError):
     """An attempt at the round was answered, and not all whom it was answered for are back; nothing was asked."""
 
     code = "survivors_missing"
-    mend = "wait for the clients that are named, then go on with --resume"
+    mend = "wait for the clients that are named, then go on with chatfed resume"
 
     def __init__(self, missing: Sequence[ClientId]) -> None:
         self.missing = tuple(missing)

@@ -60,7 +60,7 @@ class DataSection(Section):
     validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
     client_column: str = setting("client_id", NOT_EMPTY)
     label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
-    clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients
+    clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients; of the help desk, so many
     simulated_clients: bool = False  # dealt clients may be the protected unit: the claim then says "simulated"
     alpha: float = setting(0.3, above(0))  # Dirichlet concentration: small is unlike, large is alike
     skip_bad_lines: bool = False

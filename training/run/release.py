@@ -132,7 +132,7 @@ def write_page(
     try:
         write_report(folder.path / "report.html", summary, privacy, metrics)
     except AuditError as error:
-        raise DiskError(f"{error}; then go on with --resume.") from error
+        raise DiskError(f"{error}; then go on with chatfed resume.") from error
 
 
 def _save_models(

@@ -29,7 +29,7 @@ class RunError(ChatfedError):
     """A run's folder cannot be used: it holds another run or none, or a file of it is damaged."""
 
     code = "bad_run"
-    mend = "name the folder of a run for --resume, and another for a new run"
+    mend = "name the folder of a run for chatfed resume, and another for a new run"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class RunFolder:
         path = self.path / "recipe.toml"
         if not path.is_file():
             raise RunError(
-                f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.",
+                f"{self.path} holds no run to resume (no recipe.toml); start one with chatfed train.",
                 param=str(self.path),
             )
         try:
@@ -289,7 +289,7 @@ def _moved_aside(path: Path, replace: bool) -> Path | None:
         return None
     if not replace:
         raise RunError(
-            f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
+            f"{path} already holds something: go on with chatfed resume {path}, move it aside with --replace, or "
             f"choose another --out.",
             param=str(path),
         )

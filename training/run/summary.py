@@ -47,9 +47,7 @@ def print_summary(
     display.say(f"Time: {seconds}.")
     memory = summary["peak_memory_mib"]
     display.say(f"Memory at most: {memory['main']} MiB here, {memory['largest_worker']} MiB in the largest worker.")
-    display.say(
-        f"The report is {folder / 'report.html'}. Talk to the model: python -m serving.app --model {folder / 'model'}"
-    )
+    display.say(f"The report is {folder / 'report.html'}. Talk to the model: chatfed serve --model {folder}")
 
 
 def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:

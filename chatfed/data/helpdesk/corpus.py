@@ -21,6 +21,8 @@ from chatfed.data.helpdesk.style import draw_public_style, draw_style
 from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
 from chatfed.types import ClientId, Span
 
+CLIENTS = 400
+HELD_OUT_CLIENTS = 30
 PUBLIC_DIALOGUES = 4700
 EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those with the desk: a fifth of the words
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
@@ -61,7 +63,10 @@ class HelpdeskCorpus:
 
 
 def generate(
-    seed: int = 1, clients: int = 400, held_out_clients: int = 30, public_dialogues: int = PUBLIC_DIALOGUES
+    seed: int = 1,
+    clients: int = CLIENTS,
+    held_out_clients: int = HELD_OUT_CLIENTS,
+    public_dialogues: int = PUBLIC_DIALOGUES,
 ) -> HelpdeskCorpus:
     """The corpus of a seed. A client of a seed is the same however many clients come after it."""
     problems, slots = read_sheets(SHEETS), house_slots()
@@ -80,6 +85,12 @@ def generate(
         for dialogue, _ in _client_dialogues(seed, name, (25, 40), problems, slots, registry, seen)
     ]
     return HelpdeskCorpus(_public(seed, public_dialogues, problems, seen), private, held_out, facts)
+
+
+def generate_for(clients: int, seed: int = 1) -> HelpdeskCorpus:
+    """The corpus of a house of so many clients; of a small one the other parts are smaller too."""
+    held_out, public = max(3, clients // 5), 20 * clients
+    return generate(seed, clients, min(held_out, HELD_OUT_CLIENTS), min(public, PUBLIC_DIALOGUES))
 
 
 def _names(prefix: str, count: int) -> list[ClientId]:

@@ -46,6 +46,15 @@ def test_the_generated_corpus_is_made_once_and_anew_when_its_generator_changes(t
     assert generated_help_desk(tmp_path, 3) != first and invented == [3, 3]
 
 
+def test_a_smaller_house_is_generated_beside_the_default_one(tmp_path):
+    settings = DataSection(clients=5)
+    made = load_corpus(settings, True, tmp_path)
+    assert len(made.clients) == 5 and not made.dealt and len(made.public) <= 100
+    folder = generated_help_desk(tmp_path, 1, 5)
+    held_out = {json.loads(line)["client_id"] for line in (folder / "held_out.jsonl").read_text().splitlines()}
+    assert len(held_out) == 3 and folder.name.startswith("helpdesk-1-5-")
+
+
 def test_the_generator_s_digest_covers_every_file_of_it(tmp_path):
     (tmp_path / "content").mkdir()
     digests = set()

@@ -229,7 +229,7 @@ def test_held_out_clients_that_share_a_dialogue_with_others_stop_the_run(files):
 def test_the_generated_parts_are_cleared_without_asking(tmp_path, monkeypatch):
     from training.base import corpus
 
-    monkeypatch.setattr(corpus, "generated_help_desk", lambda cache, seed: tmp_path)
+    monkeypatch.setattr(corpus, "generated_help_desk", lambda *_: tmp_path)
     shared = record(2)
     written(tmp_path / "private.jsonl", [record(i, client_id=f"c{i % 5}") for i in range(20)])
     written(tmp_path / "held_out.jsonl", [record(100 + i) for i in range(4)])

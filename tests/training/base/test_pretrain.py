@@ -50,7 +50,7 @@ class Told(list):
 def test_a_full_disk_in_a_pre_training_process_is_the_parent_s_one_error(job, tmp_path):
     (tmp_path / "base").write_text("a file where the folder should be")
     broken = Job(job.model, job.pretrain, job.tokens, tmp_path / "base" / "deeper", math.inf)
-    with pytest.raises(DiskError, match="--resume"):
+    with pytest.raises(DiskError, match="chatfed resume"):
         pretrain._in_processes(broken, 2, silent)
 
 

@@ -290,7 +290,7 @@ def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, t
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tokens, "_kinds_with_role", full)  # where a write would fail
-    with pytest.raises(DiskError, match=r"private failed: No space left.*--resume"):
+    with pytest.raises(DiskError, match=r"private failed: No space left.*chatfed resume"):
         write_tokens(tmp_path / "private", tiny_tokenizer, [[Turn("user", "hello there")]])
     assert list(tmp_path.iterdir()) == []
 

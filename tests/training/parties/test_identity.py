@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[3]
 
 def run(*options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "training.identity", *map(str, options)], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-m", "chatfed", "identity", *map(str, options)], cwd=ROOT, capture_output=True, text=True
     )
 
 
