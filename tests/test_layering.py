@@ -34,8 +34,6 @@ DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
 BEING_SPLIT = {
-    "tests/serving/test_browser.py",
-    "tests/serving/test_parts.py",
     "tests/training/parties/test_client.py",
     "tests/training/plan/test_upload.py",
 }
