@@ -110,7 +110,8 @@ def _code(lines: list[str]) -> list[str]:
 def _class(thing: griffe.Class) -> Iterator[str]:
     bases = f"({', '.join(map(str, thing.bases))})" if thing.bases else ""
     decorators = [f"@{decorator.value}" for decorator in thing.decorators]
-    yield from _code([*decorators, f"class {thing.name}{bases}:", *(fields(thing) or ["    ..."])])
+    head, body = f"class {thing.name}{bases}:", fields(thing)
+    yield from _code([*decorators, *([head, *body] if body else [f"{head} ..."])])
     yield from prose(thing.docstring)
     for member in members(thing):
         if isinstance(member, griffe.Function):
