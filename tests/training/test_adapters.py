@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from chatfed.model.adapters import Adapters, attach
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.transformer import load_model
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.types import IntVector
 from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
@@ -30,6 +32,9 @@ from tests.training.processes import here, one_line, settings, start
 from training.base.evaluation import evaluate
 from training.base.tokens import next_token_loss, open_tokens, private_token_loss
 from training.run.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 HUNDRED_MILLION = {
     "gpt2": {"vocab_size": 32000, "n_embd": 768, "n_layer": 11, "n_head": 12, "n_positions": 512},
@@ -84,7 +89,12 @@ def options(data: Path, base: Path, out: Path, unit: str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module", params=TINY)
-def finished(few, tiny_tokenizer, tmp_path_factory, request) -> Finished:
+def finished(
+    few: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Finished:
     """Two rounds on a tiny base: a GPT-2 whose clients are protected, a Llama whose dialogues are."""
     place = tmp_path_factory.mktemp(request.param)
     base = write_base(place / "base", request.param, TINY[request.param], tiny_tokenizer)
@@ -216,7 +226,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.batch["ids"])
 
-    def rows(self, indices):
+    def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         return {key: value[indices] for key, value in self.batch.items()}, torch.arange(len(indices))
 
 
@@ -225,7 +235,7 @@ def some_rows() -> Rows:
     return Rows({"ids": ids[:, :-1], "targets": ids[:, 1:], "weights": torch.full((5, 12), 1 / 12)})
 
 
-def adapted(folder: Path, *targets: str):
+def adapted(folder: Path, *targets: str) -> tuple[PreTrainedModel, list[torch.nn.Parameter]]:
     """A base, its dropout off, with adapters that do something already; otherwise half of the gradients are 0."""
     model, _ = load_model(folder)
     for layer in model.modules():
@@ -243,7 +253,7 @@ def adapted(folder: Path, *targets: str):
 @pytest.mark.parametrize("targets", [(), ("all-linear",)])
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_a_private_step_on_adapters_is_the_clipped_sum_of_single_dialogues_gradients(
-    kind: str, targets: tuple[str, ...], at_once: int, tiny_tokenizer, tmp_path: Path
+    kind: str, targets: tuple[str, ...], at_once: int, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     folder, data, clip = write_base(tmp_path / "base", kind, TINY[kind], tiny_tokenizer), some_rows(), 0.5
     model, trained = adapted(folder, *targets)
@@ -260,7 +270,9 @@ def test_a_private_step_on_adapters_is_the_clipped_sum_of_single_dialogues_gradi
         assert float((was - p.detach() - total / 5).norm()) <= 2e-4 * float(total.norm() / 5) + 1e-7
 
 
-def test_adapters_on_the_output_layer_are_in_the_private_loss(tiny_tokenizer, tmp_path: Path) -> None:
+def test_adapters_on_the_output_layer_are_in_the_private_loss(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     model, _ = adapted(write_base(tmp_path / "base", "llama", TINY["llama"], tiny_tokenizer), "lm_head")
     batch = some_rows().batch
     assert torch.allclose(private_token_loss(model, batch), next_token_loss(model, batch))
@@ -283,7 +295,9 @@ class Memory(threading.Thread):
 
 @pytest.mark.big
 @pytest.mark.parametrize("kind", HUNDRED_MILLION)
-def test_a_hundred_million_parameters_are_trained_in_four_gigabytes(kind, few, tiny_tokenizer, tmp_path) -> None:
+def test_a_hundred_million_parameters_are_trained_in_four_gigabytes(
+    kind: str, few: Path, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     base = write_base(tmp_path / "base", kind, HUNDRED_MILLION[kind], tiny_tokenizer)
     os.sync()  # pages that are not on the disk yet count as anybody's
     began = time.monotonic()

@@ -8,6 +8,7 @@ import itertools
 import math
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,7 +79,9 @@ def a_federation(home: Path, recipe: Recipe, terms: ClientTerms | None = None) -
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(0, 9), st.integers(1, 12), st.integers(0, 99))
-def test_no_client_is_in_a_sum_twice_and_updates_begin_bands_rounds_apart(cohort, bands, spare, rounds, seed) -> None:
+def test_no_client_is_in_a_sum_twice_and_updates_begin_bands_rounds_apart(
+    cohort: int, bands: int, spare: int, rounds: int, seed: int
+) -> None:
     clients = names(max(2, cohort * bands + spare))
     plan = FederationSection(cohort=max(2, cohort), bands=bands, rounds=max(rounds, bands), seed=seed)
     if len(clients) < plan.cohort * bands:
@@ -231,7 +234,9 @@ def test_a_second_update_in_the_same_round_is_refused_and_the_first_is_sent_agai
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 2), st.integers(0, 2)), max_size=12), st.integers(2, 3))
-def test_whatever_a_server_says_no_two_updates_begin_closer_than_the_separation(said, bands) -> None:
+def test_whatever_a_server_says_no_two_updates_begin_closer_than_the_separation(
+    said: list[tuple[int, int, int]], bands: int
+) -> None:
     """Rounds in any order, models and lags at will, and no message after the invitation."""
     recipe = banded(bands=bands, cohort=4, rounds=8)
     with tempfile.TemporaryDirectory() as folder:
@@ -306,7 +311,9 @@ def test_lags_beyond_the_bands_and_a_cohort_of_another_size_are_refused(tmp_path
         ({}, {"bands": 4}, "asks for 16 different clients in a round, but the data has 12"),
     ],
 )
-def test_bands_that_contradict_other_settings_are_refused_with_the_mend(privacy, plan, words) -> None:
+def test_bands_that_contradict_other_settings_are_refused_with_the_mend(
+    privacy: dict[str, Any], plan: dict[str, Any], words: str
+) -> None:
     recipe = banded()
     wrong = dataclasses.replace(
         recipe,

@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -27,6 +27,9 @@ from training.plan.recipe import load_recipe
 from training.run.display import Display
 from training.run.release import write_page
 from training.run.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from chatfed.data.helpdesk import HelpdeskCorpus
 
 NOISE = 1.1
 
@@ -54,7 +57,7 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return place / "out", done.stdout
 
 
-def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
+def test_a_run_folder_holds_everything_and_nothing_half_written(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -66,7 +69,7 @@ def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
     assert list(folder.rglob("*-old")) == []
 
 
-def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished):
+def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     privacy = json.loads((folder / "privacy.json").read_text())
     wanted = {"epsilon", "delta", "unit", "adjacency", "accountant", "sampling", "noise", "holds_against", "rounds"}
@@ -79,7 +82,9 @@ def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(fin
     assert privacy["per_round"] == [row["epsilon_max"] for row in rows(folder)]
 
 
-def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_data, tiny_base, tmp_path):
+def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     given = settings(
         privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -107,7 +112,9 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
     assert [row["survivors"] for row in rows(tmp_path / "out")] == [8, 8]
 
 
-def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_data, tiny_base, tmp_path):
+def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     given = settings(
         privacy__noise="distributed", privacy__target_epsilon=3.0, privacy__local_steps=1,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -127,7 +134,7 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_d
     assert "each single dialogue" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_base, tmp_path):
+def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> None:
     given = settings(
         privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -152,7 +159,7 @@ def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_ba
     assert not list((tmp_path / "out").rglob("begun.bin"))
 
 
-def test_summary_json_compares_before_and_after(finished):
+def test_summary_json_compares_before_and_after(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     summary = json.loads((folder / "summary.json").read_text())
     for name in ("before", "after"):
@@ -174,7 +181,9 @@ def test_summary_json_compares_before_and_after(finished):
     assert summary["parameters"] == summary["trainable_parameters"] > 0
 
 
-def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, tiny_corpus):
+def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(
+    finished: tuple[Path, str], tiny_corpus: HelpdeskCorpus
+) -> None:
     folder, _ = finished
     found = rows(folder)
     assert [row["round"] for row in found] == [1, 2, 3]
@@ -189,7 +198,7 @@ def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, t
     assert found[-1]["bits_per_byte"] == json.loads((folder / "summary.json").read_text())["after"]["bits_per_byte"]
 
 
-def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished):
+def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished: tuple[Path, str]) -> None:
     _, said = finished
     for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "bits per byte", "report.html"):
         assert line in said
@@ -198,7 +207,9 @@ def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished)
     assert "MiB" in said
 
 
-def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(finished):
+def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(
+    finished: tuple[Path, str],
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     import chatfed
@@ -216,7 +227,7 @@ def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_
     assert sentence(json.loads((folder / "summary.json").read_text())) in card
 
 
-def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
+def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished: tuple[Path, str]) -> None:
     from chatfed.model.parameters import flatten, set_trainable
     from chatfed.model.transformer import load_model
 
@@ -228,23 +239,23 @@ def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
     assert flatten(model).tobytes() == stored.state.weights.tobytes()
 
 
-def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path):
+def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()  # what a full disk does, in the same call
     with pytest.raises(DiskError, match="--resume"):
         write_page(RunFolder(tmp_path), {}, {}, [])
 
 
-def test_the_report_stands_alone(finished):
+def test_the_report_stands_alone(finished: tuple[Path, str]) -> None:
     page = (finished[0] / "report.html").read_text()
     assert "<svg" in page and "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_the_recipe_in_the_folder_is_the_one_that_ran(finished):
+def test_the_recipe_in_the_folder_is_the_one_that_ran(finished: tuple[Path, str]) -> None:
     recipe = load_recipe(finished[0] / "recipe.toml")
     assert (recipe.federation.rounds, recipe.federation.cohort, recipe.privacy.local_steps) == (3, 4, 2)
 
 
-def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
+def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     ledgers = {path: path.read_bytes() for path in folder.rglob("ledger.json")}
     metrics = (folder / "metrics.jsonl").read_bytes()
@@ -262,8 +273,8 @@ def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
 
 
 def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_counts_it_once(
-    finished, tmp_path, monkeypatch
-):
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(finished[0], tmp_path / "out")
     folder, counted = RunFolder(tmp_path / "out"), []
     stored = folder.latest()
@@ -295,7 +306,9 @@ def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
     return wait_for(lambda: not of_session(leader.pid), seconds, 0.05)
 
 
-def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(tiny_data, tiny_base, tmp_path):
+def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "out"
     # Eight clients of the file, all asked each round; learning takes a while, so that the kill lands inside it.
     options = settings(
@@ -371,8 +384,8 @@ def _check_books(folder: Path, rounds: int) -> None:
 
 
 def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_second_start_harms_it_not(
-    tiny_data, tiny_base, tmp_path
-):
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     folder = tmp_path / "out"
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
     process = start(

@@ -65,7 +65,9 @@ def test_a_part_is_clipped_to_what_one_dialogue_may_add_to_the_step() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 2000), st.booleans(), st.integers(0, 99))
-def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(count, dimension, rotation, seed) -> None:
+def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(
+    count: int, dimension: int, rotation: bool, seed: int
+) -> None:
     code = code_of(dialogue_level(rotation=rotation), dimension)
     parts = some_parts(count, dimension, seed)
     total = code.encode(parts, replay(b"a")) + code.encode([], replay(b"b"))  # a client without a dialogue
@@ -156,7 +158,9 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
 
 
 @pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-30), (1e6, 1e9)])
-def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(learning_rate, clip_norm):
+def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(
+    learning_rate: float, clip_norm: float
+) -> None:
     recipe = dialogue_level()
     wrong = dataclasses.replace(recipe.privacy, learning_rate=learning_rate, clip_norm=clip_norm)
     with pytest.raises(RecipeError, match="float32 can clip.*privacy.clip_norm"):

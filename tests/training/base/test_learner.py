@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -16,20 +19,29 @@ from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
 from training.plan.plan import learning_of
 from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
+
 
 @pytest.fixture(scope="module")
-def examples(tiny_corpus, tiny_tokenizer, tmp_path_factory) -> DialogueExamples:
+def examples(
+    tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory
+) -> DialogueExamples:
     dialogues = [dialogue.messages[:3] for dialogue in tiny_corpus.private[:5]]
     table = write_tokens(tmp_path_factory.mktemp("tokens") / "table", tiny_tokenizer, dialogues)
     return DialogueExamples(table, np.arange(5), 64)
 
 
 @pytest.fixture
-def model(tiny_base):
+def model(tiny_base: Path) -> PreTrainedModel:
     return load_model(tiny_base)[0]
 
 
-def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, examples):
+def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(
+    model: PreTrainedModel, examples: DialogueExamples
+) -> None:
     before = flatten(model)
     rows, _ = examples.rows(np.arange(5))
     (next_token_loss(model, rows).sum() / 5).backward()
@@ -42,7 +54,7 @@ def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, example
     assert moved == pytest.approx(flatten(model), rel=1e-3, abs=1e-6)
 
 
-def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
+def test_bfloat16_moves_float32_weights_nearly_the_same_way(model: PreTrainedModel, examples: DialogueExamples) -> None:
     start, moved = flatten(model), []
     for lower in (False, True):
         load_flat(model, start)
@@ -54,7 +66,9 @@ def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
     assert plain @ lower > 0.99 * np.linalg.norm(plain) * np.linalg.norm(lower)
 
 
-def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(model, examples):
+def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(
+    model: PreTrainedModel, examples: DialogueExamples
+) -> None:
     before = flatten(model)
     assert bfloat16_pays(model, examples, LocalSection()) in (True, False)
     assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
@@ -63,8 +77,12 @@ def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(mode
 
 
 def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
-    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
-):
+    tiny_base: Path,
+    tiny_corpus: HelpdeskCorpus,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     write_tokens(tmp_path / "held-out", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.held_out[:3]])
     write_tokens(tmp_path / "private", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     recipe = Recipe(
@@ -75,7 +93,7 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
     learner = Learner.open(learning_of(recipe, 1.0), tiny_base, tmp_path / "private", tmp_path / "held-out")
     measured = []
 
-    def watching(model, shown, settings):
+    def watching(model: PreTrainedModel, shown: DialogueExamples, settings: LocalSection):
         measured.append(shown)
         return bfloat16_pays(model, shown, settings)
 
@@ -86,7 +104,9 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
     assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
 
 
-def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(examples, monkeypatch):
+def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(
+    examples: DialogueExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A GPT-2 brings dropout along; what one client drew would show in all that another learns."""
     model, updates, flushed = build("gpt2", TINY["gpt2"]), [], []
     start = flatten(model)
@@ -109,8 +129,12 @@ def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_mas
 
 
 def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
-    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
-):
+    tiny_base: Path,
+    tiny_corpus: HelpdeskCorpus,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, dialogues in (("held-out", tiny_corpus.held_out), ("private", tiny_corpus.private)):
         write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in dialogues[:3]])
     for unit, noise in (("client", "distributed"), ("example", "local")):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,14 +51,14 @@ def invitation(session: Session) -> bytes:
     return bytes([Step.SESSION]) + session.to_bytes()
 
 
-def test_charges_once_for_a_round_that_takes_several_attempts(federation):
+def test_charges_once_for_a_round_that_takes_several_attempts(federation: Federation) -> None:
     for _ in range(3):
         federation.run()
     assert [federation.charges(name) for name in FOUR] == [1] * 4
     assert [federation.learners[name].calls for name in FOUR] == [1] * 4
 
 
-def test_charges_each_round_and_keeps_exactly_what_was_planned(federation):
+def test_charges_each_round_and_keeps_exactly_what_was_planned(federation: Federation) -> None:
     for round_index in range(3):
         session = federation.session(round_index)
         federation.run(session)
@@ -68,26 +69,26 @@ def test_charges_each_round_and_keeps_exactly_what_was_planned(federation):
     assert entries[0].key.endswith("/" + round_context(federation.session(0), BASE).hex())  # not a short form of it
 
 
-def test_another_global_model_under_the_same_round_number_is_charged_and_learned_anew(federation):
+def test_another_global_model_under_the_same_round_number_is_charged_and_learned_anew(federation: Federation) -> None:
     federation.run(federation.session(0))
     federation.run(federation.session(0, WEIGHTS * 2))
     assert [federation.charges(name) for name in FOUR] == [2] * 4
     assert [federation.learners[name].calls for name in FOUR] == [2] * 4
 
 
-def test_another_run_or_round_number_is_charged_anew_for_the_same_model(federation):
+def test_another_run_or_round_number_is_charged_anew_for_the_same_model(federation: Federation) -> None:
     federation.run(federation.session(0))
     federation.run(federation.session(1))
     federation.run(dataclasses.replace(federation.session(0), run=b"s" * 16))
     assert [federation.charges(name) for name in FOUR] == [3] * 4
 
 
-def test_is_charged_before_it_learns(federation):
+def test_is_charged_before_it_learns(federation: Federation) -> None:
     """What it learns shows before anything is sent: in the time that it takes, and in whether it fails."""
     seen = []
 
     class Watching(Learner):
-        def __call__(self, weights):
+        def __call__(self, weights: FloatVector) -> list[FloatVector]:
             seen.append(federation.charges(A))
             return super().__call__(weights)
 
@@ -96,7 +97,9 @@ def test_is_charged_before_it_learns(federation):
     assert seen == [1] and federation.charges(A) == 1
 
 
-def test_a_server_that_asks_with_one_model_after_another_is_charged_for_each_until_the_budget_is_spent(federation):
+def test_a_server_that_asks_with_one_model_after_another_is_charged_for_each_until_the_budget_is_spent(
+    federation: Federation,
+) -> None:
     """No message but the invitation is ever sent: the client learned all the same."""
     federation.terms = dataclasses.replace(TERMS, budget=Budget(2.0, 1e-5))
     asked = 0
@@ -122,7 +125,7 @@ class Dying(Learner):
         return learned
 
 
-def test_killed_while_it_learns_it_learns_again_for_the_charge_that_was_made(federation):
+def test_killed_while_it_learns_it_learns_again_for_the_charge_that_was_made(federation: Federation) -> None:
     federation.learners[A] = Dying(update_of(A))
     with pytest.raises(Killed):
         federation.client(A).handle(invitation(federation.session()))
@@ -132,7 +135,9 @@ def test_killed_while_it_learns_it_learns_again_for_the_charge_that_was_made(fed
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
 
 
-def test_killed_before_the_charge_it_pays_when_it_is_asked_again(federation, monkeypatch):
+def test_killed_before_the_charge_it_pays_when_it_is_asked_again(
+    federation: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as dead, pytest.raises(Killed):
         dead.setattr("chatfed.privacy.ledger.Ledger.charge", lambda *_: (_ for _ in ()).throw(Killed()))
         federation.client(A).handle(invitation(federation.session()))
@@ -141,7 +146,7 @@ def test_killed_before_the_charge_it_pays_when_it_is_asked_again(federation, mon
     assert (federation.charges(A), federation.learners[A].calls) == (1, 1)
 
 
-def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_go_back(federation):
+def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_go_back(federation: Federation) -> None:
     federation.learners[A] = Dying(update_of(A))
     first, second = federation.session(0), federation.session(0, WEIGHTS * 2)
     with pytest.raises(Killed):
@@ -153,7 +158,7 @@ def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_g
     assert federation.charges(A) == 2 and federation.learners[A].calls == 2
 
 
-def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federation):
+def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federation: Federation) -> None:
     federation.client(A).handle(invitation(federation.session()))  # and the process is gone
     assert federation.charges(A) == 1
     federation.learners[A] = Learner(-update_of(A))  # learning again would give other numbers, as with fresh noise
@@ -164,11 +169,13 @@ def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federat
     assert federation.charges(A) == 1
 
 
-def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_message_and_no_second_charge(federation):
+def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_message_and_no_second_charge(
+    federation: Federation,
+) -> None:
     kept: dict[str, bytes] = {}
     given: list[bytes] = []
 
-    def crashing(messages):
+    def crashing(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         if A in messages and messages[A][0] == Step.SHARES:
             kept["round"] = (federation.home / A / "round.bin").read_bytes()
             given.append(federation.client(A).handle(messages[A]))
@@ -182,7 +189,7 @@ def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_messa
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
 
 
-def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(federation):
+def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(federation: Federation) -> None:
     federation.lost = {Step.SHARES: [A, B]}
     with pytest.raises(ChatfedError, match="only 2 participants"):
         federation.run()
@@ -193,7 +200,7 @@ def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(
     assert [federation.learners[name].calls for name in FOUR] == [1] * 4
 
 
-def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(federation):
+def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(federation: Federation) -> None:
     session = federation.session()
     federation.run(session)
     commit(session, federation)
@@ -204,12 +211,12 @@ def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(fed
 
 
 @pytest.mark.parametrize("identities", ["none", "roster"])
-def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path, identities):
+def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path: Path, identities: str) -> None:
     """A client object lives for one message here: what it did before, it knows from its disk alone."""
     federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
     messages: dict[Step, bytes] = {}
 
-    def watching(asked):
+    def watching(asked: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         if A in asked:
             messages[Step(asked[A][0])] = asked[A]
         return federation(asked)
@@ -225,7 +232,7 @@ def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path, identities):
                 client.handle(messages[step])
 
 
-def test_without_a_session_it_answers_nothing(federation):
+def test_without_a_session_it_answers_nothing(federation: Federation) -> None:
     for step in (Step.ADVERTS, Step.SHARES, Step.SURVIVORS):
         with pytest.raises(Refused, match="in no round"):
             federation.client(A).handle(bytes([step]) + b"anything")
@@ -234,7 +241,7 @@ def test_without_a_session_it_answers_nothing(federation):
             federation.client(A).handle(message)
 
 
-def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federation):
+def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federation: Federation) -> None:
     session = federation.session()
     other = dataclasses.replace(session, recipe=a_recipe(cohort=3).digest())
     with pytest.raises(Refused, match="another recipe"):
@@ -248,7 +255,7 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
     assert not (federation.home / A / "round.bin").exists()
 
 
-def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
+def test_a_client_accepts_no_round_below_what_it_has_derived_itself() -> None:
     recipe = a_recipe(identities="roster", cohort=60)
     sums = sums_of(recipe, 2.0)
     parameters = sums.parameters(60, 7)
@@ -272,14 +279,14 @@ def test_a_client_accepts_no_round_below_what_it_has_derived_itself():
     assert few.floors(few.parameters(10, 7)).survivors == 9
 
 
-def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation):
+def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation: Federation) -> None:
     recipe = federation.recipe
     faster = dataclasses.replace(recipe, runtime=dataclasses.replace(recipe.runtime, workers=9, cache="elsewhere"))
     assert federation.client(A, recipe=faster).handle(invitation(federation.session()))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_refuses_weights_that_are_no_numbers(federation, bad):
+def test_refuses_weights_that_are_no_numbers(federation: Federation, bad: float) -> None:
     weights = WEIGHTS.copy()
     weights[3] = bad
     with pytest.raises(MalformedMessage, match="weights"):
@@ -287,7 +294,7 @@ def test_refuses_weights_that_are_no_numbers(federation, bad):
     assert federation.learners[A].calls == 0
 
 
-def test_refuses_a_truncated_or_longer_session(federation):
+def test_refuses_a_truncated_or_longer_session(federation: Federation) -> None:
     message = invitation(federation.session())
     for broken in (message[:-1], message[:40], message[:1], message + b"\0", message[:-4]):
         with pytest.raises(MalformedMessage, match="the server"):
@@ -295,7 +302,7 @@ def test_refuses_a_truncated_or_longer_session(federation):
     assert federation.learners[A].calls == 0
 
 
-def test_an_exhausted_budget_refuses_before_learning_and_the_round_goes_on_without_it(federation):
+def test_an_exhausted_budget_refuses_before_learning_and_the_round_goes_on_without_it(federation: Federation) -> None:
     one = TERMS.mechanism
     assert one is not None
     poor = dataclasses.replace(TERMS, budget=Budget(0.1, 1e-5))
@@ -305,7 +312,7 @@ def test_an_exhausted_budget_refuses_before_learning_and_the_round_goes_on_witho
     assert federation.client(A, poor).ledger().entries == ()
 
 
-def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federation):
+def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federation: Federation) -> None:
     from chatfed.privacy.accounting import epsilon
 
     two = epsilon(MECHANISM.noise_multiplier, MECHANISM.sampling_rate, 2, delta=1e-5)
@@ -319,14 +326,14 @@ def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federatio
     assert federation.client(A).ledger().epsilon == pytest.approx(two)
 
 
-def test_without_noise_nothing_is_charged_and_no_ledger_is_begun(federation):
+def test_without_noise_nothing_is_charged_and_no_ledger_is_begun(federation: Federation) -> None:
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
     federation.run()
     assert not (federation.home / A / "ledger.json").exists()
 
 
 @pytest.mark.parametrize("size", [0.2, 1.0, 3.0, 1e6])
-def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path, size):
+def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path: Path, size: float) -> None:
     federation = Federation(tmp_path, a_recipe(update_clip=0.5, cohort=4), FOUR)
     for name in FOUR:
         federation.learners[name].update = (size * update_of(A) / 0.7).astype(np.float32)
@@ -335,7 +342,7 @@ def test_an_update_is_scaled_down_to_the_clip_and_never_up(tmp_path, size):
     np.testing.assert_allclose(mean / np.linalg.norm(mean), update_of(A) / 0.7, atol=1e-4)
 
 
-def test_an_update_that_is_no_number_is_charged_and_sent_as_zeros(federation):
+def test_an_update_that_is_no_number_is_charged_and_sent_as_zeros(federation: Federation) -> None:
     """With noise of its own in it: a client that failed there, before or after it paid, would tell of its dialogues."""
     federation.learners[A].update = np.full(7, np.nan, np.float32)
     outcome = federation.run()
@@ -343,7 +350,7 @@ def test_an_update_that_is_no_number_is_charged_and_sent_as_zeros(federation):
     assert outcome.mean == pytest.approx(sum(update_of(name) for name in (B, C, D)) / 4, abs=1e-3)
 
 
-def test_without_noise_an_update_that_is_no_number_leaves_with_an_error(federation):
+def test_without_noise_an_update_that_is_no_number_leaves_with_an_error(federation: Federation) -> None:
     """Nothing is claimed there, and a run that diverged must not look like one that learned nothing."""
     bare = without_noise(federation.recipe)
     federation.recipe, federation.terms = bare, dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
@@ -353,7 +360,9 @@ def test_without_noise_an_update_that_is_no_number_leaves_with_an_error(federati
 
 
 @pytest.mark.parametrize("identities", ["none", "roster"])
-def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(tmp_path, identities):
+def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client_has(
+    tmp_path: Path, identities: str
+) -> None:
     """The same updates, entropy and session from clients with 1 and with 1,000 dialogues: the same bytes."""
 
     class Local(Learner):
@@ -373,7 +382,7 @@ def test_no_byte_that_leaves_depends_on_how_many_dialogues_or_what_loss_a_client
     assert wires[0] == wires[1]
 
 
-def test_updates_of_other_sizes_leave_in_messages_of_the_same_length(tmp_path):
+def test_updates_of_other_sizes_leave_in_messages_of_the_same_length(tmp_path: Path) -> None:
     lengths = []
     for scale in (0.0, 1e-3, 1.0):
         federation = Federation(tmp_path / str(scale), a_recipe(cohort=4), FOUR)
@@ -384,20 +393,20 @@ def test_updates_of_other_sizes_leave_in_messages_of_the_same_length(tmp_path):
     assert lengths[0] == lengths[1] == lengths[2]
 
 
-def test_neither_the_update_nor_a_private_key_is_in_any_message(federation):
+def test_neither_the_update_nor_a_private_key_is_in_any_message(federation: Federation) -> None:
     federation.run()
     secret_files = [(federation.home / name / "update.bin").read_bytes()[-28:] for name in FOUR]
     sent = b"".join(answer for _, _, answer in federation.wire)
     assert all(secret not in sent for secret in secret_files)
 
 
-def test_what_a_client_keeps_is_readable_by_its_owner_only(federation):
+def test_what_a_client_keeps_is_readable_by_its_owner_only(federation: Federation) -> None:
     federation.run()
     for path in (federation.home / A).iterdir():
         assert path.stat().st_mode & 0o077 == 0, path
 
 
-def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
+def test_damaged_round_state_is_an_error_not_a_fresh_start(federation: Federation) -> None:
     federation.client(A).handle(invitation(federation.session()))
     path = federation.home / A / "round.bin"
     content = bytearray(path.read_bytes())
@@ -417,7 +426,9 @@ def test_damaged_round_state_is_an_error_not_a_fresh_start(federation):
         ("round.bin", Step.SHARES),
     ],
 )
-def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federation, file, step):
+def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(
+    federation: Federation, file: str, step: Step
+) -> None:
     session = federation.session(1)
     federation.run(federation.session(0))
     federation.run(session)
@@ -429,7 +440,7 @@ def test_damage_in_any_file_of_a_client_is_named_and_nothing_is_guessed(federati
 
 
 @pytest.mark.parametrize("file", ["update.bin", "answered.bin", "finished"])
-def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation, file):
+def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation: Federation, file: str) -> None:
     """A key that reads differently would be another round's: the client would forget what it gave or answered."""
     federation.run(federation.session(0))
     federation.run(federation.session(1))
@@ -443,7 +454,7 @@ def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation, file):
             read_tagged(path)
 
 
-def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation):
+def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation: Federation) -> None:
     """Numbers of a survivor set under other names would be another set; another dimension another charge."""
     federation.client(A).handle(invitation(federation.session()))
     path = federation.home / A / "round.bin"
@@ -459,7 +470,7 @@ def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_wi
             federation.client(A).handle(bytes([Step.ADVERTS]) + b"x")
 
 
-def test_an_update_cut_short_on_disk_is_not_sent(federation):
+def test_an_update_cut_short_on_disk_is_not_sent(federation: Federation) -> None:
     session = federation.session()
     federation.client(A).handle(invitation(session))
     path = federation.home / A / "update.bin"
@@ -468,7 +479,9 @@ def test_an_update_cut_short_on_disk_is_not_sent(federation):
         federation.client(A).handle(invitation(session))
 
 
-def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(federation):
+def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(
+    federation: Federation,
+) -> None:
     federation.run()  # the server has the sum of all four, and is killed before its checkpoint
     federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's update by its difference
     with pytest.raises(ChatfedError, match="unmask"):
@@ -477,7 +490,7 @@ def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_l
 
 
 @pytest.mark.parametrize("identities", ["none", "roster"])
-def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(tmp_path, identities):
+def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(tmp_path: Path, identities: str) -> None:
     """Else a second set could be answered for: the record's absence would read as never having answered."""
     federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
     federation.run()
@@ -487,19 +500,19 @@ def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(t
     assert federation.run(federation.session(1)).survivors == FOUR
 
 
-def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation):
+def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation: Federation) -> None:
     federation.silent = {Step.SHARES: [D]}
     first = federation.run()
     assert federation.run().mean.tolist() == first.mean.tolist()
 
 
-def test_committing_another_round_erases_nothing(federation):
+def test_committing_another_round_erases_nothing(federation: Federation) -> None:
     federation.run(federation.session(1))
     commit(federation.session(0), federation)
     assert (federation.home / A / "update.bin").exists()
 
 
-def test_a_client_does_one_thing_at_a_time(federation):
+def test_a_client_does_one_thing_at_a_time(federation: Federation) -> None:
     """Two invitations at once must not learn twice: the second finds what the first has stored."""
     invited = invitation(federation.session())
     with ThreadPoolExecutor(4) as pool:
@@ -507,7 +520,7 @@ def test_a_client_does_one_thing_at_a_time(federation):
     assert federation.learners[A].calls == 1
 
 
-def test_without_noise_too_a_finished_round_gets_no_second_sum(federation):
+def test_without_noise_too_a_finished_round_gets_no_second_sum(federation: Federation) -> None:
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
     session = federation.session()
     federation.run(session)
@@ -519,7 +532,9 @@ def test_without_noise_too_a_finished_round_gets_no_second_sum(federation):
 
 
 @pytest.mark.parametrize("identities", ["none", "roster"])
-def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(tmp_path, identities):
+def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(
+    tmp_path: Path, identities: str
+) -> None:
     """Without noise no ledger remembers: the client itself must, or the old round could be summed over other names."""
     federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
@@ -534,7 +549,7 @@ def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(
     assert [federation.learners[name].calls for name in FOUR] == [2] * 4
 
 
-def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):
+def test_an_update_made_under_other_terms_is_not_sent_under_these(federation: Federation) -> None:
     weak = Mechanism(0.5, 0.25, 1)
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.5, mechanism=weak)
     federation.client(A).handle(invitation(federation.session()))  # learned with little noise, and nothing has left
@@ -545,7 +560,9 @@ def test_an_update_made_under_other_terms_is_not_sent_under_these(federation):
 
 
 @pytest.mark.parametrize("file", OF_ROUNDS)
-def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(federation, file):
+def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(
+    federation: Federation, file: str
+) -> None:
     home = federation.home / A
     home.mkdir()
     (home / file).write_bytes(b"of an earlier day")
@@ -554,7 +571,7 @@ def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(fe
     assert not (home / "ledger.json").exists()
 
 
-def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(federation):
+def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(federation: Federation) -> None:
     for round_index in range(3):
         federation.run(session := federation.session(round_index))
         commit(session, federation)
@@ -567,7 +584,7 @@ def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(fe
     assert federation.run(federation.session(4)).survivors == FOUR
 
 
-def test_an_older_copy_of_the_ledger_is_found_by_the_rounds_that_were_finished_since(federation):
+def test_an_older_copy_of_the_ledger_is_found_by_the_rounds_that_were_finished_since(federation: Federation) -> None:
     path = federation.home / A / "ledger.json"
     for round_index in range(3):
         federation.run(session := federation.session(round_index))
@@ -581,7 +598,7 @@ def test_an_older_copy_of_the_ledger_is_found_by_the_rounds_that_were_finished_s
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -9])
-def test_a_ledger_cut_short_is_no_new_budget(federation, cut):
+def test_a_ledger_cut_short_is_no_new_budget(federation: Federation, cut: int) -> None:
     federation.run()
     path = federation.home / A / "ledger.json"
     path.write_bytes(path.read_bytes()[:cut])
@@ -590,7 +607,7 @@ def test_a_ledger_cut_short_is_no_new_budget(federation, cut):
     assert federation.learners[A].calls == 1
 
 
-def test_the_ledger_of_another_client_or_for_another_unit_is_refused(federation):
+def test_the_ledger_of_another_client_or_for_another_unit_is_refused(federation: Federation) -> None:
     federation.run()
     (federation.home / A / "ledger.json").write_bytes((federation.home / B / "ledger.json").read_bytes())
     with pytest.raises(LedgerError, match="of client 'client-01', not of 'client-00'"):
@@ -600,7 +617,7 @@ def test_the_ledger_of_another_client_or_for_another_unit_is_refused(federation)
         federation.client(B, whole).handle(invitation(federation.session(1)))
 
 
-def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation):
+def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation: Federation) -> None:
     federation.run()
     assert not (federation.home / A / "cohort.bin").exists()
     stored = (federation.home / A / "answered.bin").read_bytes()

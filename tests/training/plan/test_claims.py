@@ -15,7 +15,7 @@ from training.plan.terms import client_terms
 PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
 
 
-def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_budget():
+def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_budget() -> None:
     recipe = load_recipe(None, [*PLAN, "privacy.noise_multiplier=0.4", "privacy.target_epsilon=8"])
     with pytest.raises(RecipeError) as caught:
         client_terms(recipe, clients=400)
@@ -25,7 +25,7 @@ def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_bu
         client_terms(recipe, clients=100)
 
 
-def test_noise_within_the_budget_and_calibrated_noise_are_accepted():
+def test_noise_within_the_budget_and_calibrated_noise_are_accepted() -> None:
     for overrides in (["privacy.noise_multiplier=0.4", "privacy.budget_epsilon=14"], ["privacy.noise_multiplier=0"]):
         recipe = load_recipe(None, [*PLAN, *overrides])
         terms = client_terms(recipe, clients=400)
@@ -33,7 +33,7 @@ def test_noise_within_the_budget_and_calibrated_noise_are_accepted():
         assert compose(planned, delta=recipe.privacy.delta) <= terms.budget.epsilon
 
 
-def test_without_noise_there_is_no_budget_to_pass():
+def test_without_noise_there_is_no_budget_to_pass() -> None:
     bare = dataclasses.replace(Recipe().privacy, noise="none", target_epsilon=0.0)
     assert client_terms(dataclasses.replace(Recipe(), privacy=bare), clients=400).mechanism is None
 

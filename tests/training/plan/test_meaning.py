@@ -116,7 +116,9 @@ def test_where_the_client_is_the_unit_a_person_there_is_protected_as_a_whole() -
 
 @pytest.mark.parametrize(("sizes", "dealt"), [((30,) * 12, True), ((1,) * 12, False)])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
-def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(sizes, dealt, rate) -> None:
+def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(
+    sizes: tuple[int, ...], dealt: bool, rate: float
+) -> None:
     """Dealt, or one line a client: five dialogues of a person are at five clients, each as far from absent as one."""
     recipe = load_recipe(None, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
     charges = charges_of(following(recipe, 400), client_terms(recipe, 400), 5000, 0)

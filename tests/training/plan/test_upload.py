@@ -158,7 +158,7 @@ def test_what_a_client_keeps_until_the_round_is_over_is_noised_and_does_not_tell
 
 @pytest.mark.parametrize("rotation", [True, False])
 def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_free_of_noise(
-    tmp_path, rotation
+    tmp_path: Path, rotation: bool
 ) -> None:
     """A server that crashed after the sum asks again; beside another client it is another release, and not afforded."""
     recipe = client_level(rotation=rotation)
@@ -183,7 +183,9 @@ def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_f
 @given(
     st.integers(4, 40), st.integers(1, 6000), st.booleans(), st.floats(0.01, 100), st.floats(0.7, 5), st.integers(0, 99)
 )
-def test_the_mean_comes_back_within_noise_and_rounding(cohort, dimension, rotation, length, multiplier, seed) -> None:
+def test_the_mean_comes_back_within_noise_and_rounding(
+    cohort: int, dimension: int, rotation: bool, length: float, multiplier: float, seed: int
+) -> None:
     code = noisy(client_level(cohort, rotation=rotation), dimension, multiplier)
     vector = np.random.default_rng(seed).normal(size=dimension)
     update = (length * vector / np.linalg.norm(vector)).astype(np.float32)
@@ -221,7 +223,9 @@ def test_a_clients_coin_takes_it_at_the_sampling_rate_and_the_mean_is_divided_by
     assert taken == fair
 
 
-def test_a_client_does_the_same_work_whether_its_coin_takes_it_or_not_and_whatever_its_update(monkeypatch) -> None:
+def test_a_client_does_the_same_work_whether_its_coin_takes_it_or_not_and_whatever_its_update(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Else the time that it takes would tell: what is left out is rounded too."""
     work: list[tuple[str, int]] = []
     for name in ("round_within", "rotate", "clipped"):
@@ -339,7 +343,7 @@ def test_what_no_model_of_any_size_could_carry_is_refused_before_there_is_a_mode
 
 
 @pytest.mark.parametrize(("cohort", "rate"), [(10, 0.3), (333, 0.3), (10, 1.0)])
-def test_noise_from_a_target_is_affordable_in_sums_too(cohort, rate) -> None:
+def test_noise_from_a_target_is_affordable_in_sums_too(cohort: int, rate: float) -> None:
     """Else every client refuses its last round: the sums' accountant is not the one that the noise is calibrated by."""
     recipe = client_level(cohort, sampling_rate=rate)
     terms = client_terms(recipe, cohort)
@@ -439,7 +443,9 @@ def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_pa
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 3000), st.floats(1e-3, 1e3), st.floats(1e-3, 1e3), st.booleans())
-def test_an_update_and_its_bit_together_are_no_longer_than_is_charged(dimension, length, clip_norm, rotation) -> None:
+def test_an_update_and_its_bit_together_are_no_longer_than_is_charged(
+    dimension: int, length: float, clip_norm: float, rotation: bool
+) -> None:
     recipe = client_level(rotation=rotation, clip_quantile=0.5)
     code = codec_of(recipe, 1.0).upload(10, dimension, SEED, clip_norm)
     vector = np.random.default_rng(dimension).normal(size=dimension)
