@@ -76,9 +76,7 @@ def federated(
     replace: Annotated[bool, typer.Option("--replace", help="Move an earlier run in the same folder aside.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
 ) -> None:
-    """Trains a chat model on the dialogues of many clients, each with differential privacy, and sums their updates
-    masked.
-    """
+    """Trains a chat model on many clients' dialogues, with differential privacy; their updates meet in a masked sum."""
     options = {
         "data.source": data,
         "data.validation": validation,

@@ -31,8 +31,9 @@ class DiskError(Stopped):
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replaces `path` by `content`: a crash leaves the old file or the new one. Raises DiskError when the disk
-    refuses.
+    """Replaces `path` by `content`: a crash leaves the old file or the new one.
+
+    Raises DiskError when the disk refuses.
     """
     temporary = ""
     try:
@@ -54,8 +55,10 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
-    """The one way to write JSON here. Raises ChatfedError naming what in `value` is no number: JSON knows neither NaN
-    nor infinity, and a reader elsewhere would stop at it.
+    """The one way to write JSON here.
+
+    Raises ChatfedError naming what in `value` is no number: JSON knows neither NaN nor infinity, and a reader elsewhere
+    would stop at it.
     """
     try:
         return json.dumps(value, indent=indent, allow_nan=False)
@@ -83,8 +86,10 @@ def _not_finite(value: Any, path: str = "") -> str:
 
 
 def sweep(folder: Path, *names: str) -> None:
-    """Removes what a killed process left half-written in `folder`: hidden files and folders, or, with `names`, those
-    that were to become one of them. For whoever holds the lock under which the folder is written.
+    """Removes what a killed process left half-written in `folder`.
+
+    Hidden files and folders, or, with `names`, those that were to become one of them. For whoever holds the lock under
+    which the folder is written.
     """
     for path in folder.glob(".*"):
         if not names or path.name[1:].startswith(names):
@@ -96,8 +101,9 @@ def sweep(folder: Path, *names: str) -> None:
 
 @contextlib.contextmanager
 def alone(path: Path, busy: str = "") -> Iterator[None]:
-    """Holds the lock file `path`, waiting for who holds it now; with `busy`, raises ChatfedError(busy) instead of
-    waiting.
+    """Holds the lock file `path`, waiting for who holds it now.
+
+    With `busy`, raises ChatfedError(busy) instead of waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -112,6 +118,7 @@ def alone(path: Path, busy: str = "") -> Iterator[None]:
 
 
 def read_if_there(path: Path) -> bytes | None:
+    """The content of a file, or None where there is none."""
     try:
         return path.read_bytes()
     except FileNotFoundError:
@@ -119,8 +126,9 @@ def read_if_there(path: Path) -> bytes | None:
 
 
 def erase(folder: Path, *names: str) -> None:
-    """Removes files of `folder`, in this order; on a journaling or copy-on-write disk their blocks may outlive them
-    (docs/threat-model.md).
+    """Removes files of `folder`, in this order.
+
+    On a journaling or copy-on-write disk their blocks may outlive them (docs/threat-model.md).
     """
     there = [path for name in names if (path := folder / name).exists()]
     for path in there:
@@ -130,6 +138,7 @@ def erase(folder: Path, *names: str) -> None:
 
 
 def disk_error(path: Path | str, error: OSError) -> DiskError:
+    """The error that stops a run when a disk refuses, with the mend."""
     return DiskError(
         f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with --resume."
     )

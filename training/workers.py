@@ -1,5 +1,6 @@
-"""How worker processes begin and end: forked from one that has imported what they need, one thread each, gone with
-their parent. Knows no work.
+"""How worker processes begin and end.
+
+Forked from one that has imported what they need, one thread each, gone with their parent. Knows no work.
 """
 
 from __future__ import annotations

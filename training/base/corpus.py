@@ -49,8 +49,10 @@ class Corpus:
 
 
 def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:
-    """Reads or generates every part; a dialogue for which `refusal` has a reason is a bad line. Raises DataError for a
-    malformed source, ChatfedError for parts that do not fit, share dialogues, or leave nothing to learn.
+    """Reads or generates every part; a dialogue for which `refusal` has a reason is a bad line.
+
+    Raises DataError for a malformed source, ChatfedError for parts that do not fit, share dialogues, or leave nothing
+    to learn.
     """
     options = {**reading_options(settings), "refusal": refusal}
     notes: list[str] = []
@@ -212,8 +214,9 @@ def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> di
 def _hold_out(
     clients: dict[ClientId, IntVector], seed: int, notes: list[str]
 ) -> tuple[dict[ClientId, IntVector], IntVector]:
-    """Sets whole clients apart for evaluation: they never train. Returns the others, and the places of their
-    dialogues.
+    """Sets whole clients apart for evaluation: they never train.
+
+    Returns the others, and the places of their dialogues.
     """
     names = sorted(name for name, mine in clients.items() if len(mine))
     count = max(1, round(HELD_OUT_SHARE * len(names)))

@@ -56,6 +56,7 @@ class Evaluation:
     bytes: int
 
     def to_json(self) -> dict[str, Any]:
+        """The figures by name, as metrics and summary hold them."""
         return asdict(self)
 
 

@@ -28,8 +28,9 @@ def has_target(turns: Sequence[Turn], train_on: str) -> bool:
 
 
 def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
-    """The parts without clients' dialogues that nothing is learned from. Raises ChatfedError where none is left, or
-    the held-out dialogues have nothing of what is learned.
+    """The parts without clients' dialogues that nothing is learned from.
+
+    Raises ChatfedError where none is left, or the held-out dialogues have nothing of what is learned.
     """
     for name in ("private", "held_out", "public"):
         part = parts.part(name) if name in parts.sketches else None

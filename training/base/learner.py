@@ -82,8 +82,10 @@ class Learner:
         return lambda weights: self.learn(weights, self.private.clients[client])
 
     def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
-        """Learns from `weights`: after - before, float32[d], by DP-SGD where the noise is the client's own; where it is
-        shared and each dialogue protected, what each sampled one adds to the one step, which is not taken.
+        """Learns from `weights`: the parts of the update, float32[d] each.
+
+        After - before, by DP-SGD where the noise is the client's own; where it is shared and each dialogue protected,
+        what each sampled one adds to the one step, which is not taken.
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
@@ -102,8 +104,10 @@ class Learner:
         return [flatten(self.model) - weights]
 
     def _try_out(self, examples: DialogueExamples) -> bool:
-        """Whether plain training takes bfloat16; on text that no claim covers, so that no client's data chooses how
-        another's is computed. Raises ClippingError for a model that carries something from one client to another.
+        """Whether plain training takes bfloat16: measured on text that no claim covers.
+
+        So no client's data chooses how another's is computed. Raises ClippingError for a model that carries something
+        from one client to another.
         """
         from chatfed.privacy.clipping import refusing_memory, steady
 
@@ -168,6 +172,7 @@ def choose_trainable(model: PreTrainedModel, section: ModelSection) -> PeftModel
 
 
 def adapters_of(section: ModelSection) -> Adapters:
+    """What `model` says of adapters."""
     return Adapters(section.lora_rank, section.lora_alpha, section.lora_targets)
 
 

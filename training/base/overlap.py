@@ -30,6 +30,7 @@ class Part:
 
     @classmethod
     def whole(cls, name: str, source: str, table: DialogueTable) -> Part:
+        """All dialogues of a table."""
         return cls(name, source, table, np.arange(len(table)))
 
     def __len__(self) -> int:
@@ -60,16 +61,19 @@ class Parts:
 
     @classmethod
     def read(cls, private: Part, owners: IntVector, held_out: Part, public: Part | None) -> Parts:
+        """Sketches every part under one fresh key."""
         sketcher = Sketcher()
         parts = {"private": private, "held_out": held_out, **({"public": public} if public else {})}
         sketches = {name: sketcher.sketch(dialogue.messages for dialogue in part) for name, part in parts.items()}
         return cls(private, owners, held_out, public, sketches)
 
     def part(self, name: str) -> Part:
+        """The part of that name."""
         part: Part = getattr(self, name)
         return part
 
     def without(self, name: str, copies: IntVector) -> Parts:
+        """The parts without the dialogues at `copies` of one of them."""
         left = np.delete(np.arange(len(self.sketches[name])), copies)
         sketches = {**self.sketches, name: self.sketches[name].take(left)}
         owners = self.owners[left] if name == "private" else self.owners
@@ -100,8 +104,9 @@ def exact(parts: Parts) -> Iterator[Found]:
 
 
 def cleared(parts: Parts, policy: str) -> tuple[Parts, dict[str, int]]:
-    """The parts as `data.overlap` wants them, and how many copies were left out of which. Raises ChatfedError, which
-    counts what stands in two places and names two of them, where the policy is "stop".
+    """The parts as `data.overlap` wants them, and how many copies were left out of which.
+
+    Raises ChatfedError, which counts what stands in two places and names two of them, where the policy is "stop".
     """
     if policy == "drop":
         return dropped(parts)
@@ -130,8 +135,10 @@ def refuse(parts: Parts, found: Sequence[Found]) -> None:
 
 
 def dropped(parts: Parts) -> tuple[Parts, dict[str, int]]:
-    """The parts without copies, and how many were left out of which: later copies in clients' dialogues, then held-out
-    dialogues that are a client's, then public ones that are either's. A client's text is not learned without noise.
+    """The parts without copies, and how many were left out of which.
+
+    Later copies in clients' dialogues, then held-out dialogues that are a client's, then public ones that are either's.
+    A client's text is not learned without noise.
     """
     first = overlap.firsts(parts.sketches["private"])
     copies = {"private": np.flatnonzero(first != np.arange(len(first)))}

@@ -1,5 +1,4 @@
-"""The public base: tokenizer and small language model trained on public text only, cached by the digest of what went
-in.
+"""The public base: tokenizer and small model of public text only, cached by the digest of what went in.
 
 Steps decide what base comes out, not seconds: the same recipe gives the same bytes on the same kind of processor,
 however busy it is and however many processes share the work. Knows nothing of clients. Whatever this module sees is not
@@ -60,8 +59,9 @@ CUT = "\n\nThe time limit ended its training early: it is not the base that its 
 
 
 def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrain: PretrainSection) -> str:
-    """SHA-256, in hex, of all that decides the base: the public text, the sizes, the schedule and the arithmetic. The
-    time limit is not among them: a base that it cut is not kept under this name.
+    """SHA-256, in hex, of all that decides the base: the public text, the sizes, the schedule and the arithmetic.
+
+    The time limit is not among them: a base that it cut is not kept under this name.
     """
     sizes = {key: value for key, value in asdict(model).items() if key not in OF_CLIENTS}
     decides = asdict(replace(pretrain, precision=precision_here(pretrain.precision)))
@@ -74,9 +74,10 @@ def inputs_digest(public: Iterable[Sequence[Turn]], model: ModelSection, pretrai
 
 
 def precision_here(asked: str) -> str:
-    """The arithmetic of a recipe's `pretrain.precision` on this machine: "auto" is bfloat16 (autocast) where the
-    processor says that it has it, elsewhere float32, since it is slower there by far. Nothing is measured: a busy
-    machine answers as a quiet one.
+    """The arithmetic of a recipe's `pretrain.precision` on this machine.
+
+    "auto" is bfloat16 (autocast) where the processor says that it has it, elsewhere float32, since it is slower there
+    by far. Nothing is measured: a busy machine answers as a quiet one.
     """
     if asked != "auto":
         return asked
@@ -91,8 +92,9 @@ def pretrained_base(
     workers: int,
     progress: Progress,
 ) -> Path:
-    """Folder of the base model for these inputs, trained now by at most `workers` processes or found in `cache`; one
-    that the time limit cut lies apart (`about_pretraining`), and is not found again.
+    """Folder of the base model for these inputs, found in `cache` or trained now by at most `workers` processes.
+
+    One that the time limit cut lies apart (`about_pretraining`), and is not found again.
     """
     ends = time.monotonic() + pretrain.max_seconds if pretrain.max_seconds else math.inf
     folder = (cache / "base" / inputs_digest(public, model, pretrain)[:16]).absolute()
@@ -107,8 +109,9 @@ def pretrained_base(
 
 
 def about_pretraining(base: str | Path) -> dict[str, Any] | None:
-    """How a base was made: tokens, steps done and planned, replicas, precision, and whether the time limit cut it. None
-    for one that was not made here.
+    """How a base was made: tokens, steps done and planned, replicas, precision, and whether the time limit cut it.
+
+    None for one that was not made here.
     """
     try:
         about = from_json((Path(base) / ABOUT).read_text(encoding="utf-8"))
@@ -145,9 +148,11 @@ class Job:
     ends: float  # time.monotonic(), alike in all processes, after which training is cut; may be infinite
 
     def done(self) -> bool:
+        """Whether the base is there, whole."""
         return (self.folder / "config.json").is_file()
 
     def build(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+        """A new model in the recipe's sizes, and its tokenizer."""
         tokenizer = load_tokenizer(self.tokens / "tokenizer", needs_model=False)
         m = self.model
         sizes = Architecture(m.hidden, m.layers, m.heads, m.intermediate, m.context)
@@ -163,8 +168,9 @@ class Job:
 
 
 def _in_processes(job: Job, workers: int, progress: Progress) -> Path:
-    """Data-parallel training: one thread a process, weights averaged through shared memory (threads collapse). Returns
-    the base's folder.
+    """Data-parallel training: one thread a process, weights averaged through shared memory (threads collapse).
+
+    Returns the base's folder.
     """
     import torch.multiprocessing
 

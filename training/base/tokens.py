@@ -44,10 +44,12 @@ class Owned(Mapping[ClientId, IntVector]):
 
     @classmethod
     def open(cls, folder: Path) -> Owned:
+        """What `write` wrote, not yet read: arrays stay on disk."""
         return cls(*(np.load(folder / f"{each.name}.npy", "r") for each in fields(cls)))
 
     @staticmethod
     def write(folder: Path, owned: Mapping[ClientId, IntVector]) -> None:
+        """Writes whose dialogues are which as arrays: no client's name is a file's."""
         ordered = sorted((client.encode(), mine) for client, mine in owned.items())
         names, mine = [name for name, _ in ordered], [np.asarray(each, np.int64) for _, each in ordered]
         np.save(folder / "names.npy", np.frombuffer(b"".join(names), np.uint8))
@@ -92,6 +94,7 @@ class TokenTable:
 
     @property
     def tokens(self) -> int:
+        """Of all dialogues together."""
         return len(self.ids)
 
     def owners(self, dialogues: IntVector) -> IntVector | None:
@@ -213,8 +216,9 @@ class DialogueExamples:
         return len(self.dialogues)
 
     def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """The windows of the examples `indices`: ids and targets int64[rows, T], weights float32[rows, T]; owner
-        int64[rows].
+        """The windows of the examples `indices`, as rows.
+
+        Ids and targets int64[rows, T], weights float32[rows, T]; owner int64[rows].
 
         A dialogue's weights sum to 1, over all its rows: its loss is its mean cross-entropy.
         """
@@ -256,8 +260,9 @@ _FORMS: weakref.WeakKeyDictionary[torch.nn.Module, LogitForm | None] = weakref.W
 
 
 def logit_form(model: torch.nn.Module) -> LogitForm | None:
-    """How the model makes logits of its output layer's values; None where that is not all that it does. Tried once, on
-    a few tokens.
+    """How the model makes logits of its output layer's values; None where that is not all that it does.
+
+    Tried once, on a few tokens.
     """
     if model not in _FORMS:
         _FORMS[model] = _tried_form(model)

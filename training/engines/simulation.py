@@ -73,8 +73,9 @@ class Simulation:
     together: int = 1  # messages to a worker in one trip, in this round
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
-        """Answers as they come, of the clients that give one. Raises DiskError when this machine, not a client,
-        failed.
+        """Answers as they come, of the clients that give one.
+
+        Raises DiskError when this machine, not a client, failed.
         """
         step = Step(next(iter(messages.values()))[0]) if messages else Step.SESSION
         if step == Step.SESSION:
@@ -83,9 +84,8 @@ class Simulation:
             self.together = self._together(messages)
         self.silent |= self.dropouts.get(step, frozenset())
         with _post(self.workplace.homes.parent, messages) as post:
-            done = 0
-            for client, answer, reason in self._asked(post, [each for each in messages if each not in self.silent]):
-                done += 1
+            asked = self._asked(post, [each for each in messages if each not in self.silent])
+            for done, (client, answer, reason) in enumerate(asked, 1):
                 self.on_reply(step, done, len(messages))
                 if answer is not None:
                     yield client, answer
@@ -119,16 +119,18 @@ class Simulation:
         return Scores(np.concatenate([future.result().sums for future in futures]))
 
     def facts(self) -> tuple[bytes, FloatVector, int]:
-        """Digest of the base model, its trainable weights, and the number of all its parameters. Raises ChatfedError
-        when learning would move only some of what is trained.
+        """Digest of the base model, its trainable weights, and the number of all its parameters.
+
+        Raises ChatfedError when learning would move only some of what is trained.
         """
         return self.pool.submit(_base_facts).result()
 
 
 @contextmanager
 def _post(folder: Path, messages: Mapping[ClientId, bytes]) -> Iterator[Post]:
-    """What travels to workers for some clients: their messages; or, where all get the same one, a file that holds it
-    for the length of the step.
+    """What travels to workers for some clients: their messages.
+
+    Or, where all get the same one, a file that holds it for the length of the step.
     """
     alike = {id(message): message for message in messages.values()}
     with ExitStack() as stays:

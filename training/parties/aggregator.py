@@ -39,6 +39,7 @@ class ServerState:
 
 
 def initial_state(weights: FloatVector, clip_norm: float = 0.0) -> ServerState:
+    """Before the first round: no momentum, no estimates."""
     return ServerState(0, weights, np.zeros_like(weights), np.zeros_like(weights), clip_norm)
 
 
@@ -147,9 +148,7 @@ def _drawn(count: int, size: int, round_index: int, settings: FederationSection)
 
 
 def _dealt(count: int, size: int, round_index: int, seed: int) -> list[int]:
-    """Hand `round_index` when permutations of range(count) are dealt out in hands of `size` without a repeat in a
-    hand.
-    """
+    """Hand `round_index` of permutations of range(count) dealt in hands of `size`, nobody twice in a hand."""
     left: list[int] = []
     passes = 0
     for _ in range(round_index + 1):

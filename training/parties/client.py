@@ -117,8 +117,9 @@ class Client:
         return advert
 
     def _parts(self, session: Session, lag: int) -> Iterable[FloatVector]:
-        """What this client learns in this round; or learned in the one that its update began in, and nothing if it was
-        not there.
+        """What this client learns in this round, or learned in the one that its update began in.
+
+        Nothing if it was not there.
         """
         if self.agreement.schedule.bands == 1:
             return self.learn(session.weights)
@@ -189,8 +190,10 @@ class Client:
         return message
 
     def _refuse_another_set(self, invited: _Invited, state: states.ClientState, body: bytes) -> None:
-        """Of one update, one sum: a second sum with other survivors would give away by its difference who is in one
-        only. Remembers the set that is signed, or without identities answered, before that leaves.
+        """Of one update, one sum.
+
+        A second sum with other survivors would give away by its difference who is in one only. Remembers the set that
+        is signed, or without identities answered, before that leaves.
         """
         assert isinstance(state, states.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
@@ -259,17 +262,21 @@ class Client:
         return session.cohort.index(self.name) + 1
 
     def _key(self, session: Session, ctx: bytes, lag: int) -> str:
-        """Names one release: run, round and the whole context. Another global model, clip norm, cohort or lag of
-        anybody is another release, whatever round the server calls it: were one vector in the sums of two cohorts, each
-        could certify a set of its own, and their difference leave few clients; were one in two sums that differ in
-        another client's lag, it would leave that client's two uploads. A short digest a server could make agree.
+        """Names one release: run, round and the whole context.
+
+        Another global model, clip norm, cohort or lag of anybody is another release, whatever round the server calls
+        it: were one vector in the sums of two cohorts, each could certify a set of its own, and their difference leave
+        few clients; were one in two sums that differ in another client's lag, it would leave that client's two uploads.
+        A short digest a server could make agree.
         """
         key = f"{round_name(session.name)}{ctx.hex()}"
         return key if self.agreement.schedule.bands == 1 else f"{key}+{lag}"
 
     def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
-        """The minimum separation, from the ledger: a second update that begins within `bands` rounds of a first, or in
-        the same one, would take the place of what is still to be sent of it, and the budget with it.
+        """The minimum separation, from the ledger.
+
+        A second update that begins within `bands` rounds of a first, or in the same one, would take the place of what
+        is still to be sent of it, and the budget with it.
         """
         bands, run = self.agreement.schedule.bands, f"{session.run.hex()}/"
         if lag or bands == 1:
@@ -286,9 +293,11 @@ class Client:
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
 
     def _pay(self, key: str, code: Upload) -> None:
-        """Charges before the data is looked at. First it marks what it pays for, in the place of the update to be: a
-        learning that was cut short is done again for the charge that was made, one that gave an update is not. Refuses
-        before any work when the ledger has no room, or when this round's one update was made and is gone.
+        """Charges before the data is looked at.
+
+        First it marks what it pays for, in the place of the update to be: a learning that was cut short is done again
+        for the charge that was made, one that gave an update is not. Refuses before any work when the ledger has no
+        room, or when this round's one update was made and is gone.
         """
         cost, path = self._cost(code), self.home / "update.bin"
         if cost is None:
@@ -309,8 +318,10 @@ class Client:
         ledger.charge(key, cost)
 
     def _store_upload(self, key: str, code: Upload, vector: RingVector) -> None:
-        """What leaves, noise included. It is never made again: of other noise, rounding, rotation or scale for the same
-        update a server that has both could take the difference, without the noise or without the update.
+        """What leaves, noise included.
+
+        It is never made again: of other noise, rounding, rotation or scale for the same update a server that has both
+        could take the difference, without the noise or without the update.
         """
         write_atomically(self.home / "update.bin", tagged(self._made_by(key, code), vector.tobytes()))
 
@@ -325,8 +336,10 @@ class Client:
         return np.frombuffer(raw, dtype)  # type: ignore[return-value]  # of one of the ring's types
 
     def _made_by(self, key: str, code: Upload) -> str:
-        """A stored update is charged as the mechanism that made it, or not used under other terms, or a code that
-        another version of a library sizes otherwise.
+        """What a stored update was made by: release, recipe and cost.
+
+        It is charged as the mechanism that made it, or not used under other terms, or a code that another version of a
+        library sizes otherwise.
         """
         return f"{key} {self.agreement.digest.hex()} {self._cost(code)}"
 

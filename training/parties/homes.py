@@ -44,6 +44,7 @@ def read_tagged(path: Path) -> tuple[str, bytes] | None:
 
 
 def damaged(path: Path) -> states.DamagedState:
+    """The error for a file of a client's that is not as it was written."""
     return states.DamagedState(f"{path} is damaged; leave the round")
 
 

@@ -15,8 +15,9 @@ from .homes import home_of, ledger_of, took_part
 
 
 def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
-    """Reads the ledger of each of `clients` that took part. Raises LedgerError for one that is damaged, gone or too
-    old: a claim without it would be unearned.
+    """Reads the ledger of each of `clients` that took part.
+
+    Raises LedgerError for one that is damaged, gone or too old: a claim without it would be unearned.
     """
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}

@@ -76,6 +76,7 @@ class Session:
         return self.run + struct.pack("<I", self.round)
 
     def to_bytes(self) -> bytes:
+        """The invitation as it travels."""
         sizes = (len(self.cohort), len(self.weights))
         head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, self.clip_norm, *sizes)
         names = b"".join(
@@ -132,15 +133,17 @@ def round_context(session: Session, base: bytes) -> bytes:
 
 
 def rotation_seed(ctx: bytes) -> bytes:
-    """Public seed of the rotation of the vectors of the round with context `ctx`: 32 bytes, the same in every attempt,
-    as an update is encoded once.
+    """Public seed of the rotation of the vectors of the round with context `ctx`: 32 bytes.
+
+    The same in every attempt, as an update is encoded once.
     """
     return primitives.digest(b"rotation", ctx)
 
 
 def model_hash(base: bytes, weights: FloatVector, clip_norm: float = 0.0) -> bytes:
-    """SHA-256 over the digest of the base model, the trainable weights and a clip norm that is the server's: where a
-    round starts from.
+    """Where a round starts from, as 32 bytes.
+
+    SHA-256 over the digest of the base model, the trainable weights and a clip norm that is the server's.
     """
     clip = struct.pack("<d", clip_norm) if clip_norm else b""
     return hashlib.sha256(base + weights.astype("<f4").tobytes() + clip).digest()

@@ -51,6 +51,7 @@ class Spent:
 
     @property
     def most(self) -> float:
+        """The largest epsilon of a client; 0 where nobody took part."""
         return max(self.by_client.values(), default=0.0)
 
     def mean(self, clients: int) -> float:
@@ -65,6 +66,7 @@ class Spent:
 
 
 def accountant_of(charges: Sequence[Charge], delta: float) -> str:
+    """Whose bound holds for these charges, by name."""
     own = [charge for charge in charges if isinstance(charge, Mechanism)]
     if own:
         return accountant(own, delta=delta)

@@ -108,8 +108,9 @@ class _TooLittleNoise(ChatfedError):
 
 @lru_cache(maxsize=64)
 def _sized(codec: Codec, participants: int, dimension: int) -> tuple[int, float, int, DistributedGaussian]:
-    """(ring bits, steps per clip norm, a client's room, one round's mechanism) in the narrowest ring that holds sum
-    and noise.
+    """The narrowest ring that holds sum and noise.
+
+    (ring bits, steps per clip norm, a client's room, one round's mechanism). Raises RecipeError.
     """
     for bits in (codec.secagg.ring_bits,) if codec.secagg.ring_bits else RING_BITS:
         try:

@@ -70,8 +70,9 @@ def meaning(
 def _for_person(
     privacy: PrivacySection, epsilon: float, charges: Sequence[Charge], size: int, spread: bool, units: int
 ) -> dict[str, Any]:
-    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds. spread:
-    they are at as many clients, so that none of these is the person.
+    """Epsilon for all dialogues of one person at once, at the claim's delta; None where no finite one holds.
+
+    spread: they are at as many clients, so that none of these is the person.
     """
     delta = privacy.delta
     if privacy.unit is Unit.EXAMPLE or (spread and size > 1):

@@ -32,10 +32,12 @@ class Repeats:
     dropped: Mapping[str, int] = field(default_factory=dict)  # copies left out, by the part they were left out of
 
     def to_json(self) -> dict[str, Any]:
+        """The counts by name."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Repeats:
+        """The counts that `to_json` gave."""
         return cls(**stored)
 
     def together(self, unit: Unit) -> int:

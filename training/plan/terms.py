@@ -30,8 +30,9 @@ class ClientTerms:
 
 
 def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
-    """What a participation costs: the recipe's noise multiplier, or the least one whose planned cost meets the
-    target. Raises RecipeError when the planned participations would cost more than a client's budget.
+    """What a participation costs: the recipe's noise multiplier, or the least one whose planned cost meets the target.
+
+    Raises RecipeError when the planned participations would cost more than a client's budget.
     """
     privacy = recipe.privacy
     if privacy.noise is Noise.NONE:
@@ -46,8 +47,10 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
 
 
 def _over_all_sums(recipe: Recipe) -> float:
-    """L2 norm of an update in all sums that it is in, in that of the first: of the coefficients and of what rounding
-    adds, to the square of a shorter one at most as much as COARSEST_AGAIN lets it add to the first.
+    """L2 norm of an update in all sums that it is in, in that of the first.
+
+    Of the coefficients, and of what rounding adds: to the square of a shorter one at most as much as COARSEST_AGAIN
+    lets it add to the first.
     """
     c = coefficients(recipe.federation)
     return math.sqrt(sum(each**2 for each in c) + (len(c) - 1) * (COARSEST_AGAIN**2 - 1))

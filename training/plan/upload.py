@@ -38,8 +38,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class PlainUpload:
-    """Fixed point. Every client weighs 1: one with more dialogues weighs more all the same, since its update is a sum
-    over its dialogues divided by a public constant. So its count need not travel, in the ring or outside.
+    """Fixed point.
+
+    Every client weighs 1: one with more dialogues weighs more all the same, since its update is a sum over its
+    dialogues divided by a public constant. So its count need not travel, in the ring or outside.
     """
 
     code: FixedPoint
@@ -47,15 +49,19 @@ class PlainUpload:
 
     @property
     def coordinates(self) -> int:
+        """Of what is summed."""
         return self.code.coordinates
 
     @property
     def ring_bits(self) -> int:
+        """Width of the ring, bits."""
         return self.code.ring_bits
 
     def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
-        """One update float32[d] -> ring elements; a longer one is scaled down to the code's norm. One that is not
-        finite is zeros where noise was in it, and OutOfRange where there was none: the run without noise has diverged.
+        """One update float32[d] -> ring elements; a longer one is scaled down to the code's norm.
+
+        One that is not finite is zeros where noise was in it, and OutOfRange where there was none: the run without
+        noise has diverged.
         """
         (update,) = parts
         if self.noised and not np.isfinite(update).all():
@@ -84,6 +90,7 @@ class NoisyUpload:
 
     @property
     def coordinates(self) -> int:
+        """Of what is summed."""
         return self.mechanism.dimension
 
     def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:

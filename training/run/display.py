@@ -40,6 +40,7 @@ class Display:
         self.console = Console(quiet=quiet, highlight=False)
 
     def say(self, sentence: str) -> None:
+        """Prints a sentence, unless nothing but errors is to be said."""
         self.console.print(sentence, markup=False, soft_wrap=True)
 
     @contextmanager
@@ -60,6 +61,7 @@ class Display:
 
     @contextmanager
     def rounds(self, total: int, finished: int) -> Iterator[RoundBar]:
+        """A bar over the rounds of a run, of which some are finished."""
         with self._bar() as bar:
             yield RoundBar(bar, total, finished)
 

@@ -1,6 +1,4 @@
-"""What a finished run hands out: the model and its reference as transformers folders, the guarantee, summary and
-report.
-"""
+"""What a finished run hands out: model and reference as transformers folders, guarantee, summary, report."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ class RunFolder:
 
     @property
     def state(self) -> Path:
+        """What is needed to go on; not handed out."""
         return self.path / "state"
 
     @property
@@ -66,6 +67,7 @@ class RunFolder:
 
     @property
     def metrics(self) -> Path:
+        """One line a finished round."""
         return self.path / "metrics.jsonl"
 
     def begin(self, recipe: Recipe, reference: bool = False) -> Begun:
@@ -102,8 +104,9 @@ class RunFolder:
         return wanted
 
     def settle_recipe(self, recipe: Recipe) -> None:
-        """Writes down the recipe as the data completes it. Killed in between, a run may go on with either: what it set
-        out to do is completed in the same way again.
+        """Writes down the recipe as the data completes it.
+
+        Killed in between, a run may go on with either: what it set out to do is completed in the same way again.
         """
         begun = self.begun()
         if recipe.digest() != begun.recipe.digest():
@@ -141,6 +144,7 @@ class RunFolder:
         self.write_metrics(metrics)
 
     def write_metrics(self, metrics: list[dict[str, Any]]) -> None:
+        """Replaces metrics.jsonl."""
         lines = "".join(to_json(row) + "\n" for row in metrics)
         write_atomically(self.metrics, lines.encode(), 0o644)
 
@@ -209,13 +213,16 @@ class RunFolder:
         return None if raw is None else Repeats.from_json(from_json(raw))
 
     def read_json(self, name: str) -> dict[str, Any]:
+        """A file of the folder."""
         content: dict[str, Any] = from_json((self.path / name).read_text(encoding="utf-8"))
         return content
 
     def read_metrics(self) -> list[dict[str, Any]]:
+        """All lines of metrics.jsonl."""
         return [from_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Replaces a file of the folder."""
         write_atomically(self.path / name, (to_json(content, indent=2) + "\n").encode(), 0o644)
 
 
@@ -237,8 +244,9 @@ def sole_use(path: Path) -> Iterator[None]:
 
 @contextmanager
 def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
-    """An unused run folder, for the holder of its lock. An earlier run there is an error, or with `replace` moved
-    aside; nothing is deleted.
+    """An unused run folder, for the holder of its lock.
+
+    An earlier run there is an error, or with `replace` moved aside; nothing is deleted.
 
     A run that is given up before its first checkpoint leaves no trace, and what was moved aside is back.
     """
