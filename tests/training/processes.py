@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
 
-def command(*options: str | Path) -> list[str]:
+def command(*options: object) -> list[str]:
     return [sys.executable, "-m", "training.federated", *map(str, options)]
 
 
@@ -24,7 +24,7 @@ def settings(**given: object) -> list[str]:
     return [part for key, value in given.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
-def start(*options: str | Path) -> subprocess.Popen[str]:
+def start(*options: object) -> subprocess.Popen[str]:
     """The program in a session of its own, so that all its processes can be found."""
     return subprocess.Popen(
         command(*options),
@@ -37,26 +37,27 @@ def start(*options: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def run(*options: str | Path, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+def run(*options: object, before: Callable[[], None] | None = None) -> subprocess.CompletedProcess[str]:
+    """The program to its end; `before` is called in its process first."""
+    return subprocess.run(
         command(*options),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **more,
+        preexec_fn=before,
     )
 
 
-def here(*options: str | Path) -> subprocess.CompletedProcess[str]:
+def here(*options: object) -> subprocess.CompletedProcess[str]:
     """As `run`, but inside this process, where imports are done already. An error that escapes is the test's."""
     from training.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(option) for option in options])
-    return subprocess.CompletedProcess(options, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess([*map(str, options)], code, out.getvalue(), err.getvalue())
 
 
 def of_session(leader: int) -> list[int]:

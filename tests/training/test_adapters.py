@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -66,8 +66,9 @@ class Finished:
         return self.folder / "model"
 
     @property
-    def facts(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text())
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return facts
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +203,8 @@ def test_a_base_that_the_run_made_is_kept_beside_its_adapters(few: Path, tiny_da
 def test_adapters_that_fit_nothing_are_refused_before_anything_is_trained(
     given: dict[str, str], parts: list[str], few: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    data = ("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl", "--out", tmp_path / "out")
-    data += ("--public", tiny_data / "public.jsonl")
+    files = ("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl")
+    data = (*files, "--public", tiny_data / "public.jsonl", "--out", tmp_path / "out")
     cache = settings(runtime__cache=f'"{tmp_path / "cache"}"', model__lora_rank=2, federation__cohort=4)
     one_line(here(*data, *cache, *settings(**given)), *parts, code=2)
     assert not (tmp_path / "cache" / "base").exists()

@@ -194,7 +194,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(
     options = [*given(data, tmp_path, tiny_base), "--skip-bad-lines", "--cohort", "7"]
     if small_disk is None:  # no right to mount: files may not grow instead, which fails in the same calls
         limit = (40_000, 40_000)
-        done = run(*options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        done = run(*options, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
         one_line(done, "--resume", code=1)
         folder, said = tmp_path / "out", done.stdout
     else:

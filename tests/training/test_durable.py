@@ -75,9 +75,10 @@ def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_
         taken.append(path.name)
         unlink(path, missing_ok)
 
-    with monkeypatch.context() as dead, pytest.raises(Killed):
+    with monkeypatch.context() as dead:
         dead.setattr(Path, "unlink", dying)
-        federation.client(A).handle(over)
+        with pytest.raises(Killed):
+            federation.client(A).handle(over)
     assert not after or not (home / "state.key").exists()
     federation.client(A).handle(over)
     assert {path.name for path in home.iterdir()} <= {"lock", "finished", "ledger.json", "ledger.json.lock"}

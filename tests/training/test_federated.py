@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from training.durable import DiskError
 from training.parties.aggregator import cohort
 from training.parties.homes import home_of
 from training.plan.recipe import load_recipe
-from training.run.display import Display
+from training.run.display import Display, RoundBar
 from training.run.release import write_page
 from training.run.run_folder import RunFolder
 
@@ -276,12 +277,18 @@ def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_co
     finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished[0], tmp_path / "out")
-    folder, counted = RunFolder(tmp_path / "out"), []
+    folder, counted = RunFolder(tmp_path / "out"), list[tuple[int, int]]()
     stored = folder.latest()
+    assert stored is not None
     measured = dict.fromkeys(("bits_per_byte", "perplexity", "top1", "top3"))
     folder.checkpoint(stored.state, stored.seconds, [*stored.metrics[:-1], stored.metrics[-1] | measured], stored.base)
     rounds = Display.rounds
-    monkeypatch.setattr(Display, "rounds", lambda self, *numbers: (counted.append(numbers), rounds(self, *numbers))[1])
+
+    def counting(self: Display, total: int, finished: int) -> AbstractContextManager[RoundBar]:
+        counted.append((total, finished))
+        return rounds(self, total, finished)
+
+    monkeypatch.setattr(Display, "rounds", counting)
     done = here("--resume", folder.path)
     assert done.returncode == 0, done.stderr
     assert counted[0] == (3, 2), "rounds in all, and finished ones"

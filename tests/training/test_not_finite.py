@@ -26,6 +26,7 @@ from training.base.tokens import write_tokens
 from training.durable import from_json, to_json
 from training.parties.aggregator import NotFinite, apply_update, initial_state
 from training.parties.session import Session
+from training.plan.plan import learning_of
 from training.plan.recipe import FederationSection, Recipe
 from training.run.run_folder import RunFolder
 
@@ -77,7 +78,7 @@ def test_a_base_with_a_number_that_is_not_finite_is_refused_by_the_name_of_its_t
     turns = [dialogue.messages for dialogue in tiny_corpus.public[:3]]
     write_tokens(tmp_path / "tokens", tiny_tokenizer, turns, {ClientId("a"): np.arange(3)})
     with pytest.raises(ChatfedError, match=f"not finite .* in {name}: nothing can be learned") as caught:
-        Learner.open(Recipe(), 1.0, str(broken), tmp_path / "tokens", tmp_path / "tokens")
+        Learner.open(learning_of(Recipe(), 1.0), str(broken), tmp_path / "tokens", tmp_path / "tokens")
     assert "\n" not in str(caught.value)
 
 
@@ -162,16 +163,16 @@ def test_no_session_with_such_weights_is_read(value: float) -> None:
 
 
 def test_an_update_that_is_not_finite_is_called_that_and_not_too_long() -> None:
-    with pytest.raises(OutOfRange, match="not finite.*smaller learning rate"):
+    with pytest.raises(OutOfRange, match=r"not finite.*smaller learning rate"):
         FixedPoint(1.0, 2, 3).encode(np.array([NAN, 0.0], np.float32), 1.0, os.urandom)
-    with pytest.raises(OutOfRange, match="norm inf is over 1.0"):
+    with pytest.raises(OutOfRange, match=r"norm inf is over 1\.0"):
         FixedPoint(1.0, 2, 3).encode(np.array([3e38, 0.0], np.float32), 1.0, os.urandom)
 
 
 def test_a_checkpoint_with_such_weights_is_not_gone_on_with(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoint(initial_state(np.array([1.0, NAN], np.float32)), {}, [], b"")
-    with pytest.raises(ChatfedError, match="not finite.*start a new run"):
+    with pytest.raises(ChatfedError, match=r"not finite.*start a new run"):
         folder.latest()
 
 

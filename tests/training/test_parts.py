@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from chatfed.privacy.accounting import ADJACENCY
 from chatfed.privacy.distributed import distributed_epsilon
+from chatfed.privacy.guarantee import Noise
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from tests.training import plans
@@ -32,8 +34,10 @@ CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
 
 
-def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: float) -> Recipe:
-    shared = PrivacySection(noise="distributed", clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy)
+def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: Any) -> Recipe:
+    shared = PrivacySection(
+        noise=Noise.DISTRIBUTED, clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy
+    )
     return Recipe(
         privacy=shared,
         secagg=SecAggSection(threshold=0.8, corrupt=0.1, rotation=rotation),
@@ -163,5 +167,5 @@ def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its
 ) -> None:
     recipe = dialogue_level()
     wrong = dataclasses.replace(recipe.privacy, learning_rate=learning_rate, clip_norm=clip_norm)
-    with pytest.raises(RecipeError, match="float32 can clip.*privacy.clip_norm"):
+    with pytest.raises(RecipeError, match=r"float32 can clip.*privacy\.clip_norm"):
         check(dataclasses.replace(recipe, privacy=wrong), 10)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chatfed.data import helpdesk
+from chatfed.data.helpdesk import HelpdeskCorpus
 from chatfed.types import ChatfedError
 from training.base import corpus
 from training.base.corpus import generated_help_desk, load_corpus
@@ -62,7 +64,7 @@ def test_a_corpus_half_written_by_a_killed_process_is_not_taken_for_one(
 ) -> None:
     whole = helpdesk.write
 
-    def half(made: object, folder: Path) -> None:
+    def half(made: HelpdeskCorpus, folder: Path) -> None:
         whole(made, folder)
         raise KeyboardInterrupt
 
@@ -92,7 +94,7 @@ def test_one_file_cannot_play_two_parts(tmp_path: Path, data: str, pair: tuple[s
     copy = written(tmp_path / "copy.jsonl", [])
     Path(copy).write_bytes(Path(data).read_bytes())
     other = written(tmp_path / "other.jsonl", [said("quite another word", client_id="c")])
-    given = {"source": other, "validation": "", "public": "", pair[0]: data, pair[1]: copy}
+    given: dict[str, Any] = {"source": other, "validation": "", "public": "", pair[0]: data, pair[1]: copy}
     with pytest.raises(ChatfedError, match="is the same file as"):
         load_corpus(DataSection(**given), False, tmp_path)
 
@@ -117,7 +119,7 @@ def test_what_was_not_read_is_said_before_a_run_and_options_reach_every_source(t
     settings = DataSection(
         source=written(tmp_path / "data.jsonl", rows), validation=written(tmp_path / "held.jsonl", held_out)
     )
-    with pytest.raises(ChatfedError, match="data.jsonl, line 1: tools is there.*--ignore-columns tools"):
+    with pytest.raises(ChatfedError, match=r"data\.jsonl, line 1: tools is there.*--ignore-columns tools"):
         load_corpus(settings, False, tmp_path / "cache")
     settings = replace(settings, ignore_columns=("tools",))
     notes = load_corpus(settings, False, tmp_path / "cache").notes
@@ -127,7 +129,7 @@ def test_what_was_not_read_is_said_before_a_run_and_options_reach_every_source(t
 
 def test_a_chat_s_authors_are_its_clients(tmp_path: Path) -> None:
     people = ("Anna", "Bob", "Cem", "Dana")
-    lines = [
+    lines: list[dict[str, object]] = [
         {"ticket_id": f"{name}-{place}", "author": who, "text": text}
         for name in people
         for place in range(3)

@@ -72,10 +72,8 @@ def test_held_out_dialogues_without_answers_measure_nothing_of_answers(files: Fi
 def test_public_text_without_answers_is_learned_and_said(files: Files) -> None:
     files.public = [silent(200 + i) for i in range(10)]
     corpus = files.load(train_on="assistant")
-    assert (
-        len(corpus.public) == 10
-        and "Of the public text, 10 of 10 have no assistant's message that is learned" in corpus.notes[-1]
-    )
+    assert corpus.public is not None and len(corpus.public) == 10
+    assert "Of the public text, 10 of 10 have no assistant's message that is learned" in corpus.notes[-1]
 
 
 @pytest.mark.parametrize("train_on", ["all", "assistant"])

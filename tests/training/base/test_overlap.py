@@ -141,7 +141,7 @@ def test_drop_leaves_later_copies_out_and_says_how_many(files: Files) -> None:
     corpus = files.load("drop")
     mine = sorted(int(place) for places in corpus.clients.values() for place in places)
     assert mine == [i for i in range(20) if i not in (13, 15)]
-    assert (len(corpus.held_out), len(corpus.public)) == (5, 8)
+    assert corpus.public is not None and (len(corpus.held_out), len(corpus.public)) == (5, 8)
     assert not {d.messages for d in corpus.public} & {d.messages for d in [*corpus.private, *corpus.held_out]}
     assert sum(corpus.repeats.dropped.values()) == 2 + 1 + 2
     (said,) = corpus.repeats.warnings()
@@ -237,7 +237,7 @@ def test_the_generated_parts_are_cleared_without_asking(tmp_path: Path, monkeypa
     written(tmp_path / "held_out.jsonl", [record(100 + i) for i in range(4)])
     written(tmp_path / "public.jsonl", [shared, *(record(200 + i) for i in range(4))])
     made = load_corpus(DataSection(), True, tmp_path)
-    assert len(made.public) == 4 and made.repeats.dropped == {"the public text": 1}
+    assert made.public is not None and len(made.public) == 4 and made.repeats.dropped == {"the public text": 1}
 
 
 def test_repeats_are_the_same_after_a_stop(tmp_path: Path) -> None:

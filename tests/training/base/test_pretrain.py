@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
+import multiprocessing
+import signal
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 
+from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama
 from chatfed.types import ChatfedError, Turn
 from training.base import pretrain
 from training.base.pretrain import Job, pretrained_base
-from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
+from training.base.tokens import DialogueExamples, next_token_loss, open_tokens, write_tokens
 from training.durable import DiskError
 from training.plan.recipe import ModelSection, PretrainSection
 
@@ -46,12 +50,6 @@ def silent(done: float, text: str) -> None:
     pass
 
 
-class Told(list):
-    """Takes what a process says, as the queue does."""
-
-    put = list.append
-
-
 def test_a_full_disk_in_a_pre_training_process_is_the_parent_s_one_error(job: Job, tmp_path: Path) -> None:
     (tmp_path / "base").write_text("a file where the folder should be")
     broken = Job(job.model, job.pretrain, job.tokens, tmp_path / "base" / "deeper", math.inf)
@@ -76,12 +74,14 @@ def test_a_process_that_fails_says_why_and_ends_without_a_traceback(
 
     for name, what in (("_train", fail), ("end_with_parent", lambda: None)):
         monkeypatch.setattr(pretrain, name, what)
-    monkeypatch.setattr(pretrain.signal, "signal", lambda *_: None)
-    said = Told()
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    here = multiprocessing.get_context()
+    told = here.SimpleQueue()
     with pytest.raises(SystemExit) as end:
-        pretrain._take_part(job, 0, 1, None, None, said)
+        pretrain._take_part(job, 0, 1, torch.zeros(1), here.Barrier(1), told)
     assert end.value.code == 1
-    assert type(said[0]) is kind and part in str(said[0]) and "\n" not in str(said[0])
+    said = told.get()
+    assert type(said) is kind and part in str(said) and "\n" not in str(said)
 
 
 def test_the_tokens_do_not_stay_when_pre_training_fails(
@@ -103,7 +103,7 @@ def test_shared_memory_that_is_full_is_one_line(monkeypatch: pytest.MonkeyPatch)
         raise RuntimeError("unable to resize file </torch_1> to the right size: No space left on device (28)\nat ...")
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
-    with pytest.raises(DiskError, match="/dev/shm") as caught:
+    with pytest.raises(DiskError, match=r"No room in shared memory \(/dev/shm\)") as caught:
         pretrain._shared(torch.zeros(3))
     assert "\n" not in str(caught.value)
 
@@ -117,7 +117,7 @@ def test_the_same_recipe_gives_the_same_bytes_however_many_processes_train(
     job: Job, tmp_path: Path, precision: str
 ) -> None:
     section = PretrainSection(epochs=0.8, precision=precision)
-    made = []
+    made: list[str] = []
     for workers in (1, 2, 1):
         each = replace(job, pretrain=section, folder=tmp_path / f"base-{len(made)}")
         made.append(weights_of(pretrain._in_processes(each, workers, silent)))
@@ -139,7 +139,9 @@ def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(
 def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(
     public: list[tuple[Turn, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = lambda **given: pretrain.inputs_digest(public, TINY, PretrainSection(**given))  # noqa: E731
+    def name(**given: Any) -> str:
+        return pretrain.inputs_digest(public, TINY, PretrainSection(**given))
+
     assert name() == name(max_seconds=1.0)
     assert (
         len({name(), name(epochs=2.0), name(max_tokens=9), name(batch=5), name(seed=2), name(learning_rate=1e-3)}) == 6
@@ -170,9 +172,12 @@ def test_public_text_of_which_less_is_learned_makes_another_base(public: list[tu
 
 
 def test_steps_come_from_passes_and_from_tokens_and_from_no_clock(job: Job) -> None:
-    table = pretrain.open_tokens(job.tokens)
+    table = open_tokens(job.tokens)
     a_pass = -(-len(table) // 8)
-    of = lambda **given: replace(job, pretrain=PretrainSection(**given)).steps(table)  # noqa: E731
+
+    def of(**given: Any) -> int:
+        return replace(job, pretrain=PretrainSection(**given)).steps(table)
+
     assert of(epochs=1.0) == a_pass and of(epochs=0.0) == 1
     assert of(epochs=1.0, replicas=1) == -(-len(table) // 4)
     assert of(epochs=9.0, max_tokens=table.tokens) == a_pass
@@ -199,8 +204,12 @@ def test_the_time_limit_counts_from_the_start_tokenizer_and_all(
     public: list[tuple[Turn, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs: list[Job] = []
-    train = pretrain.train_tokenizer
-    monkeypatch.setattr(pretrain, "train_tokenizer", lambda *given: (time.sleep(0.3), train(*given))[1])
+
+    def slowly(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+        time.sleep(0.3)
+        return train_tokenizer(texts, vocabulary)
+
+    monkeypatch.setattr(pretrain, "train_tokenizer", slowly)
     monkeypatch.setattr(pretrain, "_in_processes", lambda job, *_: jobs.append(job))
     began = time.monotonic()
     pretrained_base(public, TINY, PretrainSection(max_seconds=100), tmp_path, 1, silent)
@@ -229,7 +238,7 @@ def test_padding_to_a_multiple_changes_no_loss(
 
 def test_a_step_in_bfloat16_goes_nearly_where_one_in_float32_goes(job: Job, public: list[tuple[Turn, ...]]) -> None:
     network, _ = job.build()
-    examples = DialogueExamples(pretrain.open_tokens(job.tokens), np.arange(4), 64)
+    examples = DialogueExamples(open_tokens(job.tokens), np.arange(4), 64)
     losses = {name: pretrain._loss(network, examples, np.arange(4), name) for name in ("float32", "bfloat16")}
     assert losses["float32"][1] == losses["bfloat16"][1]
     assert losses["bfloat16"][0].item() == pytest.approx(losses["float32"][0].item(), rel=0.01)
@@ -247,8 +256,8 @@ def test_the_second_of_two_runs_at_once_finds_the_base_of_the_first(
         made.append(job.folder)
 
     monkeypatch.setattr(pretrain, "_make", make)
-    ask = lambda: pretrained_base(public, TINY, PretrainSection(), tmp_path, 1, silent)  # noqa: E731
-    threads = [threading.Thread(target=ask) for _ in range(2)]
+    asked = (public, TINY, PretrainSection(), tmp_path, 1, silent)
+    threads = [threading.Thread(target=pretrained_base, args=asked) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:

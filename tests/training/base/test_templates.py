@@ -71,7 +71,7 @@ def test_a_run_counts_what_the_template_refuses_or_stops_at_the_line(
 ) -> None:
     good = written(tmp_path / "good.jsonl", [[(role, f"{text} x") for role, text in GOOD] for _ in range(8)])
     odd = written(tmp_path / "odd.jsonl", [GOOD, GOOD, GOOD, GOOD, GOOD, ODD["two users"]])
-    given = {"source": str(good), "validation": str(good), part: str(odd)}
+    given: dict[str, Any] = {"source": str(good), "validation": str(good), part: str(odd)}
     refusal = template_refusal(strict_base)
     with pytest.raises(DataError, match=r"odd\.jsonl, line 6: "):
         load_corpus(DataSection(**given), False, tmp_path, refusal)

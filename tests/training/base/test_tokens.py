@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ tables = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(invented)
 @relaxed
 @given(tables, st.integers(1, 50), st.randoms(use_true_random=False))
 def test_every_token_but_the_first_is_a_target_once_with_the_tokens_before_it(
-    table: TokenTable, context: int, random: random.Random
+    table: TokenTable, context: int, random: Random
 ) -> None:
     asked = list(range(len(table)))
     random.shuffle(asked)
@@ -165,8 +166,9 @@ def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(
 def counted_by_words(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], context: int
 ) -> list[float]:
-    """Nats, bytes, words, right at first place and within three: the obvious twin of `evaluate`, one dialogue, one
-    word, one token at a time.
+    """Nats, bytes, words, right at first place and within three of one dialogue, word by word and token by token.
+
+    The obvious twin of `evaluate`.
     """
     encoded = encode_dialogue(tokenizer, turns)
     nats = {}
@@ -246,9 +248,10 @@ def test_what_is_not_a_number_ranks_last() -> None:
 def test_a_table_knows_whose_its_dialogues_are_or_that_nobody_is_named(
     dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    owned = {"b": np.array([0, 2]), "a": np.array([1])}
+    owned = {ClientId("b"): np.array([0, 2]), ClientId("a"): np.array([1])}
     table = write_tokens(tmp_path / "named", tiny_tokenizer, dialogues[:3], owned)
-    assert table.owners(np.array([2, 1, 0])).tolist() == [1, 0, 1]
+    owners = table.owners(np.array([2, 1, 0]))
+    assert owners is not None and owners.tolist() == [1, 0, 1]
     assert table.bytes.tolist() == [
         len("".join("".join(t.content.split()) for t in turns).encode()) for turns in dialogues[:3]
     ]
@@ -268,14 +271,18 @@ def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base: 
         optimizer.step()
     after = evaluate(learned, table, np.array([0]), 64).result()
     assert before.top3 < 0.2 < 0.8 < after.top1 <= after.top3
-    assert after.perplexity < 3 < (before.perplexity or math.inf) and after.bits_per_byte < 1 < before.bits_per_byte
+    assert (
+        after.perplexity is not None
+        and after.perplexity < 3 < (before.perplexity or math.inf)
+        and after.bits_per_byte < 1 < before.bits_per_byte
+    )
     assert len(flatten(learned)) == sum(p.numel() for p in learned.parameters())
 
 
 def test_a_table_reads_back_from_disk_with_its_clients(
     dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, table: TokenTable, tmp_path: Path
 ) -> None:
-    owned = {"a": np.array([0, 2]), "b": np.array([1])}
+    owned = {ClientId("a"): np.array([0, 2]), ClientId("b"): np.array([1])}
     written = write_tokens(tmp_path / "table", tiny_tokenizer, dialogues[:3], owned)
     read = open_tokens(tmp_path / "table")
     assert read.ids.tolist() == written.ids.tolist() == table.ids[: table.starts[3]].tolist()
@@ -287,8 +294,10 @@ def test_a_table_reads_back_from_disk_with_its_clients(
 def test_who_owns_what_is_found_on_disk_as_in_a_dictionary(
     dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    names = ["", "a", "aa", "b", "Z", "é", "\0", "client-10", "client-9", "\U0001f600", "\uffff", "x" * 500]
-    owned = {ClientId(name): np.arange(3 * i, 3 * i + i % 4) for i, name in enumerate(names)}
+    names = [
+        *map(ClientId, ["", "a", "aa", "b", "Z", "é", "\0", "client-10", "client-9", "\U0001f600", "\uffff", "x" * 500])
+    ]
+    owned = {name: np.arange(3 * i, 3 * i + i % 4) for i, name in enumerate(names)}
     found = write_tokens(tmp_path / "table", tiny_tokenizer, dialogues[:1], owned).clients
     assert list(found) == sorted(names) and len(found) == len(names)
     assert {name: found[name].tolist() for name in names} == {name: mine.tolist() for name, mine in owned.items()}

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 import training.engines.simulation
+from chatfed.privacy.guarantee import Noise
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId, FloatVector
@@ -39,6 +40,7 @@ from training.parties.session import Session, Step, rotation_seed, round_context
 from training.plan.plan import plan_of
 from training.plan.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.plan.terms import ClientTerms
+from training.plan.upload import PlainUpload
 from training.workers import THREADS, worker_context
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def place(
     write_tokens(folder / "held-out", tiny_tokenizer, [d.messages for d in tiny_corpus.held_out[:5]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("*norm*", "*bias*")),
-        privacy=PrivacySection(noise="none", target_epsilon=0, sampling_rate=1.0),
+        privacy=PrivacySection(noise=Noise.NONE, target_epsilon=0, sampling_rate=1.0),
         federation=FederationSection(cohort=5),
         runtime=RuntimeSection(workers=2),
     )
@@ -76,9 +78,16 @@ def place(
 
 
 @pytest.fixture(scope="module")
-def workers(place: Workplace) -> Iterator[Simulation]:
-    with simulation(place) as running:
-        yield running
+def running(place: Workplace) -> Iterator[Simulation]:
+    with simulation(place) as processes:
+        yield processes
+
+
+@pytest.fixture
+def workers(running: Simulation) -> Simulation:
+    """All clients answer, whatever a test before had them do."""
+    running.dropouts = {}
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -145,18 +154,18 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
             write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
     assert same(outcome, in_process(tmp_path / "stored"))
     learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
-    step = place.plan.agreement.sums.codec.upload(
-        5, len(weights), rotation_seed(round_context(invitation, digest))
-    ).code.step
+    seed = rotation_seed(round_context(invitation, digest))
+    made = place.plan.agreement.sums.codec.upload(5, len(weights), seed)
+    assert isinstance(made, PlainUpload)
     assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
-    assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
+    assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * made.code.step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
     assert outcome.mean.any()
 
 
 def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers: Simulation) -> None:
     def together(clients: int, size: int) -> int:
-        return workers._together(dict.fromkeys(map(str, range(clients)), bytes(size)))
+        return workers._together(dict.fromkeys((ClientId(str(each)) for each in range(clients)), bytes(size)))
 
     assert [together(clients, 1000) for clients in (0, 5, 40, 100, 10_000)] == [1, 1, 2, 6, TOGETHER]
     assert [together(10_000, size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
@@ -224,14 +233,12 @@ def test_below_the_threshold_workers_give_the_same_error(place: Workplace, worke
     workers.dropouts = {Step.SHARES: frozenset({A, B})}
     with pytest.raises(BelowThreshold, match="only 3 participants at stage masked input, 4 needed"):
         run_round(session(place, weights, 90), place.plan.agreement, digest, workers)
-    workers.dropouts = {}
 
 
 def test_a_client_with_one_dialogue_sends_as_many_bytes_as_one_with_three(
     place: Workplace, workers: Simulation
 ) -> None:
     digest, weights, _ = workers.facts()
-    workers.dropouts = {}
     sizes: dict[ClientId, list[int]] = {}
 
     def weighing(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
@@ -270,9 +277,9 @@ def test_a_client_s_folder_stays_inside_whatever_its_name(tmp_path: Path) -> Non
 def test_what_a_worker_cannot_begin_with_is_said_by_its_own_words(place: Workplace) -> None:
     learning = dataclasses.replace(place.plan.learning, model=ModelSection(context=64, trainable=("nothing.*",)))
     plan = dataclasses.replace(place.plan, learning=learning)
-    with simulation(dataclasses.replace(place, plan=plan)) as running:
-        with pytest.raises(ChatfedError, match="matches no parameter"):
-            running.facts()
+    broken = dataclasses.replace(place, plan=plan)
+    with simulation(broken) as unable, pytest.raises(ChatfedError, match="matches no parameter"):
+        unable.facts()
 
 
 def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path: Path) -> None:
@@ -294,8 +301,9 @@ def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path: Path) -> None:
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    assert parent.stdout is not None
     try:
-        assert parent.stdout is not None and parent.stdout.readline() == "up\n"
+        assert parent.stdout.readline() == "up\n"
         assert len(of_session(parent.pid)) >= 2
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait(10)
@@ -309,8 +317,10 @@ def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path: Path) -> None:
 def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids(
     place: Workplace, workers: Simulation, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    text = tiny_tokenizer.decode(np.fromfile(place.tokens / "ids.i32", np.int32)[:50])
-    assert any(place.homes.iterdir())
+    digest, weights, _ = workers.facts()
+    run_round(session(place, weights, 95), place.plan.agreement, digest, workers)
+    text = str(tiny_tokenizer.decode(np.fromfile(place.tokens / "ids.i32", np.int32)[:50]))
+    assert any(place.homes.rglob("update.bin")), "the round is not over"
     for path in place.homes.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -318,15 +328,25 @@ def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids
             assert np.fromfile(place.tokens / "ids.i32", np.int32)[5:15].tobytes() not in content
 
 
+def without_tokens(place: Workplace) -> Workplace:
+    return dataclasses.replace(place, tokens=None)  # type: ignore[arg-type]
+
+
+def on_a_device_that_is_not_there(place: Workplace) -> Workplace:
+    learning = dataclasses.replace(place.plan.learning, device="cuda:99")
+    return dataclasses.replace(place, plan=dataclasses.replace(place.plan, learning=learning))
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
-    [({"tokens": None}, "cannot begin: TypeError"), ({"device": "cuda:99"}, "runtime.device = 'cuda:99'")],
+    [
+        (without_tokens, "cannot begin: TypeError"),
+        (on_a_device_that_is_not_there, r"runtime\.device = 'cuda:99'"),
+    ],
 )
 def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(
-    place: Workplace, broken: dict[str, str | None], words: str
+    place: Workplace, broken: Callable[[Workplace], Workplace], words: str
 ) -> None:
-    learning = dataclasses.replace(place.plan.learning, device=broken.pop("device", "cpu"))
-    plan = dataclasses.replace(place.plan, learning=learning)
-    with simulation(dataclasses.replace(place, plan=plan, workers=1, **broken)) as running:
-        with pytest.raises(ChatfedError, match=words):
-            running.facts()
+    there = broken(dataclasses.replace(place, workers=1))
+    with simulation(there) as unable, pytest.raises(ChatfedError, match=words):
+        unable.facts()

@@ -17,6 +17,8 @@ from training.plan.checks import check
 from training.plan.recipe import FederationSection, Recipe, planned_participations
 from training.plan.settings import RecipeError
 
+Script = tuple[tuple[ClientId, ...], FederationSection]
+
 
 @st.composite
 def plans(draw: st.DrawFn) -> Script:

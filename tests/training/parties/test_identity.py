@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.secagg import primitives
+from chatfed.types import ClientId
 from training.parties.identity import IdentityError, keys_of, new_key, read_key, read_roster, roster_line, signer
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ def test_a_new_key_signs_as_its_line_of_the_roster_says(tmp_path: Path) -> None:
     made = run("new", "branch north", "--key", key)
     assert made.returncode == 0, made.stderr
     (tmp_path / "roster").write_text("# who is who\n\n" + made.stdout)
-    (public,) = keys_of(read_roster(tmp_path / "roster"), ["branch north"])
+    (public,) = keys_of(read_roster(tmp_path / "roster"), [ClientId("branch north")])
     assert primitives.signed(public, signer(read_key(key))(b"message"), b"message")
     assert run("line", "branch north", "--key", key).stdout == made.stdout
     assert key.stat().st_mode & 0o077 == 0
@@ -77,7 +78,7 @@ def test_a_name_with_a_line_break_of_another_kind_is_one_error_and_never_two_ent
     if (end, rest) == ("\r", ""):  # a file with the line ends of Windows
         assert list(read_roster(path)) == ["north"]
         return
-    with pytest.raises(IdentityError, match="line 1: .*one line") as caught:
+    with pytest.raises(IdentityError, match=r"line 1: .*one line") as caught:
         read_roster(path)
     assert len(str(caught.value).splitlines()) == 1
 
@@ -86,11 +87,11 @@ def test_nobody_and_no_key_stands_twice_and_strangers_are_named(tmp_path: Path) 
     path, lines = tmp_path / "roster", [roster_line("south", bytes(32)), roster_line("north", b"\1" * 32)]
     for twice in (roster_line("south", b"\2" * 32), roster_line("west", bytes(32))):
         path.write_text("\n".join([*lines, twice]))
-        with pytest.raises(IdentityError, match="line 3.*twice"):
+        with pytest.raises(IdentityError, match=r"line 3.*twice"):
             read_roster(path)
     path.write_text("\n".join(lines))
-    assert keys_of(read_roster(path), ["north", "south"]) == (
+    assert keys_of(read_roster(path), [ClientId("north"), ClientId("south")]) == (
         primitives.identity_public(b"\1" * 32), primitives.identity_public(bytes(32)),
     )  # fmt: skip
     with pytest.raises(IdentityError, match="east is not on the roster"):
-        keys_of(read_roster(path), ["east", "north"])
+        keys_of(read_roster(path), [ClientId("east"), ClientId("north")])

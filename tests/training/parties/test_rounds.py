@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
@@ -47,7 +46,8 @@ STAGE = {
 def test_the_sum_of_survivors_is_exact_for_dropouts_at_each_step(
     tmp_path: Path, silent: dict[Step, list[ClientId]], how: str
 ) -> None:
-    federation = Federation(tmp_path, a_recipe(ring_bits=16), FIVE, **{how: silent})
+    federation = Federation(tmp_path, a_recipe(ring_bits=16), FIVE)
+    setattr(federation, how, silent)
     outcome = federation.run()
     early = {who for step, gone in silent.items() if step <= Step.SHARES for who in gone}
     assert outcome.survivors == tuple(name for name in FIVE if name not in early)
@@ -59,10 +59,13 @@ def test_the_sum_of_survivors_is_exact_for_dropouts_at_each_step(
 def test_a_32_bit_sum_decodes_from_exactly_the_integers_of_the_survivors(tmp_path: Path) -> None:
     federation = Federation(tmp_path, a_recipe(ring_bits=32), FIVE, silent={Step.SHARES: [B]})
     outcome = federation.run()
-    exact = np.array(integer_sum(federation, outcome.survivors), ring_dtype(32))
+    exact = np.array(integer_sum(federation, outcome.survivors), np.uint32)
     mean, weight = code_of(federation).decode(exact, 4)
     assert outcome.mean.tobytes() == mean.tobytes()
     assert weight == 4
+
+
+Script = tuple[tuple[ClientId, ...], dict[Step, list[ClientId]], dict[Step, list[ClientId]], float]
 
 
 @st.composite
@@ -193,7 +196,7 @@ def attempt(
 
 
 def test_after_clients_have_answered_a_later_attempt_sums_the_same_survivors_and_so_can_end(tmp_path: Path) -> None:
-    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), []
+    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), list[Sequence[ClientId]]()
     first = attempt(federation, settled, [A])  # and the server is killed before its checkpoint; A comes back
     again = attempt(federation, settled, [], agreed=settled[0])
     assert settled == [[B, C, D, E]] * 2
@@ -202,7 +205,7 @@ def test_after_clients_have_answered_a_later_attempt_sums_the_same_survivors_and
 
 
 def test_an_answered_round_waits_for_its_survivors_and_asks_nobody_meanwhile(tmp_path: Path) -> None:
-    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), []
+    federation, settled = Federation(tmp_path, a_recipe(ring_bits=16), FIVE), list[Sequence[ClientId]]()
     attempt(federation, settled, [A])
     federation.wire = []
     with pytest.raises(SurvivorsMissing) as caught:
@@ -220,7 +223,7 @@ def test_survivors_are_settled_before_anybody_is_asked_to_unmask(tmp_path: Path)
         assert not [step for step, _, _ in federation.wire if step == Step.SURVIVORS]
         raise OSError("the disk is full")
 
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match="the disk is full"):
         run_round(federation.session(), federation.agreement, BASE, federation, settle=settle)
 
 

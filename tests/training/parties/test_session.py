@@ -14,7 +14,7 @@ from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId
 from training.parties.session import Session, model_hash, rotation_seed, round_context
 
-identifiers = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+identifiers = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 sessions = st.builds(
     Session,
     run=st.binary(min_size=16, max_size=16),

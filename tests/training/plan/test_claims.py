@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.privacy.accounting import compose
+from chatfed.privacy.guarantee import Noise
 from training.plan.recipe import Recipe, load_recipe, planned_participations
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
@@ -29,12 +30,13 @@ def test_noise_within_the_budget_and_calibrated_noise_are_accepted() -> None:
     for overrides in (["privacy.noise_multiplier=0.4", "privacy.budget_epsilon=14"], ["privacy.noise_multiplier=0"]):
         recipe = load_recipe(None, [*PLAN, *overrides])
         terms = client_terms(recipe, clients=400)
+        assert terms.mechanism is not None
         planned = [terms.mechanism] * planned_participations(recipe, 400)
         assert compose(planned, delta=recipe.privacy.delta) <= terms.budget.epsilon
 
 
 def test_without_noise_there_is_no_budget_to_pass() -> None:
-    bare = dataclasses.replace(Recipe().privacy, noise="none", target_epsilon=0.0)
+    bare = dataclasses.replace(Recipe().privacy, noise=Noise.NONE, target_epsilon=0.0)
     assert client_terms(dataclasses.replace(Recipe(), privacy=bare), clients=400).mechanism is None
 
 
@@ -71,6 +73,7 @@ def test_a_claim_with_sampling_also_says_what_holds_before_whoever_knows_the_sam
 
     recipe = load_recipe(None, [*PLAN, f"privacy.noise={noise}", "privacy.sampling_rate=0.25"])
     terms = client_terms(recipe, 400)
+    assert terms.mechanism is not None
     charges = tuple(charges_of(recipe, terms, 5000, 0)) or (terms.mechanism,)
     cost = Spent({ClientId("a"): 7.9}, {ClientId("a"): 1}, "one", charges)
     sampling = claim_of(recipe, terms).guarantee(cost, 1).sampling

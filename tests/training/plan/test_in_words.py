@@ -11,6 +11,7 @@ from chatfed.audit.figures import above
 from chatfed.privacy.accounting import epsilon
 from tests.training.base.test_overlap import record, written
 from tests.training.processes import TINY, here, one_line, settings
+from training.durable import write_atomically
 from training.plan.checks import check
 from training.plan.in_words import plan_in_words
 from training.plan.plan import plan_of
@@ -70,7 +71,7 @@ def test_too_few_clients_for_a_sum_that_hides_anybody_are_refused(
 
 
 def test_a_named_cohort_is_never_made_smaller() -> None:
-    with pytest.raises(RecipeError, match="federation.cohort is 40, but the data has 30 clients"):
+    with pytest.raises(RecipeError, match=r"federation\.cohort is 40, but the data has 30 clients"):
         check(load_recipe(None, ["federation.cohort=40"]), 30)
 
 
@@ -152,12 +153,11 @@ def test_a_recipe_half_completed_when_the_machine_stopped_is_completed_again(
     begun = folder.begin(load_recipe())
     complete = following(begun.recipe, 30)
     with monkeypatch.context() as killed:
-        write = run_folder.write_atomically
 
-        def stops(path: Path, *rest: object) -> None:
+        def stops(path: Path, content: bytes, mode: int = 0o600) -> None:
             if path.name == "recipe.toml":
                 raise KeyboardInterrupt
-            write(path, *rest)
+            write_atomically(path, content, mode)
 
         killed.setattr(run_folder, "write_atomically", stops)
         with pytest.raises(KeyboardInterrupt):
