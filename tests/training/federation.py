@@ -59,6 +59,14 @@ def names(count: int) -> tuple[ClientId, ...]:
     return tuple(ClientId(f"client-{i:02}") for i in range(count))
 
 
+FOUR = names(4)
+
+
+def invitation(session: Session) -> bytes:
+    """The message that a session goes out in."""
+    return bytes([Step.SESSION]) + session.to_bytes()
+
+
 def update_of(client: ClientId, dimension: int = DIMENSION) -> FloatVector:
     """A known update with a norm of about 0.7: another for each client."""
     vector = np.random.default_rng(list(client.encode())).normal(size=dimension)
