@@ -21,18 +21,17 @@ from chatfed.privacy.ledger import Budget, BudgetExceeded
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
+from tests.training.federation import Federation, Learner, invitation, names, stored_upload, update_of
 from tests.training.plans import charges_of, check_sums, codec_of
 from training.parties.aggregator import initial_state, invited, take_back
 from training.parties.client import Refused
-from training.parties.session import Session, Step
+from training.parties.session import Session
 from training.plan.checks import check
 from training.plan.codec import coefficients
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, without_noise
 from training.plan.settings import RecipeError
 from training.plan.terms import ClientTerms, client_terms
 from training.plan.upload import NoisyUpload
-
-from .federation import Federation, Learner, names, stored_upload, update_of
 
 SIZE = 300
 CLIENTS = names(12)
@@ -255,7 +254,7 @@ def test_whatever_a_server_says_no_two_updates_begin_closer_than_the_separation(
             session = dataclasses.replace(session, cohort=CLIENTS[:size], lags=(lag, *(0,) * (size - 1)))
             began.at = index
             with contextlib.suppress(Refused, BudgetExceeded):  # so much was asked that no bound can be shown
-                federation.client(name).handle(bytes([Step.SESSION]) + session.to_bytes())
+                federation.client(name).handle(invitation(session))
                 asked += [] if lag else [index]
         assert all(abs(a - b) >= bands for a, b in itertools.combinations(began.rounds, 2))
         assert set(asked) == set(began.rounds) and federation.charges(name) >= len(began.rounds)

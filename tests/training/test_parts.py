@@ -18,17 +18,15 @@ from chatfed.privacy.guarantee import Noise
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from tests.training import plans
+from tests.training.federation import Federation, Learner, invitation, names
 from tests.training.plans import claim_of
 from training.parties.client import Refused
-from training.parties.session import Step
 from training.plan.checks import check
 from training.plan.claims import Spent
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
 from training.plan.upload import NoisyUpload
-
-from .federation import Federation, Learner, names
 
 CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
@@ -123,11 +121,11 @@ def test_an_update_under_another_share_of_noise_is_not_sent_for_a_charge_of_this
     )
     federation.learners = {name: Learner(np.zeros_like(WEIGHTS)) for name in CLIENTS}
     session = federation.session(0, WEIGHTS)
-    invitation = bytes([Step.SESSION]) + session.to_bytes()
-    federation.client(CLIENTS[0]).handle(invitation)
+    asked = invitation(session)
+    federation.client(CLIENTS[0]).handle(asked)
     federation.terms = terms
     with pytest.raises(Refused, match="made on other terms; it makes no second one"):
-        federation.client(CLIENTS[0]).handle(invitation)
+        federation.client(CLIENTS[0]).handle(asked)
     assert federation.learners[CLIENTS[0]].calls == 1 and federation.charges(CLIENTS[0]) == 1
 
 

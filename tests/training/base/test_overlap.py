@@ -240,16 +240,6 @@ def test_the_generated_parts_are_cleared_without_asking(tmp_path: Path, monkeypa
     assert made.public is not None and len(made.public) == 4 and made.repeats.dropped == {"the public text": 1}
 
 
-def test_repeats_are_the_same_after_a_stop(tmp_path: Path) -> None:
-    from training.run.run_folder import RunFolder
-
-    folder = RunFolder(tmp_path)
-    assert folder.repeats() is None
-    found = Repeats(9, groups=1, grouped=2, largest=2, public=None, dropped={"the public text": 3})
-    folder.keep_repeats(found)
-    assert folder.repeats() == found
-
-
 # What a group costs
 
 

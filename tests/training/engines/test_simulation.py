@@ -21,18 +21,12 @@ from chatfed.privacy.guarantee import Noise
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId, FloatVector
+from tests.training.federation import invitation
 from tests.training.processes import ROOT, of_session, wait_for
 from training.base.learner import Learner
 from training.base.tokens import write_tokens
 from training.durable import write_atomically
-from training.engines.simulation import (
-    TOGETHER,
-    Simulation,
-    Workplace,
-    _answer_all,
-    _Worker,
-    simulation,
-)
+from training.engines.simulation import TOGETHER, Simulation, Workplace, _answer_all, _Worker, simulation
 from training.parties.client import Client
 from training.parties.homes import home_of
 from training.parties.rounds import Outcome, run_round
@@ -131,9 +125,9 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
 ) -> None:
     monkeypatch.setattr(Simulation, "_together", lambda self, messages: together)
     digest, weights, _ = workers.facts()
-    invitation = session(place, weights, 10 * len(str(silent)) + together)
+    begun = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
-    outcome = run_round(invitation, place.plan.agreement, digest, workers)
+    outcome = run_round(begun, place.plan.agreement, digest, workers)
 
     def in_process(homes: Path) -> Outcome:
         gone: set[ClientId] = set()
@@ -147,14 +141,14 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
                     client = Client(name, home_of(homes, name), place.plan.agreement, place.plan.terms, digest, learn)
                     yield name, client.handle(message)
 
-        return run_round(invitation, place.plan.agreement, digest, exchange)
+        return run_round(begun, place.plan.agreement, digest, exchange)
 
     for name in NAMES:
         if (stored := home_of(place.homes, name) / "update.bin").exists():
             write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
     assert same(outcome, in_process(tmp_path / "stored"))
     learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
-    seed = rotation_seed(round_context(invitation, digest))
+    seed = rotation_seed(round_context(begun, digest))
     made = place.plan.agreement.sums.codec.upload(5, len(weights), seed)
     assert isinstance(made, PlainUpload)
     assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
@@ -210,8 +204,8 @@ def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_
     monkeypatch.setattr(
         training.engines.simulation, "_place", _Worker(dataclasses.replace(place, homes=tmp_path), parts, {})
     )
-    invitation = bytes([Step.SESSION]) + session(place, learner.initial, 94).to_bytes()
-    replies = _answer_all(NAMES, [invitation] * len(NAMES))
+    asked = invitation(session(place, learner.initial, 94))
+    replies = _answer_all(NAMES, [asked] * len(NAMES))
     assert [client for client, answer, _ in replies if answer] == list(NAMES[:1] if breaks else NAMES)
     assert [why for _, _, why in replies] == ["", *["broke off" if breaks else ""] * 4]
 

@@ -10,17 +10,7 @@ from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, BudgetExceeded, LedgerError
 from chatfed.types import ChatfedError, FloatVector
-from tests.training.federation import (
-    BASE,
-    FOUR,
-    MECHANISM,
-    TERMS,
-    WEIGHTS,
-    Federation,
-    Learner,
-    invitation,
-    update_of,
-)
+from tests.training.federation import BASE, FOUR, MECHANISM, TERMS, WEIGHTS, Federation, Learner, invitation, update_of
 from training.parties.homes import OF_ROUNDS
 from training.parties.rounds import commit
 from training.parties.session import round_context

@@ -10,21 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chatfed.secagg.graph import derive_active
-from chatfed.secagg.messages import MalformedMessage, RefusedParameters
+from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId, Entropy, FloatVector
 from tests.secagg.rounds import entropy_from
-from tests.training.federation import (
-    FOUR,
-    TERMS,
-    WEIGHTS,
-    Federation,
-    Learner,
-    a_recipe,
-    invitation,
-    update_of,
-)
-from tests.training.plans import sums_of
+from tests.training.federation import FOUR, TERMS, WEIGHTS, Federation, Learner, a_recipe, invitation, update_of
 from training.parties.client import Refused
 from training.parties.session import Step
 from training.plan.recipe import without_noise
@@ -53,30 +42,6 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
         federation.client(A).handle(invitation(dataclasses.replace(session, cohort=strangers)))
     assert federation.learners[A].calls == 0
     assert not (federation.home / A / "round.bin").exists()
-
-
-def test_a_client_accepts_no_round_below_what_it_has_derived_itself() -> None:
-    recipe = a_recipe(identities="roster", cohort=60)
-    sums = sums_of(recipe, 2.0)
-    parameters = sums.parameters(60, 7)
-    own = sums.floors(parameters)
-    own.refuse(parameters)
-    p, circle = parameters, derive_active(60, recipe.secagg.corrupt, recipe.secagg.dropout)
-    assert (p.degree, p.threshold, p.most_gone) == dataclasses.astuple(circle)  # for a server that says who drops out
-    for weaker in (
-        {"threshold": p.threshold - 1},
-        {"ring_bits": 21},
-        {"degree": p.degree + 2},
-        {"degree": p.degree - 2, "most_gone": p.degree // 2 - 1},
-        {"committee": p.committee - 1},
-        {"quorum": p.quorum - 1},
-        {"most_gone": p.most_gone + 1},
-    ):
-        with pytest.raises(RefusedParameters, match=next(iter(weaker))):
-            own.refuse(dataclasses.replace(parameters, **weaker))
-    assert own.survivors == 54  # what a tenth may leave, on a circle: its sizes are for so many
-    few = sums_of(a_recipe(identities="roster", threshold=0.9, cohort=10), 2.0)
-    assert few.floors(few.parameters(10, 7)).survivors == 9
 
 
 def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation: Federation) -> None:

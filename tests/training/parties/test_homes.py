@@ -6,11 +6,7 @@ import pytest
 
 from chatfed.secagg.states import DamagedState
 from chatfed.types import ChatfedError
-from tests.training.federation import (
-    FOUR,
-    Federation,
-    invitation,
-)
+from tests.training.federation import FOUR, Federation, invitation
 from training.parties.homes import read_tagged, tagged
 from training.parties.rounds import commit
 from training.parties.session import Step

@@ -11,13 +11,7 @@ import pytest
 
 from chatfed.secagg.messages import AlreadyAnswered, WrongStep
 from chatfed.types import ChatfedError, ClientId
-from tests.training.federation import (
-    FOUR,
-    TERMS,
-    Federation,
-    a_recipe,
-    invitation,
-)
+from tests.training.federation import FOUR, TERMS, Federation, a_recipe, invitation
 from training.parties.client import Refused
 from training.parties.rounds import commit
 from training.parties.session import Step

@@ -16,11 +16,16 @@ from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
 from training.parties.rounds import Outcome, SurvivorsMissing, commit, run_round
 from training.parties.session import Step
-from training.plan.survivors import threshold
 
 FIVE = names(5)
+
+
 A, B, C, D, E = FIVE
+
+
 STEPS = (Step.SESSION, Step.ADVERTS, Step.SHARES, Step.SURVIVORS)
+
+
 STAGE = {
     Step.SESSION: "advertise",
     Step.ADVERTS: "share",
@@ -225,14 +230,6 @@ def test_survivors_are_settled_before_anybody_is_asked_to_unmask(tmp_path: Path)
 
     with pytest.raises(OSError, match="the disk is full"):
         run_round(federation.session(), federation.agreement, BASE, federation, settle=settle)
-
-
-def test_the_threshold_is_over_half_whatever_the_recipe_says() -> None:
-    for count in range(2, 40):
-        for share in (0.5000001, 0.51, 2 / 3, 0.67, 0.9, 1.0):
-            need = threshold(a_recipe(threshold=share).secagg, count)
-            assert count / 2 < need <= count
-            assert need >= share * count - 1e-6
 
 
 def test_the_ring_holds_a_whole_cohort_at_the_clip(tmp_path: Path) -> None:

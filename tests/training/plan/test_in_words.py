@@ -11,7 +11,6 @@ from chatfed.audit.figures import above
 from chatfed.privacy.accounting import epsilon
 from tests.training.base.test_overlap import record, written
 from tests.training.processes import TINY, here, one_line, settings
-from training.durable import write_atomically
 from training.plan.checks import check
 from training.plan.in_words import plan_in_words
 from training.plan.plan import plan_of
@@ -142,26 +141,3 @@ def test_two_clients_end_in_one_line(own: Path, tiny_base: Path, tmp_path: Path)
     source = written(tmp_path / "two.jsonl", [record(i, client_id=f"c{i % 2}") for i in range(8)])
     given = ("--data", source, "--validation", own / "held-out.jsonl", "--base", tiny_base, "--out", tmp_path / "out")
     one_line(here(*given), "2 clients", "hides nobody", code=2)
-
-
-def test_a_recipe_half_completed_when_the_machine_stopped_is_completed_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from training.run import run_folder
-
-    folder = RunFolder(tmp_path / "run")
-    begun = folder.begin(load_recipe())
-    complete = following(begun.recipe, 30)
-    with monkeypatch.context() as killed:
-
-        def stops(path: Path, content: bytes, mode: int = 0o600) -> None:
-            if path.name == "recipe.toml":
-                raise KeyboardInterrupt
-            write_atomically(path, content, mode)
-
-        killed.setattr(run_folder, "write_atomically", stops)
-        with pytest.raises(KeyboardInterrupt):
-            folder.settle_recipe(complete)
-    assert folder.begun().recipe == begun.recipe
-    folder.settle_recipe(complete)
-    assert folder.begun().recipe == complete and folder.begun().run == begun.run

@@ -12,13 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.plan.checks import check
-from training.plan.recipe import (
-    DEFAULT_RECIPE,
-    Recipe,
-    load_recipe,
-    planned_participations,
-    without_noise,
-)
+from training.plan.recipe import DEFAULT_RECIPE, Recipe, load_recipe, planned_participations, without_noise
 from training.plan.settings import RecipeError
 
 
