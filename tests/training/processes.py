@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
@@ -93,3 +95,9 @@ def one_line(done: subprocess.CompletedProcess[str], *parts: str, code: int | No
     assert len(lines) == 1, done.stderr
     for part in parts:
         assert part in lines[0], lines[0]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """A run's metrics so far, one row a round."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

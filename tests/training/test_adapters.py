@@ -28,7 +28,7 @@ from chatfed.types import IntVector
 from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
-from tests.training.processes import here, one_line, settings, start
+from tests.training.processes import here, one_line, rows, settings, start
 from training.base.evaluation import evaluate
 from training.base.tokens import next_token_loss, open_tokens, private_token_loss
 from training.run.run_folder import RunFolder
@@ -141,9 +141,9 @@ def test_adapters_alone_are_trained_summed_and_saved(finished: Finished) -> None
     stored = RunFolder(finished.folder).latest()
     assert stored is not None and stored.base == weights_digest(base), "what rounds are bound to"
     assert any(tensor.any() for name, tensor in saved.items() if ".lora_B." in name)
-    rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["survivors"] for row in rows] == [4, 4]
-    assert all(row["bytes_up"] < 4 * (8 * finished.facts["trainable_parameters"] + 9_000) for row in rows)
+    kept = rows(finished.folder)
+    assert [row["survivors"] for row in kept] == [4, 4]
+    assert all(row["bytes_up"] < 4 * (8 * finished.facts["trainable_parameters"] + 9_000) for row in kept)
 
 
 def assert_chat_is_what_was_measured(run: Finished) -> None:

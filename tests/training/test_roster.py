@@ -9,7 +9,7 @@ import pytest
 
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
-from tests.training.processes import here, settings
+from tests.training.processes import here, rows, settings
 from training.parties.identity import IdentityError
 from training.parties.rounds import run_round
 from training.parties.session import Step
@@ -109,5 +109,4 @@ def test_a_run_with_a_roster_says_what_its_masks_hold_against_and_keeps_keys_to_
     keys = sorted((out / "state" / "clients").glob("*/identity.key"))
     assert len(keys) == len((out / "state" / "roster").read_text().splitlines()) == 8
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [row["survivors"] for row in rows] == [4, 4]
+    assert [row["survivors"] for row in rows(out)] == [4, 4]
