@@ -7,14 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from chatfed.secagg import server as secagg
 from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
+from chatfed.secagg.server import Inbound
 from chatfed.types import ClientId, FloatVector
 
 from ..plan.agreement import Agreement
 from .identity import Roster, keys_of
 from .session import Session, Step, rotation_seed, round_context
+
+_State = TypeVar("_State")
+_Result = TypeVar("_Result")
 
 Exchange = Callable[[Mapping[ClientId, bytes]], Iterable[tuple[ClientId, bytes]]]
 """Sends each client its message and gives back their answers as they arrive; a client that is missing dropped out.
@@ -72,46 +77,38 @@ def run_round(
     least = sums.floors(parameters).survivors  # with fewer, no client would go on
     identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()
     ctx = round_context(session, base_digest)
-    opened = secagg.open_round(parameters, ctx, session.attempt, identities)
 
-    invitation = session.to_bytes()
-    everyone = dict.fromkeys(range(1, len(session.cohort) + 1), invitation)
-    (sharing, adverts), faults = secagg.leaving_out(secagg.relay_adverts, opened, line.ask(Step.SESSION, everyone))
-    line.faults += faults
+    opened = secagg.open_round(parameters, ctx, session.attempt, identities)
+    everyone = dict.fromkeys(range(1, len(session.cohort) + 1), session.to_bytes())
+    sharing, adverts = line.relay(secagg.relay_adverts, opened, Step.SESSION, everyone)
     check_count("advertise", len(adverts), least)
-    (collecting, envelopes), faults = secagg.leaving_out(secagg.relay_shares, sharing, line.ask(Step.ADVERTS, adverts))
-    line.faults += faults
+    collecting, envelopes = line.relay(secagg.relay_shares, sharing, Step.ADVERTS, adverts)
     check_count("share", len(envelopes), least)
-    for sender, message in line.stream(Step.SHARES, envelopes):
-        if agreed is not None and session.cohort[sender - 1] not in agreed:
-            continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
-        try:
-            collecting = secagg.accept(collecting, sender, message)
-        except MalformedMessage as fault:
-            line.faults.append(fault)
-    closed, out = secagg.close_inputs(collecting)
+    closed, out = secagg.close_inputs(line.collect(collecting, envelopes, agreed))
     check_count("masked input", len(out), least)
-    survivors = [session.cohort[i - 1] for i in sorted(out)]
-    if agreed is not None and set(survivors) != set(agreed):
-        raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
-    settle(survivors)
-    last = Step.SURVIVORS
+    settle(_survivors(session, out, agreed))
     if sums.pinned:
-        (closed, out), faults = secagg.leaving_out(secagg.certify, closed, line.ask(Step.SURVIVORS, out))
-        line.faults += faults
-        last = Step.CERTIFICATE
-    total, faults = secagg.leaving_out(secagg.finish, closed, line.ask(last, out))
-    line.faults += faults
-    code = sums.codec.upload(*size, rotation_seed(ctx), session.clip_norm)
-    mean = code.decode(total.vector, len(total.survivors))
+        closed, out = line.relay(secagg.certify, closed, Step.SURVIVORS, out)
+    total = line.relay(secagg.finish, closed, Step.CERTIFICATE if sums.pinned else Step.SURVIVORS, out)
+
+    mean = sums.codec.upload(*size, rotation_seed(ctx), session.clip_norm).decode(total.vector, len(total.survivors))
+    disputes = [_dispute(*pair) for pair in total.disputes]
     return Outcome(
         mean.update,
         tuple(session.cohort[i - 1] for i in total.survivors),
         line.dropped,
-        tuple(str(fault) for fault in line.faults) + tuple(_dispute(*pair) for pair in total.disputes),
+        (*map(str, line.faults), *disputes),
         line.bytes_up,
         mean.within,
     )
+
+
+def _survivors(session: Session, out: Iterable[int], agreed: Sequence[ClientId] | None) -> list[ClientId]:
+    """Whose updates are in the sum. Raises SurvivorsMissing where an earlier attempt was answered for others."""
+    survivors = [session.cohort[i - 1] for i in sorted(out)]
+    if agreed is not None and set(survivors) != set(agreed):
+        raise SurvivorsMissing(sorted(set(agreed) - set(survivors)))
+    return survivors
 
 
 def commit(session: Session, exchange: Exchange) -> None:
@@ -130,8 +127,30 @@ class _Line:
         self.faults: list[MalformedMessage] = []
         self.bytes_up = 0
 
-    def ask(self, step: Step, messages: Mapping[int, bytes]) -> dict[int, bytes]:
-        return dict(self.stream(step, messages))
+    def relay(
+        self,
+        relay: Callable[[_State, Inbound], _Result],
+        state: _State,
+        step: Step,
+        messages: Mapping[int, bytes],
+    ) -> _Result:
+        """What the sum's step makes of the answers, those that are malformed left out."""
+        made, faults = secagg.leaving_out(relay, state, dict(self.stream(step, messages)))
+        self.faults += faults
+        return made
+
+    def collect(
+        self, collecting: secagg.Collecting, envelopes: Mapping[int, bytes], agreed: Sequence[ClientId] | None
+    ) -> secagg.Collecting:
+        """Adds masked inputs up as they come."""
+        for sender, message in self.stream(Step.SHARES, envelopes):
+            if agreed is not None and self.cohort[sender - 1] not in agreed:
+                continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
+            try:
+                collecting = secagg.accept(collecting, sender, message)
+            except MalformedMessage as fault:
+                self.faults.append(fault)
+        return collecting
 
     def stream(self, step: Step, messages: Mapping[int, bytes]) -> Iterable[tuple[int, bytes]]:
         framed = {id(message): bytes([step]) + message for message in {id(m): m for m in messages.values()}.values()}

@@ -35,7 +35,9 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_cohort(recipe, clients)
     _check_bands(recipe, clients)
     _check_ring(recipe)
-    _check_privacy(recipe.privacy)
+    _check_lengths(recipe.privacy)
+    _check_unit(recipe.privacy)
+    _check_noise(recipe.privacy)
     _check_moves(recipe)
     _check_says_something(recipe.privacy)
 
@@ -204,7 +206,7 @@ def _steps(ring_bits: int, cohort: int) -> int:
     return int((2**ring_bits - 1) // (2 * cohort))
 
 
-def _check_privacy(privacy: PrivacySection) -> None:
+def _check_lengths(privacy: PrivacySection) -> None:
     if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
         raise RecipeError(
             '{privacy.clip_quantile} = {quantile:g} needs {privacy.unit} = "client" and {privacy.noise} = '
@@ -229,7 +231,10 @@ def _check_privacy(privacy: PrivacySection) -> None:
             least=CLIP_NORMS[0] ** 2,
             most=CLIP_NORMS[1] ** 2,
         )
-    fitting = "distributed" if privacy.unit is Unit.CLIENT else "local"
+
+
+def _check_unit(privacy: PrivacySection) -> None:
+    """Unit, noise and way of learning that do not go together."""
     if privacy.unit is Unit.CLIENT and privacy.noise is Noise.LOCAL:
         raise RecipeError(
             '{privacy.unit} = "client" goes with {privacy.noise} = "distributed", not "local": noise of a client\'s '
@@ -247,6 +252,11 @@ def _check_privacy(privacy: PrivacySection) -> None:
             '{privacy.noise} to "local"',
             steps=privacy.local_steps,
         )
+
+
+def _check_noise(privacy: PrivacySection) -> None:
+    """Noise, target and budget that contradict each other."""
+    fitting = Noise.DISTRIBUTED if privacy.unit is Unit.CLIENT else Noise.LOCAL
     if privacy.noise is Noise.NONE:
         for key in ("target_epsilon", "noise_multiplier", "budget_epsilon"):
             if getattr(privacy, key) > 0:

@@ -20,8 +20,9 @@ import torch
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama
 from chatfed.types import ChatfedError, Turn
-from training.base import pretrain
-from training.base.pretrain import Job, pretrained_base
+from training.base import pretrain, replica
+from training.base.pretrain import pretrained_base
+from training.base.replica import Job
 from training.base.tokens import DialogueExamples, next_token_loss, open_tokens, write_tokens
 from training.durable import DiskError
 from training.plan.recipe import ModelSection, PretrainSection
@@ -160,7 +161,7 @@ def test_a_batch_of_context_alone_teaches_nothing_and_leaves_the_base_finite(
     network = job.build()[0]
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     examples = DialogueExamples(table, np.arange(4), TINY.context)
-    assert pretrain._step(network, optimizer, examples, np.arange(4), "float32") == (0.0, 0.0)
+    assert replica._step(network, optimizer, examples, np.arange(4), "float32") == (0.0, 0.0)
     assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
 
 
@@ -239,7 +240,7 @@ def test_padding_to_a_multiple_changes_no_loss(
 def test_a_step_in_bfloat16_goes_nearly_where_one_in_float32_goes(job: Job, public: list[tuple[Turn, ...]]) -> None:
     network, _ = job.build()
     examples = DialogueExamples(open_tokens(job.tokens), np.arange(4), 64)
-    losses = {name: pretrain._loss(network, examples, np.arange(4), name) for name in ("float32", "bfloat16")}
+    losses = {name: replica._loss(network, examples, np.arange(4), name) for name in ("float32", "bfloat16")}
     assert losses["float32"][1] == losses["bfloat16"][1]
     assert losses["bfloat16"][0].item() == pytest.approx(losses["float32"][0].item(), rel=0.01)
 
