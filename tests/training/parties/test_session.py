@@ -45,12 +45,13 @@ def fields(session: Session) -> tuple[object, ...]:
     )
 
 
+@settings(deadline=None)
 @given(sessions)
 def test_a_session_reads_back_to_itself(session: Session) -> None:
     assert fields(Session.from_bytes(session.to_bytes())) == fields(session)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(sessions, st.data())
 def test_truncated_or_extended_bytes_are_malformed(session: Session, data: st.DataObject) -> None:
     whole = session.to_bytes()
@@ -62,7 +63,7 @@ def test_truncated_or_extended_bytes_are_malformed(session: Session, data: st.Da
         assert caught.value.sender == 0
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=160))
 def test_any_bytes_are_a_session_or_malformed(data: bytes) -> None:
     try:
@@ -72,7 +73,7 @@ def test_any_bytes_are_a_session_or_malformed(data: bytes) -> None:
     assert session.to_bytes() == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(sessions, st.data())
 def test_a_changed_byte_gives_another_session_or_an_error_and_never_the_same(
     session: Session, data: st.DataObject

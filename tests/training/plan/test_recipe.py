@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from training.plan.checks import check
@@ -197,6 +197,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 sizes = st.floats(1e-30, 1e6)
 
 
+@settings(deadline=None)
 @given(
     source=texts,
     trainable=st.lists(texts, min_size=1),
@@ -254,6 +255,7 @@ def test_the_ring_width_that_check_suggests_is_accepted() -> None:
     check(load_recipe(None, ["secagg.ring_bits=21", "federation.cohort=60"]), clients=400)
 
 
+@settings(deadline=None)
 @given(rounds=st.integers(1, 40), clients=st.integers(2, 60), data=st.data())
 def test_shuffled_passes_ask_nobody_more_often_than_planned(rounds: int, clients: int, data: st.DataObject) -> None:
     cohort = data.draw(st.integers(2, clients))
