@@ -128,11 +128,11 @@ class Chat:
         return [Suggestion(word, probability / total) for word, probability in best]
 
     def word_log_probs(self, text: str, role: str = "user", history: Conversation = ()) -> list[WordScore]:
-        """How likely the model found each word of `text`, said by `role` as one message after `history`: bits, rank
-        and tokens per word.
+        """How likely the model found each word of `text`, said by `role` as one message after `history`.
 
-        Bits are summed over a word's tokens, so words of several tokens score lower; compare models, not words. Of a
-        history that does not fit the model's context beside the text, the latest messages count.
+        Bits, rank and tokens of each word, in order. Bits are summed over a word's tokens, so words of several tokens
+        score lower; compare models, not words. Of a history that does not fit the model's context beside the text, the
+        latest messages count.
         """
         spans, before, turn = self._said(text, role, history)
         if not spans:
@@ -158,8 +158,9 @@ class Chat:
 
     @cached_property
     def token_texts(self) -> list[str]:
-        """The text of each token, with a space in front where it begins a word; "" for markers and parts of a
-        character.
+        """The text of each token; "" for markers and parts of a character.
+
+        Where a token begins a word its text has a space in front.
         """
         return token_texts(self.tokenizer, int(self.model.config.vocab_size))
 
@@ -209,8 +210,9 @@ class Chat:
 
     @torch.inference_mode()
     def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """For each token: bits of log-probability, and rank, given those before it. The first, given nothing, has 0
-        and 1.
+        """For each token: bits of log-probability, and rank, given those before it.
+
+        The first, given nothing, has 0 and 1.
         """
         bits = np.zeros(len(ids))
         ranks = np.ones(len(ids), np.int64)
@@ -260,8 +262,9 @@ class Chat:
 
     @cached_property
     def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
-        """Per token: does it open a word, go on with one, or end one (a space, a mark or a message's end); and its
-        letters.
+        """Per token: does it open a word, go on with one, or end one; and its letters.
+
+        What ends a word is a space, a mark or a message's end.
         """
         special = set(self.tokenizer.all_special_ids) | self._ends
         size = int(self.model.config.vocab_size)
@@ -282,11 +285,11 @@ class Chat:
 
 
 def load_chat(path: str | Path) -> Chat:
-    """The chat with the model in folder `path` (a run's `model/`, or any transformers causal model with a fast
-    tokenizer, or peft's adapters for one).
+    """The chat with the model in folder `path`.
 
-    A run's folder serves as well: the model in it is taken. Raises ModelError when the folder is missing or holds no
-    such model, or when the base of adapters is not there.
+    That is a run's `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for one. A run's
+    folder serves as well: the model in it is taken. Raises ModelError when the folder is missing or holds no such
+    model, or when the base of adapters is not there.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")

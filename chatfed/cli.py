@@ -123,6 +123,14 @@ def schemas() -> None:
     print(page(), end="")
 
 
+@app.command()
+def errors() -> None:
+    """Prints docs/errors.md: the codes of all errors, what they mean, and the mend."""
+    from chatfed.error_page import page
+
+    print(page(), end="")
+
+
 def main() -> None:
     """Runs the command."""
     sys.exit(run_typer(app, "chatfed"))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 STOPPED, WRONG, INTERRUPTED = 1, 2, 130
 
 
-def complain(sentence: object) -> None:
-    """Prints an error as one line on stderr."""
-    print(" ".join(f"error: {sentence}".split()), file=sys.stderr)
+def complain(what: str | ChatfedError) -> None:
+    """Prints an error, or a sentence of a program's own, as one line on stderr."""
+    print(" ".join(f"error: {what}".split()), file=sys.stderr)
 
 
 def exit_code(job: Callable[[], int | None]) -> int:

@@ -14,7 +14,8 @@ from typing import Any
 def loading(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """The `__getattr__` of `package`: a name in `homes` comes from the module that stands there, the first time.
 
-    Keys are modules of the package, values their public names, apart by spaces. Raises AttributeError for other names.
+    Keys are modules of the package, which can be had as well; values their public names, apart by spaces. Raises
+    AttributeError for other names.
 
     >>> loading("chatfed.privacy", {"guarantee": "Noise Trust"})("Noise")
     <enum 'Noise'>
@@ -22,6 +23,8 @@ def loading(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     module_of = {name: module for module, names in homes.items() for name in names.split()}
 
     def get(name: str) -> Any:
+        if name in homes:
+            return import_module(f"{package}.{name}")
         if name not in module_of:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         found = getattr(import_module(f"{package}.{module_of[name]}"), name)

@@ -81,8 +81,9 @@ def word_places(
 
 
 def token_texts(tokenizer: PreTrainedTokenizerFast, size: int) -> list[str]:
-    """The text of each token of a vocabulary of `size`, with a space in front where it begins a word; "" for markers
-    and for tokens that are no whole character.
+    """The text of each token of a vocabulary of `size`; "" for markers and for tokens that are no whole character.
+
+    Where a token begins a word its text has a space in front.
     """
     special = set(tokenizer.all_special_ids)
     tokens = tokenizer.convert_ids_to_tokens(list(range(min(size, len(tokenizer)))))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chatfed.types import ChatfedError
+
 MOST_BYTES = 256 * 1024  # of a body
 MOST_MESSAGES = 400  # of a conversation
 MOST_BLOCKS = 100  # of a message; the page sends one
@@ -22,13 +24,15 @@ TOO_LARGE = "The conversation is too long to go on with. Start a new one."
 NOT_OURS = "The page does not ask such a thing."
 
 
-class Refused(Exception):
-    """A request that is not answered: HTTP status and one sentence."""
+class Refused(ChatfedError):
+    """A request to the page is not answered."""
+
+    code = "request_refused"
+    mend = "ask as the page's own script does, or start a new conversation"
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)
-        self.status = status
-        self.sentence = sentence
+        self.status = status  # of HTTP
 
 
 @dataclass(frozen=True)

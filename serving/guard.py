@@ -300,9 +300,9 @@ def _with_headers(send: Send, kind: str, more: tuple[tuple[bytes, bytes], ...] =
 
 
 async def _say(refused: Refused, send: Send) -> None:
-    """The refusal, as the page's own script reads it: the sentence is shown."""
+    """The refusal, as the page's own script reads it (the sentence in `detail` is shown) and as others do."""
     guarded = _with_headers(send, "refusal")
     plain = [(b"content-type", b"application/json")]
     await guarded({"type": "http.response.start", "status": refused.status, "headers": plain})
-    said = json.dumps({"detail": refused.sentence}, allow_nan=False)
+    said = json.dumps({"detail": str(refused), "error": refused.to_json()}, allow_nan=False)
     await guarded({"type": "http.response.body", "body": said.encode()})

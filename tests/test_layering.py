@@ -7,6 +7,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -36,7 +37,13 @@ def modules(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-def imports(path: Path, types: bool = True) -> Iterator[str]:
+@cache
+def imports(path: Path, types: bool = True) -> tuple[str, ...]:
+    """All that `imported` finds, read once."""
+    return tuple(imported(path, types))
+
+
+def imported(path: Path, types: bool) -> Iterator[str]:
     """Dotted names that a file imports anywhere, `from a import b` as `a.b`; relative ones resolved."""
     package = path.relative_to(ROOT).parent.parts
     tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))

@@ -112,7 +112,9 @@ def _run(given: Given, resume: Path | None, replace: bool, reference: bool, quie
 
     if resume is not None:
         if given.options or given.overrides or given.recipe or replace:
-            raise ChatfedError("--resume goes on with the recipe of that run: give no other settings beside it.")
+            raise ChatfedError(
+                "--resume goes on with the recipe of that run: give no other settings beside it.", param="--resume"
+            )
         folder = RunFolder(resume)
         folder.begun()  # a folder that holds no run gets no lock beside it
         with sole_use(resume):
@@ -150,7 +152,7 @@ def _names_a_hub(*names: str) -> bool:
 
 
 def _in_one_line(job: Callable[[], None]) -> None:
-    """Runs the job; errors a person can mend become one line on stderr and an exit code."""
+    """Runs the job; errors a person can mend become one line on stderr and an exit code. A bug keeps its traceback."""
     from concurrent.futures.process import BrokenProcessPool
 
     from .durable import Stopped
@@ -158,7 +160,7 @@ def _in_one_line(job: Callable[[], None]) -> None:
     try:
         job()
     except ChatfedError as error:
-        _stop(str(error), STOPPED if isinstance(error, Stopped) else WRONG)
+        _stop(error, STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
         _stop("Interrupted; what was finished is kept. Go on with --resume and the run's folder.", INTERRUPTED)
     except BrokenProcessPool:
@@ -168,14 +170,10 @@ def _in_one_line(job: Callable[[], None]) -> None:
         )
     except OSError as error:
         _stop(f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with --resume.", STOPPED)
-    except Exception as error:
-        if "No space left" not in str(error):  # a bug of ours keeps its traceback
-            raise
-        _stop(f"The disk is full ({error}). Free some space, then go on with --resume.", STOPPED)
 
 
-def _stop(sentence: str, code: int) -> None:
-    complain(sentence)
+def _stop(what: str | ChatfedError, code: int) -> None:
+    complain(what)
     raise typer.Exit(code)
 
 

@@ -30,6 +30,13 @@ class DiskError(Stopped):
     mend = "make room or give the rights, then go on with --resume"
 
 
+class Busy(ChatfedError):
+    """Another process is at work on the same folder."""
+
+    code = "busy"
+    mend = "wait for the other process, or stop it"
+
+
 def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """Replaces `path` by `content`: a crash leaves the old file or the new one.
 
@@ -103,7 +110,7 @@ def sweep(folder: Path, *names: str) -> None:
 def alone(path: Path, busy: str = "") -> Iterator[None]:
     """Holds the lock file `path`, waiting for who holds it now.
 
-    With `busy`, raises ChatfedError(busy) instead of waiting.
+    With `busy`, raises Busy instead of waiting.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -111,7 +118,7 @@ def alone(path: Path, busy: str = "") -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | (fcntl.LOCK_NB if busy else 0))
         except BlockingIOError:
-            raise ChatfedError(busy) from None
+            raise Busy(busy) from None
         yield
     finally:
         os.close(handle)  # closing lets go of the lock, as the end of a killed process does

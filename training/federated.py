@@ -16,7 +16,7 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ChatfedError, ClientId, FloatVector
+from chatfed.types import ClientId, FloatVector
 
 from .base.evaluation import Evaluation, Scores
 from .base.pretrain import about_pretraining
@@ -32,7 +32,7 @@ from .plan.recipe import Recipe, without_noise
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish, write_page
-from .run.run_folder import Begun, RunFolder
+from .run.run_folder import Begun, RunError, RunFolder
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
@@ -47,7 +47,7 @@ def federate(
     with simulation(prepared.workplace()) as clients:
         digest, weights, parameters = clients.facts()
         if stored and stored.base != digest:
-            raise ChatfedError(
+            raise RunError(
                 f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
             )
         prepared.plan.refuse_unaffordable(len(weights))

@@ -21,9 +21,14 @@ SCALE = (
     "strong: epsilon up to 1; moderate: up to 10; weak: up to 22, or delta not below 1 / (number of units); none: "
     "above, or delta of 0.1 or more (after Ponomareva et al. 2023, arXiv 2303.00654, section 5.2)"
 )
+"""What the words of `strength` mean."""
+
 MOST_EPSILON = 22.0
-"""Above it, or from MOST_DELTA on, the bound says nothing, and nothing is claimed."""
+"""Above it the bound says nothing, and nothing is claimed."""
+
 MOST_DELTA = 0.1
+"""From it on, nothing is claimed: one record in ten may be published whole."""
+
 _STRONG, _MODERATE = 1.0, 10.0
 
 

@@ -48,6 +48,7 @@ class Comparison:
     top3: Interval
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, by the fields' names."""
         return asdict(self)
 
 
@@ -110,8 +111,10 @@ def share_beyond(groups: int) -> float:
 
 
 def _verdict(found: Mapping[str, Interval]) -> str:
-    """Worse: the whole interval of some measure is on the wrong side. Learned: of none, and that of bits per byte lies
-    wholly on the right side. Else: did not learn.
+    """WORSE, LEARNED, NOT_LEARNED, or UNKNOWN where there is no interval.
+
+    Worse: the whole interval of some measure is on the wrong side. Learned: of none, and that of bits per byte lies
+    wholly on the right side.
     """
     gains = dict[str, tuple[float, float]]()  # least and most, above 0 what is better
     for name, each in found.items():

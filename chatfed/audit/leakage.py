@@ -61,8 +61,9 @@ class TwinRank:
 
     @property
     def up(self) -> float:
-        """Chance that a word drawn as its twins were stands so high or higher (a conformal p-value; ties count against
-        the word): above 0, up to 1.
+        """Chance that a word drawn as its twins were stands so high or higher: above 0, up to 1.
+
+        A conformal p-value; ties count against the word.
         """
         return (1 + self.twins - self.below) / (1 + self.twins)
 

@@ -81,19 +81,23 @@ def safe(content: Content) -> str:
 
 
 def join(parts: Iterable[Content]) -> Markup:
+    """The parts one after the other, text escaped."""
     return Markup("".join(safe(part) for part in parts))
 
 
 def tag(name: str, *content: Content, css: str = "") -> Markup:
+    """An element with `content` in it; `css` is its class."""
     attribute = f' class="{html.escape(css, quote=True)}"' if css else ""
     return Markup(f"<{name}{attribute}>{join(content).html}</{name}>")
 
 
 def section(title: str, *content: Content, css: str = "") -> Markup:
+    """A section under its heading."""
     return tag("section", tag("h2", title), *content, css=css)
 
 
 def bullets(items: Iterable[Content]) -> Markup:
+    """A list of the items."""
     return tag("ul", *(tag("li", item) for item in items))
 
 

@@ -56,23 +56,29 @@ class Place(Protocol):
     """Where a word stands in a text."""
 
     @property
-    def span(self) -> Span: ...
+    def span(self) -> Span:
+        """Its characters in the text."""
 
     @property
-    def tokens(self) -> tuple[int, ...]: ...
+    def tokens(self) -> tuple[int, ...]:
+        """Its tokens, in order."""
 
-    def branches(self) -> Continuations: ...
+    def branches(self) -> Continuations:
+        """What a model expects from right before it on."""
 
 
 class Speaker(Protocol):
     """A model that can be asked how likely words are. `chatfed.Chat` is one."""
 
     @property
-    def token_texts(self) -> Sequence[str]: ...
+    def token_texts(self) -> Sequence[str]:
+        """What each token of the vocabulary stands for."""
 
-    def word_log_probs(self, text: str, role: str = ..., history: Any = ...) -> list[WordScore]: ...
+    def word_log_probs(self, text: str, role: str = ..., history: Any = ...) -> list[WordScore]:
+        """Each word's score, in the order of the text."""
 
-    def word_places(self, text: str, role: str = ..., history: Any = ...) -> Iterable[Place]: ...
+    def word_places(self, text: str, role: str = ..., history: Any = ...) -> Iterable[Place]:
+        """Where each word stands, in the order of the text."""
 
 
 def compare_with_twins(
@@ -140,10 +146,11 @@ def _kind(letter: str) -> str:
 def draw_twins(
     word: Sequence[int], reference: Continuations, forms: Forms, generator: np.random.Generator
 ) -> list[Rows]:
-    """The sets of twins of `word`, each of at most TWINS: all of it drawn anew, and, where that leaves something, only
-    its digits, or only what comes after its first token.
+    """The sets of twins of `word`, each of at most TWINS.
 
-    A set is int64[n, len(word)], n smaller where the form has fewer: a single digit has nine twins, a mark none.
+    In one all of it is drawn anew; in others, where that leaves something, only its digits, or only what comes after
+    its first token. A set is int64[n, len(word)], n smaller where the form has fewer: a single digit has nine twins, a
+    mark none.
     """
     parts = _parts(word, forms)
     anew = np.repeat(np.array(parts), _DRAWN, axis=0)  # bool[rows, k]

@@ -24,8 +24,9 @@ def _of_turns(turns: Iterable[Turn]) -> list[Said]:
 
 
 def opened_in(text: str, where: str) -> list[Said] | None:
-    """The messages of a prompt that begins with a role marker, or ends with the assistant's, and whose last words are
-    the user's; None for any other.
+    """The messages of a prompt that is written with role markers; None for any other.
+
+    Such a prompt begins with a marker, or ends with the assistant's, and its last words are the user's.
     """
     if not begins_with_marker(text) and not is_left_open(text):
         return None
@@ -47,14 +48,14 @@ def context_of(value: object, name: str) -> str:
     if is_list(value) and all(isinstance(each, str) for each in value):
         return content_of("\n".join(str(each) for each in value), name)
     if not isinstance(value, str):
-        raise BadRecord(f"{name} is neither text nor a list of texts; {mend(name)}")
+        raise BadRecord(f"{name} is neither text nor a list of texts; {mend(name)}", param=name)
     return content_of(value, name)
 
 
 def history_of(name: str, value: object, how: How, seen: Seen) -> list[Said]:
     """Earlier turns: pairs of question and answer, of which either may be absent, or messages. Raises BadRecord."""
     if not is_list(value):
-        raise BadRecord(f"{name} is not a list of earlier turns; {mend(name)}")
+        raise BadRecord(f"{name} is not a list of earlier turns; {mend(name)}", param=name)
     if all(isinstance(each, str) for each in value) and len(value) % 2 == 0:
         value = [value[place : place + 2] for place in range(0, len(value), 2)]
     if not all(is_list(each) and len(each) == 2 and not _is_role(each[0]) for each in value):

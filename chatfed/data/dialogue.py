@@ -91,7 +91,7 @@ class DialogueTable(Sequence[Dialogue]):
         unnamed = ("messages", PLACE)
         if name in (*unnamed, "") or name not in self._rows.column_names:
             others = [column for column in self._rows.column_names if column not in unnamed]
-            raise DataError(f"{self._source}: no column {name!r} was read; there is {', '.join(others)}")
+            raise DataError(f"{self._source}: no column {name!r} was read; there is {', '.join(others)}", param=name)
         return list(self._rows[name])
 
 
@@ -112,8 +112,9 @@ def read_dialogues(
     gap_hours: float = DEFAULT_GAP_HOURS,
     refusal: Refusal | None = None,
 ) -> DialogueTable:
-    """Dialogues of a file (.jsonl, .json, .csv, .parquet, .txt; the text kinds also .gz), of a folder of such files, or
-    of a data set on the hub.
+    """Dialogues of a file, of a folder of files, or of a data set on the hub.
+
+    Files are .jsonl, .json, .csv, .parquet and .txt, the text kinds also .gz.
 
     `client_column` says whose a dialogue is: it may lack in the source under its default name, and must be there under
     any other. `label_column` is kept for `.column`. `split` is of hub data sets, and of a .json file that has splits.
@@ -163,7 +164,7 @@ def _digest(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", param=str(path)) from None
 
 
 def _cached_table(source: str, cached: Path) -> DialogueTable | None:
@@ -200,7 +201,8 @@ def _table(reading: Reading, parts: list[Part], found: Found, cached: Path) -> D
     except OSError as error:
         raise DataError(
             f"the cache {cached.parent} cannot be written: {error.strerror or error}; "
-            "make room there, or set HF_DATASETS_CACHE to another folder"
+            "make room there, or set HF_DATASETS_CACHE to another folder",
+            param=str(cached.parent),
         ) from None
     return DialogueTable(rows, told, reading.source)
 
@@ -242,7 +244,7 @@ def _write_arrow(path: Path, reading: Reading, parts: list[Part]) -> int:
             if len(batch) == _ROWS_AT_ONCE:
                 flush()
         if reading.has_clients is None:
-            raise DataError(f"{reading.source} holds no dialogue{_counted(reading)}")
+            raise DataError(f"{reading.source} holds no dialogue{_counted(reading)}", param=reading.source)
         if batch:
             flush()
         writer.finalize()

@@ -101,7 +101,7 @@ def _split(held: Mapping[str, object], split: str) -> tuple[list[Item], tuple[st
     """The items of one split; the others are named."""
     name = next((each for each in (split, "training" if split == "train" else split) if each in held), None)
     if name is None:
-        raise DataError(f"has no split {split!r}; there is {', '.join(held)}")
+        raise DataError(f"has no split {split!r}; there is {', '.join(held)}", param=split)
     others = [f"{each} ({len(inner) if is_list(inner) else 1})" for each, inner in held.items() if each != name]
     items, notes = items_of(held[name], split)
     return items, (*notes, *([f"Only the split {name} is read; not {', '.join(others)}."] if others else []))

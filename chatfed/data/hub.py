@@ -30,7 +30,8 @@ def hub_records(name: str, split: str, read: Callable[[Path, str], Iterator[Reco
             return iter(enumerate(rows, start=1)), rows._fingerprint
     except Exception as error:  # network, missing name, missing split, script data sets
         raise DataError(
-            f"{name}: no such file, and not read from the hub, split {split!r}: {innermost(error)}"
+            f"{name}: no such file, and not read from the hub, split {split!r}: {innermost(error)}",
+            param=name,
         ) from None
     return _chained(files, read), _digest(files)
 
@@ -88,6 +89,7 @@ def _digest(files: list[tuple[Path, str]]) -> str:
 
 
 def quiet_datasets() -> Any:
+    """The library `datasets`, without its progress bars."""
     import datasets
 
     datasets.disable_progress_bars()

@@ -28,6 +28,7 @@ class Tally:
     longest: int = 0  # messages
 
     def add(self, dialogue: Dialogue) -> None:
+        """Counts a dialogue."""
         if dialogue.client_id is not None:
             self.clients[dialogue.client_id] += 1
         for turn in dialogue.messages:

@@ -15,13 +15,16 @@ def mend(names: str) -> str:
 
 
 def refuse_marks(held: Mapping[str, object], names: Iterable[str], where: str = "") -> None:
-    """Raises BadRecord at the first of `names` that says, in words nobody reads, that what it marks is not to be
-    learned: `compute_loss: false`, `ignore: true`, `turn_weights: [0, 1]`, `feedback: thumbs_down`.
+    """Raises BadRecord at the first of `names` that marks, in words nobody reads, what is not to be learned.
+
+    Such marks are `compute_loss: false`, `ignore: true`, `turn_weights: [0, 1]`, `feedback: thumbs_down`.
     """
     for name in names:
         value = held[name]
         if canonical(name) in schemas.FEEDBACKS and is_bad(value):
-            raise BadRecord(f"{where}{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
+            raise BadRecord(
+                f"{where}{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}", param=name
+            )
         words = set(canonical(name).split("_"))
         learning = bool(words & schemas.LEARNING)
         away = bool(words & schemas.LEFT_OUT) or (learning and bool(words & {"no", "not", "without"}))
@@ -30,7 +33,8 @@ def refuse_marks(held: Mapping[str, object], names: Iterable[str], where: str = 
         if away in _flags(value, learning):
             raise BadRecord(
                 f"{where}{name} is {value!r}: it may mark what is not to be learned, and is not read (weight 0 is); "
-                f"{mend(name)}"
+                f"{mend(name)}",
+                param=name,
             )
 
 

@@ -45,6 +45,7 @@ class Seen:
     pieces: int = 0  # dialogues that silences made of longer chats
 
     def leave_out(self, what: str, count: int = 1) -> None:
+        """Counts messages of a kind that is not read."""
         if count:
             self.left_out[what] = self.left_out.get(what, 0) + count
 
@@ -66,6 +67,7 @@ def role_of(name: object) -> str | None:
 
 
 def is_me(author: str, how: How) -> bool:
+    """Whether an author is one of those whose messages are the assistant's."""
     return author.strip().lower() in how.me
 
 
@@ -73,9 +75,9 @@ def said_of(name: str, value: object, how: How, seen: Seen) -> list[Said]:
     """The messages of a list, or of a dict of lists, in order. Raises BadRecord."""
     items = _transposed(name, value) if isinstance(value, Mapping) else value
     if not is_list(items):
-        raise BadRecord(f"{name} is not a list")
+        raise BadRecord(f"{name} is not a list", param=name)
     if not items:
-        raise BadRecord(f"{name} is empty")
+        raise BadRecord(f"{name} is empty", param=name)
     bare = canonical(name) in schemas.BARE_LISTS
     said: list[Said] = []
     for place, item in enumerate(items):
@@ -92,7 +94,7 @@ def _transposed(name: str, value: Mapping[object, object]) -> object:
     """Messages of a dict whose values are lists of one length, as `datasets` keeps a sequence of objects."""
     lists = {key: each for key, each in value.items() if is_list(each)}
     if len(lists) != len(value) or len({len(each) for each in lists.values()}) != 1:
-        raise BadRecord(f"{name} is not a list")
+        raise BadRecord(f"{name} is not a list", param=name)
     return [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]
 
 
@@ -157,7 +159,7 @@ def refuse_held(held: Mapping[str, object], names: tuple[str, ...], where: str =
         value = held.get(name)
         empty = absent(value) or (isinstance(value, str) and value.strip().lower() in ("[]", "{}", "null", "none"))
         if not empty:
-            raise BadRecord(f"{where}{name} is there: {schemas.REFUSED[canonical(name)]}; {mend(name)}")
+            raise BadRecord(f"{where}{name} is there: {schemas.REFUSED[canonical(name)]}; {mend(name)}", param=name)
 
 
 def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[str, ...], seen: Seen, of: str) -> None:
@@ -167,8 +169,9 @@ def name_unread(held: Mapping[str, object], idle: tuple[str, ...], other: tuple[
 
 
 def name_beside(rest: Mapping[str, object], how: How, seen: Seen, of: str = "") -> None:
-    """Names what stands beside what an export's reader reads, unless it says little. Raises BadRecord for what is
-    refused.
+    """Names what stands beside what an export's reader reads, unless it says little.
+
+    Raises BadRecord for what is refused.
     """
     kept = {name: value for name, value in rest.items() if canonical(name) not in how.ignored}
     refuse_held(kept, tuple(name for name in kept if canonical(name) in schemas.REFUSED))
@@ -219,8 +222,9 @@ def _object(item: Mapping[str, object], where: str, name: str, how: How, seen: S
 
 
 def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
-    """Raises BadRecord for a message that is no part of what is said: a tool's, a thought, or one that is marked as
-    not to be learned.
+    """Raises BadRecord for a message that is no part of what is said.
+
+    Such are a tool's, a thought, and one that is marked as not to be learned.
     """
     by = {canonical(key): item[key] for key in (*keys.idle, *keys.other, *keys.kind) if not absent(item[key])}
     if by.get("channel") == "analysis":
@@ -233,7 +237,7 @@ def _refuse_aside(item: Mapping[str, object], keys: _Keys, where: str) -> None:
     refuse_marks(item, (key for key in (*keys.idle, *keys.other) if not absent(item[key])), f"{where}: ")
     for key in (*keys.idle, *keys.other):
         if canonical(key) in schemas.JUDGEMENTS and is_bad(item[key]):
-            raise BadRecord(f"{where}: {key} is {item[key]}, which marks it as a bad one; {mend(key)}")
+            raise BadRecord(f"{where}: {key} is {item[key]}, which marks it as a bad one; {mend(key)}", param=key)
 
 
 def is_of_tool(recipient: object) -> bool:
@@ -251,7 +255,7 @@ def _refuse_two_roles(item: Mapping[str, object], first: str, beside: Sequence[s
         named = item[key]
         other = ROLES.get(named) if isinstance(named, str) else None
         if other not in (None, one) and key != "user":  # {"user": "client"} may be a name
-            raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}")
+            raise BadRecord(f"{where} is the {one}'s by {first} and the {other}'s by {key}; {mend(key)}", param=key)
 
 
 def speaks(name: str, value: object) -> bool:
@@ -319,6 +323,7 @@ def _voiced(where: str, who: object, content: str, how: How, numbered: bool = Fa
 
 
 def unknown_role(said: Sequence[Said]) -> BadRecord:
+    """What to tell where the role of a message is not known."""
     place, first = next((place, each) for place, each in enumerate(said, start=1) if each.role is None)
     return BadRecord(
         f"message {place} has the unknown role {first.author!r}: user, assistant or system is needed; if authors are "

@@ -230,8 +230,9 @@ def with_message_of(these: Sketch, others: Sketch) -> IntVector:
 
 
 def groups(these: Sketch) -> IntVector:
-    """int64[n]: the number of the group that each dialogue is in. A group is dialogues nearly alike, and what is nearly
-    like one of them.
+    """int64[n]: the number of the group that each dialogue is in.
+
+    A group is dialogues nearly alike, and what is nearly like one of them.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components

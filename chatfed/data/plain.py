@@ -21,8 +21,9 @@ Line = tuple[int, str]
 
 
 def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iterator[Record]:
-    """Dialogues, each with the number of the line where it begins. Raises DataError where blank lines stand inside
-    dialogues: nobody knows then where one ends.
+    """Dialogues, each with the number of the line where it begins.
+
+    Raises DataError where blank lines stand inside dialogues: nobody knows then where one ends.
     """
     head = list(islice(lines, _LOOKED_AT))
     lines = chain(head, lines)
@@ -38,7 +39,8 @@ def text_records(name: str, lines: Iterator[Line], how: How, seen: Seen) -> Iter
         if blanks == 1 and _broken(before, was_marked, record, marked):
             raise DataError(
                 f"{name}, line {number}: a blank line seems to stand inside a dialogue, so that nobody knows where one "
-                f"ends: leave blank lines out of dialogues, or put two between them"
+                f"ends: leave blank lines out of dialogues, or put two between them",
+                param=name,
             )
         yield number, record
         before, was_marked = record, marked
@@ -61,13 +63,15 @@ def _refuse_times(name: str, lines: list[str]) -> None:
     timed = [line for line in lines if _TIME.match(line)]
     if sum(map(bool, map(_MAIL.match, lines))) and len(lines) > 2:
         raise DataError(
-            f"{name} holds mail, which is not read: give it as a table of messages (.csv: from, text, thread)"
+            f"{name} holds mail, which is not read: give it as a table of messages (.csv: from, text, thread)",
+            param=name,
         )
     timed = timed if sum(map(bool, map(_STAMP.match, lines))) < 2 else lines
     if (len(timed) >= 2 and 2 * len(timed) >= len(lines)) or any(map(_SUBTITLE.match, lines)):
         raise DataError(
             f"{name}: lines begin with a date or a time, as in a chat's export of a kind that is not known; give it "
-            f"as a table of messages (.csv with the columns timestamp, author, text)"
+            f"as a table of messages (.csv with the columns timestamp, author, text)",
+            param=name,
         )
 
 

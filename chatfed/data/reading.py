@@ -53,6 +53,7 @@ class Options:
     gap_hours: float = DEFAULT_GAP_HOURS  # a silence that ends a dialogue of authors; 0: none does
 
     def how(self) -> How:
+        """What readers of single records go by."""
         taken = {self.client_column, *([self.label_column] if self.label_column else [])}
         me = frozenset(name.strip().lower() for name in self.me)
         return How(me, frozenset(map(canonical, self.ignore_columns)), frozenset(taken))
@@ -140,7 +141,7 @@ class Reading:
     def _bad(self, number: int, bad: BadRecord) -> None:
         if not self.options.skip_bad_lines:
             mend = "mend it, or leave such lines out with --skip-bad-lines (data.skip_bad_lines)"
-            raise DataError(f"{self._at(number)}: {bad}; {mend}") from None
+            raise DataError(f"{self._at(number)}: {bad}; {mend}", param=bad.param or self.source) from None
         self.skipped.append(BadLine(self.source, number, str(bad), self.place))
 
     def _count(self, record: object) -> None:
@@ -217,9 +218,10 @@ class Reading:
         client = self._client(columns)
         client = author if client is None else client
         if client is None and self.has_clients:
-            raise BadRecord(f"{self.options.client_column} is missing")
+            raise BadRecord(f"{self.options.client_column} is missing", param=self.options.client_column)
         if client is not None and self.has_clients is False:
-            raise BadRecord(f"{self.options.client_column} is given here, and earlier lines have none")
+            name = self.options.client_column
+            raise BadRecord(f"{name} is given here, and earlier lines have none", param=name)
         messages = [{"role": turn.role, "content": turn.content, "learn": turn.learn} for turn in turns]
         row: Row = {"messages": messages, "client_id": client}
         label = self.options.label_column
@@ -238,7 +240,7 @@ class Reading:
         for name in [*wanted, *([self.options.label_column] if self.options.label_column else [])]:
             if name not in columns:
                 there = f"the columns are {', '.join(columns)}" if columns else "it has no columns"
-                raise DataError(f"{self.source}: no column {name!r}; {there}")
+                raise DataError(f"{self.source}: no column {name!r}; {there}", param=name)
 
     def _client(self, columns: Mapping[str, object]) -> str | None:
         """The client that a record names; None where it may name none. Raises BadRecord."""
@@ -254,7 +256,9 @@ class Reading:
         missing = [name for name in self.options.me if name.strip().lower() not in lower]
         if self.authors and missing:
             known = ", ".join(repr(author) for author, _ in self.authors.most_common(8))
-            raise DataError(f"{self.source}: nobody is called {missing[0]!r} (--me, data.me); there is {known}")
+            raise DataError(
+                f"{self.source}: nobody is called {missing[0]!r} (--me, data.me); there is {known}", param="data.me"
+            )
 
 
 def _peeked(records: Iterable[Record]) -> tuple[Iterator[Record], Mapping[str, object] | None]:
@@ -272,7 +276,8 @@ def _name(value: object, column: str) -> str:
     if isinstance(value, float) and value.is_integer():  # a Parquet column of whole numbers with a gap
         value = int(value)
     if value is None or isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise BadRecord(f"{column} is missing" if value is None else f"{column} is neither text nor a whole number")
+        wrong = "is missing" if value is None else "is neither text nor a whole number"
+        raise BadRecord(f"{column} {wrong}", param=column)
     if not str(value).strip():
-        raise BadRecord(f"{column} is empty")
+        raise BadRecord(f"{column} is empty", param=column)
     return text_of(str(value), column)

@@ -74,7 +74,7 @@ def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[s
         plain = canonical(name)
         if name not in taken and plain not in ignored:
             if plain in by:
-                raise BadRecord(f"the columns {by[plain]!r} and {name!r} are one name; {mend(name)}")
+                raise BadRecord(f"the columns {by[plain]!r} and {name!r} are one name; {mend(name)}", param=name)
             by[plain] = name
     groups = [tuple(by[plain] for plain in group if plain in by) for group in _GROUPS]
     used = {name for group in groups for name in group}
@@ -84,8 +84,9 @@ def _columns(names: tuple[str, ...], ignored: frozenset[str], taken: frozenset[s
 
 
 def read_record(record: Mapping[str, object], how: How, seen: Seen, inner: bool = False) -> list[Said]:
-    """The messages of a record, or of the one that stands in one of its columns (`inner`); those of authors have no
-    role yet. Raises BadRecord.
+    """The messages of a record, or of the one that stands in one of its columns (`inner`).
+
+    Those of authors have no role yet. Raises BadRecord.
     """
     columns = _columns(tuple(record), how.ignored, how.taken)
     held = {name: value for name, value in record.items() if not absent(value)}
@@ -118,10 +119,12 @@ def _judge(held: Mapping[str, object], columns: _Columns, seen: Seen) -> None:
     for name in columns.judgements:
         value = held.get(name)
         if is_bad(value) or (value == 0 and columns.answers):
-            raise BadRecord(f"{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}")
+            raise BadRecord(f"{name} is {value}, which marks the answer as a bad one (KTO); {mend(name)}", param=name)
     for name in columns.learn:
         if name in held and not is_list(held[name]) and held[name] == 0:
-            raise BadRecord(f"{name} is {held[name]}, which marks the record as not to be learned; {mend(name)}")
+            raise BadRecord(
+                f"{name} is {held[name]}, which marks the record as not to be learned; {mend(name)}", param=name
+            )
 
 
 def _system_text(value: object, name: str) -> str:
@@ -130,7 +133,9 @@ def _system_text(value: object, name: str) -> str:
         held = [str(key) for key in value if key not in ("type", "text", "parts", "body") and not absent(value[key])]
         more = [key for key in held if key != "role" or str(value[key]).strip().lower() not in schemas.ROLES]
         if more:
-            raise BadRecord(f"{name} holds {', '.join(more)} beside its text, which is not read; {mend(name)}")
+            raise BadRecord(
+                f"{name} holds {', '.join(more)} beside its text, which is not read; {mend(name)}", param=name
+            )
     return text_of_parts(value, name)
 
 
@@ -185,7 +190,7 @@ class _Record:
             return read_record(value, self.how, self.seen, inner=True)
         if not (is_list(value) or isinstance(value, Mapping)):
             if sure and not self._among((*self.columns.questions, *self.columns.contexts, *self.columns.texts)):
-                raise BadRecord(f"{name} is not a list")
+                raise BadRecord(f"{name} is not a list", param=name)
             return None
         return said_of(name, value, self.how, self.seen) if sure or like_messages(plain, value) else None
 
@@ -194,7 +199,7 @@ class _Record:
         if said is None and canonical(name) in schemas.LISTS_FOR_SURE:
             if canonical(name) == "conversation" and self._among((*self.columns.questions, *self.columns.texts)):
                 return None  # the name of one
-            raise BadRecord(f"{name} is text and not a JSON list of messages")
+            raise BadRecord(f"{name} is text and not a JSON list of messages", param=name)
         return said
 
     def _masked(self, said: list[Said]) -> list[Said]:
@@ -203,7 +208,7 @@ class _Record:
             if not is_list(mask):
                 continue
             if len(mask) != len(said):
-                raise BadRecord(f"{name} has {len(mask)} entries for {len(said)} messages; {mend(name)}")
+                raise BadRecord(f"{name} has {len(mask)} entries for {len(said)} messages; {mend(name)}", param=name)
             self.used.append(name)
             flags = [flag(each, f"{name}, entry {place}") for place, each in enumerate(mask, start=1)]
             said = [each._replace(learn=each.learn and learn) for each, learn in zip(said, flags, strict=True)]
@@ -239,9 +244,9 @@ class _Record:
         """A column's messages where it holds a list of them (TRL), or its text. Raises BadRecord."""
         value = self.held[name]
         found = unpacked(name, value) if isinstance(value, str) and value.lstrip().startswith("[{") else value
-        if is_list(found) and found and isinstance(found[0], Mapping):
-            if not isinstance(value, str) or like_messages("messages", found):
-                return said_of(name, found, self.how, self.seen)
+        listed = is_list(found) and found and isinstance(found[0], Mapping)
+        if listed and (not isinstance(value, str) or like_messages("messages", found)):
+            return said_of(name, found, self.how, self.seen)
         return content_of(value, name)
 
     def _with_contexts(self, asked: list[Said], question: str) -> list[Said]:
@@ -291,7 +296,8 @@ class _Record:
             side = next((each for each in free if free[each] in schemas.SIDES - self.how.ignored), None)
             if side is not None:
                 raise BadRecord(
-                    f"{side} seems to say whose words {name} is, and is not read: give a column role; {mend(side)}"
+                    f"{side} seems to say whose words {name} is, and is not read: give a column role; {mend(side)}",
+                    param=side,
                 )
             beside = [each for each in free if free[each] in schemas.SPEAKERS and free[each] not in self.how.ignored]
             if beside:
@@ -316,7 +322,9 @@ class _Record:
             if said[0].role != "system":
                 return [Said("system", text), *said]
             if said[0].content.strip() != text.strip():
-                raise BadRecord(f"{name} stands beside messages that begin with another system message; {mend(name)}")
+                raise BadRecord(
+                    f"{name} stands beside messages that begin with another system message; {mend(name)}", param=name
+                )
         return said
 
     def _refuse_rest(self, said: list[Said]) -> None:
@@ -333,7 +341,7 @@ class _Record:
                 little = idle_name(canonical(name)) and says_little(self.held[name])
                 self.seen.unread += [] if little else [name]
                 continue
-            raise BadRecord(f"{name} stands beside {' and '.join(self.used)} and is not read; {mend(name)}")
+            raise BadRecord(f"{name} stands beside {' and '.join(self.used)} and is not read; {mend(name)}", param=name)
         weak = (*columns.late_questions, *columns.late_answers, *columns.masks)
         self.seen.unread += [name for name in self._among(weak) if name not in self.used]
 
@@ -361,13 +369,14 @@ class _Record:
         asks, says = self._among(columns.questions), self._among(columns.answers)
         for name in columns.lists:
             if is_list(value := self.record[name]) and not value:
-                return BadRecord(f"{name} is empty")
+                return BadRecord(f"{name} is empty", param=name)
         if asks and columns.answers:
-            return BadRecord(f"{columns.answers[0]} has empty content")
+            return BadRecord(f"{columns.answers[0]} has empty content", param=columns.answers[0])
         if asks or says:
             missing = "a question" if says else "an answer"
-            return BadRecord(f"{(asks or says)[0]} stands without {missing}; {CONVENTIONS} is needed")
+            name = (asks or says)[0]
+            return BadRecord(f"{name} stands without {missing}; {CONVENTIONS} is needed", param=name)
         if columns.texts:
-            return BadRecord(f"{columns.texts[0]} has empty content")
+            return BadRecord(f"{columns.texts[0]} has empty content", param=columns.texts[0])
         has = ", ".join(self.record) or "nothing"
         return BadRecord(f"messages are missing: {CONVENTIONS} is needed, the record has {has}")

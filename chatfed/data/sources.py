@@ -31,12 +31,12 @@ def kind_of(source: str) -> str:
     for suffix in sorted(_SUFFIXES, key=len, reverse=True):
         if source.lower().endswith(suffix):
             if not path.exists():
-                raise DataError(f"{source}: no such file")
+                raise DataError(f"{source}: no such file", param=source)
             return suffix
     if path.exists():
-        raise DataError(f"{source} is of no known kind; the kinds are {', '.join(_SUFFIXES)}")
+        raise DataError(f"{source} is of no known kind; the kinds are {', '.join(_SUFFIXES)}", param=source)
     if not source or source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise DataError(f"{source or 'the empty name'}: no such file")
+        raise DataError(f"{source or 'the empty name'}: no such file", param=source)
     return "hub"
 
 
@@ -50,7 +50,8 @@ def files_of(folder: str) -> list[Path]:
     paths = (path for path in sorted(Path(folder).rglob("*")) if path.is_file() and not path.name.startswith("."))
     found = [path for path in paths if path.name.lower().endswith(_SUFFIXES) and path.name not in _LISTS_OF_SLACK]
     if not found:
-        raise DataError(f"{folder} is a folder without a file of dialogues; the kinds are {', '.join(_SUFFIXES)}")
+        kinds = ", ".join(_SUFFIXES)
+        raise DataError(f"{folder} is a folder without a file of dialogues; the kinds are {kinds}", param=str(folder))
     return found
 
 
@@ -85,7 +86,7 @@ class Found:
         try:
             items, notes = items_of(value, self.split)
         except DataError as error:
-            raise DataError(f"{path} {error}") from None
+            raise DataError(f"{path} {error}", param=error.param or str(path)) from None
         self.notes += notes
         yield from enumerate(items, start=1)
 
@@ -98,11 +99,13 @@ def _binary_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             for number, line in enumerate(file, start=1):
                 yield number, line
     except EOFError:
-        raise DataError(f"{path} is cut short: the .gz ends in the middle after line {number}; copy it again") from None
+        raise DataError(
+            f"{path} is cut short: the .gz ends in the middle after line {number}; copy it again", param=str(path)
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"{path} is damaged after line {number}: {error}; copy it again") from None
+        raise DataError(f"{path} is damaged after line {number}: {error}; copy it again", param=str(path)) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", param=str(path)) from None
 
 
 def _decoded(line: bytes, number: int) -> str | BadRecord:
@@ -157,30 +160,40 @@ def _json_value(path: Path) -> object:
         whole = b"".join(line for _, line in _binary_lines(path)).decode("utf-8-sig")
         return json.loads(whole, object_pairs_hook=_object)
     except BadRecord as bad:
-        raise DataError(f"{path}: {bad}") from None
+        raise DataError(f"{path}: {bad}", param=bad.param or str(path)) from None
     except json.JSONDecodeError as error:
-        hint = "; is it JSON Lines? then name it .jsonl" if error.msg == "Extra data" else ""
-        raise DataError(f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}){hint}") from None
+        hint = "; is it JSON Lines? then name it .jsonl" if _is_value_and_more(error.doc) else ""
+        raise DataError(
+            f"{path}, line {error.lineno}: not JSON ({error.msg}, column {error.colno}){hint}", param=str(path)
+        ) from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8") from None
+        raise DataError(f"{path} is not UTF-8", param=str(path)) from None
     except (RecursionError, ValueError) as error:
-        raise DataError(f"{path} is not JSON that can be read ({_why_unread(error)})") from None
+        raise DataError(f"{path} is not JSON that can be read ({_why_unread(error)})", param=str(path)) from None
+
+
+def _is_value_and_more(text: str) -> bool:
+    """Whether a text that is not JSON begins with a whole value, as JSON Lines do."""
+    try:
+        json.JSONDecoder().raw_decode(text.lstrip())
+    except (RecursionError, ValueError):
+        return False
+    return True
 
 
 def _text_lines(path: Path) -> Iterator[tuple[int, str]]:
     for number, line in _binary_lines(path):
         text = _decoded(line, number)
         if isinstance(text, BadRecord):  # in text a dialogue has many lines: none can be left out of it
-            raise DataError(f"{path}, line {number}: {text}; save the file as UTF-8")
+            raise DataError(f"{path}, line {number}: {text}; save the file as UTF-8", param=str(path))
         yield number, text
 
 
 def _csv_rows(path: Path) -> Iterator[Record]:
-    """Rows of CSV, every cell as the text that it is (a client 007 is not 7, a reply None is one) and an empty one
-    missing.
+    """Rows of CSV, every cell as the text that it is, and an empty one missing.
 
-    A row with more cells than columns is a bad record. Where quotes do not match nobody knows where a row ends: an
-    error.
+    A client 007 is not 7, and a reply None is one. A row with more cells than columns is a bad record. Where quotes do
+    not match nobody knows where a row ends: an error.
     """
     csv.field_size_limit(2**31 - 1)  # a cell may hold a whole dialogue
     number = 0
@@ -201,11 +214,11 @@ def _csv_rows(path: Path) -> Iterator[Record]:
                     missing = [""] * (len(names) - len(cells))
                     yield number, {name: cell or None for name, cell in zip(names, cells + missing, strict=True)}
     except csv.Error as error:
-        raise DataError(f"{path} cannot be read as csv after row {number}: {error}") from None
+        raise DataError(f"{path} cannot be read as csv after row {number}: {error}", param=str(path)) from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not UTF-8 after row {number}; save it as UTF-8") from None
+        raise DataError(f"{path} is not UTF-8 after row {number}; save it as UTF-8", param=str(path)) from None
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+        raise DataError(f"{path} cannot be read: {error.strerror or error}", param=str(path)) from None
 
 
 def _delimiter(header: str) -> str:
@@ -216,7 +229,7 @@ def _delimiter(header: str) -> str:
 def _column_names(path: Path, names: list[str]) -> list[str]:
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise DataError(f"{path} has two columns {twice!r}; rename one")
+        raise DataError(f"{path} has two columns {twice!r}; rename one", param=twice)
     return names
 
 
@@ -227,5 +240,5 @@ def _parquet_rows(path: Path) -> Iterator[Record]:
         try:
             rows = datasets.Dataset.from_parquet(str(path), cache_dir=folder)
         except Exception as error:  # pyarrow and datasets each raise their own kinds
-            raise DataError(f"{path} cannot be read as parquet: {innermost(error)}") from None
+            raise DataError(f"{path} cannot be read as parquet: {innermost(error)}", param=str(path)) from None
         yield from enumerate(rows, start=1)

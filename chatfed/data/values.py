@@ -18,7 +18,11 @@ SHORT = 200  # characters of a value that may pass as an id, a source, a languag
 
 
 class BadRecord(Exception):
-    """Why a record is no dialogue, in words that follow `FILE, line N:`."""
+    """Why a record is no dialogue, in words that follow `FILE, line N:`. `param` is the column or key, where one is."""
+
+    def __init__(self, reason: str, *, param: str | None = None) -> None:
+        super().__init__(reason)
+        self.param = param
 
 
 class DataError(ChatfedError):
@@ -38,6 +42,7 @@ def absent(value: object) -> bool:
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Whether a value is a list, and no text."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
 
 

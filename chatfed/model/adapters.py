@@ -36,11 +36,11 @@ class Adapters:
 
 
 def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
-    """Puts adapters into `model`, in place: from then on they alone are trainable, and it answers as before until they
-    are trained. What comes back is peft's cover of the same model, for `save_adapters`.
+    """Puts adapters into `model`, in place; what comes back is peft's cover of the same model, for `save_adapters`.
 
-    First matrices are drawn from a public seed, second ones are 0 (section 4.1). Raises ModelError when a target is
-    no layer of the model or of a kind that takes no adapter, and for a kind of model for which peft has no choice.
+    From then on they alone are trainable, and it answers as before until they are trained. First matrices are drawn
+    from a public seed, second ones are 0 (section 4.1). Raises ModelError when a target is no layer of the model or
+    of a kind that takes no adapter, and for a kind of model for which peft has no choice.
     """
     import torch
     from peft import LoraConfig, TaskType, get_peft_model
@@ -65,8 +65,9 @@ def attach(model: PreTrainedModel, adapters: Adapters) -> PeftModel:
 
 
 def check_adapters(adapters: Adapters, base: str, layers: int) -> None:
-    """Raises, before anything is trained, what `attach` would: for the kind of model in `base`, or, without one, for
-    the small Llama of so many layers. No weights are loaded.
+    """Raises, before anything is trained, what `attach` would. No weights are loaded.
+
+    For the kind of model in `base`, or, where that is empty, for the small Llama of so many layers.
     """
     import torch
 
@@ -113,8 +114,9 @@ def _takes(model: PreTrainedModel, targets: Any) -> bool:
 
 
 def save_adapters(folder: Path, adapted: PeftModel, tokenizer: PreTrainedTokenizerFast, card: str, base: str) -> None:
-    """Writes a plain peft folder: the adapters alone, with `base` (folder or hub name) as the model they belong to,
-    tokenizer and the model card `card` (markdown).
+    """Writes a plain peft folder: adapters alone, tokenizer, and the model card `card` (markdown).
+
+    `base`, a folder or a hub name, stands in it as the model that they belong to.
     """
     adapted.peft_config["default"].base_model_name_or_path = base
     with new_folder(folder, tokenizer, card) as scratch, _without_advice():

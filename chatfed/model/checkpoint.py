@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -31,18 +32,33 @@ def new_folder(folder: Path, tokenizer: PreTrainedTokenizerFast, card: str) -> I
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        os.chmod(scratch, 0o755)
-        yield scratch
-        tokenizer.save_pretrained(scratch)
+        os.chmod(scratch, 0o755)  # noqa: S103  # as any folder that a person makes; mkdtemp's is for its owner alone
+        with disk_errors(folder):
+            yield scratch
+            tokenizer.save_pretrained(scratch)
         (scratch / "README.md").write_text(card, encoding="utf-8")
         replace_folder(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@contextmanager
+def disk_errors(place: Path) -> Iterator[None]:
+    """What safetensors and tokenizers raise when they cannot write `place`, as an OSError like everyone else's."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except Exception as error:
+        if type(error) is Exception or isinstance(error, SafetensorError):  # tokenizers has no type of its own
+            raise OSError(errno.EIO, str(error), str(place)) from error  # neither says which errno it was
+        raise
+
+
 def replace_folder(new: Path, target: Path) -> None:
-    """Puts folder `new` in the place of `target`; a crash leaves the old one or the new one under that name or beside
-    it.
+    """Puts folder `new` in the place of `target`.
+
+    A crash leaves the old one or the new one, under that name or beside it.
     """
     old = target.with_name(f".{target.name}-old")
     shutil.rmtree(old, ignore_errors=True)

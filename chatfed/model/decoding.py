@@ -42,15 +42,17 @@ class Decoder:
         return Text(self)
 
     def whole(self, rows: Tensor, last: bool = True) -> Tensor:
-        """Logits float32 of int64[n, T], computed without a cache: [n, vocabulary] after the last token of each row,
-        or [n, T, vocabulary].
+        """Logits of the tokens int64[n, T], computed without a cache: float32[n, T, vocabulary].
+
+        `last`: float32[n, vocabulary], those after the last token of each row.
         """
         found: Tensor = self._ask(rows, last, {"use_cache": False} if "use_cache" in self._arguments else {}).logits
         return found.float()
 
     def after(self, prefix: Text) -> Callable[[Sequence[Sequence[int]]], Tensor]:
-        """What gives, for continuations of `prefix` by as many tokens each, the logits after each: float32[n,
-        vocabulary]. The prefix is read once, and stays as it is.
+        """A function of continuations of `prefix`, all of one length: the logits after each, float32[n, vocabulary].
+
+        The prefix is read once, and stays as it is.
         """
         if self.way != "given" or not self.in_chunks:
             return lambda rows: self._after_anew(prefix.ids, rows)

@@ -44,8 +44,9 @@ class Check:
 
 
 def check_base(name: str | Path) -> list[Check]:
-    """All checks of the base in a folder, or on the hub when `name` is no folder. A base that cannot be loaded has the
-    one check that says why.
+    """All checks of the base in a folder, or on the hub when `name` is no folder.
+
+    A base that cannot be loaded has the one check that says why.
     """
     try:
         model, tokenizer = load_model(name)
@@ -59,8 +60,9 @@ def check_base(name: str | Path) -> list[Check]:
 
 
 def refuse_unfit(name: str | Path, adapters: bool) -> list[str]:
-    """What a person should know who starts a run from the base, with `adapters` in every linear layer or without;
-    raises ModelError with the first fault that is found.
+    """What a person should know who starts a run from the base, with `adapters` in every linear layer or without.
+
+    Raises ModelError with the first fault that is found.
     """
     told = {"cache and positions", "token ids", *(["places for adapters"] if adapters else [])}
     notes = []
@@ -110,8 +112,9 @@ def forwards_alone(decoder: Decoder) -> None:
 
 
 def without_adapters(model: PreTrainedModel) -> list[str]:
-    """Weight matrices that "all-linear" adapters do not reach, embeddings and output layer apart: names with * for a
-    layer's number.
+    """Weight matrices that "all-linear" adapters do not reach: names with * for a layer's number.
+
+    Embeddings and output layer are no matter.
     """
     from chatfed.model.adapters import ALL_LINEAR, Adapters, attach
     from chatfed.model.transformer import empty_twin

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 
 def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
-    """Makes trainable the parameters whose names match one of `globs` ("all": every one); returns how many numbers
-    that is.
+    """Makes the parameters trainable whose names match one of `globs` ("all": every one), and counts their numbers.
 
     Raises ModelError when a glob matches no parameter.
     """
@@ -69,8 +68,9 @@ def non_finite(module: nn.Module) -> list[str]:
 
 
 def refuse_non_finite(module: nn.Module, base: object) -> None:
-    """Raises ModelError where a weight, trained or frozen, is not finite: all that follows would be noise, and paid
-    for.
+    """Raises ModelError where a weight, trained or frozen, is not finite.
+
+    All that follows would be noise, and paid for.
     """
     if names := non_finite(module):
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""

@@ -104,8 +104,9 @@ def _gaps(rendered: Rendered) -> Iterator[tuple[int, int]]:
 
 
 def _rename(described: dict[str, Any], names: dict[str, str]) -> None:
-    """Calls added tokens by other names in a tokenizer's JSON: as added tokens, and in the vocabulary, where some
-    algorithms would find them in a text too.
+    """Calls added tokens by other names in a tokenizer's JSON.
+
+    As added tokens, and in the vocabulary, where some algorithms would find them in a text too.
     """
     described["post_processor"] = None
     for token in described["added_tokens"]:

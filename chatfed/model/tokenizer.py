@@ -126,21 +126,22 @@ def encode_open_turn(tokenizer: PreTrainedTokenizerFast, history: Sequence[Turn]
 
 
 def encode_said(tokenizer: PreTrainedTokenizerFast, history: Sequence[Turn], turn: Turn) -> tuple[Encoded, int]:
-    """`turn` after `history`, and which message of the encoded dialogue it is. Where the template does not take a
-    message alone, a neutral one stands beside it. Raises TemplateError when it takes it in no way.
+    """`turn` after `history`, and which message of the encoded dialogue it is.
+
+    Where the template does not take a message alone, a neutral one stands beside it. Raises TemplateError when it takes
+    it in no way.
     """
     neutral = Turn("user", "Hello")
     ways: list[tuple[list[Turn], list[Turn]]] = [([*history], [])]
     if not history:
         ways += [([neutral], []), ([], [neutral])] if turn.role != "system" else [([], [neutral])]
-    refused = None
+    refused: list[TemplateError] = []
     for before, after in ways:
         try:
             return encode_dialogue(tokenizer, [*before, turn, *after]), len(before)
         except TemplateError as error:
-            refused = refused or error
-    assert refused is not None
-    raise refused
+            refused.append(error)
+    raise refused[0]
 
 
 def close_answer(tokenizer: PreTrainedTokenizerFast, encoded: Encoded) -> Encoded:
@@ -170,8 +171,9 @@ class TurnEnd:
 
 
 def turn_end(tokenizer: PreTrainedTokenizerFast) -> TurnEnd:
-    """What the template writes after an assistant's answer when the talk goes on, up to and with its first added
-    token. A text of spaces alone ends nothing: there the end goes on to what opens the next message.
+    """What the template writes after an assistant's answer when the talk goes on, with its first added token.
+
+    A text of spaces alone ends nothing: there the end goes on to what opens the next message.
     """
     return _cached_turn_end(ById(tokenizer), template_of(tokenizer))
 
@@ -224,8 +226,10 @@ def _marker_pattern(tokenizer: PreTrainedTokenizerFast) -> re.Pattern[str] | Non
 
 
 def turn_end_ids(tokenizer: PreTrainedTokenizerFast) -> set[int]:
-    """Tokens that end a reply: the model's end of text, and the marker that closes an answer in its template, or the
-    one token that its closing text is.
+    """Tokens that end a reply.
+
+    The model's end of text, and the marker that closes an answer in its template, or the one token that its closing
+    text is.
     """
     ends = {int(tokenizer.eos_token_id)} if tokenizer.eos_token_id is not None else set()
     end = turn_end(tokenizer)

@@ -63,7 +63,8 @@ def untie_output(model: PreTrainedModel) -> None:
 
     untyped: Any = model  # in some versions of transformers, and not in others
     head = untyped.get_output_embeddings()
-    assert head is not None, "a causal language model has an output layer"
+    if head is None:
+        raise ModelError(f"{type(model).__name__} has no output layer to learn alone; give another base.")
     head.weight = nn.Parameter(head.weight.detach().clone())
     model.config.tie_word_embeddings = False
 
@@ -157,8 +158,10 @@ def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def skeleton(name: str, layers: int) -> PreTrainedModel:
-    """The model of folder or hub name `name`, or, where that is empty, a small Llama of so many layers, without any
-    weights (on torch's meta device): its layers by name and kind. Raises ModelError as `load_model` does.
+    """A model without any weights, on torch's meta device: its layers by name and kind.
+
+    That of folder or hub name `name`, or, where that is empty, a small Llama of so many layers. Raises ModelError as
+    `load_model` does.
     """
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -226,8 +229,9 @@ def context_of(model: PreTrainedModel) -> int | None:
 
 
 def stay_offline() -> None:
-    """Keeps hub, datasets and telemetry from reaching out; the caller skips it when a person names something on the
-    hub.
+    """Keeps hub, datasets and telemetry from reaching out.
+
+    The caller skips it when a person names something on the hub.
     """
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "1")

@@ -53,8 +53,9 @@ def _fitting(tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], most: in
 
 
 def _starts(turns: Sequence[Turn], characters: int, most: int) -> list[int]:
-    """Places behind the first message where a user's stands, as far back as so many characters and messages reach; the
-    last one, however long.
+    """Places behind the first message where a user's stands, as far back as characters and `most` messages reach.
+
+    The last one, however long.
     """
     found: list[int] = []
     held = 0

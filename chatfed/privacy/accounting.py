@@ -22,15 +22,12 @@ from functools import lru_cache
 from chatfed.privacy.conversions import PrivacyError as PrivacyError
 from chatfed.privacy.conversions import check_delta, gaussian_epsilon
 from chatfed.privacy.guarantee import Adjacency
-from chatfed.privacy.guarantee import Guarantee as Guarantee
 from chatfed.privacy.losses import pld_epsilon, renyi_epsilon
 
 EXACT = "exact Gaussian (Balle and Wang 2018)"
 PLD = "PLD (privacy loss distributions), upper bound"
 UNAMPLIFIED = "exact Gaussian without amplification by sampling, upper bound"
 RDP = "Renyi DP, upper bound"
-ADJACENCY = Adjacency.ADD_OR_REMOVE
-REPLACE = Adjacency.REPLACE
 
 _LEAST_NOISE = 0.05  # multipliers below which no sampling is accounted: epsilon is far beyond any claim
 _MOST_NOISE = 1e9  # multipliers above this are not looked for
@@ -48,11 +45,13 @@ class Mechanism:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise_multiplier) and self.noise_multiplier >= 0):
-            raise PrivacyError(f"noise_multiplier {self.noise_multiplier}: must be finite and not negative")
+            raise PrivacyError(
+                f"noise_multiplier {self.noise_multiplier}: must be finite and not negative", param="noise_multiplier"
+            )
         if not 0.0 <= self.sampling_rate <= 1.0:
-            raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]")
+            raise PrivacyError(f"sampling_rate {self.sampling_rate}: must lie in [0, 1]", param="sampling_rate")
         if not (math.isfinite(self.steps) and self.steps >= 0 and self.steps == int(self.steps)):
-            raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more")
+            raise PrivacyError(f"steps {self.steps}: must be a whole number, 0 or more", param="steps")
 
 
 def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta: float, by: str | None = None) -> float:
@@ -71,21 +70,30 @@ def epsilon(noise_multiplier: float, sampling_rate: float, steps: int, *, delta:
 
 
 def compose(
-    mechanisms: Iterable[Mechanism], *, delta: float, by: str | None = None, adjacency: Adjacency = ADJACENCY
+    mechanisms: Iterable[Mechanism],
+    *,
+    delta: float,
+    by: str | None = None,
+    adjacency: Adjacency = Adjacency.ADD_OR_REMOVE,
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
-    by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
-    answer. adjacency: REPLACE halves each noise multiplier, as two clipped vectors differ by twice the norm; below the
-    sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
-    removed, one added). Raises PrivacyError for that and for other names.
+        by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
+        answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below
+    <<<<<<< HEAD
+        the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two:
+        one removed, one added). Raises PrivacyError for that and for other names.
+    =======
+        the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
+        removed, one added). Raises PrivacyError for that and for other names.
+    >>>>>>> w-privacy
 
-    >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
-    1.83
-    >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
-    7.83
-    >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=REPLACE), 2)
-    4.38
+        >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
+        1.83
+        >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
+        7.83
+        >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=Adjacency.REPLACE), 2)
+        4.38
     """
     return _answer(mechanisms, delta, by, adjacency)[0]
 
@@ -96,7 +104,7 @@ def accountant(mechanisms: Iterable[Mechanism], *, delta: float) -> str:
     >>> accountant([Mechanism(1.0, 0.01, 1000)], delta=1e-5), accountant([Mechanism(0.5, 1.0, 10)], delta=1e-5)
     ('PLD (privacy loss distributions), upper bound', 'exact Gaussian (Balle and Wang 2018)')
     """
-    return _answer(mechanisms, delta, None, ADJACENCY)[1]
+    return _answer(mechanisms, delta, None, Adjacency.ADD_OR_REMOVE)[1]
 
 
 def grouped(mechanism: Mechanism, size: int) -> Mechanism:
@@ -121,7 +129,9 @@ def group_rate(rate: float, size: int) -> float:
     return min(1.0, -math.expm1(size * math.log1p(-rate)) * (1 + 1e-12)) if 0 < rate < 1 else rate
 
 
-def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: Adjacency = ADJACENCY) -> list[float]:
+def curve(
+    mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency: Adjacency = Adjacency.ADD_OR_REMOVE
+) -> list[float]:
     """Epsilon of all `mechanisms` together at each of `deltas`, as `compose` gives it: the privacy profile.
 
     All pairs hold at once: they are points of one curve. Raises PrivacyError as `compose` does.
@@ -133,7 +143,7 @@ def curve(mechanisms: Iterable[Mechanism], deltas: Iterable[float], *, adjacency
     return [compose(kept, delta=delta, adjacency=adjacency) for delta in deltas]
 
 
-def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = ADJACENCY) -> float:
+def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = Adjacency.ADD_OR_REMOVE) -> float:
     """Rho of zero-concentrated DP of all together: steps / (2 noise_multiplier^2), added (Bun and Steinke 2016).
 
     Raises PrivacyError below the sampling rate 1, where a Poisson sample's Renyi divergence is not linear in the order.
@@ -144,7 +154,7 @@ def zcdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = ADJACENCY) -
     return gdp(mechanisms, adjacency=adjacency) ** 2 / 2
 
 
-def gdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = ADJACENCY) -> float:
+def gdp(mechanisms: Iterable[Mechanism], *, adjacency: Adjacency = Adjacency.ADD_OR_REMOVE) -> float:
     """Mu of Gaussian DP of all together: the root of the sum of steps / noise_multiplier^2 (Dong et al. 2022).
 
     Exact; `gaussian_epsilon` gives epsilon. Raises PrivacyError below the sampling rate 1, where only a limit theorem
@@ -167,19 +177,18 @@ def _answer(mechanisms: Iterable[Mechanism], delta: float, by: str | None, adjac
 
 def _history(mechanisms: Iterable[Mechanism], adjacency: Adjacency) -> History:
     """(noise_multiplier, sampling_rate, steps), no kind twice, of what costs anything, as adding or removing one."""
-    if adjacency not in (ADJACENCY, REPLACE):
-        raise PrivacyError(f"no adjacency {str(adjacency)!r}: take {str(ADJACENCY)!r} or {str(REPLACE)!r}")
+    one, other = Adjacency.ADD_OR_REMOVE, Adjacency.REPLACE
+    if adjacency not in (one, other):
+        raise PrivacyError(f"no adjacency {str(adjacency)!r}: take {str(one)!r} or {str(other)!r}")
     steps: dict[tuple[float, float], int] = {}
     for m in mechanisms:
         if m.steps and m.sampling_rate:
             kind = (min(float(m.noise_multiplier), _LOUD), float(m.sampling_rate))
             steps[kind] = steps.get(kind, 0) + int(m.steps)
-    if adjacency == REPLACE:
-        if any(rate < 1 for _, rate in steps):
-            raise PrivacyError(
-                f"{str(REPLACE)!r} with sampling is not accounted: take group_privacy of 2 of {str(ADJACENCY)!r}"
-            )
-        steps = {(noise / REPLACE.sensitivity(1.0), rate): count for (noise, rate), count in steps.items()}
+    if adjacency == other and any(rate < 1 for _, rate in steps):
+        raise PrivacyError(f"{str(other)!r} with sampling is not accounted: take group_privacy of 2 of {str(one)!r}")
+    apart = Adjacency(adjacency).sensitivity(1.0)
+    steps = {(noise / apart, rate): count for (noise, rate), count in steps.items()}
     return tuple(sorted((*kind, count) for kind, count in steps.items()))
 
 
@@ -203,7 +212,7 @@ def calibrate_noise(
     """
     check_delta(delta)
     if not (math.isfinite(target_epsilon) and target_epsilon > 0):
-        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0")
+        raise PrivacyError(f"target epsilon {target_epsilon}: must be a finite number above 0", param="target_epsilon")
     if steps == 0 or sampling_rate == 0:
         Mechanism(1.0, sampling_rate, steps)
         return 0.0
@@ -217,7 +226,10 @@ def calibrate_noise(
         low, high, above, below = low / 1.3, low, spent(low / 1.3), above
     while below > target_epsilon:
         if high > _MOST_NOISE:
-            raise PrivacyError(f"target epsilon {target_epsilon} cannot be reached at delta {delta}: take a larger one")
+            raise PrivacyError(
+                f"target epsilon {target_epsilon} cannot be reached at delta {delta}: take a larger one",
+                param="target_epsilon",
+            )
         low, high, above, below = high, high * 1.3, below, spent(high * 1.3)
     while high / low > 1.001:
         middle = _between(low, high, above, below, target_epsilon)

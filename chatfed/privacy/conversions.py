@@ -29,7 +29,7 @@ class PrivacyError(ChatfedError, ValueError):
 def check_delta(delta: float) -> None:
     """Raises PrivacyError unless 0 < delta < 1."""
     if not 0.0 < delta < 1.0:
-        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1")
+        raise PrivacyError(f"delta {delta}: must lie strictly between 0 and 1", param="delta")
 
 
 def zcdp_epsilon(rho: float, delta: float) -> float:
@@ -44,7 +44,7 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
     """
     check_delta(delta)
     if not rho >= 0:
-        raise PrivacyError(f"rho {rho}: must be a number, 0 or more")
+        raise PrivacyError(f"rho {rho}: must be a number, 0 or more", param="rho")
     if rho == 0 or math.isinf(rho):
         return rho
 
@@ -61,18 +61,17 @@ def zcdp_epsilon(rho: float, delta: float) -> float:
 
 
 def gaussian_epsilon(mu: float, delta: float) -> float:
-    """Epsilon at `delta` of mu-Gaussian DP: exact, rounded up by about one part in 10^9 (Balle and Wang 2018,
-    theorem 8), for any delta down to the least double.
+    """Epsilon at `delta` of mu-Gaussian DP: exact, rounded up by about one part in 10^9, down to the least double.
 
-    T steps of the Gaussian mechanism without sampling are mu = sqrt(T) / noise_multiplier (Dong et al. 2022, corollary
-    3.3). Raises PrivacyError for a negative mu or a delta outside (0, 1).
+    Balle and Wang 2018, theorem 8. T steps of the Gaussian mechanism without sampling are mu = sqrt(T) /
+    noise_multiplier (Dong et al. 2022, corollary 3.3). Raises PrivacyError for a negative mu or a delta outside (0, 1).
 
     >>> round(gaussian_epsilon(1.0, 1e-5), 2), round(gaussian_epsilon(1.0, 1e-300), 2)
     (4.38, 37.45)
     """
     check_delta(delta)
     if not mu >= 0:
-        raise PrivacyError(f"mu {mu}: must be a number, 0 or more")
+        raise PrivacyError(f"mu {mu}: must be a number, 0 or more", param="mu")
     if mu == 0 or math.isinf(mu):
         return mu
     aim = math.log(delta) - _ROUNDING

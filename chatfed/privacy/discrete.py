@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.privacy.noise import random_bytes, system_random
-from chatfed.types import ChatfedError, Entropy
+from chatfed.types import Entropy, InvalidValue
 
 BITS = 128  # the weights of a table add up to 2^BITS
 LEAST_STD, MOST_STD = 0.25, 1e6  # ring steps
@@ -92,14 +92,14 @@ class DiscreteGaussian:
         return sum(multiple * table.reach for multiple, table in self.parts)
 
     def sample(self, size: int, entropy: Entropy = system_random) -> NDArray[np.int32]:
-        """Independent draws, int32[size], from cryptographic bits alone. Raises ChatfedError for a negative size.
+        """Independent draws, int32[size], from cryptographic bits alone. Raises InvalidValue for a negative size.
 
         >>> draws = discrete_gaussian(3.0).sample(100_000)
         >>> draws.dtype, bool(2.9 < draws.std() < 3.1)
         (dtype('int32'), True)
         """
         if size < 0:
-            raise ChatfedError(f"{size} values of noise: the number must not be negative")
+            raise InvalidValue(f"{size} values of noise: the number must not be negative", param="size")
         drawn = np.empty(size, dtype=np.int32)
         for start in range(0, size, _BLOCK):
             block = drawn[start : start + _BLOCK]
@@ -116,13 +116,15 @@ class DiscreteGaussian:
 def discrete_gaussian(std: float) -> DiscreteGaussian:
     """The noise of parameter `std` (ring steps); building the tables takes up to half a second, once per std.
 
-    Raises ChatfedError unless LEAST_STD <= std <= MOST_STD.
+    Raises InvalidValue unless LEAST_STD <= std <= MOST_STD.
 
     >>> discrete_gaussian(20.0).variation < 1e-35
     True
     """
     if not LEAST_STD <= std <= MOST_STD:
-        raise ChatfedError(f"discrete noise of std {std} ring steps: take from {LEAST_STD} to {MOST_STD:g}")
+        raise InvalidValue(
+            f"discrete noise of std {std} ring steps: take from {LEAST_STD} to {MOST_STD:g}", param="std"
+        )
     if std <= _ONE_TABLE_UP_TO:
         return DiscreteGaussian(std, ((1, table(Fraction(std) ** 2)),), 0.0)
     multiple = 1 << round(math.log2(std / _FINE) / 2)

@@ -33,12 +33,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from chatfed.privacy.accounting import REPLACE, Mechanism, compose, gdp, group_rate
+from chatfed.privacy.accounting import Mechanism, compose, gdp, group_rate
 from chatfed.privacy.conversions import PrivacyError, check_delta, gaussian_epsilon, zcdp_epsilon
 from chatfed.privacy.discrete import MOST_STD, closeness, discrete_gaussian
 from chatfed.privacy.guarantee import Adjacency
 
-ZERO_OUT = Adjacency.ZERO_OUT
 SUMS = "Gaussian and zCDP bounds for sums of discrete Gaussians, the lesser"
 SAMPLED_SUMS = "Poisson-sampled Gaussian bound for sums of discrete Gaussians, by PLD"
 LEAST_SHARE = 0.5  # std; below, the theorems say nothing
@@ -79,13 +78,17 @@ class DistributedGaussian:
 
 
 def distributed_epsilon(
-    mechanisms: Sequence[DistributedGaussian], *, delta: float, by: str | None = None, adjacency: Adjacency = ZERO_OUT
+    mechanisms: Sequence[DistributedGaussian],
+    *,
+    delta: float,
+    by: str | None = None,
+    adjacency: Adjacency = Adjacency.ZERO_OUT,
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; the module's first lines have the proof.
 
-    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency:
-    REPLACE doubles the norm. Raises PrivacyError where no bound holds: REPLACE with sampling, sampling with shares so
-    small that their sum is no Gaussian, or tables that are too coarse for the dimension.
+    by: the accountant of the sampled ones, as in `compose`; without sampling the formula is exact. adjacency: `REPLACE`
+    doubles the norm. Raises PrivacyError where no bound holds: `REPLACE` with sampling, sampling with shares so small
+    that their sum is no Gaussian, or tables that are too coarse for the dimension.
 
     >>> noise = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1_000_000, rounds=10)
     >>> round(distributed_epsilon([noise], delta=1e-5), 2), round(noise.noise_multiplier, 2)
@@ -94,9 +97,10 @@ def distributed_epsilon(
     check_delta(delta)
     used = [m for m in mechanisms if m.rounds and m.sampling_rate]
     sampled = any(m.sampling_rate < 1 for m in used)
-    if adjacency not in (ZERO_OUT, REPLACE) or (adjacency == REPLACE and sampled):
+    replaces = adjacency == Adjacency.REPLACE
+    if not (replaces or adjacency == Adjacency.ZERO_OUT) or (replaces and sampled):
         given = f"{str(adjacency)!r}{' with sampling' * sampled}"
-        raise PrivacyError(f"adjacency {given} is not accounted: take {str(ZERO_OUT)!r}")
+        raise PrivacyError(f"adjacency {given} is not accounted: take {str(Adjacency.ZERO_OUT)!r}")
     if not used:
         return 0.0
     factor = Adjacency(adjacency).sensitivity(1.0)
@@ -114,7 +118,15 @@ def distributed_epsilon(
 
 
 def grouped_sum(mechanism: DistributedGaussian, size: int) -> DistributedGaussian:
-    """`accounting.grouped` for sums: `size` units of one person move a sum by `size` norms at most."""
+    """What costs at least as much for one unit as `mechanism` does for `size` units of one person: `grouped` for sums.
+
+    They move a sum by at most `size` norms, and by anything only if one of them is sampled. Raises PrivacyError for a
+    size below 1.
+
+    >>> once = DistributedGaussian(std=20.0, shares=80, norm=150.0, dimension=1000)
+    >>> grouped_sum(once, 3).noise_multiplier == once.noise_multiplier / 3
+    True
+    """
     return replace(mechanism, norm=mechanism.norm * size, sampling_rate=group_rate(mechanism.sampling_rate, size))
 
 

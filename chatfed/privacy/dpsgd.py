@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Loss, steady
 from chatfed.privacy.lattice import noised
 from chatfed.privacy.noise import poisson_sample, system_random
-from chatfed.types import ChatfedError, Entropy, IntVector
+from chatfed.types import Entropy, IntVector, InvalidValue
 
 __all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
 
@@ -50,7 +50,7 @@ class DPSGDConfig:
 
     def __post_init__(self) -> None:
         wrong = [
-            f"{name} = {getattr(self, name)}"
+            name
             for name, good in (
                 ("clip_norm", 0 < self.clip_norm < math.inf),
                 ("noise_multiplier", 0 <= self.noise_multiplier < math.inf),
@@ -66,7 +66,8 @@ class DPSGDConfig:
             if not good
         ]
         if wrong:
-            raise ChatfedError(f"private training cannot run with {', '.join(wrong)}: out of range")
+            given = ", ".join(f"{name} = {getattr(self, name)}" for name in wrong)
+            raise InvalidValue(f"private training cannot run with {given}: out of range", param=wrong[0])
 
     @property
     def rule(self) -> ClipRule:
@@ -184,6 +185,11 @@ def train_private(
     step of noise alone. A dialogue whose gradient is not finite adds nothing. Parameters without requires_grad are left
     alone. `loss` gives float[rows]. When done, or on an error, the module carries no hook and no attribute of ours.
     Raises ClippingError for a model in which a dialogue has no gradient of its own.
+
+    Guarantee: with `dialogues_at_once` 1 the clipped sum of a step moves by at most clip_norm in L2, but for the
+    rounding of its float64 additions, when one dialogue is added or removed, whatever the weights are. So the trained
+    parameters are as private as `Mechanism(noise_multiplier, sampling_rate, steps)`. More at once: where no attacker
+    chose the weights.
     """
     with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
@@ -199,6 +205,9 @@ def clipped_gradients(
 
     By parameter name, float32, one dialogue after the other, each computed alone. The caller rounds, adds and noises
     them. A dialogue whose gradient is not finite gives zeros. Raises ClippingError as `train_private` does.
+
+    Guarantee: each is a function of the weights and of that dialogue alone, and no longer than clip_norm in L2 over all
+    parameters together, whatever the weights are.
     """
     with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):

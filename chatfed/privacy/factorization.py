@@ -79,11 +79,11 @@ def square_root(bands: int) -> Coefficients:
 
 
 def errors(c: Coefficients, rates: Sequence[float]) -> Vector:
-    """Noise in the model after each round, as a standard deviation: float64[rounds], in that of the noise of one sum
-    which would give a single upload the privacy that ||c|| needs. c = (1,): independent noise.
+    """Standard deviation of the noise in the model after each round: float64[rounds].
 
-    That is ||c|| ||row_t(A C^-1)||; the last is what the released model has. Raises PrivacyError for coefficients or
-    rates that toeplitz could not have returned or taken.
+    Its unit is that of the noise of one sum which would give a single upload the privacy that ||c|| needs. c = (1,):
+    independent noise. That is ||c|| ||row_t(A C^-1)||; the last is what the released model has. Raises PrivacyError for
+    coefficients or rates that toeplitz could not have returned or taken.
 
     >>> rates = [1.0] * 10
     >>> [round(float(errors(c, rates)[-1]), 2) for c in ((1.0,), toeplitz(rates, 4), square_root(10))]

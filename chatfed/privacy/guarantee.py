@@ -124,7 +124,9 @@ class Guarantee:
                 raise PrivacyError("without noise there is no guarantee: epsilon and delta must be None")
             return
         if self.epsilon is None or not math.isfinite(self.epsilon) or self.epsilon < 0:
-            raise PrivacyError(f"epsilon {self.epsilon} is no claim: it must be a finite number, 0 or more")
+            raise PrivacyError(
+                f"epsilon {self.epsilon} is no claim: it must be a finite number, 0 or more", param="epsilon"
+            )
         if self.delta is None:
             raise PrivacyError("a guarantee without delta says nothing: fill it in")
         check_delta(self.delta)

@@ -41,10 +41,15 @@ def lattice_step(size: int, clip_norm: float, noise_multiplier: float) -> float:
     """
     root = math.sqrt(size)
     if not 0 < noise_multiplier < math.inf:
-        raise PrivacyError(f"noise multiplier {noise_multiplier}: must be a finite number above 0")
+        raise PrivacyError(
+            f"noise multiplier {noise_multiplier}: must be a finite number above 0", param="noise_multiplier"
+        )
     steps = STD / (noise_multiplier * _SURE) - root  # in a clip norm
     if steps < root:
-        raise PrivacyError(f"noise multiplier {noise_multiplier:g} is too large for {size:,} parameters: train fewer")
+        raise PrivacyError(
+            f"noise multiplier {noise_multiplier:g} is too large for {size:,} parameters: train fewer",
+            param="noise_multiplier",
+        )
     return clip_norm / steps
 
 

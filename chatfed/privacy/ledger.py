@@ -53,9 +53,9 @@ class Budget:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise PrivacyError(f"budget epsilon {self.epsilon}: must be a finite number, 0 or more")
+            raise PrivacyError(f"budget epsilon {self.epsilon}: must be a finite number, 0 or more", param="epsilon")
         if not 0.0 < self.delta < 1.0:
-            raise PrivacyError(f"budget delta {self.delta}: must lie strictly between 0 and 1")
+            raise PrivacyError(f"budget delta {self.delta}: must lie strictly between 0 and 1", param="delta")
         object.__setattr__(self, "unit", condition(Protected, self.unit))  # a file's word
 
     def __str__(self) -> str:

@@ -273,8 +273,9 @@ def _composed(losses: Sequence[_Loss], tilt: float, aim: _Aim) -> _Composed:
 
 
 def _window(losses: Sequence[_Loss], tilt: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Two ends between which the tilted sum lies but for e^-46 on either side, each with the change of tilt that shows
-    it (Chernoff).
+    """Two ends between which the tilted sum lies but for e^-46 on either side.
+
+    Each comes with the change of tilt that shows it (Chernoff).
     """
     step = 1e-3 * tilt
     three = _total_moment(losses, tilt + step * np.array([-1.0, 0.0, 1.0]))

@@ -12,7 +12,7 @@ import ssl
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.types import ChatfedError, Entropy, IntVector
+from chatfed.types import Entropy, IntVector, InvalidValue
 
 
 def system_random(size: int) -> bytes:
@@ -24,15 +24,15 @@ def system_random(size: int) -> bytes:
 
 
 def random_words(count: int, entropy: Entropy) -> NDArray[np.uint64]:
-    """uint64[count] from 8 * count bytes of `entropy`, little-endian. Raises ChatfedError where it gives fewer."""
+    """uint64[count] from 8 * count bytes of `entropy`, little-endian. Raises InvalidValue where it gives fewer."""
     return np.frombuffer(bytearray(random_bytes(8 * count, entropy)), dtype="<u8").astype(np.uint64, copy=False)
 
 
 def random_bytes(size: int, entropy: Entropy) -> bytes:
-    """`size` bytes, or a ChatfedError: an entropy source that falls short must not pass for one that does not."""
+    """`size` bytes, or a InvalidValue: an entropy source that falls short must not pass for one that does not."""
     raw = entropy(size)
     if len(raw) != size:
-        raise ChatfedError(f"the entropy source gave {len(raw)} bytes where {size} were asked for")
+        raise InvalidValue(f"the entropy source gave {len(raw)} bytes where {size} were asked for", param="entropy")
     return raw
 
 
@@ -41,7 +41,7 @@ def poisson_sample(n: int, rate: float, entropy: Entropy = system_random) -> Int
 
     A 64-bit cryptographic integer is compared with floor(rate * 2^64); the true probability is never above `rate`, so
     accounting with `rate` is on the safe side. Rate 1 takes everyone, rate 0 no one.
-    Raises ChatfedError when `rate` is outside [0, 1] or `n` is negative.
+    Raises InvalidValue when `rate` is outside [0, 1] or `n` is negative.
 
     >>> poisson_sample(5, 1.0)
     array([0, 1, 2, 3, 4])
@@ -49,7 +49,10 @@ def poisson_sample(n: int, rate: float, entropy: Entropy = system_random) -> Int
     0
     """
     if n < 0 or not 0.0 <= rate <= 1.0:
-        raise ChatfedError(f"a Poisson sample of {n} at rate {rate}: the rate must lie in [0, 1] and n not below 0")
+        raise InvalidValue(
+            f"a Poisson sample of {n} at rate {rate}: the rate must lie in [0, 1] and n not below 0",
+            param="rate" if n >= 0 else "n",
+        )
     if rate == 1.0:
         return np.arange(n, dtype=np.int64)
     bound = math.floor(math.ldexp(rate, 64))  # exact: rate is a double below 1

@@ -13,11 +13,9 @@ import numpy as np
 
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
-from chatfed.types import ChatfedError, Entropy, FloatVector, IntVector
+from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 
-BETA = math.exp(
-    -0.5
-)  # that of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
+BETA = math.exp(-0.5)  # of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
 _MOST_DRAWS = 200  # all too long with probability below 1e-43
 _BLOCK = 1 << 15
 
@@ -51,7 +49,7 @@ def round_within(vector: FloatVector, norm: float, entropy: Entropy = system_ran
     """float32[d] in ring steps -> int64[d], each coordinate rounded up or down at random, of L2 norm at most `norm`.
 
     Whole numbers are compared, so that the norm is certain whatever the vector. `inflated_norm` gives one that many
-    draws keep to. The mean is the vector's to 2^-17 of a step, but for what drawing again changes. Raises ChatfedError
+    draws keep to. The mean is the vector's to 2^-17 of a step, but for what drawing again changes. Raises InvalidValue
     for a vector that is not finite or not float32, and when 200 draws are all too long, as for one that is not clipped.
 
     >>> rounded = round_within(np.full(10_000, 0.25, dtype=np.float32), norm=60.0)
@@ -59,13 +57,17 @@ def round_within(vector: FloatVector, norm: float, entropy: Entropy = system_ran
     ([0, 1], True)
     """
     if vector.dtype != np.float32 or vector.ndim != 1 or not np.isfinite(vector).all():
-        raise ChatfedError(f"expected a vector of finite float32, got {vector.dtype} of shape {vector.shape}")
+        raise InvalidValue(
+            f"expected a vector of finite float32, got {vector.dtype} of shape {vector.shape}", param="vector"
+        )
     if float(np.abs(vector).max(initial=0.0)) <= norm + 1:
         rounded = np.empty(vector.size, dtype=np.int64)
         for _ in range(_MOST_DRAWS):
             if _round(vector, rounded, entropy) <= norm**2 * (1 - 1e-9):  # more than float64 loses in the sum
                 return rounded
-    raise ChatfedError(f"a vector could not be rounded to a norm of {norm:g} steps: clip it, or raise the norm")
+    raise InvalidValue(
+        f"a vector could not be rounded to a norm of {norm:g} steps: clip it, or raise the norm", param="vector"
+    )
 
 
 def _round(vector: FloatVector, rounded: IntVector, entropy: Entropy) -> float:

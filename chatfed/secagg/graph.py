@@ -48,10 +48,11 @@ class Graph:
 
     @property
     def complete(self) -> bool:
+        """Whether all participants are neighbours."""
         return self.degree >= len(self.circle) - 1
 
     def neighbours(self, me: int) -> frozenset[int]:
-        """Symmetric: j is in neighbours(i) exactly when i is in neighbours(j)."""
+        """Who shares masks and secrets with `me`. Symmetric: whoever is my neighbour has me as one."""
         size, at = len(self.circle), self._place[me]
         if self.complete:
             return frozenset(self.circle) - {me}
@@ -106,11 +107,11 @@ def most_dropped(participants: int, fraction: float) -> int:
 
 
 def derive(participants: int, corrupt: float, dropout: float, sigma: int = 40, eta: int = 30) -> tuple[int, int]:
-    """(degree, threshold) where dropping out is chance: the least degree with, but for probability 2^-sigma, fewer
-    corrupt neighbours than the threshold for everybody and all honest ones connected; and, but for 2^-eta, enough
-    neighbours left for everybody's secrets (Bell et al. 2020, definition 3.1 and theorem 3.10).
+    """(degree, threshold) where dropping out is chance (Bell et al. 2020, definition 3.1 and theorem 3.10).
 
-    Against a server that may itself say who dropped out, see `derive_active`. Raises NoSuchGraph.
+    The least degree with, but for probability 2^-sigma, fewer corrupt neighbours than the threshold for everybody and
+    all honest ones connected; and, but for 2^-eta, enough neighbours left for everybody's secrets. Against a server
+    that may itself say who dropped out, see `derive_active`. Raises NoSuchGraph.
 
     >>> [derive(n, 0.1, 0.1) for n in (100, 1_000, 10_000)]
     [(42, 11), (52, 28), (60, 32)]
@@ -165,7 +166,7 @@ def derive_quorum(participants: int, corrupt: float, sigma: int = 40) -> tuple[i
     bounded but for probability 2^-sigma, for all of 2^GRINDING_BITS rounds that a server could make up.
 
     >>> derive_quorum(40, 0.1), derive_quorum(1_000, 0.1)
-    ((40, 23), (200, 135))
+    ((40, 23), (200, 136))
     """
     corrupted = most_corrupt(participants, corrupt)
     if participants < COMMITTEE_FROM:

@@ -25,6 +25,7 @@ class SignedSum:
 
     @property
     def half(self) -> int:
+        """Half the ring: numbers from here on stand for negative ones."""
         return 1 << (self.ring_bits - 1)
 
     def encode(self, values: IntVector) -> RingVector:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from chatfed.secagg import primitives
 
-RingVector = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]  # ring elements, added with wrap-around
+RingVector = NDArray[np.uint16] | NDArray[np.uint32] | NDArray[np.uint64]
+"""Ring elements, added with wrap-around."""
 
 RING_BITS = (16, 21, 32)
 CHUNK_BYTES = 128 * 1024  # key stream and the piece of the sum it is added to stay in the second-level cache

@@ -65,6 +65,7 @@ class Accumulator:
         self.vector, self.added = vector, 0
 
     def add(self, vector: RingVector) -> None:
+        """Adds one masked vector, with wrap-around."""
         np.add(self.vector, vector, out=self.vector)
         self.added += 1
 
@@ -78,6 +79,7 @@ class Collecting(Sharing):
     accumulator: Accumulator = field(repr=False)
 
     def commitment(self, survivor: int) -> bytes:
+        """What the survivor's masked input bound it to: H(self-mask seed), bytes[32]."""
         return self.bound[survivor][:32]
 
 

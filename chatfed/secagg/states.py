@@ -51,6 +51,7 @@ class Round:
 
     @property
     def session(self) -> bytes:
+        """What every key and message of this attempt is bound to, bytes[32]."""
         return self.parameters.session(self.ctx, self.attempt, self.roster)
 
     @property
@@ -59,9 +60,11 @@ class Round:
         return max(self.parameters.threshold, self.floors.survivors)
 
     def check_count(self, stage: str, got: int) -> None:
+        """Raises BelowThreshold where fewer than `need` are left."""
         check_count(stage, got, self.need)
 
     def to_bytes(self) -> bytes:
+        """For the disk, in a fixed layout."""
         floors = (getattr(self.floors, each.name) for each in fields(Floors))
         numbers = (-1 if floor is None else floor for floor in floors)
         head = _ROUND.pack(self.parameters.to_bytes(), *numbers, self.ctx, self.attempt, self.me)
@@ -69,6 +72,7 @@ class Round:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Round:
+        """What `to_bytes` wrote."""
         parameters, *numbers, ctx, attempt, me = _ROUND.unpack_from(data)
         floors = Floors(*(None if number == -1 else number for number in numbers))  # type: ignore[arg-type]
         roster = _split(data[_ROUND.size :], KEY_BYTES)
@@ -83,10 +87,12 @@ class View:
     graph: Graph
 
     def to_bytes(self) -> bytes:
+        """For the disk, in a fixed layout."""
         return self.digest + struct.pack("<I", self.graph.degree) + b"".join(map(name, self.graph.circle))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> View:
+        """What `to_bytes` wrote."""
         circle = np.frombuffer(data, "<u4", offset=36).tolist()
         return cls(data[:32], Graph(tuple(circle), int.from_bytes(data[32:36], "little")))
 
@@ -100,10 +106,12 @@ class Advertised:
     envelope_private: bytes = field(repr=False)
 
     def to_parts(self) -> list[bytes]:
+        """For the disk, all but the round."""
         return [self.mask_private + self.envelope_private]
 
     @classmethod
     def from_parts(cls, round: Round, keys: bytes) -> Advertised:
+        """What `to_parts` wrote."""
         return cls(round, keys[:KEY_BYTES], keys[KEY_BYTES:])
 
 
@@ -121,13 +129,16 @@ class Shared:
 
     @cached_property
     def mask_agreement(self) -> PrivateKey:
+        """The own key for pairwise masks."""
         return primitives.load(self.mask_private)
 
     @cached_property
     def envelope_agreement(self) -> PrivateKey:
+        """The own key for envelopes of shares."""
         return primitives.load(self.envelope_private)
 
     def to_parts(self) -> list[bytes]:
+        """For the disk, all but the round."""
         secrets = self.mask_private + self.envelope_private + self.seed + self.own_shares
         return [
             self.view.to_bytes(),
@@ -137,6 +148,7 @@ class Shared:
 
     @classmethod
     def from_parts(cls, round: Round, view: bytes, s: bytes, table: bytes) -> Shared:
+        """What `to_parts` wrote."""
         adverts = {i: Advert(keys[:KEY_BYTES], keys[KEY_BYTES:]) for i, keys in _rows(table, 2 * KEY_BYTES).items()}
         return cls(round, View.from_bytes(view), s[:32], s[32:64], s[64:96], s[96:], adverts)
 
@@ -151,10 +163,12 @@ class Masked:
     shares: Mapping[int, bytes] = field(repr=False)  # by owner: of its seed and of its mask key, 36 bytes each
 
     def to_parts(self) -> list[bytes]:
+        """For the disk, all but the round."""
         return [self.view.to_bytes(), _ids(self.sharers), _table(self.shares)]
 
     @classmethod
     def from_parts(cls, round: Round, view: bytes, sharers: bytes, table: bytes) -> Masked:
+        """What `to_parts` wrote."""
         return cls(round, View.from_bytes(view), _from_ids(sharers), _rows(table, 2 * SHARE_BYTES))
 
 
@@ -167,13 +181,16 @@ class Consented:
 
     @property
     def round(self) -> Round:
+        """The round that it is in."""
         return self.masked.round
 
     def to_parts(self) -> list[bytes]:
+        """For the disk, all but the round."""
         return [*self.masked.to_parts(), _ids(self.survivors)]
 
     @classmethod
     def from_parts(cls, round: Round, view: bytes, sharers: bytes, table: bytes, survivors: bytes) -> Consented:
+        """What `to_parts` wrote."""
         return cls(Masked.from_parts(round, view, sharers, table), _from_ids(survivors))
 
 
@@ -184,14 +201,18 @@ class Answered:
     round: Round
 
     def to_parts(self) -> list[bytes]:
+        """For the disk, all but the round."""
         return []
 
     @classmethod
     def from_parts(cls, round: Round) -> Answered:
+        """What `to_parts` wrote."""
         return cls(round)
 
 
 ClientState = Advertised | Shared | Masked | Consented | Answered
+"""Where a participant is in its round; a step takes one of these and gives the next."""
+
 _STEPS = (Advertised, Shared, Masked, Consented, Answered)
 
 

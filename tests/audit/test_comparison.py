@@ -39,12 +39,12 @@ def moved(nats: float = 0.0, top1: float = 0.0, top3: float = 0.0, noise: float 
     return after
 
 
-def test_fewer_bits_and_no_fewer_right_words_is_learned():
+def test_fewer_bits_and_no_fewer_right_words_is_learned() -> None:
     assert verdict(BASE, moved(nats=-10, top1=1, top3=1)) == "learned"
     assert verdict(BASE, moved(nats=-10)) == "learned", "words neither better nor worse"
 
 
-def test_a_perplexity_that_falls_while_fewer_words_are_right_is_not_learned():
+def test_a_perplexity_that_falls_while_fewer_words_are_right_is_not_learned() -> None:
     """As the build before told it: perplexity a word fell by 99 %, and the next word was right less often."""
     after = moved(nats=-230, top1=-2)
     assert 1 - math.exp((after - BASE)[:, 0].sum() / BASE[:, 2].sum()) > 0.98
@@ -52,17 +52,17 @@ def test_a_perplexity_that_falls_while_fewer_words_are_right_is_not_learned():
     assert verdict(BASE, moved(nats=-230, top3=-2)) == "worse"
 
 
-def test_more_bits_are_worse_whatever_else_is_better():
+def test_more_bits_are_worse_whatever_else_is_better() -> None:
     assert verdict(BASE, moved(nats=10, top1=3, top3=3)) == "worse"
 
 
-def test_a_change_that_chance_explains_is_not_learned():
+def test_a_change_that_chance_explains_is_not_learned() -> None:
     assert verdict(BASE, moved(nats=-0.1, noise=3.0)) == "did not learn"
     assert verdict(BASE, BASE.copy()) == "did not learn"
     assert verdict(BASE, moved(top1=2, top3=2, noise=0.5)) == "did not learn", "right words alone do not decide it"
 
 
-def test_one_dialogue_that_gains_much_is_not_learned():
+def test_one_dialogue_that_gains_much_is_not_learned() -> None:
     """Most of such a fall is one client's: another draw of clients has it not."""
     after = BASE.copy()
     after[3, 0] -= 250
@@ -106,7 +106,7 @@ def test_intervals_are_those_of_a_loop_over_resampled_clients(seed: int, clients
         assert (one.difference, one.low, one.high) == pytest.approx(other, rel=1e-9, abs=1e-12)
 
 
-def test_the_interval_of_a_known_case():
+def test_the_interval_of_a_known_case() -> None:
     """Differences of means of equal sizes: near the normal interval, and the same numbers each time."""
     before = sums([100.0] * 200, [10.0] * 200)
     after = sums(around(95, 10, 200), [10.0] * 200)
@@ -118,7 +118,7 @@ def test_the_interval_of_a_known_case():
     assert compare(before, after) == compare(before, after)
 
 
-def test_five_clients_that_gain_as_chance_has_it_are_not_called_learning():
+def test_five_clients_that_gain_as_chance_has_it_are_not_called_learning() -> None:
     """Student's t finds p = 0.1 here. Plain percentiles would be beside 0, as by chance alone in 1 case of 7."""
     before = sums([300.0] * 5, [10.0] * 5)
     after = sums([300 + by for by in (-4.0, -3.0, -2.0, -0.5, 0.6)], [10.0] * 5)
@@ -129,7 +129,7 @@ def test_five_clients_that_gain_as_chance_has_it_are_not_called_learning():
     assert compare(before, sums([296.0, 297.0, 298.0, 297.0, 298.5], [10.0] * 5)).verdict == "learned"
 
 
-def test_an_interval_over_clients_is_wider_than_over_dialogues_where_clients_differ():
+def test_an_interval_over_clients_is_wider_than_over_dialogues_where_clients_differ() -> None:
     owners = np.repeat(np.arange(6), 10)
     before = sums([100.0] * 60, [10.0] * 60)
     after = sums([90.0 + 8 * owner for owner in owners], [10.0] * 60)
@@ -143,7 +143,7 @@ def test_an_interval_over_clients_is_wider_than_over_dialogues_where_clients_dif
     assert width(over_clients.bits_per_byte) > 2 * width(over_dialogues.bits_per_byte)
 
 
-def test_clients_or_dialogues_too_few_to_draw_from_give_no_interval_and_no_verdict():
+def test_clients_or_dialogues_too_few_to_draw_from_give_no_interval_and_no_verdict() -> None:
     few = compare(BASE, moved(nats=-50), np.repeat(np.arange(4), 5))
     assert (few.over, few.groups) == ("dialogues", 20), "four clients: their dialogues instead"
     none = compare(BASE[:4], moved(nats=-50)[:4])
@@ -160,7 +160,7 @@ def summary(found: Comparison) -> dict[str, object]:
     return {"before": before, "after": {**before, "bits_per_byte": 2.3}, "comparison": found.to_json()}
 
 
-def test_the_sentence_says_the_verdict_and_all_three_measures_with_their_intervals():
+def test_the_sentence_says_the_verdict_and_all_three_measures_with_their_intervals() -> None:
     def at(low: float, high: float) -> Interval:
         return Interval((low + high) / 2, low, high)
 
@@ -173,6 +173,6 @@ def test_the_sentence_says_the_verdict_and_all_three_measures_with_their_interva
 
 
 @pytest.mark.parametrize("odd", [None, [], "learned", {"verdict": "better"}, {"verdict": ["learned"]}, {}])
-def test_without_a_comparison_nothing_is_said(odd):
+def test_without_a_comparison_nothing_is_said(odd: dict[str, list[str]] | dict[str, str] | str | None) -> None:
     assert sentence({"comparison": odd}) == "" == sentence({})
     assert sentence({"comparison": {"verdict": "learned", "top1": odd, "groups": odd}, "before": odd}).count("–") == 6

@@ -95,7 +95,9 @@ def test_ranks_of_both_models_are_kept_apart() -> None:
         *((98, 0, 98, "more than nearly"), (9, 0, 9, "like its twins")),
     ],
 )
-def test_a_rank_has_the_name_of_its_chance_and_ties_count_against_it(below, ties, twins, name) -> None:
+def test_a_rank_has_the_name_of_its_chance_and_ties_count_against_it(
+    below: int, ties: int, twins: int, name: str
+) -> None:
     assert level(TwinRank(below, twins - below - ties, twins)).startswith(name)
 
 
@@ -104,7 +106,9 @@ def test_a_word_without_a_rank_is_called_neither_high_nor_low() -> None:
 
 
 @given(st.integers(0, 120), st.data())
-def test_whoever_draws_the_word_as_its_twins_is_told_high_no_more_often_than_is_said(twins: int, data) -> None:
+def test_whoever_draws_the_word_as_its_twins_is_told_high_no_more_often_than_is_said(
+    twins: int, data: st.DataObject
+) -> None:
     """Of twins + 1 exchangeable shifts each is the word's as often as any other."""
     shifts = data.draw(st.lists(st.integers(0, 30), min_size=twins + 1, max_size=twins + 1))
     ranks = [rank_among(own, shifts[:at] + shifts[at + 1 :]) for at, own in enumerate(shifts)]

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import datasets
 import pytest
 
 from chatfed.data.dialogue import DialogueTable, read_dialogues
+from tests.data.ways import Read, Say
 
 LETTERS = {"system": "S", "user": "U", "assistant": "A"}
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    yield tmp_path / "cache"
+    return tmp_path / "cache"
 
 
 @pytest.fixture
-def read(tmp_path: Path) -> Callable[..., DialogueTable]:
+def read(tmp_path: Path) -> Read:
     """Reads records as JSON Lines, a value as .json, or text as a file of the name that is given."""
 
     def reading(*content: object, name: str = "a.jsonl", **options: object) -> DialogueTable:
@@ -37,7 +37,7 @@ def read(tmp_path: Path) -> Callable[..., DialogueTable]:
 
 
 @pytest.fixture
-def said(read: Callable[..., DialogueTable]) -> Callable[..., list[list[str]]]:
+def said(read: Read) -> Say:
     """What was read, a dialogue a list: "U hi" for the user's, "A-" for an answer that is not to be learned."""
 
     def saying(*content: object, **options: object) -> list[list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,12 +18,6 @@ from chatfed.types import ChatfedError, ClientId, Turn
 ASKED = Turn("user", "My laptop will not start.")
 ANSWERED = Turn("assistant", "Hold the power button.")
 GOOD = {"messages": [{"role": "user", "content": ASKED.content}, {"role": "assistant", "content": ANSWERED.content}]}
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    yield tmp_path / "cache"
 
 
 def lines(path: Path, *items: object) -> str:
@@ -52,7 +46,7 @@ def test_gzipped_json_lines_equal_plain_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda item: [item], lambda item: {"data": [item]}, lambda item: item])
-def test_json_list_wrapped_list_and_single_object(tmp_path: Path, wrap) -> None:  # type: ignore[no-untyped-def]
+def test_json_list_wrapped_list_and_single_object(tmp_path: Path, wrap: Callable[[object], object]) -> None:
     path = tmp_path / "a.json"
     path.write_text(json.dumps(wrap(GOOD)))
     assert one(str(path)).messages == (ASKED, ANSWERED)
@@ -320,7 +314,7 @@ def test_a_cache_file_that_was_cut_is_written_anew(tmp_path: Path, own_cache: Pa
 
 
 def test_a_cache_file_that_was_cut_between_two_batches_is_written_anew(tmp_path: Path, own_cache: Path) -> None:
-    import pyarrow as pa
+    import pyarrow as pa  # type: ignore[import-untyped]
 
     source = lines(tmp_path / "a.jsonl", *[{"text": f"note {place}"} for place in range(2500)])
     read_dialogues(source)
@@ -359,7 +353,7 @@ def test_failed_reading_leaves_nothing_behind(tmp_path: Path, own_cache: Path) -
 
 def test_table_travels_to_worker_processes(tmp_path: Path) -> None:
     table = read_dialogues(lines(tmp_path / "a.jsonl", {**GOOD, "client_id": "x"}))
-    copy = pickle.loads(pickle.dumps(table))
+    copy = pickle.loads(pickle.dumps(table))  # noqa: S301  # bytes of our own
     assert list(copy) == list(table) and copy.client_ids == ["x"]
 
 

@@ -13,6 +13,7 @@ from chatfed.data.hub import hub_records
 from chatfed.data.messages import How, Seen
 from chatfed.data.reading import Options, Part, Reading
 from chatfed.data.sources import Found
+from tests.data.ways import Read, Say
 
 HI = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 TALK = ["U hi", "A hello"]
@@ -45,11 +46,11 @@ ONE = {
 
 
 @pytest.mark.parametrize("case", ONE, ids=str)
-def test_one_conversation_in_a_json_file_is_one_dialogue(said, case: str) -> None:
+def test_one_conversation_in_a_json_file_is_one_dialogue(said: Say, case: str) -> None:
     assert said(json.dumps(ONE[case]), name="a.json") == [TALK]
 
 
-def test_maps_of_conversations_may_stand_one_level_down(said) -> None:
+def test_maps_of_conversations_may_stand_one_level_down(said: Say) -> None:
     for inner in (HI, {"messages": HI}, PAIR):
         assert said(json.dumps({"conversations": {"c1": inner, "c2": inner}}), name="a.json") == [TALK, TALK]
 
@@ -63,7 +64,7 @@ def test_maps_of_conversations_may_stand_one_level_down(said) -> None:
     ],
     ids=["MultiWOZ", "a ticket", "Intercom"],
 )
-def test_messages_without_roles_do_not_become_a_dialogue_each(read, value: object) -> None:
+def test_messages_without_roles_do_not_become_a_dialogue_each(read: Read, value: object) -> None:
     with pytest.raises(DataError, match="messages are missing"):
         read(json.dumps(value), name="a.json")
 
@@ -71,17 +72,17 @@ def test_messages_without_roles_do_not_become_a_dialogue_each(read, value: objec
 @pytest.mark.parametrize(
     "value", [{"d1": HI, "d2": HI}, {"d1": {"messages": HI}, "d2": PAIR}, {"items": [HI, HI]}, [PAIR, HI]]
 )
-def test_maps_by_id_and_lists_give_a_dialogue_each(said, value: object) -> None:
+def test_maps_by_id_and_lists_give_a_dialogue_each(said: Say, value: object) -> None:
     assert said(json.dumps(value), name="a.json") == [TALK, TALK]
 
 
-def test_tags_are_not_trained_in_place_of_a_text(said, read) -> None:
+def test_tags_are_not_trained_in_place_of_a_text(said: Say, read: Read) -> None:
     value = {"text": "a", "tags": [{"text": "x"}, {"text": "y"}]}
     assert said(value, name="a.json") == [["U a"]]
     assert read(value, name="a.json").notes[0] == "Columns that nobody read: tags (1 record)."
 
 
-def test_what_stands_beside_the_dialogues_is_named(read) -> None:
+def test_what_stands_beside_the_dialogues_is_named(read: Read) -> None:
     value = {"data": [PAIR], "notes": [], "guide": {"text": "how to read this"}}
     assert read(value, name="a.json").notes == ("Beside the list of dialogues stands what is not read: guide.",)
     beside = {"data": [PAIR], "system": "Be brief.", "client_id": "a", "version": 1}
@@ -102,12 +103,12 @@ def test_what_stands_beside_the_dialogues_is_named(read) -> None:
         ("7", "a.json is not a JSON list of dialogues"),
     ],
 )
-def test_a_json_file_without_dialogues_says_what_it_has(read, value: object, reason: str) -> None:
+def test_a_json_file_without_dialogues_says_what_it_has(read: Read, value: object, reason: str) -> None:
     with pytest.raises(DataError, match=reason):
         read(json.dumps(value) if isinstance(value, list) else value, name="a.json")
 
 
-def test_lines_of_json_lines_may_be_lists_of_messages(said) -> None:
+def test_lines_of_json_lines_may_be_lists_of_messages(said: Say) -> None:
     assert said(HI, [["user", "hi"], ["assistant", "hello"]]) == [TALK, TALK]
 
 
@@ -115,7 +116,7 @@ def test_lines_of_json_lines_may_be_lists_of_messages(said) -> None:
 
 
 @pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Say:
     """Rows of a data set whose files are given, as a name on the hub is read."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
@@ -137,7 +138,7 @@ def jsonl(*rows: object) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
 
-def test_texts_of_a_hub_set_stay_as_they_are_beside_a_content_that_is_a_list(hub) -> None:
+def test_texts_of_a_hub_set_stay_as_they_are_beside_a_content_that_is_a_list(hub: Say) -> None:
     parts = {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi"}]}, HI[1]]}
     plain = {"messages": [{"role": "user", "content": 'say "yes"\n'}, {"role": "assistant", "content": "null"}]}
     assert hub(train__jsonl=jsonl(plain, parts, plain)) == [
@@ -147,29 +148,29 @@ def test_texts_of_a_hub_set_stay_as_they_are_beside_a_content_that_is_a_list(hub
     ]
 
 
-def test_numbers_and_dates_of_a_hub_set_are_texts_when_they_are_written_so(hub) -> None:
+def test_numbers_and_dates_of_a_hub_set_are_texts_when_they_are_written_so(hub: Say) -> None:
     rows = [{"prompt": text, "response": text} for text in ("42", "007", "null", "2024-03-12", "true", "NaN")]
     assert hub(train__jsonl=jsonl(*rows)) == [[row["prompt"]] * 2 for row in rows]
 
 
-def test_a_hub_set_that_looks_like_agents_traces_is_read(hub) -> None:
+def test_a_hub_set_that_looks_like_agents_traces_is_read(hub: Say) -> None:
     row = {"id": "1", "source": "x", "model": "m", "system_prompt": "s", "messages": HI}
     assert hub(train__jsonl=jsonl(row)) == [["s", "hi", "hello"]]
 
 
-def test_csv_and_text_of_a_hub_set_are_read_as_local_files_are(hub, tmp_path: Path) -> None:
+def test_csv_and_text_of_a_hub_set_are_read_as_local_files_are(hub: Say, tmp_path: Path) -> None:
     assert hub(train__csv="prompt,response\n007,1.0\nNA,None\n") == [["007", "1.0"], ["NA", "None"]]
 
 
-def test_json_of_a_hub_set_may_be_lines_or_one_value(hub) -> None:
+def test_json_of_a_hub_set_may_be_lines_or_one_value(hub: Say) -> None:
     assert hub(train__json=jsonl(PAIR, PAIR)) == [["hi", "hello"]] * 2
 
 
-def test_one_json_value_of_a_hub_set_is_searched_for_its_dialogues(hub) -> None:
+def test_one_json_value_of_a_hub_set_is_searched_for_its_dialogues(hub: Say) -> None:
     assert hub(train__json=json.dumps([PAIR, PAIR]), test__json="[]") == [["hi", "hello"]] * 2
 
 
-def test_parquet_of_a_hub_set_goes_through_its_own_types(hub, tmp_path: Path) -> None:
+def test_parquet_of_a_hub_set_goes_through_its_own_types(hub: Say, tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     datasets.Dataset.from_list([PAIR]).to_parquet(str(tmp_path / "set" / "train.parquet"))
     records, _ = hub_records(str(tmp_path / "set"), "train", Found(How(), Seen()).records)

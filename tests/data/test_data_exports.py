@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chatfed.data.dialogue import DataError, read_dialogues
+from tests.data.ways import Read, Say
 
 TALK = ["U the door sticks", "A lift it"]
 MARK, NARROW = "\u200e", "\u202f"
@@ -70,20 +71,20 @@ WHATSAPP = {
 
 
 @pytest.mark.parametrize("case", WHATSAPP, ids=str)
-def test_a_whatsapp_chat_is_a_dialogue_of_the_one_who_writes_to_me(said, read, case: str) -> None:
+def test_a_whatsapp_chat_is_a_dialogue_of_the_one_who_writes_to_me(said: Say, read: Read, case: str) -> None:
     content, expected = WHATSAPP[case]
     assert said(content, name="a.txt", me=["Help Desk"]) == [expected]
     assert read(content, name="a.txt", me=["help desk"])[0].client_id == "Anna B"
 
 
-def test_without_me_a_chat_is_refused_with_its_authors(read) -> None:
+def test_without_me_a_chat_is_refused_with_its_authors(read: Read) -> None:
     with pytest.raises(DataError, match=r"a\.txt is a WhatsApp chat of 'Anna B' \(2\), 'Help Desk' \(1\): say .* --me"):
         read(WHATSAPP["Android"][0], name="a.txt", skip_bad_lines=True)
     with pytest.raises(DataError, match=r"nobody is called 'Desk' \(--me, data.me\); there is 'Anna B', 'Help Desk'"):
         read(WHATSAPP["Android"][0], name="a.txt", me=["Desk"])
 
 
-def test_what_nobody_said_is_left_out_and_counted(read) -> None:
+def test_what_nobody_said_is_left_out_and_counted(read: Read) -> None:
     (note,) = read(WHATSAPP["Android"][0], name="a.txt", me=["Help Desk"]).notes
     assert note.startswith("Left out: lines that nobody said: 1; messages without text") and note.endswith(": 1.")
 
@@ -102,7 +103,7 @@ def chat(*days: str) -> str:
     ],
 )
 def test_a_long_silence_ends_a_dialogue_and_a_note_says_what_is_protected(
-    said, read, days: list[str], pieces: int
+    said: Say, read: Read, days: list[str], pieces: int
 ) -> None:
     options = {"name": "a.txt", "me": ["Help Desk"]}
     assert len(said(chat(*days), **options)) == pieces
@@ -112,7 +113,7 @@ def test_a_long_silence_ends_a_dialogue_and_a_note_says_what_is_protected(
     assert any("What is protected as one dialogue is such a piece" in note for note in notes) == (pieces > 1)
 
 
-def test_in_a_chat_of_several_people_the_client_is_the_chat(read) -> None:
+def test_in_a_chat_of_several_people_the_client_is_the_chat(read: Read) -> None:
     content = (
         "12/03/2024, 09:41 - Anna B: the door sticks\n12/03/2024, 09:42 - Bob: mine too\n"
         "12/03/2024, 09:43 - Help Desk: lift it\n"
@@ -212,7 +213,7 @@ CHATS: dict[str, tuple[object, str, str, str]] = {
 
 
 @pytest.mark.parametrize("case", CHATS, ids=str)
-def test_an_export_of_a_chat_is_a_dialogue_with_me(said, read, case: str) -> None:
+def test_an_export_of_a_chat_is_a_dialogue_with_me(said: Say, read: Read, case: str) -> None:
     content, name, me, client = CHATS[case]
     assert said(content, name=name, me=[me]) == [TALK]
     assert read(content, name=name, me=[me]).client_ids == [client]
@@ -220,7 +221,7 @@ def test_an_export_of_a_chat_is_a_dialogue_with_me(said, read, case: str) -> Non
         read(content, name=name)
 
 
-def test_slack_s_people_are_called_by_their_names_and_threads_are_dialogues(said) -> None:
+def test_slack_s_people_are_called_by_their_names_and_threads_are_dialogues(said: Say) -> None:
     def message(user: str, name: str, text: str, ts: str, **more: object) -> dict[str, object]:
         return {"type": "message", "user": user, "user_profile": {"real_name": name}, "text": text, "ts": ts, **more}
 
@@ -265,7 +266,7 @@ def node(
     return {"id": name, "message": message, "parent": parent, "children": children}
 
 
-GPT = {
+GPT: dict[str, Any] = {
     "title": "Door", "create_time": 1710236467.0, "conversation_id": "x", "current_node": "d",
     "mapping": {
         "r": {"id": "r", "message": None, "parent": None, "children": ["a"]},
@@ -284,7 +285,7 @@ CLAUDE = {"uuid": "u", "name": "Door", "chat_messages": [
 
 
 @pytest.mark.parametrize("name", ["conversations.json", "conversations.jsonl"])
-def test_chatgpt_s_and_claude_s_conversations_follow_the_path_that_is_shown(said, read, name: str) -> None:
+def test_chatgpt_s_and_claude_s_conversations_follow_the_path_that_is_shown(said: Say, read: Read, name: str) -> None:
     for export in (GPT, CLAUDE):
         content = [[export]] if name.endswith(".json") else [export]
         assert said(*content, name=name) == [TALK]
@@ -293,7 +294,7 @@ def test_chatgpt_s_and_claude_s_conversations_follow_the_path_that_is_shown(said
     assert said(without) == [TALK]
 
 
-def test_hidden_messages_of_chatgpt_are_left_out_and_its_tools_are_refused(said, read) -> None:
+def test_hidden_messages_of_chatgpt_are_left_out_and_its_tools_are_refused(said: Say, read: Read) -> None:
     hidden = node("a", "user", ["about me"], "r", ["b"], metadata={"is_visually_hidden_from_conversation": True})
     assert said({**GPT, "mapping": {**GPT["mapping"], "a": hidden}}) == [TALK]
     for spoiled, reason in [
@@ -304,7 +305,7 @@ def test_hidden_messages_of_chatgpt_are_left_out_and_its_tools_are_refused(said,
             read({**GPT, "mapping": {**GPT["mapping"], "d": spoiled}})
 
 
-def test_what_stands_beside_an_export_s_messages_is_named_or_refused(read) -> None:
+def test_what_stands_beside_an_export_s_messages_is_named_or_refused(read: Read) -> None:
     assert read({**GPT, "gizmo_id": "g", "memo": "word " * 60}).notes[0] == "Columns that nobody read: memo (1 record)."
     with pytest.raises(DataError, match="tools is there"):
         read({**CLAUDE, "tools": [{"name": "f"}]})
@@ -315,7 +316,7 @@ def reply(text: str, role: str, *replies: object, **more: object) -> dict[str, o
     return {"text": text, "role": role, "replies": list(replies), **more}
 
 
-def test_a_tree_gives_one_dialogue_along_its_best_answers(said, read) -> None:
+def test_a_tree_gives_one_dialogue_along_its_best_answers(said: Say, read: Read) -> None:
     root = reply(
         "the door sticks", "prompter", reply("push it", "assistant", rank=1), reply("lift it", "assistant", rank=0)
     )
@@ -334,14 +335,14 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_rows_of_messages_with_roles_become_conversations(said, read) -> None:
+def test_rows_of_messages_with_roles_become_conversations(said: Say, read: Read) -> None:
     assert said(*ROWS) == [TALK]
     assert read(*ROWS).notes == ("Left out: messages on other branches of a conversation: 1.",)
     assert read(*ROWS, client_column="user_id").client_ids == ["u1"]
     assert said({"text": "hello", "role": "assistant"}) == [["A hello"]]
 
 
-def test_rows_of_several_conversations_may_stand_in_any_order(said, read) -> None:
+def test_rows_of_several_conversations_may_stand_in_any_order(said: Say, read: Read) -> None:
     def row(ticket: int, role: str, text: str, **more: object) -> dict[str, object]:
         return {"ticket_id": ticket, "role": role, "content": text, **more}
 
@@ -357,7 +358,7 @@ def test_rows_of_several_conversations_may_stand_in_any_order(said, read) -> Non
         read(*owned)
 
 
-def test_a_bad_row_of_a_table_of_messages_is_named_by_its_conversation(read) -> None:
+def test_a_bad_row_of_a_table_of_messages_is_named_by_its_conversation(read: Read) -> None:
     rows = [{"conversation_id": 1, "role": "user", "text": "hi"}, {"conversation_id": 2, "role": "tool", "text": "3"}]
     with pytest.raises(DataError, match="line 2: message 1 of its conversation has the role 'tool'"):
         read(*rows)
@@ -365,7 +366,7 @@ def test_a_bad_row_of_a_table_of_messages_is_named_by_its_conversation(read) -> 
     assert len(table) == 1 and sorted(bad.line for bad in table.skipped) == [2, 3]
 
 
-def test_a_single_message_among_whole_conversations_is_refused(read) -> None:
+def test_a_single_message_among_whole_conversations_is_refused(read: Read) -> None:
     whole = {"messages": [{"role": "user", "content": "hi"}]}
     with pytest.raises(DataError, match="line 2: text stands beside role, as in a table of single messages"):
         read(whole, {"text": "hello", "role": "assistant"})

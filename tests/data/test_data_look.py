@@ -77,7 +77,7 @@ def test_asking_for_help_loads_no_data_set() -> None:
     assert CliRunner().invoke(cli.app, ["data", "look", "--help"]).exit_code == 0
 
 
-def test_a_bad_line_of_a_folder_is_named_by_its_file(tmp_path):
+def test_a_bad_line_of_a_folder_is_named_by_its_file(tmp_path: Path) -> None:
     folder = tmp_path / "both"
     folder.mkdir()
     good = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}

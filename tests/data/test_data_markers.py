@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chatfed.data.dialogue import DataError
+from tests.data.ways import Read, Say
 
 TALK = ["U the door sticks", "A lift it"]
 ALPACA = "Below is an instruction that describes a task."
@@ -80,7 +81,7 @@ SPELT = {
 
 
 @pytest.mark.parametrize("case", SPELT, ids=str)
-def test_a_text_with_role_markers_is_cut_into_turns(said, case: str) -> None:
+def test_a_text_with_role_markers_is_cut_into_turns(said: Say, case: str) -> None:
     text, expected = SPELT[case]
     assert said({"text": text}) == [expected]
 
@@ -106,7 +107,7 @@ def test_a_text_with_role_markers_is_cut_into_turns(said, case: str) -> None:
         ("<Anna> the door sticks\n<Desk> lift it\n<Anna> thanks", "unknown role 'Anna'"),
     ],
 )
-def test_markers_that_leave_a_doubt_are_refused(read, text: str, reason: str) -> None:
+def test_markers_that_leave_a_doubt_are_refused(read: Read, text: str, reason: str) -> None:
     import re
 
     pattern = re.escape(reason).replace(r"\.\*", ".*")
@@ -128,12 +129,12 @@ def test_markers_that_leave_a_doubt_are_refused(read, text: str, reason: str) ->
         "What came back:\n## Response\n200",
     ],
 )
-def test_text_without_role_markers_is_one_user_message_and_a_note_says_so(said, read, text: str) -> None:
+def test_text_without_role_markers_is_one_user_message_and_a_note_says_so(said: Say, read: Read, text: str) -> None:
     assert said({"text": text}) == [[f"U {text}"]]
     assert read({"text": text}).notes == ("1 text without roles: each is one user message.",)
 
 
-def test_a_prompt_that_is_itself_a_conversation_is_one(said) -> None:
+def test_a_prompt_that_is_itself_a_conversation_is_one(said: Say) -> None:
     prompt = "\n\nHuman: hi\n\nAssistant: hello\n\nHuman: the door sticks\n\nAssistant:"
     assert said({"prompt": prompt, "response": "lift it"}) == [["U hi", "A hello", *TALK]]
     for prompt, end in [
@@ -151,11 +152,11 @@ def test_a_prompt_that_is_itself_a_conversation_is_one(said) -> None:
 # Files of plain text
 
 
-def text(said, content: str, **options: object) -> list[list[str]]:
+def text(said: Say, content: str, **options: object) -> list[list[str]]:
     return said(content, name="a.txt", **options)
 
 
-def test_markers_of_a_text_file_are_the_same(said) -> None:
+def test_markers_of_a_text_file_are_the_same(said: Say) -> None:
     two = "### Human: the door sticks\n### Assistant: lift it\n\n### Human: no water\n### Assistant: call us\n"
     assert text(said, two) == [TALK, ["U no water", "A call us"]]
     assert text(said, "<|user|>\nthe door sticks<|end|>\n<|assistant|>\nlift it<|end|>\n") == [TALK]
@@ -173,7 +174,7 @@ def test_markers_of_a_text_file_are_the_same(said) -> None:
         ("### Human: a\n\n### Assistant: b\n", 3),
     ],
 )
-def test_a_file_with_blank_lines_inside_its_dialogues_is_refused(read, content: str, line: int) -> None:
+def test_a_file_with_blank_lines_inside_its_dialogues_is_refused(read: Read, content: str, line: int) -> None:
     with pytest.raises(DataError, match=rf"a\.txt, line {line}: a blank line seems to stand inside a dialogue"):
         read(content, name="a.txt", skip_bad_lines=True)
 
@@ -190,17 +191,17 @@ def test_a_file_with_blank_lines_inside_its_dialogues_is_refused(read, content: 
     ],
     ids=["LINE", "IRC", "KakaoTalk", "Zoom", "Telegram's copy", "subtitles"],
 )
-def test_a_chat_of_a_kind_that_is_not_known_is_no_plain_text(read, content: str) -> None:
+def test_a_chat_of_a_kind_that_is_not_known_is_no_plain_text(read: Read, content: str) -> None:
     with pytest.raises(DataError, match=r"a\.txt: lines begin with a date or a time, as in a chat's export"):
         read(content, name="a.txt", skip_bad_lines=True)
 
 
-def test_two_blank_lines_part_a_dialogue_and_a_note(said) -> None:
+def test_two_blank_lines_part_a_dialogue_and_a_note(said: Say) -> None:
     assert text(said, "User: a\nAssistant: b\n\n\njust a note\n") == [["U a", "A b"], ["U just a note"]]
     assert text(said, "a note\n\nanother\n") == [["U a note"], ["U another"]]
 
 
-def test_lines_that_begin_with_names_are_a_chat_whose_assistant_must_be_named(said, read) -> None:
+def test_lines_that_begin_with_names_are_a_chat_whose_assistant_must_be_named(said: Say, read: Read) -> None:
     chat = "Anna B: the door sticks\nHelp Desk: lift it\nAnna B: thanks\n"
     with pytest.raises(DataError, match=r"is a chat of 'Anna B' \(2\), 'Help Desk' \(1\): say .* --me NAME"):
         read(chat, name="a.txt")

@@ -42,8 +42,10 @@ def test_dirichlet_deals_each_dialogue_once(labels: list[str], clients: int, alp
 @given(st.integers(0, 100), CLIENTS, SEEDS)
 def test_dealing_repeats_from_its_seed(count: int, clients: int, seed: int) -> None:
     labels = [str(place % 3) for place in range(count)]
-    for deal in (lambda: deal_iid(count, clients, seed), lambda: deal_dirichlet(labels, clients, 0.5, seed)):
-        first, second = deal(), deal()
+    for first, second in (
+        [deal_iid(count, clients, seed) for _ in range(2)],
+        [deal_dirichlet(labels, clients, 0.5, seed) for _ in range(2)],
+    ):
         assert first.keys() == second.keys() and all((first[name] == second[name]).all() for name in first)
 
 

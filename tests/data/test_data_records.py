@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from chatfed.data.dialogue import DataError
+from tests.data.ways import Read, Say
 
 HI = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
 SHARED = [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}]
 TALK = ["U hi", "A hello"]
 ORCA = {"system_prompt": "Be brief.", "question": "2+2?", "response": "4"}
 
+# fmt: off
 READ = {
     # context, wherever it stands
     "dolly's context": (
@@ -57,7 +61,7 @@ READ = {
         },
         ["S Be short.", "U when is the first?", "A Monday.", "U where?", "A In room 4.", "U and the second?",
          "A Tuesday."],
-    ),  # fmt: skip
+    ),
     "a history of messages": ({"prompt": "b", "response": "c", "history": HI}, [*TALK, "U b", "A c"]),
     "a history with nulls": (
         {"instruction": "b", "output": "c", "history": [["hi", None], [None, "hello"]]},
@@ -85,7 +89,7 @@ READ = {
         {"messages": [{"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
                       {"role": "assistant", "content": [{"type": "output_text", "text": "hello", "annotations": []}]}]},
         TALK,
-    ),  # fmt: skip
+    ),
     "parts with null keys": (
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "hi", "image_url": None}]}, HI[1]]},
         TALK,
@@ -116,7 +120,7 @@ READ = {
         {"conversation_id": "a", "model": "v", "conversation": HI, "turn": 1, "language": "English",
          "openai_moderation": [{"flagged": False}], "redacted": False},
         TALK,
-    ),  # fmt: skip
+    ),
     "WildChat": (
         {"conversation_hash": "a", "turn": 1, "conversation": [{**each, "toxic": False} for each in HI]},
         TALK,
@@ -127,7 +131,7 @@ READ = {
         {"dialogue_id": "1", "services": ["train"],
          "turns": {"turn_id": ["0", "1"], "speaker": [0, 1], "utterance": ["hi", "hello"]}},
         TALK,
-    ),  # fmt: skip
+    ),
     "SGD": (
         {"turns": [{"speaker": "USER", "utterance": "hi"}, {"speaker": "SYSTEM", "utterance": "hello"}]},
         TALK,
@@ -139,18 +143,18 @@ READ = {
         {"message_tree_id": "m", "prompt": {"text": "hi", "role": "prompter", "replies": [
             {"text": "hello", "role": "assistant", "replies": []}]}},
         TALK,
-    ),  # fmt: skip
+    ),
     "Taskmaster": (
         {"utterances": [{"speaker": "USER", "text": "hi", "segments": [{"text": "h"}]},
                         {"speaker": "ASSISTANT", "text": "hello"}]},
         TALK,
-    ),  # fmt: skip
+    ),
     # other programs
     "Gemini": (
         {"contents": [{"role": "user", "parts": [{"text": "hi"}]}, {"role": "model", "parts": [{"text": "hello"}]}],
          "systemInstruction": {"role": "system", "parts": [{"text": "x"}]}},
         ["S x", *TALK],
-    ),  # fmt: skip
+    ),
     "Bedrock": (
         {"system": [{"text": "x"}], "messages": [{"role": "user", "content": [{"text": "hi"}]}, HI[1]]},
         ["S x", *TALK],
@@ -204,11 +208,12 @@ READ = {
         {"messages": HI, "text": "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\nhello"},
         TALK,
     ),
-}  # fmt: skip
+}
+# fmt: on
 
 
 @pytest.mark.parametrize("case", READ, ids=str)
-def test_a_record_is_read_as_the_conversation_that_it_is(said, case: str) -> None:
+def test_a_record_is_read_as_the_conversation_that_it_is(said: Say, case: str) -> None:
     record, expected = READ[case]
     assert said(record) == [expected]
 
@@ -304,13 +309,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=str)
-def test_what_changes_a_conversation_and_is_not_read_is_refused_by_name(read, case: str) -> None:
+def test_what_changes_a_conversation_and_is_not_read_is_refused_by_name(read: Read, case: str) -> None:
     record, reason = REFUSED[case]
     with pytest.raises(DataError, match=f"line 1: .*{reason}"):
         read(record)
 
 
-def test_refused_columns_and_keys_are_left_out_knowingly_and_counted(said, read) -> None:
+def test_refused_columns_and_keys_are_left_out_knowingly_and_counted(said: Say, read: Read) -> None:
     record = {"messages": [HI[0], {**HI[1], "reasoning_content": "hm"}], "tools": [{"name": "f"}]}
     options = {"ignore_columns": ["tools", "reasoning_content"]}
     assert said(record, **options) == [TALK]
@@ -327,29 +332,29 @@ def test_refused_columns_and_keys_are_left_out_knowingly_and_counted(said, read)
         {"chosen": "\n\nHuman: hi\n\nAssistant: hello", "rejected": "\n\nHuman: hi\n\nAssistant: no"},
     ],
 )
-def test_without_the_rejected_side_the_chosen_one_is_an_answer(said, record: dict[str, object]) -> None:
+def test_without_the_rejected_side_the_chosen_one_is_an_answer(said: Say, record: dict[str, object]) -> None:
     assert said(record, ignore_columns=["rejected"]) == [TALK]
 
 
-def test_authors_in_a_list_have_roles_once_one_is_named(said, read) -> None:
+def test_authors_in_a_list_have_roles_once_one_is_named(said: Say, read: Read) -> None:
     record = {"dialogue": "#Person1#: hi\n#Person2#: hello", "summary": "they greet"}
     assert said(record, me=["#person2#"]) == [TALK]
     assert read(record, me=["#Person2#"])[0].client_id == "#Person1#"
     listed = {"messages": [{"speaker": "Anna", "text": "hi"}, {"speaker": "Desk", "text": "hello"}]}
     assert said(listed, me=["Desk"]) == [TALK]
-    with pytest.raises(DataError, match="nobody is called 'Bob'.*there is 'Anna', 'Desk'"):
+    with pytest.raises(DataError, match=r"nobody is called 'Bob'.*there is 'Anna', 'Desk'"):
         read(listed, me=["Bob"], skip_bad_lines=True)
 
 
-def test_columns_read_for_clients_and_labels_are_no_conversation(read) -> None:
+def test_columns_read_for_clients_and_labels_are_no_conversation(read: Read) -> None:
     table = read({"text": "hi", "user": "u1", "label": "vpn"}, client_column="user", label_column="label")
     assert table[0].client_id == "u1" and table.column("label") == ["vpn"]
     assert [turn.content for turn in table[0].messages] == ["hi"]
 
 
-def test_nested_columns_of_parquet_are_read_like_json(tmp_path, own_cache) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def test_nested_columns_of_parquet_are_read_like_json(tmp_path: Path, own_cache: Path) -> None:
+    import pyarrow as pa  # type: ignore[import-untyped]
+    import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     from chatfed.data.dialogue import read_dialogues
 

@@ -14,6 +14,7 @@ from chatfed.data.reading import Options, Part, Reading
 from chatfed.data.records import read_record
 from chatfed.data.schemas import canonical
 from chatfed.data.values import BadRecord, absent, says_little
+from tests.data.ways import Read
 
 relaxed = settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 
@@ -60,13 +61,14 @@ def blank(value: object) -> bool:
 
 @relaxed
 @given(st.sampled_from(WHOLE), st.dictionaries(names, values, max_size=4))
-def test_every_extra_column_is_read_known_to_say_nothing_named_or_refused(whole, extra) -> None:
+def test_every_extra_column_is_read_known_to_say_nothing_named_or_refused(
+    whole: dict[str, object], extra: dict[str, object]
+) -> None:
     record = {**extra, **whole}
     seen = Seen()
     try:
         said = read_record(record, How(), seen)
-    except BadRecord as bad:
-        assert str(bad)
+    except BadRecord:
         return
     read = json.dumps([each.content for each in said])
     for name, value in record.items():
@@ -82,13 +84,14 @@ def test_every_extra_column_is_read_known_to_say_nothing_named_or_refused(whole,
 
 @relaxed
 @given(st.sampled_from(["user", "assistant"]), st.dictionaries(names, values, max_size=3))
-def test_every_extra_key_of_a_message_is_known_to_say_nothing_named_or_refused(role, extra) -> None:
+def test_every_extra_key_of_a_message_is_known_to_say_nothing_named_or_refused(
+    role: str, extra: dict[str, object]
+) -> None:
     message = {**extra, "role": role, "content": "why so"}
     seen = Seen()
     try:
         read_record({"messages": [message, {"role": "assistant", "content": "because"}]}, How(), seen)
-    except BadRecord as bad:
-        assert str(bad)
+    except BadRecord:
         return
     for name, value in message.items():
         plain = canonical(name)
@@ -99,7 +102,7 @@ def test_every_extra_key_of_a_message_is_known_to_say_nothing_named_or_refused(r
         assert flags or empty or (says_little(value) and (idle_name(plain) or plain in schemas.SPEAKERS)), (name, value)
 
 
-def test_a_note_counts_the_records_of_each_unread_column(read) -> None:
+def test_a_note_counts_the_records_of_each_unread_column(read: Read) -> None:
     rows = [
         {"text": f"note {place}", "summary": "s" if place % 2 else None, "extra": [{"text": "x"}]} for place in range(4)
     ]
@@ -108,18 +111,18 @@ def test_a_note_counts_the_records_of_each_unread_column(read) -> None:
     assert read(*rows).notes == read(*rows).notes  # also from the cache
 
 
-def test_unread_keys_of_messages_are_named_with_their_list(read) -> None:
+def test_unread_keys_of_messages_are_named_with_their_list(read: Read) -> None:
     record = {"messages": [{"role": "user", "content": "hi", "name": "anna", "prefix": True}]}
     assert read(record).notes == ("Columns that nobody read: messages.name (1 record), messages.prefix (1 record).",)
 
 
-def test_long_text_under_a_name_that_says_nothing_is_named_all_the_same(read) -> None:
+def test_long_text_under_a_name_that_says_nothing_is_named_all_the_same(read: Read) -> None:
     assert read({"text": "a", "source": "web"}).notes[:-1] == ()
     assert read({"text": "a", "source": "word " * 60}).notes[0] == "Columns that nobody read: source (1 record)."
     assert read({"text": "a", "tags": [{"content": "hi"}]}).notes[0] == "Columns that nobody read: tags (1 record)."
 
 
-def test_names_are_counted_in_bounded_memory(read) -> None:
+def test_names_are_counted_in_bounded_memory(read: Read) -> None:
     reading = Reading("a", Options())
     records = ((place, {"text": "a", f"column {place}": "x"}) for place in range(2000))
     list(reading.rows([Part("a", "line", "a", records)]))

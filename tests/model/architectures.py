@@ -87,9 +87,11 @@ def tiny(kind: str, **more: Any) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         maker = AutoModelForSeq2SeqLM if kind in WITH_ENCODER else AutoModelForCausalLM
-        model: PreTrainedModel = maker.from_config(config).float()
+        untyped: Any = maker
+        model: PreTrainedModel = untyped.from_config(config).float()
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.dim() > 1:
                     parameter.normal_(0, 0.3)
-    return model.train(False)
+    model.train(False)
+    return model

@@ -22,7 +22,7 @@ IDS = torch.arange(5, 25)[None]
 
 
 def made(base: Path, rank: int = 2, alpha: float = 4.0, *targets: str) -> tuple[Any, Any, Any]:
-    """(model, peft's cover, tokenizer)"""
+    """(model, peft's cover, tokenizer)."""
     model, tokenizer = load_model(base)
     return model, attach(model, Adapters(rank, alpha, targets)), tokenizer
 
@@ -103,7 +103,7 @@ def test_a_layer_that_takes_no_adapter_is_refused(tiny_base: Path) -> None:
 def test_a_kind_for_which_peft_has_no_choice_is_refused_unless_layers_are_named(tiny_base: Path) -> None:
     model, _ = load_model(tiny_base)
     model.config.__class__ = type("Odd", (type(model.config),), {"model_type": "unheard-of"})
-    model.config.model_type = "unheard-of"
+    vars(model.config)["model_type"] = "unheard-of"
     with pytest.raises(ChatfedError, match=r"unheard-of.*target_modules.*q_proj.*all-linear"):
         attach(model, Adapters(2, 4.0))
     attach(model, Adapters(2, 4.0, ("q_proj",)))

@@ -31,7 +31,7 @@ def positions(model: Any) -> Iterator[list[int]]:
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "openai-gpt", "rwkv", "bamba", "minimax", "mamba", "bert"])
-def test_a_reply_and_suggestions_make_logits_of_last_positions_alone(kind):
+def test_a_reply_and_suggestions_make_logits_of_last_positions_alone(kind: str) -> None:
     model = tiny(kind, **({"is_decoder": True} if kind == "bert" else {}))
     chat = Chat(model, train_tokenizer(TEXTS, 290))
     with positions(model) as seen:
@@ -42,7 +42,7 @@ def test_a_reply_and_suggestions_make_logits_of_last_positions_alone(kind):
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt_oss", "gemma2", "mamba", "lfm2", "openai-gpt"])
-def test_continuations_of_a_prefix_get_the_logits_of_the_whole_text(kind):
+def test_continuations_of_a_prefix_get_the_logits_of_the_whole_text(kind: str) -> None:
     decoder = Decoder(tiny(kind))
     text = decoder.text()
     text.add(IDS)
@@ -54,7 +54,7 @@ def test_continuations_of_a_prefix_get_the_logits_of_the_whole_text(kind):
     assert text.ids == IDS and close(text.add([9]), decoder.whole(torch.tensor([[*IDS, 9]]))[0])
 
 
-def test_caches_of_continuations_stay_within_their_bound(monkeypatch):
+def test_caches_of_continuations_stay_within_their_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     decoder = Decoder(tiny("llama"))
     text = decoder.text()
     text.add(IDS)
@@ -71,7 +71,9 @@ def test_caches_of_continuations_stay_within_their_bound(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["llama", "rwkv", "mamba", "openai-gpt"])
 @pytest.mark.parametrize("at_once", [1, 3 * VOCABULARY, 1 << 22])
-def test_scores_of_a_text_do_not_depend_on_how_many_are_made_at_once(kind, at_once, monkeypatch):
+def test_scores_of_a_text_do_not_depend_on_how_many_are_made_at_once(
+    kind: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(decoding, "_LOGITS_AT_ONCE", at_once)
     decoder = Decoder(tiny(kind))
     with positions(decoder.model) as seen:
@@ -81,7 +83,7 @@ def test_scores_of_a_text_do_not_depend_on_how_many_are_made_at_once(kind, at_on
         assert max(seen) == min(len(IDS), max(1, at_once // VOCABULARY))
 
 
-def test_a_copy_of_a_text_grows_apart():
+def test_a_copy_of_a_text_grows_apart() -> None:
     for kind in ("llama", "rwkv", "openai-gpt"):
         decoder = Decoder(tiny(kind))
         text = decoder.text()
@@ -93,11 +95,11 @@ def test_a_copy_of_a_text_grows_apart():
 
 
 @pytest.mark.parametrize(("kind", "way"), [("llama", "given"), ("rwkv", "own"), ("minimax", "own"), ("bamba", "none")])
-def test_the_way_in_which_a_kind_is_asked(kind, way):
+def test_the_way_in_which_a_kind_is_asked(kind: str, way: str) -> None:
     assert Decoder(tiny(kind)).way == way
 
 
-def test_a_base_s_own_ends_end_a_reply():
+def test_a_base_s_own_ends_end_a_reply() -> None:
     model = tiny("llama")
     model.generation_config.eos_token_id = [17, 23]
     assert {17, 23} <= Chat(model, train_tokenizer(TEXTS, 290))._ends

@@ -61,18 +61,20 @@ def is_right(kind: str, tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", SHORT)
-def test_an_architecture_passes_and_answers_as_when_it_reads_the_whole_text_for_each_token(kind, tokenizer):
+def test_an_architecture_passes_and_answers_as_when_it_reads_the_whole_text_for_each_token(
+    kind: str, tokenizer: Any
+) -> None:
     is_right(kind, tokenizer)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [kind for kind in CAUSAL if kind not in SHORT])
-def test_every_other_architecture_is_right_too(kind, tokenizer):
+def test_every_other_architecture_is_right_too(kind: str, tokenizer: Any) -> None:
     is_right(kind, tokenizer)
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "xlm", "xlnet", "electra"])
-def test_a_model_that_reads_in_both_directions_is_refused(kind, tokenizer, tmp_path):
+def test_a_model_that_reads_in_both_directions_is_refused(kind: str, tokenizer: Any, tmp_path: Path) -> None:
     save_model(tmp_path / "model", tiny(kind), tokenizer, "")
     for refuse in (lambda: load_chat(tmp_path / "model"), lambda: refuse_unfit(tmp_path / "model", False)):
         with pytest.raises(ChatfedError, match=rf"base \({kind}\) reads in both directions.*causal") as caught:
@@ -81,30 +83,30 @@ def test_a_model_that_reads_in_both_directions_is_refused(kind, tokenizer, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
-def test_an_encoder_that_is_set_to_read_forwards_alone_is_taken(kind, tokenizer):
+def test_an_encoder_that_is_set_to_read_forwards_alone_is_taken(kind: str, tokenizer: Any) -> None:
     assert not any(check.fault for check in examine(tiny(kind, is_decoder=True), tokenizer))
 
 
-def test_a_model_that_reads_one_text_in_two_ways_is_refused(tokenizer):
+def test_a_model_that_reads_one_text_in_two_ways_is_refused(tokenizer: Any) -> None:
     odd = tiny("reformer", local_attn_chunk_length=8, lsh_attn_chunk_length=8)
     assert "each time it reads one text" in "".join(check.fault for check in examine(odd, tokenizer))
 
 
 @pytest.mark.parametrize("kind", ["bart", "mbart", "t5"])
-def test_a_model_with_an_encoder_is_refused_before_it_loses_it(kind, tokenizer, tmp_path):
+def test_a_model_with_an_encoder_is_refused_before_it_loses_it(kind: str, tokenizer: Any, tmp_path: Path) -> None:
     save_model(tmp_path / "model", tiny(kind), tokenizer, "")
     with pytest.raises(ChatfedError, match=rf"\({kind}\) is an encoder with a decoder.*decoder-only"):
         load_chat(tmp_path / "model")
 
 
-def test_a_model_for_more_than_text_is_refused_with_the_name_of_its_text_model(tokenizer, tmp_path):
+def test_a_model_for_more_than_text_is_refused_with_the_name_of_its_text_model(tokenizer: Any, tmp_path: Path) -> None:
     from transformers import Gemma3Config
 
     text = tiny("gemma3_text")
     save_model(tmp_path / "model", text, tokenizer, "")
     vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     Gemma3Config(text_config=text.config.to_dict(), vision_config=vision).save_pretrained(tmp_path / "model")
-    with pytest.raises(ChatfedError, match="gemma3. is a model for more than text.*gemma3_text"):
+    with pytest.raises(ChatfedError, match=r"gemma3. is a model for more than text.*gemma3_text"):
         load_chat(tmp_path / "model")
 
 
@@ -119,13 +121,13 @@ def changed(folder: Path, target: Path, change: Callable[[dict[str, torch.Tensor
 @pytest.mark.parametrize(
     "name", ["model.norm.weight", "model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight", "lm_head.weight"]
 )
-def test_a_folder_that_lacks_a_tensor_is_refused_by_its_name(folder, tmp_path, name):
+def test_a_folder_that_lacks_a_tensor_is_refused_by_its_name(folder: Path, tmp_path: Path, name: str) -> None:
     broken = changed(folder, tmp_path / "model", lambda tensors: tensors.pop(name))
     with pytest.raises(ChatfedError, match=f"lacks the weights {name}, which would be random: restore"):
         load_model(broken)
 
 
-def test_of_many_that_lack_the_first_and_their_count_are_said(folder, tmp_path):
+def test_of_many_that_lack_the_first_and_their_count_are_said(folder: Path, tmp_path: Path) -> None:
     def without_a_layer(tensors: dict[str, torch.Tensor]) -> None:
         for name in [name for name in tensors if ".layers.1." in name]:
             del tensors[name]
@@ -134,13 +136,15 @@ def test_of_many_that_lack_the_first_and_their_count_are_said(folder, tmp_path):
         load_model(changed(folder, tmp_path / "model", without_a_layer))
 
 
-def test_an_output_layer_that_is_the_embedding_need_not_be_there(tokenizer, tmp_path):
+def test_an_output_layer_that_is_the_embedding_need_not_be_there(tokenizer: Any, tmp_path: Path) -> None:
     save_model(tmp_path / "model", tiny("llama", tie_word_embeddings=True), tokenizer, "")
     assert "lm_head.weight" not in load_file(tmp_path / "model" / "model.safetensors")
     load_model(tmp_path / "model")
 
 
-def test_a_tensor_of_another_size_than_the_configuration_says_is_refused_with_both(folder, tmp_path):
+def test_a_tensor_of_another_size_than_the_configuration_says_is_refused_with_both(
+    folder: Path, tmp_path: Path
+) -> None:
     def cut(tensors: dict[str, torch.Tensor]) -> None:
         tensors["model.norm.weight"] = torch.ones(16)
 
@@ -150,7 +154,7 @@ def test_a_tensor_of_another_size_than_the_configuration_says_is_refused_with_bo
         load_model(changed(folder, tmp_path / "model", cut))
 
 
-def test_adapters_on_a_base_that_lacks_weights_are_refused_for_it(folder, tokenizer, tmp_path):
+def test_adapters_on_a_base_that_lacks_weights_are_refused_for_it(folder: Path, tokenizer: Any, tmp_path: Path) -> None:
     from chatfed.model.adapters import Adapters, attach, save_adapters
 
     base = shutil.copytree(folder, tmp_path / "base")
@@ -160,12 +164,14 @@ def test_adapters_on_a_base_that_lacks_weights_are_refused_for_it(folder, tokeni
     load_chat(tmp_path / "model")
     shutil.rmtree(base)
     changed(folder, base, lambda tensors: tensors.pop("model.norm.weight"))
-    with pytest.raises(ChatfedError, match="lacks the weights model.norm.weight"):
+    with pytest.raises(ChatfedError, match=r"lacks the weights model.norm.weight"):
         load_chat(tmp_path / "model")
 
 
 @pytest.mark.parametrize("rows", [289, 290, 300])
-def test_a_tokenizer_may_have_no_more_tokens_than_the_embedding_has_rows(tokenizer, tmp_path, rows):
+def test_a_tokenizer_may_have_no_more_tokens_than_the_embedding_has_rows(
+    tokenizer: Any, tmp_path: Path, rows: int
+) -> None:
     assert len(tokenizer) == 290
     save_model(tmp_path / "model", tiny("llama", vocab_size=rows), tokenizer, "")
     if rows >= 290:
@@ -176,7 +182,7 @@ def test_a_tokenizer_may_have_no_more_tokens_than_the_embedding_has_rows(tokeniz
 
 
 @pytest.mark.parametrize("added", [1, 50])
-def test_tokens_added_to_a_tokenizer_alone_are_counted(tokenizer, tmp_path, added):
+def test_tokens_added_to_a_tokenizer_alone_are_counted(tokenizer: Any, tmp_path: Path, added: int) -> None:
     longer = copy.deepcopy(tokenizer)
     longer.add_tokens([f"<new{i}>" for i in range(added)])
     save_model(tmp_path / "model", tiny("gpt2", vocab_size=290), longer, "")
@@ -185,8 +191,9 @@ def test_tokens_added_to_a_tokenizer_alone_are_counted(tokenizer, tmp_path, adde
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_a_base_in_half_precision_is_computed_in_float32(tokenizer, tmp_path, dtype):
-    model = tiny("llama").to(dtype)
+def test_a_base_in_half_precision_is_computed_in_float32(tokenizer: Any, tmp_path: Path, dtype: torch.dtype) -> None:
+    model = tiny("llama")
+    torch.nn.Module.to(model, dtype)  # in place; transformers' own has no type
     save_model(tmp_path / "model", model, tokenizer, "")
     chat = load_chat(tmp_path / "model")
     assert {p.dtype for p in chat.model.parameters()} == {torch.float32}
@@ -204,16 +211,16 @@ def test_a_base_in_half_precision_is_computed_in_float32(tokenizer, tmp_path, dt
         ("gpt_oss", ["router.weight", "experts.gate_up_proj", "experts.down_proj"]),
     ],
 )
-def test_weights_that_all_linear_adapters_do_not_reach_are_named(kind, left):
+def test_weights_that_all_linear_adapters_do_not_reach_are_named(kind: str, left: list[str]) -> None:
     found = without_adapters(tiny(kind))
     assert [name.rpartition("mlp.")[2] for name in found] == left
 
 
 @pytest.mark.parametrize("kind", ["mamba", "falcon_h1"])
-def test_the_layers_that_a_message_offers_for_adapters_all_take_them(kind):
+def test_the_layers_that_a_message_offers_for_adapters_all_take_them(kind: str) -> None:
     from chatfed.model.adapters import ALL_LINEAR, Adapters, attach
 
-    with pytest.raises(ChatfedError, match="Give model.lora_targets some of") as caught:
+    with pytest.raises(ChatfedError, match=r"Give model.lora_targets some of") as caught:
         attach(tiny(kind), Adapters(2, 4.0, (ALL_LINEAR,)))
     offered = str(caught.value).rpartition("some of ")[2].rstrip(".").split(", ")
     assert offered and "out_proj" not in offered
@@ -222,7 +229,7 @@ def test_the_layers_that_a_message_offers_for_adapters_all_take_them(kind):
 
 
 @pytest.mark.parametrize("template", [*TEMPLATES, None])
-def test_templates_of_others_pass_and_say_how_an_answer_ends(template, tmp_path):
+def test_templates_of_others_pass_and_say_how_an_answer_ends(template: str, tmp_path: Path) -> None:
     tokenizer = trained("byte-level", TEMPLATES[template] if template else None)
     checks = {check.name: check for check in examine(tiny("llama", vocab_size=len(tokenizer)), tokenizer)}
     assert not any(check.fault for check in checks.values())
@@ -230,7 +237,7 @@ def test_templates_of_others_pass_and_say_how_an_answer_ends(template, tmp_path)
     assert ("no chat template" in checks["token ids"].note) == (template is None)
 
 
-def test_what_a_template_refuses_is_said_and_is_no_fault():
+def test_what_a_template_refuses_is_said_and_is_no_fault() -> None:
     strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
     tokenizer = trained("byte-level", strict + TEMPLATES["chatml"])
     checks = {check.name: check for check in examine(tiny("llama", vocab_size=len(tokenizer)), tokenizer)}
@@ -238,13 +245,13 @@ def test_what_a_template_refuses_is_said_and_is_no_fault():
     assert not any(check.fault for check in checks.values())
 
 
-def test_a_tokenizer_that_cannot_spell_the_end_of_an_answer_is_refused():
+def test_a_tokenizer_that_cannot_spell_the_end_of_an_answer_is_refused() -> None:
     tokenizer = trained("unigram")  # plain text ends an answer with the end of a line, which it reads as unknown
     faults = [check.fault for check in examine(tiny("llama", vocab_size=len(tokenizer)), tokenizer) if check.fault]
     assert len(faults) == 1 and "cannot spell '\\n'" in faults[0]
 
 
-def test_the_command_says_what_was_looked_at_and_leaves_with_zero_or_two(folder, tmp_path):
+def test_the_command_says_what_was_looked_at_and_leaves_with_zero_or_two(folder: Path, tmp_path: Path) -> None:
     runner = CliRunner()
     right = runner.invoke(app, ["base", "check", str(folder)])
     assert right.exit_code == 0 and "reads forwards alone" in right.output and "llama, " in right.output
@@ -255,22 +262,22 @@ def test_the_command_says_what_was_looked_at_and_leaves_with_zero_or_two(folder,
     assert nothing.exit_code == 2 and "There is no" in nothing.output + nothing.stderr
 
 
-def test_every_check_of_a_right_base_has_a_name_and_no_fault(folder):
+def test_every_check_of_a_right_base_has_a_name_and_no_fault(folder: Path) -> None:
     checks = check_base(folder)
     assert len({check.name for check in checks}) == len(checks) >= 8
     assert [check.fault for check in checks if check.fault] == []
 
 
 @pytest.mark.parametrize("kind", ["bamba", "gpt_oss", "xlm", "t5", "gemma3"])
-def test_the_page_s_table_says_what_an_examination_finds(kind, tokenizer, tmp_path):
+def test_the_page_s_table_says_what_an_examination_finds(kind: str, tokenizer: Any, tmp_path: Path) -> None:
     assert row(kind, saved(kind, tmp_path / kind, tokenizer)) in DOCS.read_text(encoding="utf-8").splitlines()
 
 
-def test_the_page_s_table_has_every_architecture_once():
+def test_the_page_s_table_has_every_architecture_once() -> None:
     table = DOCS.read_text(encoding="utf-8").partition(START)[2].partition(END)[0]
     told = {line.split(" | ")[0].removeprefix("| "): line.split(" | ")[1] for line in table.splitlines()[3:] if line}
     assert told == {kind: "yes" if kind in CAUSAL else "no" for kind in sorted(KINDS)}
 
 
-def test_the_lists_of_architectures_hold_each_once():
+def test_the_lists_of_architectures_hold_each_once() -> None:
     assert len({*CAUSAL, *BOTH_WAYS, *WITH_ENCODER, *MORE_THAN_TEXT}) >= 60 and len(SHORT) >= 20

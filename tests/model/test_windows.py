@@ -32,14 +32,18 @@ def one_by_one(tokenizer: Any, history: list[Turn], most: int) -> list[int]:
 
 @pytest.mark.parametrize("rules", [[], [Turn("system", "be kind")]])
 @pytest.mark.parametrize("most", [60, 113, 200, 1000])
-def test_the_latest_messages_that_fit_are_those_that_dropping_one_at_a_time_leaves(tokenizer, rules, most):
+def test_the_latest_messages_that_fit_are_those_that_dropping_one_at_a_time_leaves(
+    tokenizer: Any, rules: list[Turn], most: int
+) -> None:
     for count in (1, 5, 31):
         history = [*rules, *talk(count)]
         assert latest_that_fit(tokenizer, history, most) == one_by_one(tokenizer, history, most)
 
 
 @pytest.mark.parametrize("count", [401, 4001])
-def test_what_is_encoded_does_not_grow_with_the_conversation(tokenizer, monkeypatch, count):
+def test_what_is_encoded_does_not_grow_with_the_conversation(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
     encoded: list[int] = []
 
     def counted(tokenizer: Any, turns: list[Turn]) -> list[int]:
@@ -53,7 +57,9 @@ def test_what_is_encoded_does_not_grow_with_the_conversation(tokenizer, monkeypa
 
 
 @pytest.mark.parametrize("text", ["word " * 200_000, "x" * 1_000_000, "\n" * 1_000_000, "漢" * 300_000])
-def test_a_message_that_is_too_long_alone_is_cut_before_it_is_encoded(tokenizer, monkeypatch, text):
+def test_a_message_that_is_too_long_alone_is_cut_before_it_is_encoded(
+    tokenizer: Any, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     encoded: list[int] = []
 
     def counted(tokenizer: Any, turns: list[Turn]) -> list[int]:
@@ -68,6 +74,6 @@ def test_a_message_that_is_too_long_alone_is_cut_before_it_is_encoded(tokenizer,
     assert ids[0] == whole[0]  # what opens the message is there: it is still a user's
 
 
-def test_a_long_system_message_leaves_the_end_of_the_talk(tokenizer):
+def test_a_long_system_message_leaves_the_end_of_the_talk(tokenizer: Any) -> None:
     ids = latest_that_fit(tokenizer, [Turn("system", "be kind " * 50_000), Turn("user", "hello")], 64)
     assert len(ids) == 64 and ids[-3:] == encode_prompt(tokenizer, [Turn("user", "hello")])[-3:]

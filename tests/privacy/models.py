@@ -7,7 +7,6 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chatfed.privacy.clipping import Loss
 from chatfed.types import IntVector
@@ -45,14 +44,15 @@ def language_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Summed cross-entropy of each row of `input_ids`: float[rows]."""
     ids = batch["input_ids"]
     logits = module(input_ids=ids, use_cache=False).logits[:, :-1]
-    return F.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
+    return nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").sum(1)
 
 
 def square_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Half the squared outputs, weighted so that no two positions look alike: float[rows]."""
     out = module(batch["x"])
     weights = torch.linspace(0.5, 1.5, out[0].numel(), dtype=out.dtype).view_as(out[0])
-    return ((out * weights).sin() + 0.5 * out.square()).flatten(1).sum(1)
+    losses: Tensor = ((out * weights).sin() + 0.5 * out.square()).flatten(1).sum(1)
+    return losses
 
 
 class Dialogues:
@@ -116,7 +116,8 @@ class Tied(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of all tokens."""
-        return self.head(self.embed(x).tanh())
+        out: Tensor = self.head(self.embed(x).tanh())
+        return out
 
 
 class Twice(nn.Module):
@@ -128,7 +129,8 @@ class Twice(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer after itself."""
-        return self.layer(self.layer(x).tanh())
+        out: Tensor = self.layer(self.layer(x).tanh())
+        return out
 
 
 def llama_norm() -> nn.Module:

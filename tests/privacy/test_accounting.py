@@ -9,7 +9,6 @@ import pytest
 from chatfed.privacy.accounting import (
     PLD,
     RDP,
-    REPLACE,
     Mechanism,
     PrivacyError,
     calibrate_noise,
@@ -20,6 +19,7 @@ from chatfed.privacy.accounting import (
     zcdp,
 )
 from chatfed.privacy.conversions import gaussian_epsilon, zcdp_epsilon
+from chatfed.privacy.guarantee import Adjacency
 from chatfed.types import ChatfedError
 
 # (noise multiplier, sampling rate, steps, delta, epsilon by dp_accounting 0.6.0 PLD): ../shared/golden/accounting.json
@@ -93,11 +93,11 @@ def test_without_sampling_all_forms_surround_the_exact_gaussian() -> None:
 @pytest.mark.parametrize("by", [None, PLD, RDP])
 def test_replacing_one_is_a_gaussian_of_half_the_noise_and_refused_with_sampling(by: str | None) -> None:
     whole, half = [Mechanism(4.0, 1.0, 3)], [Mechanism(2.0, 1.0, 3)]
-    assert compose(whole, delta=1e-5, by=by, adjacency=REPLACE) == compose(half, delta=1e-5, by=by)
-    assert curve(whole, [1e-5], adjacency=REPLACE) == curve(half, [1e-5])
-    assert gdp(whole, adjacency=REPLACE) == gdp(half)
+    assert compose(whole, delta=1e-5, by=by, adjacency=Adjacency.REPLACE) == compose(half, delta=1e-5, by=by)
+    assert curve(whole, [1e-5], adjacency=Adjacency.REPLACE) == curve(half, [1e-5])
+    assert gdp(whole, adjacency=Adjacency.REPLACE) == gdp(half)
     with pytest.raises(PrivacyError, match="group_privacy"):
-        compose([Mechanism(4.0, 0.5, 3)], delta=1e-5, by=by, adjacency=REPLACE)
+        compose([Mechanism(4.0, 0.5, 3)], delta=1e-5, by=by, adjacency=Adjacency.REPLACE)
 
 
 def test_accountants_and_adjacencies_that_do_not_exist_are_refused() -> None:

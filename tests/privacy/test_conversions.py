@@ -47,10 +47,11 @@ def test_a_gaussian_at_the_published_mu_of_one() -> None:
 
 
 def test_the_epsilon_of_the_first_production_model_of_dp_ftrl() -> None:
-    """Gboard, Spanish (Google AI blog, 28 February 2022; google-research/federated,
-    dp_ftrl/blogpost_supplemental_privacy_accounting.ipynb): noise multiplier 7, "zCDP = 0.81", "(8.90, 1e-10)", by
-    Renyi orders. rho is a whole number over 2 * 7^2, and 79 the only one that prints as 0.81. Tolerance: their last
-    digit. As the Gaussian mechanism that it is, it costs 8.53.
+    """Gboard, Spanish: noise multiplier 7, "zCDP = 0.81", "(8.90, 1e-10)", by Renyi orders.
+
+    Google AI blog, 28 February 2022; google-research/federated, dp_ftrl/blogpost_supplemental_privacy_accounting.ipynb.
+    rho is a whole number over 2 * 7^2, and 79 the only one that prints as 0.81. Tolerance: their last digit. As the
+    Gaussian mechanism that it is, it costs 8.53.
     """
     assert zcdp_epsilon(79 / 98, 1e-10) == pytest.approx(8.90, abs=0.005)
     assert gaussian_epsilon(math.sqrt(2 * 79 / 98), 1e-10) == pytest.approx(8.53, abs=0.005)
@@ -62,10 +63,11 @@ def test_the_epsilon_of_the_first_production_model_of_dp_ftrl() -> None:
     ids=["es-ES", "pt-BR and es-US"],
 )
 def test_the_epsilons_of_production_models_of_banded_dp_ftrl(rho: float, published: float, concentrated: float) -> None:
-    """Gboard (google-research/federated, mf_dpftrl_matrices/privacy_accounting.ipynb, of "Advances in private training
-    for production on-device language models", Google Research blog, 21 February 2024: epsilon 0.994 to 13.69 at delta
-    1e-10). Published by PLD, an upper bound on a grid; ours is exact, so lower, by less than 1e-6. Only rho-zCDP, which
-    says less than being Gaussian, would give `concentrated`.
+    """Gboard, published by PLD, an upper bound on a grid; ours is exact, so lower, by less than 1e-6.
+
+    google-research/federated, mf_dpftrl_matrices/privacy_accounting.ipynb, of "Advances in private training for
+    production on-device language models", Google Research blog, 21 February 2024: epsilon 0.994 to 13.69 at delta
+    1e-10. Only rho-zCDP, which says less than being Gaussian, would give `concentrated`.
     """
     exact = gaussian_epsilon(math.sqrt(2 * rho), 1e-10)
     assert published - 1e-6 < exact <= published

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chatfed.privacy.clipping import STYLES, DialogueGradients, Loss
 from chatfed.privacy.dpsgd import (
@@ -156,7 +155,7 @@ class Padded:
 def weighted_loss(module: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     logits = module(batch["x"])
     first = torch.zeros(logits.shape[:2], dtype=torch.int64)
-    return (F.cross_entropy(logits.transpose(1, 2), first, reduction="none") * batch["weights"]).sum(1)
+    return (nn.functional.cross_entropy(logits.transpose(1, 2), first, reduction="none") * batch["weights"]).sum(1)
 
 
 @pytest.mark.parametrize("short", [4, 15])
@@ -164,8 +163,8 @@ def test_weights_made_by_a_hostile_server_let_no_dialogue_decide_about_another(s
     """A weight that overflows on padding only: in a batch, one long dialogue would silence all the short ones."""
     model = nn.Sequential(nn.Linear(2, 1, bias=False), nn.Linear(1, 2, bias=False))
     with torch.no_grad():
-        model[0].weight.copy_(torch.tensor([[1.0, 3e38]]))
-        model[1].weight.copy_(torch.tensor([[1.0], [2.0]]))
+        model.get_parameter("0.weight").copy_(torch.tensor([[1.0, 3e38]]))
+        model.get_parameter("1.weight").copy_(torch.tensor([[1.0], [2.0]]))
     config = DPSGDConfig(1.0, 0.0, 1.0, 1.0, 1, 1.0)
     sums = [pre_noise_sum(model, Padded(each), config, weighted_loss) for each in ([3] * short, [3] * short + [9])]
     assert float((sums[0] - sums[1]).double().norm()) <= 1 + 1e-6 * short
@@ -182,8 +181,10 @@ def test_a_gradient_however_long_adds_no_more_than_the_clip_norm(size: float) ->
 
 
 def test_many_additions_do_not_round_by_what_one_dialogue_decided() -> None:
-    """One dialogue lifts the sum over 16, where float32's last digit is twice as long: there 0.6 of it is rounded up
-    each time, below 16 the same number down: 1,000 short gradients would add 3 % of the norm to what the one adds.
+    """One dialogue lifts the sum over 16, where float32's last digit is twice as long.
+
+    There 0.6 of it is rounded up each time, below 16 the same number down: 1,000 short gradients would add 3 % of the
+    norm to what the one adds.
     """
     gradients, config = DialogueGradients(nn.Linear(1000, 1, bias=False)), DPSGDConfig(1.0, 1.0, 1.0, 1.0, 1, 1.0)
     one, short = torch.ones(1, 1000), torch.full((1, 1000), 0.6 * 2.0**-19)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import doctest
 import itertools
 import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy import optimize
@@ -19,6 +18,7 @@ from chatfed.privacy.distributed import DistributedGaussian, concentrated, distr
 from chatfed.privacy.factorization import Coefficients, errors, estimate, square_root, toeplitz
 from chatfed.types import FloatVector
 
+unhurried = settings(deadline=None)  # the first example loads what is slow to load
 FALLING = [1.0 - t / 12 for t in range(12)]
 EQUAL = [1.0] * 12
 
@@ -33,13 +33,15 @@ def dense(c: Coefficients, rounds: int) -> NDArray[np.float64]:
 
 
 def workload(rates: list[float]) -> NDArray[np.float64]:
-    return np.tril(np.ones((len(rates), len(rates)))) * np.array(rates)
+    found: NDArray[np.float64] = np.tril(np.ones((len(rates), len(rates)))) * np.array(rates)
+    return found
 
 
 def dense_errors(c: Coefficients, rates: list[float]) -> NDArray[np.float64]:
     """||c|| times the row norms of A C^-1."""
     noise = workload(rates) @ np.linalg.inv(dense(c, len(rates)))
-    return np.linalg.norm(c) * np.linalg.norm(noise, axis=1)
+    found: NDArray[np.float64] = np.linalg.norm(c) * np.linalg.norm(noise, axis=1)
+    return found
 
 
 def mean_square(c: Coefficients, rates: list[float]) -> float:
@@ -63,6 +65,7 @@ def falling_coefficients(draw: st.DrawFn) -> Coefficients:
 # The server's recursion
 
 
+@unhurried
 @given(falling_coefficients(), st.integers(1, 25), st.integers(0, 2**32 - 1))
 def test_the_stream_of_estimates_is_the_solution_of_the_linear_system(c: Coefficients, rounds: int, seed: int) -> None:
     sums = np.random.default_rng(seed).normal(size=(rounds, 3)).astype(np.float32)
@@ -107,6 +110,7 @@ def test_a_missing_echo_makes_an_update_count_in_part_and_no_more() -> None:
         assert share == pytest.approx(1.0, abs=1e-5) if complete else 0 < share < 0.99
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 1.0), min_size=1, max_size=15))
 def test_no_upload_counts_negatively_while_rates_do_not_grow(c: Coefficients, rates: list[float]) -> None:
     """(1 - x) c(x) = c_0 - sum of (c_(j-1) - c_j) x^j, so its inverse has no negative coefficient."""
@@ -117,6 +121,7 @@ def test_no_upload_counts_negatively_while_rates_do_not_grow(c: Coefficients, ra
 # Errors, and the least of them
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 2.0), min_size=1, max_size=15))
 def test_errors_are_those_of_dense_algebra(c: Coefficients, rates: list[float]) -> None:
     assert np.allclose(errors(c, rates), dense_errors(c, rates))
@@ -163,6 +168,7 @@ def test_more_bands_are_never_worse_and_coefficients_fall(rounds: int) -> None:
             before = value
 
 
+@unhurried
 @given(st.lists(st.floats(0.01, 1.0), min_size=1, max_size=12), st.data())
 def test_any_rates_give_coefficients_no_worse_than_independent_noise(rates: list[float], data: st.DataObject) -> None:
     c = toeplitz(rates, data.draw(st.integers(1, len(rates))))
@@ -170,6 +176,7 @@ def test_any_rates_give_coefficients_no_worse_than_independent_noise(rates: list
     assert mean_square(c, rates) <= mean_square((1.0,), rates) * 1.0001
 
 
+@unhurried
 @given(falling_coefficients(), st.lists(st.floats(0.01, 2.0), min_size=1, max_size=15))
 def test_no_band_beats_as_many_uploads_of_fresh_updates(c: Coefficients, rates: list[float]) -> None:
     """||rates||^2 = (C rates) . w <= ||C|| ||rates|| ||w|| and ||C|| <= sum of c <= sqrt(bands) ||c||."""
@@ -202,8 +209,9 @@ def test_contributions_a_band_apart_cost_the_sum_of_squares(bands: int, contribu
 
 
 def test_the_square_root_is_that_of_the_prefix_sums() -> None:
-    """(1 - x)^(-1/2) = 1 + x/2 + 3x^2/8 + 5x^3/16 + 35x^4/128 + ...: Fichtenberger, Henzinger and Upadhyay 2023
-    (arXiv 2202.11205), theorem 1: f_0 = 1, f_k = (1 - 1 / 2k) f_(k-1). Exact binary fractions.
+    """(1 - x)^(-1/2) = 1 + x/2 + 3x^2/8 + 5x^3/16 + 35x^4/128 + ..., exact binary fractions.
+
+    Fichtenberger, Henzinger and Upadhyay 2023 (arXiv 2202.11205), theorem 1: f_0 = 1, f_k = (1 - 1 / 2k) f_(k-1).
     """
     assert square_root(5) == (1, 1 / 2, 3 / 8, 5 / 16, 35 / 128)
     matrix = dense(square_root(50), 50)
@@ -211,18 +219,21 @@ def test_the_square_root_is_that_of_the_prefix_sums() -> None:
 
 
 def test_two_rounds_of_the_square_root_as_jax_privacy_has_them() -> None:
-    """google-deepmind/jax_privacy, tests/matrix_factorization/dense_test.py: squared errors (1, 1.25) at C = (1, 1/2),
-    sensitivity left out there. Exact.
+    """Squared errors (1, 1.25) at C = (1, 1/2), exact; sensitivity is left out there.
+
+    google-deepmind/jax_privacy, tests/matrix_factorization/dense_test.py.
     """
     assert errors((1.0, 0.5), [1.0, 1.0]) ** 2 / 1.25 == pytest.approx([1.0, 1.25])
 
 
 @pytest.mark.parametrize("rounds", [2, 10, 100, 1000])
 def test_the_largest_error_lies_between_the_published_bounds(rounds: int) -> None:
-    """No factorisation of the prefix sums is below (2 + ln((2n + 1) / 3)) / pi (Matousek, Nikolov and Talwar 2020, as
-    in Henzinger, Kalinin and Upadhyay 2025, arXiv 2509.14334, abstract). The square root, best of all Toeplitz ones, is
-    the sum of its squares, and those are at most 1 / (pi j) (Wallis). 1 + ln(n) / pi (Mathias 1993) needs other
-    matrices: jax_privacy's buffered_toeplitz_test.py allows Toeplitz ones 4 % above it at n = 10, 3 % at 100 and 1,000.
+    """No factorisation of the prefix sums is below (2 + ln((2n + 1) / 3)) / pi.
+
+    Matousek, Nikolov and Talwar 2020, as in Henzinger, Kalinin and Upadhyay 2025, arXiv 2509.14334, abstract. The
+    square root, best of all Toeplitz ones, is the sum of its squares, and those are at most 1 / (pi j) (Wallis). 1 +
+    ln(n) / pi (Mathias 1993) needs other matrices: jax_privacy's buffered_toeplitz_test.py allows Toeplitz ones 4 %
+    above it at n = 10, 3 % at 100 and 1,000.
     """
     c, rates = square_root(rounds), [1.0] * rounds
     largest = float(errors(c, rates).max())
@@ -236,9 +247,11 @@ def test_the_largest_error_lies_between_the_published_bounds(rounds: int) -> Non
 
 
 def test_uploads_charged_one_by_one_cost_what_was_published_for_a_production_model() -> None:
-    """Gboard, pt-BR (google-research/federated, mf_dpftrl_matrices/privacy_accounting.ipynb): 1,000 bands, 1,428 rounds
-    apart, 2 participations, noise multiplier 8.35, columns of norm 1 (its zCDP is 2 / 2 * 8.35^2 to 14 digits), epsilon
-    0.9935500950539097 at delta 1e-10. Ours keeps 1e-4 of delta for the tables and 1e-5 of epsilon for rounding.
+    """Gboard, pt-BR: epsilon 0.9935500950539097 at delta 1e-10.
+
+    google-research/federated, mf_dpftrl_matrices/privacy_accounting.ipynb: 1,000 bands, 1,428 rounds apart, 2
+    participations, noise multiplier 8.35, columns of norm 1 (its zCDP is 2 / 2 * 8.35^2 to 14 digits). Ours keeps 1e-4
+    of delta for the tables and 1e-5 of epsilon for rounding.
     """
     c = square_root(1000)
     norms = [1000.0 * each / math.hypot(*c) for each in c]
@@ -279,7 +292,3 @@ def test_impossible_requests_are_refused_with_their_reason() -> None:
             estimate(one, [one], c)
     with pytest.raises(PrivacyError, match="shape"):
         estimate(one, [np.ones(3, dtype=np.float32)], (1.0, 0.5))
-
-
-def test_the_examples_in_the_module_hold() -> None:
-    assert doctest.testmod(factorization) == doctest.TestResults(failed=0, attempted=6)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 from fractions import Fraction
 from typing import Any
@@ -13,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from chatfed.privacy import lattice
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.discrete import closeness, discrete_gaussian
 from chatfed.privacy.lattice import STD, lattice_step, noised
@@ -85,7 +83,3 @@ def test_sizes_around_a_block_and_multipliers_out_of_reach() -> None:
     for multiplier in (0.0, -1.0, math.nan, math.inf, 1e5):
         with pytest.raises(PrivacyError):
             noise(655_520, 1.0, multiplier, b"")
-
-
-def test_docstrings_show_what_comes_out() -> None:
-    assert doctest.testmod(lattice).failed == 0

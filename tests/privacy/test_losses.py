@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 import numpy as np
 import pytest
 from hypothesis import example, given, settings

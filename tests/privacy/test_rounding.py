@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from chatfed.privacy.rounding import BETA, inflated_norm, round_within
-from chatfed.types import ChatfedError, Entropy
+from chatfed.types import ChatfedError, Entropy, FloatVector
 
 from .entropy import replay
 
 
-def vector(kind: str, d: int, norm: float) -> np.ndarray:
+def vector(kind: str, d: int, norm: float) -> FloatVector:
     draws = np.random.default_rng(0).normal(size=d)
     shapes = {"dense": draws, "one": np.eye(1, d)[0], "halves": np.full(d, 0.5)}
     made = shapes[kind] / np.linalg.norm(shapes[kind]) * (math.sqrt(d) / 2 if kind == "halves" else norm)
-    return made.astype(np.float32)
+    found: FloatVector = made.astype(np.float32)
+    return found
 
 
 @pytest.mark.parametrize(("kind", "norm"), [("dense", 30.0), ("one", 100.3), ("halves", 50.0)])

@@ -111,7 +111,9 @@ def delivered(carried: Carried, kind: Kind, total: Sequence[int], message: bytes
 
 
 def readers_of_a_round(label: str, carried: Carried) -> Iterator[Reader]:
-    total = deliver(carried, Kind.ANSWER, WHO, carried.wire[Kind.ANSWER, WHO]).vector.tolist()
+    whole = deliver(carried, Kind.ANSWER, WHO, carried.wire[Kind.ANSWER, WHO])
+    assert isinstance(whole, server.Total)
+    total = whole.vector.tolist()
     decoders = codecs(carried)
     for kind in Kind:
         if (kind, WHO) not in carried.wire:
@@ -238,8 +240,8 @@ def readers_of_training(folder: Path) -> Iterator[Reader]:
         federation = Federation(home, recipe, names(4), entropy=lambda name: entropy_from(f"training {name}"))
         asked, disks = _watched(federation)
         for step, message in asked.items():
-            read = partial(_handled, federation, disks[step], {})
-            yield Reader(f"client on {step.name.lower()} @ {identities}", message, read, often=1)
+            whole = partial(_handled, federation, disks[step], {})
+            yield Reader(f"client on {step.name.lower()} @ {identities}", message, whole, often=1)
         for step, name in ((step, name) for step in asked for name in PRIVATE_FILES if name in disks[step]):
             read = partial(_handled_with_file, federation, disks[step], name, asked[step])
             yield Reader(f"file {name} @ {identities}, {step.name.lower()}", disks[step][name], read, often=1)
@@ -280,5 +282,7 @@ def _handled(federation: Federation, disk: Mapping[str, bytes], changed: Mapping
         return federation.client(name).handle(message, entropy_from("again"))
 
 
-def _handled_with_file(federation: Federation, disk: Mapping[str, bytes], file: str, message: bytes, data: bytes):
+def _handled_with_file(
+    federation: Federation, disk: Mapping[str, bytes], file: str, message: bytes, data: bytes
+) -> object:
     return _handled(federation, disk, {file: data}, message)

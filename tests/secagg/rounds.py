@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TypedDict, TypeVar
 
 import numpy as np
 
@@ -43,6 +44,19 @@ def ring_sum(parameters: Parameters, vectors: Sequence[RingVector]) -> list[int]
     return [sum(int(v[k]) for v in vectors) % size for k in range(parameters.length)]
 
 
+State = TypeVar("State")
+
+
+class ServerStates(TypedDict, total=False):
+    """What the server's state was after each of its steps."""
+
+    open: server.Advertising
+    sharing: server.Sharing
+    collecting: server.Collecting
+    certifying: server.Certifying
+    unmasking: server.Unmasking
+
+
 @dataclass
 class Carried:
     """A round in progress: all states, and every message that went over the wire, by (kind, sender or receiver)."""
@@ -53,7 +67,7 @@ class Carried:
     states: dict[int, ClientState] = field(default_factory=dict)
     history: list[tuple[int, ClientState]] = field(default_factory=list)
     wire: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
-    server_states: dict[str, server.Advertising] = field(default_factory=dict)
+    server_states: ServerStates = field(default_factory=ServerStates)
 
     def keep(self, kind: Kind, who: int, state: ClientState, message: bytes) -> bytes:
         self.states[who] = state
@@ -77,8 +91,12 @@ def roster_of(parameters: Parameters) -> tuple[bytes, ...]:
     return tuple(primitives.identity_public(identity(i)) for i in everyone) if parameters.quorum else ()
 
 
+def signs_as(i: int) -> Sign:
+    return partial(primitives.sign, identity(i))
+
+
 def signer(parameters: Parameters, i: int) -> Sign | None:
-    return partial(primitives.sign, identity(i)) if parameters.quorum else None
+    return signs_as(i) if parameters.quorum else None
 
 
 def carry(
@@ -127,10 +145,11 @@ def carry(
     if parameters.quorum:
         c.server_states["certifying"] = closed
         present = [i for i in out if i not in lost[3]]
-        sent = {i: c.keep(Kind.CONSENT, i, *client.consent(c.states[i], out[i], sign[i])) for i in present}
+        sent = {i: c.keep(Kind.CONSENT, i, *client.consent(c.states[i], out[i], signs_as(i))) for i in present}
         closed, out = server.certify(closed, sent)
         c.delivered(Kind.CERTIFICATE, out)
         out = {i: message for i, message in out.items() if i in present}
+    assert isinstance(closed, server.Unmasking)
     c.server_states["unmasking"] = closed
 
     sent = {i: c.keep(Kind.ANSWER, i, *client.unmask(c.states[i], out[i])) for i in out if i not in lost[4]}
@@ -147,7 +166,7 @@ def body_of(message: bytes) -> bytes:
     return message[56:]
 
 
-def state_of(carried: Carried, who: int, step: type) -> ClientState:
+def state_of(carried: Carried, who: int, step: type[State]) -> State:
     """The state that a participant was in at this step."""
     return next(state for i, state in carried.history if i == who and isinstance(state, step))
 
@@ -174,5 +193,5 @@ def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
     if kind is Kind.CONSENT:
         return server.certify(states["certifying"], sent)
     if kind in (Kind.SURVIVORS, Kind.CERTIFICATE):
-        return client.unmask(state_of(carried, who, Consented if sign else Masked), message)
+        return client.unmask(state_of(carried, who, Consented) if sign else state_of(carried, who, Masked), message)
     return server.finish(states["unmasking"], sent)

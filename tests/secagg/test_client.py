@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +24,17 @@ from chatfed.secagg.messages import (
     RefusedSurvivors,
     WrongStep,
 )
-from chatfed.secagg.states import Advertised, Answered, DamagedState, Masked, Shared, restore, store
+from chatfed.secagg.states import (
+    Advertised,
+    Answered,
+    ClientState,
+    DamagedState,
+    Masked,
+    Round,
+    Shared,
+    restore,
+    store,
+)
 from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, state_of
 
 PARAMETERS = Parameters(7, 4, 5)
@@ -52,15 +64,15 @@ def survivors(carried: Carried, *ids: int) -> bytes:
 KEY = bytes(range(32))
 
 
-def stored(state: client.ClientState) -> bytes:
+def stored(state: ClientState) -> bytes:
     return store(state, KEY, entropy_from("store"))
 
 
-def secrets_of(state: client.ClientState) -> bytes:
+def secrets_of(state: ClientState) -> bytes:
     return b"".join(state.to_parts())
 
 
-def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
+def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished: Carried) -> None:
     """A peer's failure: an id listed both alive and dead got both kinds of share. Here that cannot be said."""
     masked = state_of(finished, 1, Masked)
     for alive in ((1, 2, 3, 4), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6), (1, 3, 5, 6)):
@@ -85,7 +97,9 @@ def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished):
     ],
     ids=str,
 )
-def test_unsound_survivor_sets_are_refused_and_cost_nothing(finished, ids, error):
+def test_unsound_survivor_sets_are_refused_and_cost_nothing(
+    finished: Carried, ids: tuple[int, ...], error: type[messages.ProtocolError]
+) -> None:
     masked = state_of(finished, 1, Masked)
     with pytest.raises(error):
         client.unmask(masked, survivors(finished, *ids))
@@ -93,21 +107,21 @@ def test_unsound_survivor_sets_are_refused_and_cost_nothing(finished, ids, error
 
 
 @pytest.mark.parametrize("ids", [(1, 2, 2, 3, 4), (4, 3, 2, 1), (1, 2, 3, 4, 1)])
-def test_survivor_listed_twice_or_out_of_order_is_refused(finished, ids):
+def test_survivor_listed_twice_or_out_of_order_is_refused(finished: Carried, ids: tuple[int, ...]) -> None:
     body = b"".join(i.to_bytes(4, "little") for i in ids)
     with pytest.raises(MalformedMessage, match="order of ids"):
         client.unmask(state_of(finished, 1, Masked), reseal(survivors(finished, 1), body))
 
 
-def test_own_floor_on_survivors_counts_not_the_servers_threshold(finished):
+def test_own_floor_on_survivors_counts_not_the_servers_threshold(finished: Carried) -> None:
     masked = state_of(finished, 1, Masked)
-    careful = replace(masked, round=client.Round(PARAMETERS, Floors(4, 6), CTX, ATTEMPT, 1))
+    careful = replace(masked, round=Round(PARAMETERS, Floors(4, 6), CTX, ATTEMPT, 1))
     with pytest.raises(BelowThreshold) as caught:
         client.unmask(careful, survivors(finished, 1, 2, 3, 4, 5))
     assert (caught.value.got, caught.value.need) == (5, 6)
 
 
-def test_second_unmask_raises_also_after_a_restart(finished):
+def test_second_unmask_raises_also_after_a_restart(finished: Carried) -> None:
     answered, _ = client.unmask(state_of(finished, 1, Masked), survivors(finished, 1, 2, 3, 4))
     for state in (answered, restore(stored(answered), KEY)):
         for ids in ((1, 2, 3, 4), (1, 2, 3, 5)):
@@ -115,7 +129,7 @@ def test_second_unmask_raises_also_after_a_restart(finished):
                 client.unmask(state, survivors(finished, *ids))
 
 
-def test_erased_secrets_are_in_no_later_state(finished):
+def test_erased_secrets_are_in_no_later_state(finished: Carried) -> None:
     shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
     answered = secrets_of(state_of(finished, 1, Answered))
     for secret in (shared.seed, shared.mask_private, shared.envelope_private):
@@ -134,7 +148,7 @@ def test_erased_secrets_are_in_no_later_state(finished):
         (Floors(2, 2, 32), Parameters(7, 4, 5, 16)),
     ],
 )
-def test_parameters_below_the_own_floors_are_refused(floors, parameters):
+def test_parameters_below_the_own_floors_are_refused(floors: Floors, parameters: Parameters) -> None:
     with pytest.raises(RefusedParameters):
         client.advertise(parameters, floors, CTX, ATTEMPT, 1, entropy_from(0))
 
@@ -160,7 +174,7 @@ def test_parameters_below_the_own_floors_are_refused(floors, parameters):
     ],
     ids=str,
 )
-def test_parameters_that_are_not_sound_cannot_be_made(wrong):
+def test_parameters_that_are_not_sound_cannot_be_made(wrong: tuple[int, ...]) -> None:
     with pytest.raises(RefusedParameters):
         Parameters(*wrong)
 
@@ -185,7 +199,7 @@ def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
 
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda p: p.hex()[:6])
-def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
+def test_low_order_keys_are_refused_by_server_and_participants(finished: Carried, point: bytes) -> None:
     with pytest.raises(primitives.LowOrderKey):
         primitives.agree(primitives.load(bytes(range(32))), point)
     session, good = PARAMETERS.session(CTX, ATTEMPT), keys_of(finished)
@@ -194,8 +208,8 @@ def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
         with pytest.raises(MalformedMessage) as caught:
             server.relay_adverts(server.open_round(PARAMETERS, CTX, ATTEMPT), sent)
         assert (caught.value.sender, caught.value.kind) == (3, "advert")
+    spoiled = adverts_for({**good, 3: (good[3][0], point)})
     with pytest.raises(MalformedMessage) as caught:
-        spoiled = adverts_for({**good, 3: (good[3][0], point)})
         client.share(state_of(finished, 1, Advertised), spoiled, entropy_from(1))
     assert (caught.value.sender, caught.value.field) == (3, "envelope key")
     with pytest.raises(MalformedMessage) as caught:
@@ -203,7 +217,7 @@ def test_low_order_keys_are_refused_by_server_and_participants(finished, point):
     assert (caught.value.sender, caught.value.field) == (3, "mask key")
 
 
-def test_own_advert_must_come_back_unchanged(finished):
+def test_own_advert_must_come_back_unchanged(finished: Carried) -> None:
     keys = keys_of(finished)
     state = state_of(finished, 1, Advertised)
     for wrong in ({**keys, 1: keys[2]}, {**keys, 1: keys[1][::-1]}, {i: k for i, k in keys.items() if i != 1}):
@@ -211,30 +225,28 @@ def test_own_advert_must_come_back_unchanged(finished):
             client.share(state, adverts_for(wrong), entropy_from(1))
 
 
-def test_too_few_adverts_or_envelopes_stop_the_participant(finished):
+def test_too_few_adverts_or_envelopes_stop_the_participant(finished: Carried) -> None:
     keys = keys_of(finished)
     with pytest.raises(BelowThreshold, match="advertise"):
         client.share(state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1))
     sharers, envelopes = envelopes_of(finished, 1)
+    message = messages.encode_envelopes(view_of(finished), {1, 2, 3}, {i: envelopes[i] for i in (2, 3)})
     with pytest.raises(BelowThreshold, match="share"):
-        message = messages.encode_envelopes(view_of(finished), {1, 2, 3}, {i: envelopes[i] for i in (2, 3)})
         client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
     for wrong in ({2, 3}, sharers - {1}, sharers | {7}):
+        message = messages.encode_envelopes(view_of(finished), wrong, {i: envelopes[i] for i in (2, 3)})
         with pytest.raises(MalformedMessage, match="sharers"):
-            message = messages.encode_envelopes(view_of(finished), wrong, {i: envelopes[i] for i in (2, 3)})
             client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["mask key", "envelope key"])
-def test_substituted_key_spoils_the_envelope(finished, which):
+def test_substituted_key_spoils_the_envelope(finished: Carried, which: int) -> None:
     """A key changed on the way to one participant is found before that participant sends anything masked."""
     keys, vector = keys_of(finished), np.zeros(5, dtype="<u4")
-    swapped = list(keys[2])
-    swapped[which] = primitives.public_key(b"\x07" * 32)
+    other = primitives.public_key(b"\x07" * 32)
+    swapped = (other, keys[2][1]) if which == 0 else (keys[2][0], other)
     everyone = {i: (a.mask_key, a.envelope_key) for i, a in finished.server_states["sharing"].adverts.items()}
-    state, _ = client.share(
-        state_of(finished, 1, Advertised), adverts_for({**everyone, 2: tuple(swapped)}), entropy_from(1)
-    )
+    state, _ = client.share(state_of(finished, 1, Advertised), adverts_for({**everyone, 2: swapped}), entropy_from(1))
     with pytest.raises(MalformedMessage) as caught:
         client.masked_input(state, finished.wire[Kind.ENVELOPES, 1], vector)
     assert (caught.value.sender, caught.value.field) == (0, "context")
@@ -243,7 +255,7 @@ def test_substituted_key_spoils_the_envelope(finished, which):
     assert masked.shares[2] == NO_SHARE * 2  # nothing of it opened: bound to both participants' keys and to the view
 
 
-def test_swapped_or_redirected_envelopes_do_not_open(finished):
+def test_swapped_or_redirected_envelopes_do_not_open(finished: Carried) -> None:
     state, vector = state_of(finished, 1, Shared), np.zeros(5, dtype="<u4")
     (sharers, mine), (_, other) = envelopes_of(finished, 1), envelopes_of(finished, 2)
     swapped = {**mine, 2: mine[3], 3: mine[2]}
@@ -253,7 +265,7 @@ def test_swapped_or_redirected_envelopes_do_not_open(finished):
         assert {x for x, shares in masked.shares.items() if shares == NO_SHARE * 2} == culprits
 
 
-def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finished):
+def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finished: Carried) -> None:
     state, view = state_of(finished, 1, Shared), view_of(finished)
     envelope, sender, to = envelopes_of(finished, 1)[1][2], masking.name(2), masking.name(1)
     secret = primitives.agree(state.envelope_agreement, state.adverts[2].envelope_key)
@@ -272,7 +284,7 @@ def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finis
         assert opened(view, sender, to, *keys, associated=associated) is None
 
 
-def test_a_sealed_share_outside_the_field_is_none(finished):
+def test_a_sealed_share_outside_the_field_is_none(finished: Carried) -> None:
     dealer, (sharers, mine) = state_of(finished, 2, Shared), envelopes_of(finished, 1)
     least = shamir.PRIME.to_bytes(2, "little")
     for shares in (b"\xff" * 72, least * 36, least + bytes(70), bytes(70) + least):
@@ -282,7 +294,7 @@ def test_a_sealed_share_outside_the_field_is_none(finished):
         assert masked.shares[2] == NO_SHARE * 2
 
 
-def test_steps_out_of_order_are_refused(finished):
+def test_steps_out_of_order_are_refused(finished: Carried) -> None:
     advertised, shared = state_of(finished, 1, Advertised), state_of(finished, 1, Shared)
     masked, vector = state_of(finished, 1, Masked), np.zeros(5, dtype="<u4")
     with pytest.raises(WrongStep):
@@ -296,45 +308,49 @@ def test_steps_out_of_order_are_refused(finished):
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [(4, "<u4"), ((5, 1), "<u4"), (5, "<u2"), (5, "<f4"), (5, ">u4")])
-def test_vector_of_another_shape_or_type_is_refused(finished, shape, dtype):
+def test_vector_of_another_shape_or_type_is_refused(
+    finished: Carried, shape: int | tuple[int, ...], dtype: str
+) -> None:
     vector = np.zeros(shape, dtype=dtype)
     with pytest.raises(ValueError, match="the vector is"):
         client.masked_input(state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1], vector)
 
 
-def test_masking_leaves_the_callers_vector_alone_and_is_repeatable(finished):
+def test_masking_leaves_the_callers_vector_alone_and_is_repeatable(finished: Carried) -> None:
     vector = np.arange(5, dtype="<u4")
     state, inbound = state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1]
     assert client.masked_input(state, inbound, vector) == client.masked_input(state, inbound, vector)
     assert vector.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_secrets_are_in_no_repr_and_no_error(finished):
+def test_secrets_are_in_no_repr_and_no_error(finished: Carried) -> None:
     shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
     secrets = [shared.seed, shared.mask_private, shared.envelope_private, shared.own_shares, *masked.shares.values()]
     texts = [repr(state) for _, state in finished.history]
-    for state in (shared, masked):
-        for kind in Kind:
-            for step in (client.share, client.masked_input, client.unmask):
-                arguments = {client.share: [entropy_from(0)], client.masked_input: [np.zeros(5, "<u4")]}.get(step, [])
-                wire = finished.wire.get((kind, 2), b"")
-                try:
-                    step(state, wire[:-1], *arguments)
-                except messages.ProtocolError as error:
-                    texts.append(str(error) + repr(error))
+    steps: tuple[Callable[[ClientState, bytes], object], ...] = (
+        lambda state, wire: client.share(state, wire, entropy_from(0)),
+        lambda state, wire: client.masked_input(state, wire, np.zeros(5, "<u4")),
+        client.unmask,
+    )
+    states: tuple[ClientState, ...] = (shared, masked)
+    for one, kind, step in itertools.product(states, Kind, steps):
+        try:
+            step(one, finished.wire.get((kind, 2), b"")[:-1])
+        except messages.ProtocolError as error:
+            texts.append(str(error) + repr(error))
     for text in texts:
         for secret in secrets:
             assert repr(secret)[2:-1] not in text and secret.hex() not in text and repr(secret[:8])[2:-1] not in text
 
 
-def test_every_stored_state_comes_back_the_same(finished):
+def test_every_stored_state_comes_back_the_same(finished: Carried) -> None:
     for _, state in finished.history:
         assert restore(stored(state), KEY) == state
         with pytest.raises(DamagedState, match="another key"):
             restore(stored(state), bytes(32))
 
 
-def test_no_secret_is_readable_in_what_is_stored(finished):
+def test_no_secret_is_readable_in_what_is_stored(finished: Carried) -> None:
     shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
     for secret in (shared.seed, shared.mask_private, shared.envelope_private, *masked.shares.values()):
         assert secret not in stored(shared) and secret not in stored(masked)
@@ -342,7 +358,7 @@ def test_no_secret_is_readable_in_what_is_stored(finished):
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
-def test_damaged_state_is_never_taken(finished, data):
+def test_damaged_state_is_never_taken(finished: Carried, data: st.DataObject) -> None:
     _, state = data.draw(st.sampled_from(finished.history))
     raw = stored(state)
     how = data.draw(st.sampled_from(["flip", "cut", "extend"]))
@@ -357,7 +373,7 @@ def test_damaged_state_is_never_taken(finished, data):
         restore(raw, KEY)
 
 
-def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finished):
+def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finished: Carried) -> None:
     whole = stored(state_of(finished, 1, Shared))
     plain = primitives.unseal(KEY, whole[4:16], whole[16:], b"CFS2") or b""
     for other in (
@@ -372,6 +388,6 @@ def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finishe
             restore(b"CFS2" + bytes(12) + primitives.seal(KEY, bytes(12), other, b"CFS2"), KEY)
 
 
-def test_entropy_that_runs_short_is_an_error():
+def test_entropy_that_runs_short_is_an_error() -> None:
     with pytest.raises(ValueError, match="entropy"):
         client.advertise(PARAMETERS, Floors(4, 4), CTX, ATTEMPT, 1, lambda size: b"\x01" * (size - 1))

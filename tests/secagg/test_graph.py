@@ -21,12 +21,12 @@ TABLE = {  # DESIGN.md, section 3: 10 % dropped, sigma 40, eta 30
 
 
 @pytest.mark.parametrize("corrupt", TABLE)
-def test_the_table_of_the_design_is_derived(corrupt):
+def test_the_table_of_the_design_is_derived(corrupt: float) -> None:
     assert {n: derive(n, corrupt, 0.1) for n in TABLE[corrupt]} == TABLE[corrupt]
 
 
 @given(st.integers(3, 80), st.integers(1, 40), st.binary(min_size=32, max_size=32))
-def test_neighbours_are_symmetric_and_as_many_as_the_degree(count, half, seed):
+def test_neighbours_are_symmetric_and_as_many_as_the_degree(count: int, half: int, seed: bytes) -> None:
     degree = min(2 * half, count - 1)
     drawn = Graph.draw(seed, range(1, count + 1), degree)
     assert sorted(drawn.circle) == list(range(1, count + 1))
@@ -38,7 +38,7 @@ def test_neighbours_are_symmetric_and_as_many_as_the_degree(count, half, seed):
 
 
 @given(st.integers(8, 40), st.integers(1, 3), st.data())
-def test_the_longest_gap_is_counted_as_a_plain_loop_counts_it(count, half, data):
+def test_the_longest_gap_is_counted_as_a_plain_loop_counts_it(count: int, half: int, data: st.DataObject) -> None:
     drawn = Graph.draw(bytes(32), range(count), 2 * half)
     survivors = data.draw(st.sets(st.integers(0, count - 1)))
     rows = [[drawn.circle[(at + step) % count] for step in range(half)] for at in range(count)]
@@ -46,13 +46,13 @@ def test_the_longest_gap_is_counted_as_a_plain_loop_counts_it(count, half, data)
     assert Graph.draw(bytes(32), range(count), count - 1).most_gone(survivors) == 0
 
 
-def test_any_bit_of_the_seed_gives_another_circle():
+def test_any_bit_of_the_seed_gives_another_circle() -> None:
     seen = {Graph.draw((1 << bit).to_bytes(32, "little"), range(60), 20).circle for bit in range(256)}
     assert len(seen) == 256
 
 
 @given(st.integers(1, 60), st.data())
-def test_tails_are_those_of_exact_fractions(population, data):
+def test_tails_are_those_of_exact_fractions(population: int, data: st.DataObject) -> None:
     marked, drawn = data.draw(st.integers(0, population)), data.draw(st.integers(0, population))
     least = data.draw(st.integers(0, drawn))
     ways = sum(comb(marked, k) * comb(population - marked, drawn - k) for k in range(least, drawn + 1))
@@ -63,7 +63,7 @@ def test_tails_are_those_of_exact_fractions(population, data):
 
 @pytest.mark.parametrize("corrupt", [0.05, 0.1, 0.2, 0.33])
 @pytest.mark.parametrize("count", [51, 60, 100, 500, 1_000, 10_000])
-def test_derived_sizes_keep_what_they_promise(count, corrupt):
+def test_derived_sizes_keep_what_they_promise(count: int, corrupt: float) -> None:
     sizes = derive_active(count, corrupt, 0.1)
     half, left, bad = sizes.degree // 2, count - int(0.1 * count), int(corrupt * count)
     each, claimed = log2(count), 40 + graph.GRINDING_BITS
@@ -75,7 +75,7 @@ def test_derived_sizes_keep_what_they_promise(count, corrupt):
 
 
 @pytest.mark.parametrize("count", [100, 300])
-def test_grinding_the_seed_and_choosing_who_drops_out_isolates_nobody(count):
+def test_grinding_the_seed_and_choosing_who_drops_out_isolates_nobody(count: int) -> None:
     """A server with a tenth of the participants tries seeds and lets drop out whom it likes, as far as is allowed."""
     sizes, random = derive_active(count, 0.1, 0.1), Random(count)
     half, corrupt = sizes.degree // 2, set(range(1, count // 10 + 1))
@@ -90,7 +90,7 @@ def test_grinding_the_seed_and_choosing_who_drops_out_isolates_nobody(count):
 
 
 @pytest.mark.parametrize("fraction", [1e-6, 0.01, 0.1])
-def test_a_curious_participant_is_allowed_for_however_few_there_are(fraction):
+def test_a_curious_participant_is_allowed_for_however_few_there_are(fraction: float) -> None:
     """A fraction of few is none at all when it is rounded down: then one who signs twice, or one share, were enough."""
     for count in (*range(2, 60), 100, 300):
         bad = max(1, int(fraction * count))
@@ -101,7 +101,7 @@ def test_a_curious_participant_is_allowed_for_however_few_there_are(fraction):
             assert min(sizes.threshold, shares) >= 2 and degree >= shares
 
 
-def test_what_no_graph_bears_is_refused_in_one_line():
+def test_what_no_graph_bears_is_refused_in_one_line() -> None:
     with pytest.raises(NoSuchGraph, match="60 participants"):
         derive_active(60, 0.6, 0.3)
     with pytest.raises(NoSuchGraph):
@@ -110,7 +110,7 @@ def test_what_no_graph_bears_is_refused_in_one_line():
 
 @pytest.mark.parametrize("corrupt", [0.0, 0.1, 0.33])
 @pytest.mark.parametrize("count", [2, 3, 40, 999, 1_000, 5_000])
-def test_two_quorums_share_an_honest_signer(count, corrupt):
+def test_two_quorums_share_an_honest_signer(count: int, corrupt: float) -> None:
     size, quorum = derive_quorum(count, corrupt)
     assert size == (count if count < graph.COMMITTEE_FROM else graph.COMMITTEE) and size < 2 * quorum
     bad = max(1, int(corrupt * count))  # whoever is curious knows what it signed itself
@@ -122,7 +122,7 @@ def test_two_quorums_share_an_honest_signer(count, corrupt):
 
 @settings(max_examples=30)
 @given(st.binary(min_size=32, max_size=32))
-def test_the_committee_is_drawn_from_all_and_not_by_their_places(record):
+def test_the_committee_is_drawn_from_all_and_not_by_their_places(record: bytes) -> None:
     drawn = graph.committee(record, 400, 200)
     assert len(drawn) == 200 and drawn <= set(range(1, 401))
     assert drawn != set(Graph.draw(record, range(1, 401), 20).circle[:200])

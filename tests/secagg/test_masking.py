@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.secagg import masking, primitives
-from chatfed.secagg.masking import RING_BITS, apply_masks, ring_dtype, ring_length
+from chatfed.secagg.masking import RING_BITS, RingVector, apply_masks, ring_dtype, ring_length
 from tests.secagg.rounds import entropy_from
 
 
@@ -23,19 +23,19 @@ def one_shot_mask(key: bytes, size: int, ring_bits: int) -> np.ndarray:
 
 @pytest.mark.parametrize("ring_bits", RING_BITS)
 @pytest.mark.parametrize("size", [1, 7, 16384, 16385, 32767, 32768, 32769, 65536, 200_001])
-def test_mask_is_the_one_shot_key_stream_across_chunks(size, ring_bits):
+def test_mask_is_the_one_shot_key_stream_across_chunks(size: int, ring_bits: int) -> None:
     vector = np.zeros(size, dtype=ring_dtype(ring_bits))
     apply_masks(vector, [bytes(range(32))], [])
     assert np.array_equal(vector, one_shot_mask(bytes(range(32)), size, ring_bits))
 
 
-def test_mask_known_answer():
+def test_mask_known_answer() -> None:
     vector = np.zeros(4, dtype="<u4")
     apply_masks(vector, [bytes(32)], [])
     assert vector.tobytes().hex() == "cea7403d4d606b6e074ec5d3baf39d18"  # GCM specification, test case 14: C of zeros
 
 
-def test_both_paths_give_the_same_bytes():
+def test_both_paths_give_the_same_bytes() -> None:
     zeros = bytes(100_000)
     out = [bytearray(100_015) for _ in range(2)]
     for buffer, path in zip(out, (primitives._ctr_stream, primitives._gcm_stream), strict=True):
@@ -47,11 +47,13 @@ def test_both_paths_give_the_same_bytes():
 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 5), st.integers(0, 5), st.sampled_from(RING_BITS), st.integers(1, 300), st.integers(0, 99))
-def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_bits, size, seed):
+def test_adding_and_subtracting_masks_wraps_as_the_twin_does(
+    plus: int, minus: int, ring_bits: int, size: int, seed: int
+) -> None:
     entropy, width = entropy_from(seed), ring_dtype(ring_bits).itemsize
     modulus = 1 << 8 * width
     added, subtracted = [entropy(32) for _ in range(plus)], [entropy(32) for _ in range(minus)]
-    vector = np.frombuffer(entropy(size * width), dtype=ring_dtype(ring_bits)).copy()
+    vector: RingVector = np.frombuffer(entropy(size * width), dtype=ring_dtype(ring_bits)).copy()  # type: ignore[assignment]
     expected = [int(x) for x in vector]
     for keys, sign in ((added, 1), (subtracted, -1)):
         for key in keys:
@@ -63,21 +65,21 @@ def test_adding_and_subtracting_masks_wraps_as_the_twin_does(plus, minus, ring_b
 
 @pytest.mark.parametrize("ring_bits", RING_BITS)
 @pytest.mark.parametrize("threads", [2, 3, 7])
-def test_threads_give_the_same_sum(threads, ring_bits):
+def test_threads_give_the_same_sum(threads: int, ring_bits: int) -> None:
     keys = [bytes([k]) * 32 for k in range(5)]
-    vectors = [np.arange(600_001).astype(ring_dtype(ring_bits)) for _ in range(2)]
-    apply_masks(vectors[0], keys[:3], keys[3:])
-    apply_masks(vectors[1], keys[:3], keys[3:], threads=threads)
-    assert np.array_equal(*vectors)
+    one, other = (np.arange(600_001).astype(ring_dtype(ring_bits)) for _ in range(2))
+    apply_masks(one, keys[:3], keys[3:])  # type: ignore[arg-type]
+    apply_masks(other, keys[:3], keys[3:], threads=threads)  # type: ignore[arg-type]
+    assert np.array_equal(one, other)
 
 
-def test_an_element_of_21_bits_carries_three_coordinates():
+def test_an_element_of_21_bits_carries_three_coordinates() -> None:
     assert [ring_length(d, 21) for d in (1, 2, 3, 4, 3_000_001)] == [1, 1, 1, 2, 1_000_001]
     assert [ring_length(7, bits) for bits in (16, 32)] == [7, 7]
     assert ring_dtype(21).itemsize == 8
 
 
-def test_every_bit_of_a_seed_changes_half_of_the_mask():
+def test_every_bit_of_a_seed_changes_half_of_the_mask() -> None:
     """A peer's failure: seeds folded to 28 bits before a non-cryptographic generator."""
 
     def mask(seed: bytes) -> np.ndarray:
@@ -94,19 +96,21 @@ def test_every_bit_of_a_seed_changes_half_of_the_mask():
         assert 0.48 < share < 0.52
 
 
-def test_every_bit_of_a_shared_secret_and_of_the_round_gives_another_pairwise_key(monkeypatch):
+def test_every_bit_of_a_shared_secret_and_of_the_round_gives_another_pairwise_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     public, zero = {1: b"a" * 32, 2: b"b" * 32}, bytes(32)
     bits = [(1 << bit).to_bytes(32, "little") for bit in range(256)]
 
     def key(secret: bytes, session: bytes) -> bytes:
-        monkeypatch.setattr(masking.primitives, "agree", lambda private, public: secret)
+        monkeypatch.setattr(primitives, "agree", lambda private, public: secret)
         return masking.pairwise_mask_key(primitives.load(zero), 1, 2, public, session)
 
     keys = [key(zero, zero), *(key(bit, zero) for bit in bits), *(key(zero, bit) for bit in bits)]
     assert len(set(keys)) == len(keys) == 513
 
 
-def test_keys_differ_by_label_session_and_participant():
+def test_keys_differ_by_label_session_and_participant() -> None:
     seed, session = b"s" * 32, b"c" * 32
     keys = [
         masking.self_mask_key(seed, session, 1),
@@ -120,6 +124,6 @@ def test_keys_differ_by_label_session_and_participant():
     assert len(set(keys)) == len(keys)
 
 
-def test_ring_width_that_is_not_known_is_refused():
+def test_ring_width_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="ring_bits"):
         ring_dtype(24)

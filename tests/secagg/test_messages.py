@@ -23,25 +23,27 @@ def finished() -> Carried:
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
-def test_messages_as_sent_are_taken(finished, kind):
+def test_messages_as_sent_are_taken(finished: Carried, kind: Kind) -> None:
     deliver(finished, kind, 2, finished.wire[kind, 2])
 
 
-def test_adverts_read_once_for_many_participants_cannot_be_changed_by_one(finished):
+def test_adverts_read_once_for_many_participants_cannot_be_changed_by_one(finished: Carried) -> None:
     message, session = finished.wire[Kind.ADVERTS, 2], finished.states[2].round.session
     first, second = (
         messages.decode_adverts(m, session, 4, roster_of(PARAMETERS)) for m in (message, bytearray(message))
     )
     assert dict(first) == dict(second) and set(first) == {1, 2, 3, 4}
     with pytest.raises(TypeError):
-        first[1] = first[2]
+        first[1] = first[2]  # type: ignore[index]
     with pytest.raises(MalformedMessage):
         messages.decode_adverts(message, session, 3, roster_of(PARAMETERS))
 
 
 @settings(max_examples=400, deadline=None)
 @given(kind=st.sampled_from(list(Kind)), where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
-def test_any_changed_byte_in_any_message_is_a_typed_error(finished, kind, where, flip):
+def test_any_changed_byte_in_any_message_is_a_typed_error(
+    finished: Carried, kind: Kind, where: float, flip: int
+) -> None:
     message = finished.wire[kind, 2]
     at = int(where * len(message))
     changed = message[:at] + bytes([message[at] ^ flip]) + message[at + 1 :]
@@ -52,7 +54,9 @@ def test_any_changed_byte_in_any_message_is_a_typed_error(finished, kind, where,
 
 @settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(list(Kind)), data=st.data())
-def test_cut_or_extended_messages_are_refused_even_with_a_right_checksum(finished, kind, data):
+def test_cut_or_extended_messages_are_refused_even_with_a_right_checksum(
+    finished: Carried, kind: Kind, data: st.DataObject
+) -> None:
     message = finished.wire[kind, 2]
     body, header_bytes = body_of(message), 56
     if data.draw(st.booleans()):
@@ -67,7 +71,9 @@ def test_cut_or_extended_messages_are_refused_even_with_a_right_checksum(finishe
 @pytest.mark.parametrize(
     ("kind", "lead", "size", "field"), [(Kind.SHARES, 0, 104, "recipients"), (Kind.ANSWER, 32, 40, "owners")]
 )
-def test_lists_that_leave_somebody_out_are_refused(finished, kind, lead, size, field):
+def test_lists_that_leave_somebody_out_are_refused(
+    finished: Carried, kind: Kind, lead: int, size: int, field: str
+) -> None:
     message = finished.wire[kind, 2]
     body = body_of(message)
     for shorter in (body[:-size], body[:lead] + body[lead + size :], body[:lead]):
@@ -84,7 +90,7 @@ def assert_refused(carried: Carried, kind: Kind, *wrong: bytes) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(kind=st.sampled_from(list(Kind)), data=st.data())
-def test_malicious_bodies_give_typed_errors_only(finished, kind, data):
+def test_malicious_bodies_give_typed_errors_only(finished: Carried, kind: Kind, data: st.DataObject) -> None:
     """The sender is malicious: checksum right, body changed at will. No other exception, ever."""
     body = bytearray(body_of(finished.wire[kind, 2]))
     for _ in range(data.draw(st.integers(1, 4))):
@@ -95,7 +101,7 @@ def test_malicious_bodies_give_typed_errors_only(finished, kind, data):
 
 @settings(max_examples=200, deadline=None)
 @given(kind=st.sampled_from(list(Kind)), raw=st.binary(max_size=300))
-def test_arbitrary_bytes_give_typed_errors(finished, kind, raw):
+def test_arbitrary_bytes_give_typed_errors(finished: Carried, kind: Kind, raw: bytes) -> None:
     assert_refused(finished, kind, raw)
     header = finished.wire[kind, 2]
     if raw != body_of(header) and kind is not Kind.SURVIVORS:
@@ -107,7 +113,7 @@ def test_arbitrary_bytes_give_typed_errors(finished, kind, raw):
     ("at", "field"),
     [(0, "version"), (1, "kind"), (2, "version"), (3, "version"), (4, "sender"), (8, "context")],
 )
-def test_header_fields_are_checked_one_by_one(finished, kind, at, field):
+def test_header_fields_are_checked_one_by_one(finished: Carried, kind: Kind, at: int, field: str) -> None:
     message = bytearray(finished.wire[kind, 2])
     message[at] ^= 8
     with pytest.raises(MalformedMessage) as caught:
@@ -116,14 +122,14 @@ def test_header_fields_are_checked_one_by_one(finished, kind, at, field):
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=lambda k: k.label)
-def test_messages_of_another_round_are_refused(finished, kind):
+def test_messages_of_another_round_are_refused(finished: Carried, kind: Kind) -> None:
     other, ctx = Carried(PARAMETERS), messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna"]))
     carry(PARAMETERS, random_vectors(PARAMETERS), {2: {4}}, ctx=ctx, carried=other)
     with pytest.raises(MalformedMessage, match="context"):
         deliver(finished, kind, 2, other.wire[kind, 2])
 
 
-def test_contexts_differ_in_every_part_and_cannot_be_spliced():
+def test_contexts_differ_in_every_part_and_cannot_be_spliced() -> None:
     parts = (b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["a", "b"]))
     seen = {messages.context(*parts)}
     for changed in ((b"ru", *parts[1:]), (b"run", 2, *parts[2:]), (*parts[:2], b"x" * 32, *parts[3:])):
@@ -135,7 +141,7 @@ def test_contexts_differ_in_every_part_and_cannot_be_spliced():
     assert messages.roster_root(["a", "bc"]) != messages.roster_root(["ab", "c"])
 
 
-def test_what_is_signed_is_bound_to_its_round_and_to_all_that_it_speaks_of():
+def test_what_is_signed_is_bound_to_its_round_and_to_all_that_it_speaks_of() -> None:
     here, there, keys = bytes(32), b"t" * 32, (b"m" * 32, b"e" * 32)
     signed = [
         *(messages.survivors_digest(*what) for what in ((here, {1, 2}), (there, {1, 2}), (here, {1, 3}))),
@@ -151,7 +157,7 @@ IDS, SEVEN_BYTES = st.integers(0, 2**32 - 1), st.binary(min_size=7, max_size=7)
 
 
 @given(st.dictionaries(IDS, SEVEN_BYTES, max_size=20), st.binary(max_size=9))
-def test_entries_come_back_the_same(entries, lead):
+def test_entries_come_back_the_same(entries: dict[int, bytes], lead: bytes) -> None:
     session = bytes(32)
     message = messages.encode_entries(Kind.ANSWER, 3, session, entries, lead)
     assert messages.decode_entries(message, Kind.ANSWER, 3, session, entries.keys(), 7, lead) == entries
@@ -161,7 +167,7 @@ def test_entries_come_back_the_same(entries, lead):
             messages.decode_entries(message, Kind.ANSWER, 3, session, missing, 7, lead)
 
 
-def test_two_equal_keys_in_an_advert_are_refused():
+def test_two_equal_keys_in_an_advert_are_refused() -> None:
     session = bytes(32)
     with pytest.raises(MalformedMessage, match="keys"):
         messages.Advert.decode(messages.Advert(b"k" * 32, b"k" * 32).encode(1, session), 1, session, ())

@@ -37,7 +37,7 @@ def random_vector(size: int, seed: int = 0) -> np.ndarray:
 
 @settings(max_examples=10, deadline=None)
 @given(st.sampled_from([1, 5, 4095, 4096, 4097, 9000, 70_000]), st.binary(min_size=32, max_size=32))
-def test_rotation_is_signs_and_the_sylvester_matrix(size, seed):
+def test_rotation_is_signs_and_the_sylvester_matrix(size: int, seed: bytes) -> None:
     vector = random_vector(size)
     rotated = rotate(vector, seed)
     assert rotated.dtype == np.float32 and rotated.shape == (padded(size),)
@@ -46,7 +46,7 @@ def test_rotation_is_signs_and_the_sylvester_matrix(size, seed):
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(1, 200_000), st.binary(min_size=32, max_size=32))
-def test_rotating_back_undoes_it_and_norms_stay(size, seed):
+def test_rotating_back_undoes_it_and_norms_stay(size: int, seed: bytes) -> None:
     vector = random_vector(size)
     before = vector.copy()
     rotated = rotate(vector, seed)
@@ -58,7 +58,7 @@ def test_rotating_back_undoes_it_and_norms_stay(size, seed):
 
 
 @pytest.mark.parametrize("at", [0, 1, 4095, 5000])
-def test_one_hot_vector_spreads_evenly(at):
+def test_one_hot_vector_spreads_evenly(at: int) -> None:
     vector = np.zeros(8192, dtype=np.float32)
     vector[at] = 3.0
     rotated = rotate(vector, bytes(32))
@@ -67,7 +67,7 @@ def test_one_hot_vector_spreads_evenly(at):
     assert np.count_nonzero(rotated) == BLOCK
 
 
-def test_no_coordinate_of_a_block_is_large():
+def test_no_coordinate_of_a_block_is_large() -> None:
     """A constant vector lies along a row of H: without signs one coordinate would carry its whole norm."""
     vector = np.full(50 * BLOCK, 1.0, dtype=np.float32)
     largest = float(np.abs(rotate(vector, b"s" * 32)).max())
@@ -75,7 +75,7 @@ def test_no_coordinate_of_a_block_is_large():
     assert largest > 3
 
 
-def test_seeds_rotate_differently_and_have_32_bytes():
+def test_seeds_rotate_differently_and_have_32_bytes() -> None:
     vector = random_vector(BLOCK)
     left, right = rotate(vector, bytes(32)), rotate(vector, bytes(31) + b"\1")
     assert abs(float(np.corrcoef(left, right)[0, 1])) < 0.1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from chatfed.secagg import client, masking, messages, primitives, server, shamir
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
+from chatfed.secagg.states import Masked, Shared
 from chatfed.types import Entropy
 from tests.secagg.rounds import (
     ATTEMPT,
@@ -35,7 +37,7 @@ from tests.secagg.rounds import (
     [{}, {0: {1}}, {1: {2}}, {2: {3}}, {4: {4}}, {0: {1}, 1: {2}, 2: {3}, 4: {4}}, {2: {1, 9}}, {0: {5, 6}, 4: {1}}],
     ids=str,
 )
-def test_sum_of_survivors_is_exact_for_dropouts_at_each_stage(gone, ring_bits):
+def test_sum_of_survivors_is_exact_for_dropouts_at_each_stage(gone: dict[int, set[int]], ring_bits: int) -> None:
     parameters = Parameters(9, 5, 33, ring_bits)
     vectors = random_vectors(parameters)
     total = carry(parameters, vectors, gone)
@@ -45,8 +47,11 @@ def test_sum_of_survivors_is_exact_for_dropouts_at_each_stage(gone, ring_bits):
     assert total.disputes == ()
 
 
+Script = tuple[Parameters, dict[int, set[int]], list[int], int]  # who drops out at which stage; order; seed
+
+
 @st.composite
-def scripted_rounds(draw):
+def scripted_rounds(draw: st.DrawFn) -> Script:
     n = draw(st.integers(2, 8))
     parameters = Parameters(
         n, draw(st.integers(n // 2 + 1, n)), draw(st.integers(1, 40)), draw(st.sampled_from([16, 32]))
@@ -58,7 +63,7 @@ def scripted_rounds(draw):
 
 @settings(max_examples=60, deadline=None)
 @given(scripted_rounds())
-def test_any_round_gives_the_exact_sum_or_one_typed_error(script):
+def test_any_round_gives_the_exact_sum_or_one_typed_error(script: Script) -> None:
     parameters, gone, order, seed = script
     vectors = random_vectors(parameters, seed)
     left, short = set(range(1, parameters.participants + 1)), None
@@ -80,7 +85,7 @@ def test_any_round_gives_the_exact_sum_or_one_typed_error(script):
 
 
 @pytest.mark.parametrize(("stage", "label"), [(0, "advertise"), (1, "share"), (2, "masked input"), (4, "unmask")])
-def test_server_below_threshold_learns_nothing(stage, label):
+def test_server_below_threshold_learns_nothing(stage: int, label: str) -> None:
     parameters, carried = Parameters(6, 4, 8), Carried(Parameters(6, 4, 8))
     with pytest.raises(BelowThreshold) as caught:
         carry(parameters, random_vectors(parameters), {stage: {1, 2, 3}}, carried=carried)
@@ -89,7 +94,7 @@ def test_server_below_threshold_learns_nothing(stage, label):
     assert len(answers) == (3 if stage == 4 else 0)  # fewer than the threshold, or none at all
 
 
-def test_dropout_at_setup_does_not_kill_the_round():
+def test_dropout_at_setup_does_not_kill_the_round() -> None:
     """A peer's failure: one client lost at key exchange ended the round for all."""
     parameters = Parameters(7, 4, 5)
     vectors = random_vectors(parameters)
@@ -97,11 +102,11 @@ def test_dropout_at_setup_does_not_kill_the_round():
     assert total.survivors == (1, 3, 4, 6, 7)
 
 
-def test_late_masked_input_is_refused_and_useless():
+def test_late_masked_input_is_refused_and_useless() -> None:
     parameters, carried = Parameters(5, 3, 64), Carried(Parameters(5, 3, 64))
     vectors = random_vectors(parameters)
     carry(parameters, vectors, {2: {1}}, carried=carried)
-    shared = carried.states[1]
+    shared = state_of(carried, 1, Shared)
     _, late = client.masked_input(shared, carried.wire[Kind.ENVELOPES, 1], vectors[1])
     with pytest.raises(MalformedMessage) as caught:
         server.accept(carried.server_states["unmasking"], 1, late)
@@ -119,25 +124,26 @@ def test_late_masked_input_is_refused_and_useless():
     assert np.count_nonzero(rest == vectors[1]) == 0
 
 
-def test_server_refuses_senders_it_does_not_expect():
+def test_server_refuses_senders_it_does_not_expect() -> None:
     parameters, carried = Parameters(4, 3, 4), Carried(Parameters(4, 3, 4))
     carry(parameters, random_vectors(parameters), {0: {4}}, carried=carried)
-    for step, state, kind in (
-        (server.relay_adverts, "open", Kind.ADVERT),
-        (server.relay_shares, "sharing", Kind.SHARES),
-        (server.finish, "unmasking", Kind.ANSWER),
+    states = carried.server_states
+    for step, kind in (
+        (partial(server.relay_adverts, states["open"]), Kind.ADVERT),
+        (partial(server.relay_shares, states["sharing"]), Kind.SHARES),
+        (partial(server.finish, states["unmasking"]), Kind.ANSWER),
     ):
         sent = {i: carried.wire[kind, i] for i in (1, 2, 3)}
         for stranger in (0, 4, 5, -1):
             with pytest.raises(MalformedMessage) as caught:
-                step(carried.server_states[state], {**sent, stranger: carried.wire[kind, 1]})
+                step({**sent, stranger: carried.wire[kind, 1]})
             assert (caught.value.sender, caught.value.field) == (stranger, "sender")
         with pytest.raises(MalformedMessage) as caught:
-            step(carried.server_states[state], {**sent, 1: carried.wire[kind, 2]})
+            step({**sent, 1: carried.wire[kind, 2]})
         assert (caught.value.sender, caught.value.field) == (1, "sender")
 
 
-def test_server_refuses_a_second_masked_input_and_a_state_used_again():
+def test_server_refuses_a_second_masked_input_and_a_state_used_again() -> None:
     parameters, carried = Parameters(3, 2, 4), Carried(Parameters(3, 2, 4))
     carry(parameters, random_vectors(parameters), carried=carried)
     collecting, message = carried.server_states["collecting"], carried.wire[Kind.MASKED_INPUT, 1]
@@ -150,14 +156,14 @@ def test_server_refuses_a_second_masked_input_and_a_state_used_again():
         server.accept(first, 1, message)
 
 
-def test_finish_can_be_asked_again_and_gives_the_same():
+def test_finish_can_be_asked_again_and_gives_the_same() -> None:
     parameters, carried = Parameters(4, 3, 6), Carried(Parameters(4, 3, 6))
     total = carry(parameters, random_vectors(parameters), {2: {1}}, carried=carried)
     again = server.finish(carried.server_states["unmasking"], {i: carried.wire[Kind.ANSWER, i] for i in (2, 3, 4)})
     assert total.vector.tolist() == again.vector.tolist()
 
 
-def test_malformed_senders_can_be_left_out_and_the_round_goes_on():
+def test_malformed_senders_can_be_left_out_and_the_round_goes_on() -> None:
     parameters, entropy = Parameters(5, 3, 4), entropy_from(3)
     state = server.open_round(parameters, CTX, ATTEMPT)
     adverts = {i: client.advertise(parameters, Floors(3, 3), CTX, ATTEMPT, i, entropy)[1] for i in range(1, 6)}
@@ -168,7 +174,7 @@ def test_malformed_senders_can_be_left_out_and_the_round_goes_on():
     assert [(f.sender, f.kind, f.field) for f in faults] == [(2, "advert", "checksum"), (4, "advert", "length")]
 
 
-def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody():
+def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody() -> None:
     parameters, entropy = Parameters(3, 2, 4), entropy_from(5)
     other = messages.context(b"run", 1, b"x" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
     adverts = {i: client.advertise(parameters, Floors(2, 2), CTX, ATTEMPT, i, entropy)[1] for i in (1, 2)}
@@ -177,9 +183,9 @@ def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody():
         server.relay_adverts(server.open_round(parameters, CTX, ATTEMPT), adverts)
     assert (caught.value.sender, caught.value.field) == (3, "context")
 
-    a, b = bytes([1] * 32), bytes([2] * 32)
-    public = {1: primitives.public_key(a), 2: primitives.public_key(b)}
-    a, b = primitives.load(a), primitives.load(b)
+    drawn = bytes([1] * 32), bytes([2] * 32)
+    public = {i: primitives.public_key(private) for i, private in enumerate(drawn, 1)}
+    a, b = map(primitives.load, drawn)
     here, there = parameters.session(CTX, ATTEMPT), parameters.session(other, ATTEMPT)
     assert masking.pairwise_mask_key(a, 1, 2, public, here) == masking.pairwise_mask_key(b, 2, 1, public, here)
     assert masking.pairwise_mask_key(a, 1, 2, public, here) != masking.pairwise_mask_key(b, 2, 1, public, there)
@@ -203,7 +209,7 @@ def masked_vector(carried: Carried, who: int) -> bytes:
 
 @pytest.mark.parametrize("quorum", [0, 2], ids=["none", "roster"])
 @pytest.mark.parametrize("ring_bits", [16, 21, 32])
-def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits, quorum):
+def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits: int, quorum: int) -> None:
     parameters = Parameters(3, 2, 1 << 15, ring_bits, committee=3 if quorum else 0, quorum=quorum)
     zero = dict.fromkeys((1, 2, 3), np.zeros(parameters.length, dtype=ring_dtype(ring_bits)))
     seen = []
@@ -216,7 +222,7 @@ def test_masked_inputs_look_uniform_and_never_repeat_across_rounds(ring_bits, qu
 
 
 @pytest.mark.parametrize("quorum", [0, 3], ids=["none", "roster"])
-def test_no_message_carries_the_weight_in_clear(quorum):
+def test_no_message_carries_the_weight_in_clear(quorum: int) -> None:
     """A peer's failure: example counts travelled beside the masked vector."""
     code = FixedPoint(1.0, 1 << 13, 4, max_weight=1e6)
     parameters = Parameters(4, 3, code.coordinates, committee=4 if quorum else 0, quorum=quorum)
@@ -244,14 +250,14 @@ def test_no_message_carries_the_weight_in_clear(quorum):
 
 
 @pytest.mark.parametrize("who", [1, 6, 12])
-def test_any_ones_keys_give_everybody_another_place_on_the_circle(who):
+def test_any_ones_keys_give_everybody_another_place_on_the_circle(who: int) -> None:
     """No single party chooses who is whose neighbour."""
     parameters, circles, views = Parameters(12, 3, 1, 32, 4, 2), set(), set()
     for keys in ("these", "others"):
         own = {i: entropy_from(f"{i} {keys if i == who else 'these'}") for i in range(1, 13)}
         carried = Carried(parameters)
         carry(parameters, random_vectors(parameters), carried=carried, own=own)
-        seen = {state_of(carried, i, client.Masked).view for i in own}
+        seen = {state_of(carried, i, Masked).view for i in own}
         assert {view.graph for view in seen} == {carried.server_states["sharing"].graph}
         circles |= {view.graph.circle for view in seen}
         views |= {view.digest for view in seen}
@@ -264,7 +270,7 @@ def with_secrets(mask_key: bytes, seed: bytes, rest: Entropy) -> Entropy:
     return lambda size: given.get(next(calls), b"") or rest(size)
 
 
-def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_secret():
+def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_secret() -> None:
     """T - 1 = 2 neighbours collude: their shares of two extreme secrets fall alike over an 8 x 8 grid (63 degrees)."""
     parameters, grids = Parameters(4, 3, 1, committee=4, quorum=3), []
     for secret in (bytes(32), b"\xff" * 32):
@@ -273,7 +279,7 @@ def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_
             carried = Carried(parameters)
             own = {1: with_secrets(secret, secret, rest)}
             carry(parameters, random_vectors(parameters), seed=number, carried=carried, own=own)
-            held = [state_of(carried, x, client.Masked) for x in (2, 3, 4)]
+            held = [state_of(carried, x, Masked) for x in (2, 3, 4)]
             shares = np.array([np.frombuffer(state.shares[1], "<u2").reshape(2, shamir.LIMBS) for state in held])
             assert shamir.combine((2, 3, 4), shares) == [secret, secret]
             for kind in (0, 1):  # of the seed, of the mask key
@@ -286,7 +292,7 @@ def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_
         assert 25 < chi_square(one, one.mean()) < 125
 
 
-def test_server_memory_does_not_grow_with_the_number_of_participants():
+def test_server_memory_does_not_grow_with_the_number_of_participants() -> None:
     parameters, d = Parameters(10, 6, 200_000), 200_000
     carried = Carried(parameters)
     carry(parameters, random_vectors(parameters), carried=carried)
@@ -312,7 +318,9 @@ def corrupt(message: bytes, owner: int) -> bytes:
     return reseal(message, bytes(body))
 
 
-def answered_round(n: int, t: int, gone: dict[int, set[int]]):
+def answered_round(
+    n: int, t: int, gone: dict[int, set[int]]
+) -> tuple[server.Unmasking, dict[int, bytes], server.Total]:
     parameters = Parameters(n, t, 6)
     carried, vectors = Carried(parameters), random_vectors(parameters)
     total = carry(parameters, vectors, gone, carried=carried)
@@ -321,7 +329,7 @@ def answered_round(n: int, t: int, gone: dict[int, set[int]]):
 
 
 @pytest.mark.parametrize("owner", [3, 9], ids=["seed of a survivor", "key of a dropout"])
-def test_corrupt_shares_are_found_attributed_and_recovered_from(owner):
+def test_corrupt_shares_are_found_attributed_and_recovered_from(owner: int) -> None:
     unmasking, answers, total = answered_round(9, 5, {2: {9}})
     two = {**answers, 1: corrupt(answers[1], owner), 4: corrupt(answers[4], owner)}
     with pytest.raises(messages.BadShares) as caught:  # eight shares, five needed: one error can be told, two cannot
@@ -335,7 +343,7 @@ def test_corrupt_shares_are_found_attributed_and_recovered_from(owner):
     assert server.finish(unmasking, barely).disputes == ((2, owner),)
 
 
-def test_answered_share_outside_the_field_is_refused_by_name():
+def test_answered_share_outside_the_field_is_refused_by_name() -> None:
     unmasking, answers, _ = answered_round(5, 3, {})
     body = bytearray(body_of(answers[2]))
     body[36:38] = shamir.PRIME.to_bytes(2, "little")
@@ -344,14 +352,14 @@ def test_answered_share_outside_the_field_is_refused_by_name():
     assert (caught.value.sender, caught.value.field) == (2, "share")
 
 
-def test_corrupt_share_without_one_to_spare_ends_the_round_with_a_typed_error():
+def test_corrupt_share_without_one_to_spare_ends_the_round_with_a_typed_error() -> None:
     unmasking, answers, _ = answered_round(4, 3, {2: {4}})
     with pytest.raises(messages.BadShares) as caught:
         server.finish(unmasking, {**answers, 1: corrupt(answers[1], 2)})
     assert (caught.value.owner, caught.value.holders) == (2, (1, 2, 3))
 
 
-def test_a_commitment_to_another_seed_names_its_owner_and_its_holders():
+def test_a_commitment_to_another_seed_names_its_owner_and_its_holders() -> None:
     unmasking, answers, _ = answered_round(5, 3, {})
     forged = server.Unmasking(**{**vars(unmasking), "bound": {**unmasking.bound, 2: bytes(32)}})
     with pytest.raises(messages.BadShares) as caught:
@@ -359,13 +367,13 @@ def test_a_commitment_to_another_seed_names_its_owner_and_its_holders():
     assert (caught.value.owner, caught.value.holders) == (2, (1, 2, 3, 4, 5))
 
 
-def test_participant_that_was_shown_fewer_envelopes_is_not_added():
+def test_participant_that_was_shown_fewer_envelopes_is_not_added() -> None:
     """Its masks with the one left out would not cancel: the sum would be wrong."""
     parameters, carried = Parameters(5, 3, 6), Carried(Parameters(5, 3, 6))
     vectors = random_vectors(parameters)
     carry(parameters, vectors, carried=carried)
     envelopes = carried.wire[Kind.ENVELOPES, 1]
-    shared = state_of(carried, 1, client.Shared)
+    shared = state_of(carried, 1, Shared)
     sharers, made = messages.decode_envelopes(envelopes, shared.view.digest, set(range(1, 6)))
     del made[2]
     fewer = messages.encode_envelopes(shared.view.digest, sharers - {2}, made)
@@ -378,7 +386,7 @@ def test_participant_that_was_shown_fewer_envelopes_is_not_added():
     assert not state.accumulator.vector.any()
 
 
-def test_answer_to_another_survivor_set_is_refused_by_name():
+def test_answer_to_another_survivor_set_is_refused_by_name() -> None:
     unmasking, answers, _ = answered_round(5, 3, {2: {5}})
     lead = body_of(answers[1])[:32]
     entries = messages.decode_entries(answers[1], Kind.ANSWER, 1, unmasking.view, set(range(6)), 36, lead)

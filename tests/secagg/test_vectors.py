@@ -15,12 +15,12 @@ ROUNDS = ["round-16.json", "round-21.json", "round-32.json", "round-signed.json"
 
 
 @pytest.mark.parametrize("file", ["primitives.json", *ROUNDS])
-def test_known_answers_are_regenerated_without_a_difference(file):
+def test_known_answers_are_regenerated_without_a_difference(file: str) -> None:
     assert all_vectors()[file] == (FOLDER / file).read_text()
 
 
 @pytest.mark.parametrize("file", ROUNDS)
-def test_server_reaches_the_known_total_from_the_recorded_messages(file):
+def test_server_reaches_the_known_total_from_the_recorded_messages(file: str) -> None:
     known = json.loads((FOLDER / file).read_text())
     sent = {name: bytes.fromhex(text) for name, text in known["messages"].items()}
     parameters, ctx, attempt = (
@@ -43,7 +43,7 @@ def test_server_reaches_the_known_total_from_the_recorded_messages(file):
     assert list(total.survivors) == survivors
 
 
-def test_recorded_advert_is_what_recorded_entropy_gives():
+def test_recorded_advert_is_what_recorded_entropy_gives() -> None:
     known = json.loads((FOLDER / "round-32.json").read_text())
     parameters, ctx = Parameters(**known["parameters"]), bytes.fromhex(known["ctx"])
     attempt, entropy = bytes.fromhex(known["attempt"]), entropy_from(known["entropy_seed"])

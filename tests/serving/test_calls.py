@@ -31,7 +31,7 @@ def read(*data: Any, fn: Any = 0, **more: Any) -> dict[str, Any]:
 def refused(*data: Any, **more: Any) -> int:
     with pytest.raises(Refused) as caught:
         read(*data, **more)
-    assert "\n" not in caught.value.sentence and caught.value.sentence.endswith(".")
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
     return caught.value.status
 
 

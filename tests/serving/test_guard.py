@@ -209,7 +209,9 @@ def test_a_call_is_handed_on_as_it_was_read() -> None:
 
 def test_a_large_body_is_refused_unread() -> None:
     start, body = post(b"", content_length=str(MOST_BYTES + 1))
-    assert start["status"] == 413 and "too long" in json.loads(body["body"])["detail"]
+    said = json.loads(body["body"])
+    assert start["status"] == 413 and "too long" in said["detail"]
+    assert said["error"] == {"code": "request_refused", "message": said["detail"], "param": None}
     for length in ("9" * 400, "-1", "1e3", "x"):
         assert post(b"", content_length=length)[0]["status"] == 413
     big = json.dumps(CALL | {"data": ["x" * MOST_BYTES]}).encode()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chatfed.audit.comparison import sentence
-from chatfed.privacy.accounting import ADJACENCY, epsilon
-from chatfed.privacy.distributed import ZERO_OUT
+from chatfed.privacy.accounting import epsilon
+from chatfed.privacy.guarantee import Adjacency
 from tests.training.processes import TINY, here, rows, settings
 from training.durable import DiskError
 from training.plan.recipe import load_recipe
@@ -86,7 +86,7 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(
     assert done.returncode == 0, done.stderr
     assert "Each client, with all its dialogues" in done.stdout and "Each dialogue" not in done.stdout
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
-    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("client", "distributed", ZERO_OUT)
+    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("client", "distributed", Adjacency.ZERO_OUT)
     assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["clients_charged"] == 8
     assert (privacy["fewest_survivors"], privacy["most_colluders"], privacy["honest_shares"]) == (6, 1, 5)
     assert privacy["share_std"] * math.sqrt(5) == pytest.approx(privacy["noise_multiplier"] * privacy["rounded_norm"])
@@ -115,7 +115,11 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
     )
     assert done.returncode == 0, done.stderr
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())
-    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == ("dialogue", "distributed", ADJACENCY)
+    assert (privacy["unit"], privacy["noise"], privacy["adjacency"]) == (
+        "dialogue",
+        "distributed",
+        Adjacency.ADD_OR_REMOVE,
+    )
     assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["honest_shares"] == 5
     assert privacy["rounded_norm"] == pytest.approx(privacy["clip_norm"] / 4.0, rel=0.02)  # learning rate 1
     ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]

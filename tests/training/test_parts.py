@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chatfed.privacy.accounting import ADJACENCY
 from chatfed.privacy.distributed import distributed_epsilon
-from chatfed.privacy.guarantee import Noise
+from chatfed.privacy.guarantee import Adjacency, Noise
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from tests.training import plans
@@ -144,7 +143,7 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
     claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(
         Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums"), 1
     )
-    assert (claim.unit, claim.adjacency, claim.noise) == ("dialogue", ADJACENCY, "distributed")
+    assert (claim.unit, claim.adjacency, claim.noise) == ("dialogue", Adjacency.ADD_OR_REMOVE, "distributed")
     sentence = claim.sentence()
     for words in (
         "whoever sees the sums only",

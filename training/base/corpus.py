@@ -19,8 +19,9 @@ import numpy as np
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
 from chatfed.data.partition import by_client, deal_dirichlet, deal_iid
 from chatfed.data.reading import Refusal
+from chatfed.data.values import DataError
 from chatfed.model.checkpoint import replace_folder
-from chatfed.types import ChatfedError, ClientId, IntVector, Turn
+from chatfed.types import ClientId, IntVector, Turn
 
 from ..durable import alone
 from ..plan.recipe import LEAST_CLIENTS, DataSection
@@ -173,9 +174,10 @@ def _refuse_same_files(settings: DataSection) -> None:
     files = [(option, source) for option, source in given.items() if source and Path(source).is_file()]
     for (option, source), (other, same) in combinations(files, 2):
         if filecmp.cmp(source, same, shallow=False):
-            raise ChatfedError(
+            raise DataError(
                 f"{other} {same} is the same file as {option} {source}: clients' dialogues, held-out dialogues and "
-                f"public text must be different ones."
+                f"public text must be different ones.",
+                param=f"data.{other[2:]}",  # always the later one: --validation or --public
             )
 
 
@@ -183,7 +185,7 @@ def _check_path(source: str) -> None:
     """A mistyped path must not be asked for on the hub, where a name may have a dot in it."""
     looks_like_one = source.startswith((".", "/", "~")) or source.lower().endswith(FILES)
     if looks_like_one and not Path(source).exists():
-        raise ChatfedError(f"There is no data file {source}.")
+        raise DataError(f"There is no data file {source}.", param=source)
 
 
 def _note_reading(table: DialogueTable, source: str, notes: list[str]) -> None:
@@ -221,7 +223,9 @@ def _hold_out(
     names = sorted(name for name, mine in clients.items() if len(mine))
     count = max(1, round(HELD_OUT_SHARE * len(names)))
     if len(names) < 3:
-        raise ChatfedError("The data has fewer than 3 clients: give held-out dialogues with --validation.")
+        raise DataError(
+            "The data has fewer than 3 clients: give held-out dialogues with --validation.", param="data.validation"
+        )
     order = np.random.default_rng(seed).permutation(len(names))
     chosen = {names[i] for i in order[:count]}
     notes.append(f"No --validation was given: {count} of {len(names)} clients are held out and never train.")

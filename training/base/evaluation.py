@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.audit.comparison import Sums, rates
+from chatfed.data.values import DataError
 from chatfed.model.tokenizer import WORD_REST, WORD_START
 from chatfed.types import ChatfedError, IntVector
 
@@ -38,7 +39,10 @@ class Scores:
         """Over all dialogues. Raises ChatfedError when there was no word: no figure can be given."""
         nats, octets, words, _, _ = (float(value) for value in self.sums.sum(0))
         if not words:
-            raise ChatfedError("The held-out dialogues have no word to measure on: give others with --validation.")
+            raise DataError(
+                "The held-out dialogues have no word to measure on: give others with --validation.",
+                param="data.validation",
+            )
         bits, top1, top3 = (float(value) for value in rates(self.sums.sum(0)))
         told = nats / words <= math.log(MOST_PERPLEXITY)
         return Evaluation(bits, top1, top3, math.exp(nats / words) if told else None, int(words), int(octets))

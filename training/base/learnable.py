@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatfed.types import ChatfedError, ClientId, IntVector, Turn
+from chatfed.data.values import DataError
+from chatfed.model.refusals import ModelError
+from chatfed.types import ClientId, IntVector, Turn
 
 from .overlap import Part, Parts
 from .tokens import DialogueExamples, TokenTable, next_token_loss
@@ -30,7 +32,7 @@ def has_target(turns: Sequence[Turn], train_on: str) -> bool:
 def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
     """The parts without clients' dialogues that nothing is learned from.
 
-    Raises ChatfedError where none is left, or the held-out dialogues have nothing of what is learned.
+    Raises DataError where none is left, or the held-out dialogues have nothing of what is learned.
     """
     for name in ("private", "held_out", "public"):
         part = parts.part(name) if name in parts.sketches else None
@@ -41,7 +43,7 @@ def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
             continue
         why = f"{len(silent):,} of {len(part):,} have {_nothing(train_on)}"
         if len(silent) == len(part) and name != "public":
-            raise ChatfedError(_silent(part, name, train_on))
+            raise DataError(_silent(part, name, train_on), param=part.name)
         if name == "private":
             parts = parts.without(name, silent)
             notes.append(f"Of {part.name}, {why}: nothing is learned from those, and they are left out.")
@@ -69,14 +71,14 @@ def _silent(part: Part, name: str, train_on: str) -> str:
 
 
 def refuse_without_targets(table: TokenTable, context: int, train_on: str) -> None:
-    """Raises ChatfedError when a client has no token to learn from: what only the base's tokenizer could tell."""
+    """Raises DataError when a client has no token to learn from: what only the base's tokenizer could tell."""
     examples = DialogueExamples(table, np.arange(len(table)), context, train_on)
     owned = np.concatenate([np.empty(0, np.int64), *table.clients.values()])
     targets = np.zeros(len(table), bool)
     targets[owned] = _has_targets(examples, owned)
     idle = [client for client, mine in table.clients.items() if not targets[mine].any()]
     if idle:
-        raise ChatfedError(_idle(idle, len(table.clients)))
+        raise DataError(_idle(idle, len(table.clients)), param="data.train_on")
 
 
 def _has_targets(examples: DialogueExamples, dialogues: IntVector) -> IntVector:
@@ -99,7 +101,7 @@ def _idle(idle: Sequence[ClientId], clients: int) -> str:
 
 
 def refuse_unmoved(model: torch.nn.Module, examples: DialogueExamples) -> None:
-    """Raises ChatfedError, naming it, when a trainable parameter has no part in the loss: noise alone would move it.
+    """Raises ModelError, naming it, when a trainable parameter has no part in the loss: noise alone would move it.
 
     examples: of text that no claim covers.
     """
@@ -111,7 +113,8 @@ def refuse_unmoved(model: torch.nn.Module, examples: DialogueExamples) -> None:
     moves = torch.autograd.grad(loss, list(trained.values()), allow_unused=True) if loss.requires_grad else [None]
     idle = [name for name, move in zip(trained, itertools.cycle(moves)) if move is None]
     if idle:
-        raise ChatfedError(
+        raise ModelError(
             f"model.trainable: {len(idle)} of {len(trained)} trained parameters have no part in the model's loss (the "
-            f"first is {idle[0]}): only noise would move them; name others."
+            f"first is {idle[0]}): only noise would move them; name others.",
+            param="model.trainable",
         )

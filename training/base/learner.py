@@ -242,4 +242,4 @@ def _place(what: torch.nn.Module | torch.Tensor, device: str) -> None:
         what.to(device)
     except (RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ChatfedError(f"runtime.device = {device!r} cannot be used: {reason}") from None
+        raise ChatfedError(f"runtime.device = {device!r} cannot be used: {reason}", param="runtime.device") from None

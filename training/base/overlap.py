@@ -14,7 +14,8 @@ import numpy as np
 from chatfed.data import overlap
 from chatfed.data.dialogue import Dialogue, DialogueTable
 from chatfed.data.overlap import Sketch, Sketcher
-from chatfed.types import ChatfedError, ClientId, IntVector
+from chatfed.data.values import DataError
+from chatfed.types import ClientId, IntVector
 
 from ..plan.repeats import Repeats
 
@@ -106,7 +107,7 @@ def exact(parts: Parts) -> Iterator[Found]:
 def cleared(parts: Parts, policy: str) -> tuple[Parts, dict[str, int]]:
     """The parts as `data.overlap` wants them, and how many copies were left out of which.
 
-    Raises ChatfedError, which counts what stands in two places and names two of them, where the policy is "stop".
+    Raises DataError, which counts what stands in two places and names two of them, where the policy is "stop".
     """
     if policy == "drop":
         return dropped(parts)
@@ -116,7 +117,7 @@ def cleared(parts: Parts, policy: str) -> tuple[Parts, dict[str, int]]:
 
 
 def refuse(parts: Parts, found: Sequence[Found]) -> None:
-    """Raises ChatfedError, one line with all counts and the two places of one pair, when anything was found."""
+    """Raises DataError, one line with all counts and the two places of one pair, when anything was found."""
     some = [each for each in found if len(each.copies)]
     if not some:
         return
@@ -127,10 +128,11 @@ def refuse(parts: Parts, found: Sequence[Found]) -> None:
     )
     one, other = parts.part(some[0].part), parts.part(some[0].other)
     places = f"{one.where(int(some[0].copies[0]))}, and {other.where(int(some[0].originals[0]))}"
-    raise ChatfedError(
+    raise DataError(
         f"Dialogues stand in two places, word for word, and no claim for single dialogues would hold: {counts} "
         f"({places}). Take the copies out, let --overlap drop leave them out, or keep them with --overlap keep, and a "
-        "weaker claim."
+        "weaker claim.",
+        param="data.overlap",
     )
 
 
@@ -151,8 +153,9 @@ def dropped(parts: Parts) -> tuple[Parts, dict[str, int]]:
             parts = parts.without(name, copies[name])
     for name in copies:
         if not parts.part(name):
-            raise ChatfedError(
-                f"--overlap drop leaves nothing of {parts.part(name).name}: all are copies of other dialogues."
+            raise DataError(
+                f"--overlap drop leaves nothing of {parts.part(name).name}: all are copies of other dialogues.",
+                param="data.overlap",
             )
     return parts, {parts.part(name).name: len(places) for name, places in copies.items() if len(places)}
 

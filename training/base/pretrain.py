@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from chatfed.model.checkpoint import new_folder
+from chatfed.data.values import DataError
+from chatfed.model.checkpoint import disk_errors, new_folder
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import untie_output
 from chatfed.types import ChatfedError, Turn
@@ -127,10 +128,12 @@ def _make(job: Job, public: Sequence[Sequence[Turn]], workers: int, progress: Pr
     try:
         table = write_tokens(job.tokens, tokenizer, public)
         if table.tokens < 1000:
-            raise ChatfedError(
-                "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base."
+            raise DataError(
+                "The public text has fewer than 1,000 tokens; give more of it with --public, or a model with --base.",
+                param="data.public",
             )
-        tokenizer.save_pretrained(job.tokens / "tokenizer")
+        with disk_errors(job.tokens):
+            tokenizer.save_pretrained(job.tokens / "tokenizer")
         return _in_processes(job, workers, progress)
     finally:
         shutil.rmtree(job.tokens, ignore_errors=True)
@@ -216,8 +219,6 @@ def _in_a_sentence(error: Exception, folder: Path) -> ChatfedError:
     if isinstance(error, OSError):
         return disk_error(error.filename or folder, error)
     reason = (str(error).splitlines() or [""])[0]
-    if "No space left" in reason:  # safetensors has a type of its own for a full disk
-        return DiskError(f"The disk is full ({reason}). Free some space, then go on with --resume.")
     return ChatfedError(f"Pre-training failed: {type(error).__name__}: {reason}")
 
 

@@ -149,7 +149,8 @@ def open_tokens(folder: Path) -> TokenTable:
         )
     except (OSError, ValueError) as error:
         raise ChatfedError(
-            f"{folder} holds no readable token table ({error}); delete it and start the run again."
+            f"{folder} holds no readable token table ({error}); delete it and start the run again.",
+            param=str(folder),
         ) from None
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from chatfed.audit.figures import above
-from chatfed.privacy.accounting import ADJACENCY, Guarantee, Mechanism, accountant, compose
+from chatfed.privacy.accounting import Mechanism, accountant, compose
 from chatfed.privacy.conversions import PrivacyError
-from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, ZERO_OUT, DistributedGaussian, distributed_epsilon
-from chatfed.privacy.guarantee import Noise, Protected, Unit
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Adjacency, Guarantee, Noise, Protected, Trust, Unit
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId
 
@@ -144,7 +144,7 @@ class Claim:
         if bands > 1:
             sampling += f"; each update is sent in up to {bands} rounds and charged in each"
         if not self.private:
-            adjacency = ADJACENCY if privacy.unit is Unit.EXAMPLE else ZERO_OUT
+            adjacency = Adjacency.ADD_OR_REMOVE if privacy.unit is Unit.EXAMPLE else Adjacency.ZERO_OUT
             return Guarantee.without_noise(unit=unit, rounds=rounds, sampling=sampling, adjacency=adjacency)
         if privacy.noise is Noise.DISTRIBUTED:
             return self._of_sums(cost, sampling, rounds, repeats)
@@ -152,11 +152,13 @@ class Claim:
             epsilon=cost.most,
             delta=privacy.delta,
             unit=unit,
-            adjacency=ADJACENCY,
+            adjacency=Adjacency.ADD_OR_REMOVE,
             accountant=cost.accountant,
             sampling=sampling,
             noise=privacy.noise,
-            holds_against="everyone: the server, the other clients and the users of the model, with or without masking",
+            holds_against=(
+                f"{Trust.EVERYONE}: the server, the other clients and the users of the model, with or without masking"
+            ),
             rounds=rounds,
             assumptions=(
                 "each client runs this code on its own machine",
@@ -187,12 +189,12 @@ class Claim:
             epsilon=cost.most,
             delta=privacy.delta,
             unit=self.protected,
-            adjacency=ZERO_OUT if of_clients else ADJACENCY,
+            adjacency=Adjacency.ZERO_OUT if of_clients else Adjacency.ADD_OR_REMOVE,
             accountant=cost.accountant,
             sampling=sampling,
             noise=privacy.noise,
             holds_against=(
-                f"whoever sees the sums only: the users of the model, the other clients, and a server that {server}, "
+                f"{Trust.SUMS_ONLY}: the users of the model, the other clients, and a server that {server}, "
                 f"together with at most {corrupt} of the {cohort} clients of a round; no client unmasks a sum of fewer "
                 f"than {fewest}{self._first_rounds()}"
             ),

@@ -81,7 +81,7 @@ class Codec:
                 return
             except RecipeError as error:
                 why = error
-        raise RecipeError(f"whatever the model's size: {why}")
+        raise RecipeError("whatever the model's size: " + why.template, **why.values)
 
 
 def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:
@@ -119,10 +119,15 @@ def _sized(codec: Codec, participants: int, dimension: int) -> tuple[int, float,
             reason, more = str(error), isinstance(error, _TooLittleNoise)
     widest = codec.secagg.ring_bits in (0, max(RING_BITS))
     raise RecipeError(
-        f"no ring of {codec.secagg.ring_bits or max(RING_BITS)} bits carries distributed noise for federation.cohort "
-        f"= {participants} and {dimension:,} coordinates ({reason}): {'' if widest else 'set secagg.ring_bits to 0, '}"
-        f"take a smaller cohort, fewer parameters in model.trainable, or {'more' if more else 'less'} "
-        "noise (privacy.target_epsilon)"
+        "no ring of {bits} bits carries distributed noise for {federation.cohort} = {participants} and {dimension:,} "
+        "coordinates ({reason}): "
+        + ("" if widest else "set {secagg.ring_bits} to 0, ")
+        + "take a smaller cohort, fewer parameters in {model.trainable}, or {amount} noise ({privacy.target_epsilon})",
+        bits=codec.secagg.ring_bits or max(RING_BITS),
+        participants=participants,
+        dimension=dimension,
+        reason=reason,
+        amount="more" if more else "less",
     )
 
 

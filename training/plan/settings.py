@@ -36,7 +36,7 @@ class RecipeError(ChatfedError):
     mend = "change the setting that `param` names, in the recipe's file, with --set, or by its option"
 
     def __init__(self, template: str, *, param: str | None = None, **values: object) -> None:
-        self.template, self.values = template, values
+        self.template, self.values = template, dict[str, Any](values)
         named = (_named(name, values) for _, name, _, _ in _Sentence().parse(template) if name)
         self.keys = tuple(dict.fromkeys(str(each) for each in named if isinstance(each, Key)))
         super().__init__(self.worded(str), param=param or next(iter(self.keys), None))

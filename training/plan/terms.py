@@ -62,7 +62,7 @@ def _calibrated(recipe: Recipe, steps: int) -> float:
     try:
         return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
     except PrivacyError as error:
-        raise RecipeError(f"privacy.target_epsilon = {privacy.target_epsilon:g}: {error}") from None
+        raise RecipeError("{privacy.target_epsilon} = {aim:g}: {why}", aim=privacy.target_epsilon, why=error) from None
 
 
 def check_affordable(codec: Codec, schedule: FederationSection, dimension: int, planned: int, budget: Budget) -> None:
@@ -85,11 +85,16 @@ def _check_affordable(charges: Sequence[DistributedGaussian], planned: int, budg
     try:
         cost = distributed_epsilon(charges, delta=budget.delta)
     except PrivacyError as error:
-        raise RecipeError(f"privacy.delta = {budget.delta:g}: the sums' noise cannot be accounted: {error}") from None
+        raise RecipeError(
+            "{privacy.delta} = {delta:g}: the sums' noise cannot be accounted: {why}", delta=budget.delta, why=error
+        ) from None
     if cost > budget.epsilon:
         raise RecipeError(
-            f"the {planned} planned participations of a client in sums cost epsilon {cost:g}, over its budget of "
-            f"{budget.epsilon:g}: raise privacy.noise_multiplier or privacy.budget_epsilon a little"
+            "the {planned} planned participations of a client in sums cost epsilon {cost:g}, over its budget of "
+            "{budget:g}: raise {privacy.noise_multiplier} or {privacy.budget_epsilon} a little",
+            planned=planned,
+            cost=cost,
+            budget=budget.epsilon,
         )
 
 
@@ -100,7 +105,11 @@ def _check_budget(recipe: Recipe, once: Mechanism, planned: int) -> None:
     if cost > privacy.budget:
         times = "the one planned participation" if planned == 1 else f"the {planned} planned participations"
         raise RecipeError(
-            f"privacy.noise_multiplier = {once.noise_multiplier:g} makes {times} of a client cost epsilon "
-            f"{cost:g}, over its budget of {privacy.budget:g}: raise noise_multiplier, set it to 0 (the least that "
-            f"keeps privacy.target_epsilon), or raise privacy.budget_epsilon"
+            "{privacy.noise_multiplier} = {noise:g} makes {times} of a client cost epsilon {cost:g}, over its budget "
+            "of {budget:g}: raise noise_multiplier, set it to 0 (the least that keeps {privacy.target_epsilon}), or "
+            "raise {privacy.budget_epsilon}",
+            noise=once.noise_multiplier,
+            times=times,
+            cost=cost,
+            budget=privacy.budget,
         )

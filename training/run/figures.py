@@ -18,10 +18,10 @@ from typing import Any
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, count, decimal, duration
 from chatfed.command_line import Parser, exit_code
-from chatfed.types import ChatfedError
 
 from ..durable import from_json, write_atomically
 from ..plan.recipe import load_recipe
+from .run_folder import RunError
 
 EXAMPLES = """examples:
   python -m training.run.figures runs/default
@@ -84,7 +84,7 @@ def replaced(text: str, lines: str) -> str:
     head, start, rest = text.partition(START)
     _, end, tail = rest.partition(END)
     if not start or not end or START in rest or END in tail:
-        raise ChatfedError(f"the file needs {START} and, after it, {END}, each once")
+        raise RunError(f"the file needs {START} and, after it, {END}, each once")
     return f"{head}{START}\n{lines}\n{END}{tail}"
 
 
@@ -113,7 +113,7 @@ def _figures(path: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = from_json(_read(path))
     except ValueError as error:
-        raise ChatfedError(f"{path} is no JSON ({error}): name the folder of a finished run") from None
+        raise RunError(f"{path} is no JSON ({error}): name the folder of a finished run") from None
     return content
 
 
@@ -121,7 +121,7 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ChatfedError(f"{path} cannot be read ({error.strerror}): name the folder of a finished run") from None
+        raise RunError(f"{path} cannot be read ({error.strerror}): name the folder of a finished run") from None
 
 
 def _read_if_there(path: Path) -> str:

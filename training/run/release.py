@@ -15,8 +15,7 @@ from chatfed.model.adapters import save_adapters
 from chatfed.model.checkpoint import save_model, weights_file
 from chatfed.model.parameters import load_flat
 from chatfed.model.transformer import load_model
-from chatfed.privacy.accounting import Guarantee
-from chatfed.privacy.guarantee import Unit
+from chatfed.privacy.guarantee import Guarantee, Unit
 
 from ..base.learner import choose_trainable
 from ..base.tokens import open_tokens

@@ -25,6 +25,13 @@ from ..plan.repeats import Repeats
 OUTPUTS = ("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html", "model", "reference")
 
 
+class RunError(ChatfedError):
+    """A run's folder cannot be used: it holds another run or none, or a file of it is damaged."""
+
+    code = "bad_run"
+    mend = "name the folder of a run for --resume, and another for a new run"
+
+
 @dataclass(frozen=True)
 class Begun:
     """What a run set out to do."""
@@ -78,22 +85,27 @@ class RunFolder:
         return begun
 
     def begun(self) -> Begun:
-        """What a run to go on with set out to do. Raises ChatfedError when there is none here, or another recipe."""
+        """What a run to go on with set out to do. Raises RunError when there is none here, or another recipe."""
         path = self.path / "recipe.toml"
         if not path.is_file():
-            raise ChatfedError(f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.")
+            raise RunError(
+                f"{self.path} holds no run to resume (no recipe.toml); start one without --resume.",
+                param=str(self.path),
+            )
         try:
             about = from_json((self.state / "run.json").read_text())
             run, digests, reference = bytes.fromhex(about["run"]), about["recipes"], bool(about["reference"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ChatfedError(
-                f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed."
+            raise RunError(
+                f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed.",
+                param=str(self.state / "run.json"),
             ) from None
         recipe = load_recipe(path)
         if recipe.digest().hex() not in digests:
-            raise ChatfedError(
+            raise RunError(
                 f"{path} is not the recipe that this run began with: bring that back (only [runtime] may change), "
-                f"or start a new run."
+                f"or start a new run.",
+                param=str(path),
             )
         return Begun(recipe, run, reference)
 
@@ -168,8 +180,9 @@ class RunFolder:
                 raise ValueError("its model holds numbers that are not finite")
             return Checkpoint(state, about["seconds"], about["metrics"], bytes.fromhex(about["base"]))
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise ChatfedError(
-                f"{path} cannot be read ({error}); restore it from a backup or start a new run."
+            raise RunError(
+                f"{path} cannot be read ({error}); restore it from a backup or start a new run.",
+                param=str(path),
             ) from None
 
     def keep_charges(self, charges: Mapping[ClientId, int]) -> None:
@@ -230,7 +243,7 @@ class RunFolder:
 def sole_use(path: Path) -> Iterator[None]:
     """Holds the lock beside the run folder `path`, so that no other process runs in it, or moves it aside, meanwhile.
 
-    Raises ChatfedError when another does. The lock is outside: a folder that is moved aside would take it along.
+    Raises Busy when another does. The lock is outside: a folder that is moved aside would take it along.
     """
     whole = path.resolve()
     with ExitStack() as held:
@@ -238,7 +251,9 @@ def sole_use(path: Path) -> Iterator[None]:
             busy = f"Another process is at work on {path}; wait for it or stop it."
             held.enter_context(alone(whole.parent / f".{whole.name}.lock", busy))
         except OSError as error:
-            raise ChatfedError(f"{path} cannot be used ({error.strerror}): mend that or choose another.") from None
+            raise RunError(
+                f"{path} cannot be used ({error.strerror}): mend that or choose another.", param=str(path)
+            ) from None
         yield
 
 
@@ -263,7 +278,9 @@ def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
             os.replace(aside, path)
         if isinstance(error, DiskError):
             reason = getattr(error.__cause__, "strerror", None) or error
-            raise ChatfedError(f"{path} cannot be written ({reason}): mend that and start again.") from None
+            raise RunError(
+                f"{path} cannot be written ({reason}): mend that and start again.", param=str(path)
+            ) from None
         raise
 
 
@@ -271,9 +288,10 @@ def _moved_aside(path: Path, replace: bool) -> Path | None:
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return None
     if not replace:
-        raise ChatfedError(
+        raise RunError(
             f"{path} already holds something: go on with --resume {path}, move it aside with --replace, or "
-            f"choose another --out."
+            f"choose another --out.",
+            param=str(path),
         )
     number = 1
     while (aside := path.with_name(f"{path.name}.{number}")).exists():

@@ -12,6 +12,7 @@ _HIDDEN = ("user_editable_context", "model_editable_context", "thoughts", "reaso
 
 
 def is_chatgpt(record: Mapping[str, object]) -> bool:
+    """Whether a record is a conversation of ChatGPT's export: a tree of messages by id."""
     nodes = record.get("mapping")
     if not isinstance(nodes, Mapping):
         return False
@@ -76,6 +77,7 @@ def _known(name: object) -> str:
 
 
 def is_claude(record: Mapping[str, object]) -> bool:
+    """Whether a record is a conversation of Claude's export."""
     said = record.get("chat_messages")
     return is_list(said) and all(isinstance(each, Mapping) and "sender" in each for each in said)
 

@@ -17,6 +17,7 @@ def _objects(value: object) -> list[Mapping[str, object]]:
 
 
 def is_telegram(record: Mapping[str, object]) -> bool:
+    """Whether a record is Telegram's export: one chat, or all of them."""
     chats = record.get("chats")
     if isinstance(chats, Mapping):
         return is_list(chats.get("list"))
@@ -47,6 +48,7 @@ def _telegram_message(item: Mapping[str, object], seen: Seen) -> Iterator[Said]:
 
 
 def is_messenger(record: Mapping[str, object]) -> bool:
+    """Whether a record is a chat of Facebook's or Instagram's export."""
     said = _objects(record.get("messages"))
     return is_list(record.get("participants")) and any("sender_name" in each for each in said)
 
@@ -75,10 +77,12 @@ def _letters(text: str) -> str:
 
 
 def is_discord(record: Mapping[str, object]) -> bool:
+    """Whether a record is a channel as DiscordChatExporter writes it."""
     return "channel" in record and is_list(record.get("messages")) and ("guild" in record or "messageCount" in record)
 
 
 def discord(record: Mapping[str, object], seen: Seen) -> Iterator[Thread]:
+    """The messages of a channel, in order."""
     channel = record["channel"]
     name = _name(channel.get("name") if isinstance(channel, Mapping) else channel)
     said = [each for item in _objects(record["messages"]) for each in _discord_message(item, seen)]
@@ -100,6 +104,7 @@ def _discord_message(item: Mapping[str, object], seen: Seen) -> Iterator[Said]:
 
 
 def is_teams(record: Mapping[str, object]) -> bool:
+    """Whether a record is Teams' answer: a message, or a list of them."""
     said = _objects(record.get("value")) or [record]
     return all(isinstance(each.get("body"), Mapping) and "messageType" in each for each in said)
 
@@ -149,10 +154,10 @@ class _Text(HTMLParser):
 
 
 def text_of_html(html: str) -> str:
-    """The text of HTML.
+    r"""The text of HTML.
 
     >>> text_of_html("<p>the <b>door</b></p><p>sticks&nbsp;&amp; creaks</p>")
-    'the door\\nsticks & creaks'
+    'the door\nsticks & creaks'
     """
     reader = _Text()
     reader.feed(html)

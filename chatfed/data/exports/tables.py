@@ -50,6 +50,7 @@ class Layout:
 
     @property
     def slack(self) -> bool:
+        """Whether the columns are those of Slack's messages."""
         return canonical(self.time) == "ts" and canonical(self.content) == "text"
 
 
@@ -88,8 +89,9 @@ def threads_of(
     name: str,
     seen: Seen,
 ) -> Iterator[tuple[int, Callable[[], Thread] | BadRecord]]:
-    """The conversations in the order of their first rows, each with the number of that row and not read yet; before
-    them the rows that are no messages.
+    """The conversations in the order of their first rows, each with the number of that row and not read yet.
+
+    Before them come the rows that are no messages.
     """
     groups: dict[tuple[object, ...], list[tuple[int, Row]]] = {}
     for number, row in rows:

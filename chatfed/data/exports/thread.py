@@ -38,7 +38,7 @@ def dialogues_of(
         return
     others = list(dict.fromkeys(each.author for each in thread.said if not is_me(each.author, how) and each.author))
     if not how.me:
-        raise DataError(_asks_for_me(thread, source))
+        raise DataError(_asks_for_me(thread, source), param="data.me")
     seen.groups += len(others) > 1
     client = others[0] if len(others) == 1 else thread.name or (others[0] if others else "nobody")
     pieces = list(_pieces(_in_order(thread.said), gap_hours * 3600))

@@ -26,10 +26,12 @@ def root_of(record: Mapping[str, object]) -> Mapping[str, object] | None:
 
 
 def is_tree(record: Mapping[str, object]) -> bool:
+    """Whether a record is a tree of messages, as OpenAssistant writes one."""
     return root_of(record) is not None
 
 
 def tree(record: Mapping[str, object], seen: Seen) -> Iterator[Thread]:
+    """The messages along the best answers of a tree."""
     node: object = root_of(record)
     said: list[Said] = []
     while isinstance(node, Mapping):
@@ -72,10 +74,10 @@ def best(answers: Sequence[Mapping[str, object]]) -> Mapping[str, object] | None
 
 
 def path(rows: Sequence[Mapping[str, object]], own: str, parent: str, who: str, seen: Seen) -> Sequence[Row]:
-    """The rows of one tree along its best answers. Rows that answer nobody, or whose answers to one message are of
-    both sides (a thread, in which one after the other speaks), stay in their order.
+    """The rows of one tree along its best answers.
 
-    Raises BadRecord for a tree with two beginnings, or with a gap.
+    Rows that answer nobody, or whose answers to one message are of both sides (a thread, in which one after the other
+    speaks), stay in their order. Raises BadRecord for a tree with two beginnings, or with a gap.
     """
     names = {row.get(own) for row in rows}
     answers: defaultdict[object, list[Row]] = defaultdict(list)

@@ -76,6 +76,7 @@ class Talk:
 
     @property
     def house(self) -> bool:
+        """Whether a house's client talks, and not the public."""
         return self.persona is not None
 
     def next_problem(self) -> None:
@@ -92,6 +93,7 @@ class Talk:
         return self.text(_PHRASES[name])
 
     def text(self, template: Template) -> str:
+        """A reading of a template, drawn, with facts that earlier turns named."""
         return expand(template, self.rng, self._source)
 
     def _recall(self, name: str, draw: Callable[[], str]) -> str:
@@ -118,10 +120,12 @@ class Talk:
         return self._ticket
 
     def user(self, *sentences: str) -> None:
+        """The user says these sentences, in their way of writing."""
         text = tidy(_joined(sentences))
         self._add("user", as_client_writes(text, self.style, self.rng))
 
     def desk(self, *sentences: str) -> None:
+        """The desk says these sentences, in the answers' way of writing where they have one."""
         text = tidy(_joined(sentences))
         if self.answers is not None:
             self._add("assistant", as_client_writes(text, self.answers, self.rng))
@@ -152,8 +156,9 @@ def _joined(sentences: Sequence[str]) -> str:
 
 
 def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
-    """One problem or several in a row. Of each: perhaps a question, an answer; it works, or a second try, or a ticket.
-    Thanks and goodbye come after the last.
+    """One problem or several in a row, with thanks and goodbye after the last.
+
+    Of each: perhaps a question, an answer; it works, or a second try, or a ticket.
     """
     pace = BRISK if len(problems) > 1 else HOUSE_PACE if talk.house else PUBLIC_PACE
     for problem in problems[:-1]:

@@ -87,7 +87,7 @@ def _names(prefix: str, count: int) -> list[ClientId]:
 
 
 def _public(seed: int, count: int, problems: Sequence[Problem], seen: set[str]) -> list[Dialogue]:
-    rng = Random(f"{seed}/public")
+    rng = Random(f"{seed}/public")  # noqa: S311  # a corpus that is made up
     slots, wide, scenes = public_slots(), everyday_slots(), read_scenes()
     shown = [for_public(problem, slots) for problem in problems if problem.public]
     usual = [FREQUENT.get(problem.title, 1.0) ** 2 for problem in shown]  # few domains: what is usual, more so
@@ -144,7 +144,7 @@ def _client_dialogues(
     registry: Registry,
     seen: set[str],
 ) -> Iterator[tuple[Dialogue, list[SpokenFact]]]:
-    rng = Random(f"{seed}/{name}")
+    rng = Random(f"{seed}/{name}")  # noqa: S311  # a corpus that is made up
     persona, style = draw_persona(name, rng, registry), draw_style(rng)
     topics = _topic_weights(problems, rng)
     low, high = between

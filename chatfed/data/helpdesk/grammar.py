@@ -91,19 +91,19 @@ def parse(text: str) -> Template:
 def _sequence(tokens: Sequence[str], at: int, depth: int) -> tuple[Template, int]:
     nodes: list[Node] = []
     while at < len(tokens) and not (depth and tokens[at] in "|}"):
-        token = tokens[at]
+        piece = tokens[at]
         at += 1
-        if token == "{":
+        if piece == "{":
             choice, at = _alternatives(tokens, at, depth + 1)
             nodes.append(choice)
-        elif token[0] == "<":
-            nodes.append(_Slot(token[1:-1]))
-        elif token[0] == "@" and len(token) > 1:
-            nodes.append(_Fact(token[1:]))
-        elif token in "|}":
+        elif piece[0] == "<":
+            nodes.append(_Slot(piece[1:-1]))
+        elif piece[0] == "@" and len(piece) > 1:
+            nodes.append(_Fact(piece[1:]))
+        elif piece in "|}":
             raise ValueError(f"unbalanced template: {''.join(tokens)!r}")
         else:
-            nodes.extend(_with_synonyms(token))
+            nodes.extend(_with_synonyms(piece))
     return tuple(nodes), at
 
 

@@ -16,6 +16,7 @@ class Registry:
         self._taken: set[str] = set()
 
     def claim(self, value: str) -> bool:
+        """Whether the value was free; it is taken then."""
         if value in self._taken:
             return False
         self._taken.add(value)

@@ -1,8 +1,8 @@
 """Clipped sums of dialogues' gradients: the one face of all that is inside.
 
 `DialogueGradients` adds them up, `ClipRule` says how long one may be. From the ground up: `products` (of matrices),
-`rules` (norms and factors), `factors` (of weight gradients), `layers` (their kinds), `steadiness` (no dropout, no memory),
-`output_layer` (with its loss), `recording` (hooks), `gradients` (the sums).
+`rules` (norms and factors), `factors` (of weight gradients), `layers` (their kinds), `steadiness` (no dropout, no
+memory), `output_layer` (with its loss), `recording` (hooks), `gradients` (the sums).
 """
 
 from __future__ import annotations

@@ -76,8 +76,8 @@ class DialogueGradients(RecordedModule):
     ) -> None:
         """Adds the clipped gradient of one dialogue, all rows of `batch`, to `total` float64[size] (or float32).
 
-        What is measured is what is scaled and added: no rounding, no overflow and no kind of layer can make the
-        addition longer than `rule.norm` (but for the rounding of the sum itself, which is why it is float64).
+        Guarantee: what is measured is what is scaled and added, so no rounding, no overflow and no kind of layer can
+        make the addition longer than `rule.norm` (but for the rounding of the sum itself, which is why it is float64).
         """
         if rows:
             self._add_clipped(self.alone(loss, batch, rows, rows_at_once), rule, total)
@@ -119,7 +119,11 @@ class DialogueGradients(RecordedModule):
     # Many dialogues in one backward pass.
 
     def add_batch(self, loss: Loss, batch: dict[str, Tensor], bounds: Bounds, rule: ClipRule, total: Tensor) -> None:
-        """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size]."""
+        """Adds the clipped gradients of the dialogues at `bounds` of `batch` to `total` float32[size].
+
+        No guarantee where an attacker chose the weights: see the module's last lines. Raises ClippingError for a layer
+        that is used once for the whole batch, or whose input is overwritten.
+        """
         if not bounds or not bounds[-1][1]:
             return  # an empty batch
         self.backward(loss, batch, bounds[-1][1])

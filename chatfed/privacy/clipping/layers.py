@@ -63,11 +63,13 @@ def _is_conv1d(layer: nn.Module) -> bool:
 
 
 def is_rms_norm(layer: nn.Module) -> bool:
+    """Whether it is a transformers RMSNorm, whatever the model calls it."""
     own = [name for name, _ in layer.named_parameters()]
     return type(layer).__name__.endswith("RMSNorm") and own == ["weight"] and hasattr(layer, "variance_epsilon")
 
 
 def refuse_layer_call(name: str, layer: nn.Module, inputs: list[Any], output: Any, rows: int) -> None:
+    """Raises ClippingError for a layer that takes or gives other than one tensor whose first axis is the rows."""
     if not isinstance(output, Tensor) or not inputs or not isinstance(inputs[0], Tensor):
         raise ClippingError(f"layer {name} ({type(layer).__name__}) is not one tensor in, one tensor out: freeze it")
     if inputs[0].shape[:1] != (rows,) or output.shape[:1] != (rows,):
@@ -92,6 +94,7 @@ _said: set[str] = set()
 
 
 def say_when_unknown(name: str, layer: nn.Module) -> None:
+    """Warns, once for each name and kind, of a layer whose gradients Opacus makes row by row."""
     known = is_factored(layer) or is_rms_norm(layer) or type(layer) in (nn.LayerNorm, nn.RMSNorm)
     words = f"layer {name} ({type(layer).__name__}) is not one that chatfed knows: Opacus makes a gradient for each row"
     if not known and words not in _said:

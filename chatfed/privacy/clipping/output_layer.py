@@ -115,8 +115,9 @@ class _OutputLayerLoss(torch.autograd.Function):
 
 
 def _softmax_and_back(z: Tensor, targets: Tensor, weights: Tensor, gradient: bool, form: LogitForm) -> Tensor:
-    """Weighted losses float[k] of the layer's values `z` float[k, vocabulary], which become their gradient where asked
-    for.
+    """Weighted losses float[k] of the layer's values `z` float[k, vocabulary].
+
+    Where `gradient` is asked for, `z` becomes the losses' gradient.
     """
     if form.scale != 1:
         z.mul_(form.scale)

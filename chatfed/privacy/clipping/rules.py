@@ -20,6 +20,8 @@ from torch import Tensor
 from chatfed.privacy.guarantee import Adjacency
 
 STYLES = ("flat", "per_layer", "automatic")
+"""The styles of clipping; see the module's first lines."""
+
 _LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
 _PIECE = 64  # squares summed in float32 before float64 takes over
 _SMALL = 1 << 12
@@ -46,8 +48,9 @@ class ClipRule:
         """What each dialogue's gradient is multiplied with in each layer: float64[layers, n].
 
         `squares` float64[layers, n]: squared L2 norms. A dialogue with a norm that is not finite anywhere gets 0
-        everywhere, and so does one so long that the factor would lose digits in float32: it adds nothing, which keeps
-        the sensitivity bound.
+        everywhere, and so does one so long that the factor would lose digits in float32.
+
+        Guarantee: the L2 norm over all layers of factor * gradient, computed in float32, is at most `norm`.
         """
         norms = squares.sum(0, keepdim=True).sqrt()
         usable = norms <= self.norm * _LONGEST  # False for what is not a number

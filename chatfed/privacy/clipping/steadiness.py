@@ -19,11 +19,11 @@ from chatfed.privacy.clipping.layers import ClippingError
 
 @contextlib.contextmanager
 def steady(module: nn.Module) -> Iterator[None]:
-    """`module` in evaluation mode, gradients as they are, and numbers too small for float32's full precision taken as
-    zero: processors are many times slower on them, and weights can be chosen that make one dialogue's so small.
+    """`module` in evaluation mode, gradients as they are, and denormal numbers taken as zero.
 
-    Both are set back afterwards. The second is a setting of this thread, of torch's and numpy's arithmetic alike; where
-    the processor has none, time stays as it was.
+    Processors are many times slower on numbers too small for float32's full precision, and weights can be chosen that
+    make one dialogue's so small. Both are set back afterwards. The second is a setting of this thread, of torch's and
+    numpy's arithmetic alike; where the processor has none, time stays as it was.
     """
     modes = {layer: layer.training for layer in module.modules()}
     flushed = flushes_denormals()
@@ -44,8 +44,9 @@ def flushes_denormals() -> bool:
 
 @contextlib.contextmanager
 def refusing_memory(module: nn.Module) -> Iterator[None]:
-    """Raises ClippingError when what runs inside drew from a generator that others draw from too, or changed a buffer
-    or weight of `module`. For a first dialogue: it tells about the module's code, which does not depend on weights.
+    """Raises ClippingError when what runs inside draws from a shared generator or changes what `module` keeps.
+
+    For a first dialogue: it tells about the module's code, which does not depend on weights.
     """
     drawn, kept = _generators(module), _kept(module)
     yield
@@ -64,9 +65,8 @@ def refusing_memory(module: nn.Module) -> Iterator[None]:
 
 def _generators(module: nn.Module) -> list[bytes]:
     """Where torch's generators stand, that of the processor and those of the module's devices."""
-    states = [torch.get_rng_state()]
-    for kind in {p.device.type for p in module.parameters()} - {"cpu", "meta"}:
-        states.append(torch.get_device_module(kind).get_rng_state())
+    kinds = {p.device.type for p in module.parameters()} - {"cpu", "meta"}
+    states = [torch.get_rng_state(), *(torch.get_device_module(kind).get_rng_state() for kind in kinds)]
     return [state.numpy().tobytes() for state in states]
 
 

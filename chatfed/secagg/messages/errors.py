@@ -21,7 +21,9 @@ class MalformedMessage(ProtocolError):
     def __init__(self, sender: int, kind: str, field: str) -> None:
         self.sender, self.kind, self.field = sender, kind, field
         who = f"participant {sender}" if sender else "the server"
-        super().__init__(f"{who} sent a malformed message: {kind}, wrong {field}; leave the sender out and go on")
+        super().__init__(
+            f"{who} sent a malformed message: {kind}, wrong {field}; leave the sender out and go on", param=field
+        )
 
 
 class BelowThreshold(ProtocolError):
@@ -66,7 +68,7 @@ class AlreadyAnswered(ProtocolError):
     """This participant has answered this round's unmask request once; its secrets are erased."""
 
     code = "already_answered"
-    mend = "start the round again"
+    mend = "begin a new round"
 
 
 class WrongStep(ProtocolError):

@@ -117,7 +117,8 @@ class LowRank(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The frozen layer and its correction."""
-        return self.base(x) + 2.0 * self.up(self.down(x))
+        out: Tensor = self.base(x) + 2.0 * self.up(self.down(x))
+        return out
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,7 +139,7 @@ def test_clipped_sums_of_small_architectures_equal_the_loop(
     embed, head = nn.Embedding(7, 5), nn.Linear(5, 7, bias=False)
     if tied:
         head.weight = embed.weight
-    made = {
+    made: dict[str, Callable[[], nn.Module]] = {
         "linear": lambda: nn.Sequential(nn.Linear(5, 5), nn.Tanh()), "plain": lambda: nn.Linear(5, 5, bias=False),
         "layer norm": lambda: nn.LayerNorm(5), "rms norm": lambda: nn.RMSNorm(5), "low rank": lambda: LowRank(5, 5),
     }  # fmt: skip
@@ -158,7 +159,7 @@ def test_a_batch_may_come_in_parts_and_a_dialogue_that_is_not_finite_adds_nothin
     x[4] = float("nan")
     gradients, rule = DialogueGradients(model), ClipRule(0.5)
     total = torch.zeros(gradients.size)
-    gradients._overlaps_pay = WAYS[way]  # type: ignore[method-assign]
+    gradients._overlaps_pay = WAYS[way]  # type: ignore[method-assign, assignment]
     gradients.add_batch(square_loss, {"x": x[:2]}, bounds_of([1, 1]), rule, total)
     gradients.add_batch(square_loss, {"x": x[2:]}, bounds_of([2, 1]), rule, total)
     gradients.add_batch(square_loss, {"x": x[[4, 4, 4]]}, bounds_of([1, 2]), rule, total)  # and none that is
@@ -177,7 +178,7 @@ def test_a_weight_of_a_known_and_an_unknown_layer_is_measured_whole() -> None:
             return (x @ self.weight).tanh()
 
     linear = nn.Linear(6, 6, bias=False)
-    model, batch = nn.Sequential(linear, Bilinear(linear.weight)), {"x": torch.randn(6, 4, 6)}
+    model, batch = nn.Sequential(linear, Bilinear(linear.get_parameter("weight"))), {"x": torch.randn(6, 4, 6)}
     found = clipped_as_it_chooses(model, batch, COUNTS)
     expected = clipped_by_loop(model, square_loss, batch, COUNTS, ClipRule(0.5))
     assert float((found - expected).norm()) <= 1e-5 * float(expected.norm())
@@ -225,7 +226,7 @@ def test_biases_of_bfloat16_windows_are_measured_as_they_are_added(way: str) -> 
 
     model, x = nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 2)), torch.randn(9, 5, 6)
     for layer in (model[0], model[2]):
-        layer.weight.requires_grad_(False)  # type: ignore[union-attr]
+        layer.get_parameter("weight").requires_grad_(False)
     for part in (x, x[:7], x[2:]):
         norm = float(clipped(model, cast, {"x": part}, [len(part)], ClipRule(0.01), way).norm())
         assert 0.0099999 < norm <= 0.01

@@ -17,7 +17,9 @@ def formed(use: Use, rows: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("positions", [1, 2, 7, 8])
 @pytest.mark.parametrize("at_once", [1, 1 << 19])
-def test_norms_from_products_are_those_of_the_gradients(positions, at_once, monkeypatch):
+def test_norms_from_products_are_those_of_the_gradients(
+    positions: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(factors, "_AT_ONCE", at_once)  # one dialogue at a time, or all
     drawn = torch.Generator().manual_seed(positions)
 
@@ -35,7 +37,7 @@ def test_norms_from_products_are_those_of_the_gradients(positions, at_once, monk
 
 
 @pytest.mark.parametrize("positions", [7, 8])
-def test_what_is_not_finite_stays_so_and_in_its_own_dialogue(positions):
+def test_what_is_not_finite_stays_so_and_in_its_own_dialogue(positions: int) -> None:
     left, right = torch.ones(2, positions, 3), torch.ones(2, positions, 3)
     left[1, 0, 0] = torch.nan  # in the block above
     first, second = squares([[Use(left, right)]])[0].tolist()

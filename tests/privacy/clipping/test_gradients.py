@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chatfed.privacy.clipping import ClippingError, DialogueGradients, Loss, clip_factor
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
@@ -112,7 +111,7 @@ CONFIG = DPSGDConfig(1.0, 0.0, 1.0, 4.0, 1, 0.1, dialogues_at_once=4)
 
 def test_position_embeddings_looked_up_once_are_refused_by_name() -> None:
     model = gpt2()
-    with pytest.raises(ClippingError, match="transformer.wpe"):
+    with pytest.raises(ClippingError, match=r"transformer.wpe"):
         train_private(model, text([1, 1, 1]), language_loss, CONFIG)
     model.get_parameter("transformer.wpe.weight").requires_grad_(False)
     assert_agrees(model, language_loss, text(COUNTS).batch, COUNTS)
@@ -120,7 +119,7 @@ def test_position_embeddings_looked_up_once_are_refused_by_name() -> None:
 
 def test_batch_statistics_are_refused_by_name() -> None:
     model = nn.Sequential(nn.Linear(6, 6), nn.BatchNorm1d(6, affine=False))
-    with pytest.raises(ClippingError, match="layer 1 .BatchNorm1d"):
+    with pytest.raises(ClippingError, match=r"layer 1 .BatchNorm1d"):
         train_private(model, Dialogues({"x": torch.randn(4, 6)}, [2, 2]), square_loss, CONFIG)
 
 
@@ -146,7 +145,7 @@ class Functional(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Scores of all tokens."""
-        return F.linear(self.embed(x), self.embed.weight)
+        return nn.functional.linear(self.embed(x), self.embed.weight)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ def test_inputs_overwritten_in_place_are_refused() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             x = x.clone()
-            out = self.layer(x)
+            out: Tensor = self.layer(x)
             x += 1.0
             return out
 

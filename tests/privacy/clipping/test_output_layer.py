@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chatfed.privacy.clipping import DialogueGradients, output_layer
 from chatfed.privacy.clipping.output_layer import output_layer_loss
@@ -14,7 +13,7 @@ from chatfed.types import ChatfedError
 
 def apart(hidden: Tensor, layer: nn.Linear, targets: Tensor, weights: Tensor) -> Tensor:
     """float[rows], the obvious way."""
-    losses = F.cross_entropy(layer(hidden).transpose(1, 2), targets, reduction="none")
+    losses = nn.functional.cross_entropy(layer(hidden).transpose(1, 2), targets, reduction="none")
     return (losses * weights).sum(1)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from chatfed.privacy.clipping import STYLES, ClippingError, flushes_denormals, refusing_memory, steady
 from chatfed.privacy.dpsgd import DPSGDConfig, clipped_gradients, train_private
@@ -69,7 +69,9 @@ def clipped_sum(module: nn.Module, data: Dialogues, config: DPSGDConfig) -> Tens
 
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("at_once", [1, 100])
-def test_one_dialogue_more_moves_the_sum_by_the_clip_norm_also_where_the_base_has_dropout(style, at_once) -> None:
+def test_one_dialogue_more_moves_the_sum_by_the_clip_norm_also_where_the_base_has_dropout(
+    style: str, at_once: int
+) -> None:
     """The one more comes first: with dropout it would shift the masks of the six behind it."""
     model, config = as_published(), DPSGDConfig(0.5, 0.0, 1.0, 1.0, 1, 1.0, dialogues_at_once=at_once, clipping=style)
     if at_once > 1:  # looked up once for a batch: refused there
@@ -81,7 +83,7 @@ def test_one_dialogue_more_moves_the_sum_by_the_clip_norm_also_where_the_base_ha
 
 
 @pytest.mark.parametrize("base", BASES)
-def test_a_dialogue_gives_the_same_wherever_it_stands(base) -> None:
+def test_a_dialogue_gives_the_same_wherever_it_stands(base: str) -> None:
     """Of shared noise: single dialogues' parts, whatever was drawn before."""
     model, config = BASES[base](), DPSGDConfig(0.5, 0.0, 1.0, 4.0, 1, 0.0)
     every = text([1] * 3)
@@ -96,7 +98,7 @@ def test_a_dialogue_gives_the_same_wherever_it_stands(base) -> None:
 class Noisy(nn.Module):
     """Dropout called as a function that does not look at the mode."""
 
-    def __init__(self, draw) -> None:
+    def __init__(self, draw: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.layer, self.draw = nn.Linear(4, 4), draw
 
@@ -110,23 +112,27 @@ class Remembering(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(4, 4)
+        self.most: Tensor
         self.register_buffer("most", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         self.most = torch.maximum(self.most, x.detach().abs().max())
-        return self.layer(x / self.most)
+        out: Tensor = self.layer(x / self.most)
+        return out
 
 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (lambda: Noisy(lambda x: F.dropout(x, 0.1)), "draws random numbers"),
+        (lambda: Noisy(lambda x: nn.functional.dropout(x, 0.1)), "draws random numbers"),
         (lambda: Noisy(lambda x: x + torch.randn_like(x)), "draws random numbers"),
         (Remembering, "most changes as the model computes"),
     ],
     ids=["dropout", "noise", "memory"],
 )
-def test_what_draws_or_remembers_in_evaluation_mode_too_is_refused_with_one_line(model, words) -> None:
+def test_what_draws_or_remembers_in_evaluation_mode_too_is_refused_with_one_line(
+    model: Callable[[], nn.Module], words: str
+) -> None:
     data, config = Dialogues({"x": torch.randn(3, 2, 4)}, [1, 1, 1]), DPSGDConfig(1.0, 1.0, 1.0, 2.0, 1, 0.1)
     for at_once in (1, 2):
         with pytest.raises(ClippingError, match=words) as error:

@@ -11,6 +11,7 @@ import pytest
 
 from chatfed.data import helpdesk
 from chatfed.data.helpdesk import HelpdeskCorpus
+from chatfed.data.values import DataError
 from chatfed.types import ChatfedError
 from training.base import corpus
 from training.base.corpus import generated_help_desk, load_corpus
@@ -95,8 +96,9 @@ def test_one_file_cannot_play_two_parts(tmp_path: Path, data: str, pair: tuple[s
     Path(copy).write_bytes(Path(data).read_bytes())
     other = written(tmp_path / "other.jsonl", [said("quite another word", client_id="c")])
     given: dict[str, Any] = {"source": other, "validation": "", "public": "", pair[0]: data, pair[1]: copy}
-    with pytest.raises(ChatfedError, match="is the same file as"):
+    with pytest.raises(DataError, match="is the same file as") as caught:
         load_corpus(DataSection(**given), False, tmp_path)
+    assert caught.value.param == f"data.{pair[1]}"
 
 
 def test_held_out_clients_have_dialogues(tmp_path: Path) -> None:

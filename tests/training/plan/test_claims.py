@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from chatfed.privacy.accounting import epsilon
-from chatfed.privacy.distributed import ZERO_OUT
+from chatfed.privacy.guarantee import Adjacency
 from chatfed.types import ClientId
 from tests.training.plans import charges_of, claim_of, client_level
 from training.plan.claims import Spent
@@ -52,5 +52,5 @@ def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
 def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
     recipe = without_noise(client_level())
     claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(Spent({}, {}, "none"), 1)
-    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", ZERO_OUT)
+    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", Adjacency.ZERO_OUT)
     assert "No differential privacy is claimed" in claim.sentence()

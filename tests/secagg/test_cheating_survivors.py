@@ -1,0 +1,140 @@
+"""One survivor set is signed and answered, and only a quorum of its round can certify it."""
+
+from __future__ import annotations
+
+import pytest
+
+from chatfed.secagg import client, graph, messages, server
+from chatfed.secagg.messages import (
+    BelowThreshold,
+    Kind,
+    MalformedMessage,
+    Parameters,
+    RefusedCertificate,
+    WrongStep,
+)
+from chatfed.secagg.states import Consented, Masked, restore, store
+from tests.secagg.forging import ALL, SEVEN, certificate, consented, sign_as, survivors, view_of
+from tests.secagg.rounds import (
+    ATTEMPT,
+    CTX,
+    Carried,
+    body_of,
+    carry,
+    entropy_from,
+    random_vectors,
+    reseal,
+    roster_of,
+    signs_as,
+    state_of,
+)
+
+
+def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finished: Carried) -> None:
+    state = consented(finished, 1, ALL)
+    for again in (state, restore(store(state, bytes(32), entropy_from(1)), bytes(32))):
+        with pytest.raises(WrongStep):
+            client.consent(again, survivors(finished, (1, 2, 3, 4, 5)), signs_as(1))
+        with pytest.raises(MalformedMessage, match="survivors"):
+            client.unmask(again, certificate(finished, (1, 2, 3, 4, 5), (1, 2, 3, 4, 5)))
+        client.unmask(again, certificate(finished, ALL, ALL))
+
+
+def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished: Carried) -> None:
+    """Corrupt 6 signs both; the honest sign one each: neither set can be certified."""
+    one, other = (1, 2, 3, 4, 5, 6), (1, 2, 3, 4, 5)
+    for ids, honest in ((one, (1, 2, 3)), (other, (4, 5))):
+        state = consented(finished, honest[0], ids)
+        with pytest.raises(RefusedCertificate, match="signed the survivor set, 5 must"):
+            client.unmask(state, certificate(finished, ids, sorted({*honest, 6} & set(ids))))
+
+
+def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished: Carried) -> None:
+    """One bad signature among them would make every participant refuse the certificate."""
+    view, certifying = view_of(finished), finished.server_states["certifying"]
+    good = {i: finished.wire[Kind.CONSENT, i] for i in ALL}
+    own, other = (messages.survivors_digest(view, ids) for ids in (ALL, (1, 2, 3, 4)))
+    for digest, signature, field in (
+        (own, sign_as(3, own), "signature"),
+        (own, sign_as(2, other), "signature"),
+        (other, sign_as(2, other), "survivors"),
+    ):
+        forged = messages.encode(Kind.CONSENT, 2, view, digest, signature)
+        with pytest.raises(MalformedMessage) as caught:
+            server.certify(certifying, {**good, 2: forged})
+        assert (caught.value.sender, caught.value.field) == (2, field)
+
+
+def test_nothing_is_answered_to_a_survivor_set_alone(finished: Carried) -> None:
+    masked = state_of(finished, 1, Masked)
+    with pytest.raises(WrongStep):
+        client.unmask(masked, survivors(finished, ALL))
+    with pytest.raises(WrongStep):
+        client.unmask(masked, certificate(finished, ALL, ALL))
+
+
+@pytest.mark.parametrize("signers", [(1, 2, 3, 4), (), (2,)], ids=str)
+def test_a_certificate_below_the_quorum_is_refused_and_costs_nothing(
+    finished: Carried, signers: tuple[()] | tuple[int, ...]
+) -> None:
+    state = consented(finished, 1, ALL)
+    with pytest.raises(RefusedCertificate):
+        client.unmask(state, certificate(finished, ALL, signers))
+    client.unmask(state, certificate(finished, ALL, ALL))
+
+
+def test_forged_foreign_and_repeated_signatures_are_refused(finished: Carried) -> None:
+    state, digest = consented(finished, 1, ALL), messages.survivors_digest(view_of(finished), ALL)
+    with pytest.raises(RefusedCertificate, match=r"\[4\]"):
+        client.unmask(state, certificate(finished, ALL, ALL, lambda i, d: sign_as(2 if i == 4 else i, d)))
+    with pytest.raises(MalformedMessage, match="ids"):  # 7 is no survivor
+        client.unmask(state, certificate(finished, ALL, (1, 2, 3, 4, 7)))
+    twice = [(1).to_bytes(4, "little") + sign_as(1, digest)] * 5
+    with pytest.raises(MalformedMessage, match="order of ids"):
+        client.unmask(state, reseal(certificate(finished, ALL, ALL), digest + b"".join(twice)))
+
+
+def test_a_certificate_of_another_round_is_refused(finished: Carried) -> None:
+    ctx = messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
+    other = Carried(SEVEN)
+    carry(SEVEN, random_vectors(SEVEN), {2: {7}}, ctx=ctx, carried=other)
+    state = consented(finished, 1, ALL)
+    with pytest.raises(MalformedMessage, match="context"):
+        client.unmask(state, other.wire[Kind.CERTIFICATE, 1])
+    with pytest.raises(MalformedMessage, match="survivors"):
+        client.unmask(state, reseal(finished.wire[Kind.CERTIFICATE, 1], body_of(other.wire[Kind.CERTIFICATE, 1])))
+
+
+def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished: Carried) -> None:
+    carried = Carried(SEVEN)
+    with pytest.raises(BelowThreshold) as caught:
+        carry(SEVEN, random_vectors(SEVEN), {3: {1, 2, 3}}, carried=carried)
+    assert (caught.value.stage, caught.value.got, caught.value.need) == ("consent", 4, 5)
+    assert not [kind for kind, _ in carried.wire if kind is Kind.ANSWER]
+
+
+def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished: Carried) -> None:
+    """Were it another, each attempt could be certified by those who have signed nothing in the other."""
+    record, roster = SEVEN.record(CTX, roster_of(SEVEN)), roster_of(SEVEN)
+    assert SEVEN.session(CTX, ATTEMPT, roster) != SEVEN.session(CTX, bytes(16), roster)
+    assert finished.server_states["open"].record == server.open_round(SEVEN, CTX, bytes(16), roster).record == record
+    large = Parameters(1_200, 71, 5, 32, 164, 30, *graph.derive_quorum(1_200, 0.1))
+    members = graph.committee(large.record(CTX, roster_of(large)), 1_200, large.committee)
+    assert len(members) == 200
+
+
+def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt() -> None:
+    parameters, carried = (
+        Parameters(7, 4, 5, committee=4, quorum=3),
+        Carried(Parameters(7, 4, 5, committee=4, quorum=3)),
+    )
+    carry(parameters, random_vectors(parameters), carried=carried)
+    roster, everyone = roster_of(parameters), range(1, 8)
+    members = graph.committee(parameters.record(CTX, roster), 7, 4)
+    assert members != graph.committee(parameters.session(CTX, ATTEMPT, roster), 7, 4)  # else nothing is shown here
+    entries = body_of(carried.wire[Kind.CERTIFICATE, 1])[32:]
+    assert {int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)} == members
+    state = state_of(carried, 1, Consented)
+    with pytest.raises(MalformedMessage, match="ids"):
+        client.unmask(state, certificate(carried, everyone, everyone))
+    client.unmask(state, certificate(carried, everyone, sorted(members)[:3]))
