@@ -10,10 +10,10 @@ import typer
 
 from chatfed.cli import PROGRAMS, app, loaded
 
-ROOT = typer.main.get_command(app)
+CHATFED = typer.main.get_command(app)
 
 
-def leaves(command: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def leaves(command: Any = CHATFED, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every command that does something, with the words that lead to it."""
     if not hasattr(command, "commands"):
         yield path, command
@@ -24,7 +24,7 @@ def leaves(command: Any = ROOT, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 def command_of(words: Sequence[str]) -> tuple[Any, list[str]]:
     """(command, what is left) of the words that stand after `chatfed`."""
-    command, rest = ROOT, list(words)
+    command, rest = CHATFED, list(words)
     while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
         command = _inside(command, rest.pop(0))
     return command, rest
@@ -32,7 +32,7 @@ def command_of(words: Sequence[str]) -> tuple[Any, list[str]]:
 
 def _inside(group: Any, name: str) -> Any:
     assert name in group.commands, f"there is no command {name}; there are {', '.join(group.commands)}"
-    return loaded(name) if group is ROOT and name in PROGRAMS else group.commands[name]
+    return loaded(name) if group is CHATFED and name in PROGRAMS else group.commands[name]
 
 
 def options_of(command: Any) -> set[str]:

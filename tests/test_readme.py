@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import ROOT as ROOT_COMMAND
-from tests.commands import command_of, options_of
+from tests.commands import CHATFED, command_of, options_of
 from training.plan.recipe import Recipe, following, load_recipe
 from training.run import figures
 
@@ -43,11 +42,10 @@ def blocks(kind: str, page: str = "") -> list[Block]:
     found: list[Block] = []
     for path in PAGES:
         content, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
-        found += [
-            Block(name, content.count("\n", 0, match.start(2)) + 1, kind, match[2])
-            for match in FENCE.finditer(content)
-            if match[1] == kind and page in ("", name)
-        ]
+        for match in FENCE.finditer(content):
+            if match[1] == kind and page in ("", name):
+                line = content.count("\n", 0, match.start(2)) + 1
+                found.append(Block(name, line, kind, match[2]))
     return found
 
 
@@ -83,7 +81,7 @@ def test_the_readmes_python_runs_from_top_to_bottom(
     assert len(plain) >= 3
     space: dict[str, object] = {}
     for block in plain:
-        exec(compile("\n" * block.line + block.text, "README.md", "exec"), space)  # noqa: S102 (our own page is what is tried)
+        exec(compile("\n" * block.line + block.text, "README.md", "exec"), space)  # noqa: S102, the page's own code
         assert capsys.readouterr().out.strip(), f"README.md:{block.line} prints nothing"
 
 
@@ -170,7 +168,7 @@ def test_every_option_and_target_named_in_the_text_exists(page: str) -> None:
     """Inline code: `--option`, `make target`, `section.key`."""
     text = FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
     code = re.findall(r"`([^`\n]+)`", text)
-    known = options_of(ROOT_COMMAND) | GONE.get(page, set())
+    known = options_of(CHATFED) | GONE.get(page, set())
     assert [each for each in code if re.fullmatch(r"--[a-z][a-z-]*", each) and each not in known] == []
     asked = {each.split()[1] for each in code if re.fullmatch(r"make [a-z-]+( .*)?", each)}
     assert asked <= targets()

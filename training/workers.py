@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
@@ -30,8 +31,9 @@ def worker_context(*work: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*work, *HEAVY])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is the main process's to handle
-    chosen = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))  # numpy's products too, which read it when they are imported
+    told = _told()
+    chosen = {name: os.environ.get(name) for name in told}
+    os.environ.update(told)
     try:
         forkserver.ensure_running()
     finally:
@@ -40,6 +42,16 @@ def worker_context(*work: str) -> ForkServerContext:
             os.environ.pop(name)
             os.environ.update({} if value is None else {name: value})
     return context
+
+
+def _told() -> dict[str, str]:
+    """What the environment says to that one: a thread for each, and modules from where this process has them.
+
+    Else it would look in the current folder first, where another package may be called like one of ours.
+    """
+    places = [os.path.abspath(place) for place in sys.path]
+    threads = dict.fromkeys(THREADS, "1")  # numpy's products too, which read it when they are imported
+    return threads | {"PYTHONPATH": os.pathsep.join(places), "PYTHONSAFEPATH": "1"}
 
 
 def end_with_parent() -> None:

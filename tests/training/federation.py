@@ -24,6 +24,7 @@ from training.parties.session import Session, Step
 from training.plan.agreement import Agreement, agree
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.terms import ClientTerms
+from training.plan.upload import PlainUpload
 
 BASE = b"b" * 32
 DIMENSION = 7
@@ -56,6 +57,14 @@ def a_recipe(
 
 def names(count: int) -> tuple[ClientId, ...]:
     return tuple(ClientId(f"client-{i:02}") for i in range(count))
+
+
+FOUR = names(4)
+
+
+def invitation(session: Session) -> bytes:
+    """The message that a session goes out in."""
+    return bytes([Step.SESSION]) + session.to_bytes()
 
 
 def update_of(client: ClientId, dimension: int = DIMENSION) -> FloatVector:
@@ -159,12 +168,15 @@ def stored_upload(home: Path, length: int, dtype: str) -> RingVector:
 def code_of(federation: Federation) -> FixedPoint:
     """The code of a federation without rotation."""
     assert not federation.recipe.secagg.rotation
-    return federation.agreement.sums.codec.upload(len(federation.clients), DIMENSION).code
+    made = federation.agreement.sums.codec.upload(len(federation.clients), DIMENSION)
+    assert isinstance(made, PlainUpload)
+    return made.code
 
 
 def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[int]:
-    """The obvious twin: Python integers of the survivors' stored uploads, the weight last, modulo the ring. Each is
-    within a step of its update in fixed point.
+    """The obvious twin: Python integers of the survivors' stored uploads, the weight last, modulo the ring.
+
+    Each is within a step of its update in fixed point.
     """
     code = code_of(federation)
     stored = {

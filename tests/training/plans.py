@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from chatfed.privacy.distributed import DistributedGaussian
+from chatfed.privacy.guarantee import Noise, Unit
 from training.plan import terms as plan_terms
 from training.plan.agreement import agree
 from training.plan.claims import Claim
 from training.plan.codec import Codec
 from training.plan.plan import plan_of
-from training.plan.recipe import Recipe, following
+from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, following
 from training.plan.sums import Sums
 from training.plan.terms import ClientTerms
+from training.plan.upload import NoisyUpload
+
+SEED = b"s" * 32  # of a rotation
+
+
+def client_level(cohort: int = 10, ring_bits: int = 0, rotation: bool = True, **privacy: Any) -> Recipe:
+    return Recipe(
+        privacy=PrivacySection(unit=Unit.CLIENT, noise=Noise.DISTRIBUTED, clip_norm=2.0, **privacy),
+        secagg=SecAggSection(threshold=0.8, corrupt=0.1, ring_bits=ring_bits, rotation=rotation),
+        federation=FederationSection(cohort=cohort, rounds=1),
+    )
 
 
 def sums_of(recipe: Recipe, noise_multiplier: float = 0.0) -> Sums:
@@ -33,3 +47,9 @@ def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -
 
 def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int) -> None:
     plan_of(following(recipe, clients), clients, terms).refuse_unaffordable(dimension)
+
+
+def noisy(recipe: Recipe, dimension: int, noise_multiplier: float, clip_norm: float = 0.0) -> NoisyUpload:
+    made = codec_of(recipe, noise_multiplier).upload(recipe.federation.cohort, dimension, SEED, clip_norm)
+    assert isinstance(made, NoisyUpload)
+    return made

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
 
-def line(command: str, *options: str | Path) -> list[str]:
+def line(command: str, *options: object) -> list[str]:
     return [sys.executable, "-m", "chatfed", command, *map(str, options)]
 
 
@@ -24,7 +26,7 @@ def settings(**given: object) -> list[str]:
     return [part for key, value in given.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
-def start(*options: str | Path, command: str = "train") -> subprocess.Popen[str]:
+def start(*options: object, command: str = "train") -> subprocess.Popen[str]:
     """The command in a session of its own, so that all its processes can be found."""
     return subprocess.Popen(
         line(command, *options),
@@ -37,26 +39,29 @@ def start(*options: str | Path, command: str = "train") -> subprocess.Popen[str]
     )
 
 
-def run(*options: str | Path, command: str = "train", **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
+def run(
+    *options: object, command: str = "train", before: Callable[[], None] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """The command to its end; `before` is called in its process first."""
+    return subprocess.run(
         line(command, *options),
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **more,
+        preexec_fn=before,
     )
 
 
-def here(*options: str | Path, command: str = "train") -> subprocess.CompletedProcess[str]:
+def here(*options: object, command: str = "train") -> subprocess.CompletedProcess[str]:
     """As `run`, but inside this process, where imports are done already. An error that escapes is the test's."""
     from chatfed.cli import main
 
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([command, *map(str, options)])
-    return subprocess.CompletedProcess(options, code, out.getvalue(), err.getvalue())
+    return subprocess.CompletedProcess([*map(str, options)], code, out.getvalue(), err.getvalue())
 
 
 def of_session(leader: int) -> list[int]:
@@ -92,3 +97,9 @@ def one_line(done: subprocess.CompletedProcess[str], *parts: str, code: int | No
     assert len(lines) == 1, done.stderr
     for part in parts:
         assert part in lines[0], lines[0]
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """A run's metrics so far, one row a round."""
+    path = folder / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -23,13 +24,17 @@ from chatfed.model.adapters import Adapters, attach
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.transformer import load_model
 from chatfed.privacy.dpsgd import DPSGDConfig, train_private
+from chatfed.types import IntVector
 from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
 from tests.training.processes import TINY as TINY_MODEL
-from tests.training.processes import here, one_line, settings, start
+from tests.training.processes import here, one_line, rows, settings, start
 from training.base.evaluation import evaluate
 from training.base.tokens import next_token_loss, open_tokens, private_token_loss
 from training.run.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 HUNDRED_MILLION = {
     "gpt2": {"vocab_size": 32000, "n_embd": 768, "n_layer": 11, "n_head": 12, "n_positions": 512},
@@ -61,8 +66,9 @@ class Finished:
         return self.folder / "model"
 
     @property
-    def facts(self) -> dict:
-        return json.loads((self.folder / "summary.json").read_text())
+    def facts(self) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads((self.folder / "summary.json").read_text())
+        return facts
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +90,12 @@ def options(data: Path, base: Path, out: Path, unit: str) -> list[str | Path]:
 
 
 @pytest.fixture(scope="module", params=TINY)
-def finished(few, tiny_tokenizer, tmp_path_factory, request) -> Finished:
+def finished(
+    few: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Finished:
     """Two rounds on a tiny base: a GPT-2 whose clients are protected, a Llama whose dialogues are."""
     place = tmp_path_factory.mktemp(request.param)
     base = write_base(place / "base", request.param, TINY[request.param], tiny_tokenizer)
@@ -130,9 +141,9 @@ def test_adapters_alone_are_trained_summed_and_saved(finished: Finished) -> None
     stored = RunFolder(finished.folder).latest()
     assert stored is not None and stored.base == weights_digest(base), "what rounds are bound to"
     assert any(tensor.any() for name, tensor in saved.items() if ".lora_B." in name)
-    rows = [json.loads(line) for line in (finished.folder / "metrics.jsonl").read_text().splitlines()]
-    assert [row["survivors"] for row in rows] == [4, 4]
-    assert all(row["bytes_up"] < 4 * (8 * finished.facts["trainable_parameters"] + 9_000) for row in rows)
+    kept = rows(finished.folder)
+    assert [row["survivors"] for row in kept] == [4, 4]
+    assert all(row["bytes_up"] < 4 * (8 * finished.facts["trainable_parameters"] + 9_000) for row in kept)
 
 
 def assert_chat_is_what_was_measured(run: Finished) -> None:
@@ -192,8 +203,8 @@ def test_a_base_that_the_run_made_is_kept_beside_its_adapters(few: Path, tiny_da
 def test_adapters_that_fit_nothing_are_refused_before_anything_is_trained(
     given: dict[str, str], parts: list[str], few: Path, tiny_data: Path, tmp_path: Path
 ) -> None:
-    data = ("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl", "--out", tmp_path / "out")
-    data += ("--public", tiny_data / "public.jsonl")
+    files = ("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl")
+    data = (*files, "--public", tiny_data / "public.jsonl", "--out", tmp_path / "out")
     cache = settings(runtime__cache=f'"{tmp_path / "cache"}"', model__lora_rank=2, federation__cohort=4)
     one_line(here(*data, *cache, *settings(**given)), *parts, code=2)
     assert not (tmp_path / "cache" / "base").exists()
@@ -216,7 +227,7 @@ class Rows:
     def __len__(self) -> int:
         return len(self.batch["ids"])
 
-    def rows(self, indices):
+    def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         return {key: value[indices] for key, value in self.batch.items()}, torch.arange(len(indices))
 
 
@@ -225,7 +236,7 @@ def some_rows() -> Rows:
     return Rows({"ids": ids[:, :-1], "targets": ids[:, 1:], "weights": torch.full((5, 12), 1 / 12)})
 
 
-def adapted(folder: Path, *targets: str):
+def adapted(folder: Path, *targets: str) -> tuple[PreTrainedModel, list[torch.nn.Parameter]]:
     """A base, its dropout off, with adapters that do something already; otherwise half of the gradients are 0."""
     model, _ = load_model(folder)
     for layer in model.modules():
@@ -243,7 +254,7 @@ def adapted(folder: Path, *targets: str):
 @pytest.mark.parametrize("targets", [(), ("all-linear",)])
 @pytest.mark.parametrize("at_once", [1, 4])
 def test_a_private_step_on_adapters_is_the_clipped_sum_of_single_dialogues_gradients(
-    kind: str, targets: tuple[str, ...], at_once: int, tiny_tokenizer, tmp_path: Path
+    kind: str, targets: tuple[str, ...], at_once: int, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
     folder, data, clip = write_base(tmp_path / "base", kind, TINY[kind], tiny_tokenizer), some_rows(), 0.5
     model, trained = adapted(folder, *targets)
@@ -260,7 +271,9 @@ def test_a_private_step_on_adapters_is_the_clipped_sum_of_single_dialogues_gradi
         assert float((was - p.detach() - total / 5).norm()) <= 2e-4 * float(total.norm() / 5) + 1e-7
 
 
-def test_adapters_on_the_output_layer_are_in_the_private_loss(tiny_tokenizer, tmp_path: Path) -> None:
+def test_adapters_on_the_output_layer_are_in_the_private_loss(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     model, _ = adapted(write_base(tmp_path / "base", "llama", TINY["llama"], tiny_tokenizer), "lm_head")
     batch = some_rows().batch
     assert torch.allclose(private_token_loss(model, batch), next_token_loss(model, batch))
@@ -283,7 +296,9 @@ class Memory(threading.Thread):
 
 @pytest.mark.big
 @pytest.mark.parametrize("kind", HUNDRED_MILLION)
-def test_a_hundred_million_parameters_are_trained_in_four_gigabytes(kind, few, tiny_tokenizer, tmp_path) -> None:
+def test_a_hundred_million_parameters_are_trained_in_four_gigabytes(
+    kind: str, few: Path, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     base = write_base(tmp_path / "base", kind, HUNDRED_MILLION[kind], tiny_tokenizer)
     os.sync()  # pages that are not on the disk yet count as anybody's
     began = time.monotonic()

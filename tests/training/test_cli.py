@@ -8,7 +8,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -41,7 +41,7 @@ def given(data: Path, tmp_path: Path, base: Path) -> list[str | Path]:
     return [*places, *cache, *options]
 
 
-def test_help_shows_examples_and_answers_without_importing_torch():
+def test_help_shows_examples_and_answers_without_importing_torch() -> None:
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "chatfed", "train", "--help"],
         cwd=ROOT,
@@ -66,14 +66,14 @@ def test_help_shows_examples_and_answers_without_importing_torch():
     ],
     ids=["unknown key", "wrong type", "not TOML"],
 )
-def test_a_wrong_recipe(tmp_path, text, parts):
+def test_a_wrong_recipe(tmp_path: Path, text: str, parts: list[str]) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(text)
     one_line(here("--recipe", recipe, "--out", tmp_path / "out"), *parts, code=2)
     assert not (tmp_path / "out").exists()
 
 
-def test_wrong_places(tmp_path, data):
+def test_wrong_places(tmp_path: Path, data: Path) -> None:
     """A folder that is no run, one that is in use, a recipe and a file that are not there, settings beside `resume`."""
     used = tmp_path / "used"
     used.mkdir()
@@ -113,7 +113,9 @@ def empty(path: Path) -> Path:
     ],
     ids=["truncated gz", "not JSON", "empty", "missing"],
 )
-def test_wrong_data_leaves_no_run_behind_and_puts_a_replaced_one_back(tmp_path, tiny_base, make, name, parts):
+def test_wrong_data_leaves_no_run_behind_and_puts_a_replaced_one_back(
+    tmp_path: Path, tiny_base: Path, make: Callable[[Path], Path], name: str, parts: list[str]
+) -> None:
     earlier = tmp_path / "out"
     earlier.mkdir()
     (earlier / "summary.json").write_text("{}")
@@ -128,7 +130,9 @@ def unexpected(*_: object) -> None:
     raise AssertionError("this comes too late")
 
 
-def test_settings_that_contradict_the_data_leave_no_run_behind(tmp_path, tiny_base, data, monkeypatch):
+def test_settings_that_contradict_the_data_leave_no_run_behind(
+    tmp_path: Path, tiny_base: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = given(data, tmp_path, tiny_base)
     one_line(here(*options, "--cohort", "400"), "--cohort is 400", code=2)
     one_line(here(*given(data, tmp_path, tmp_path)), "config.json", str(tmp_path), code=2)
@@ -143,7 +147,9 @@ NOWHERE = Recipe(data=DataSection(source="missing.jsonl"))  # a run of it ends a
 
 
 @pytest.mark.parametrize("command", ["resume", "train"])
-def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_nor_removed(tmp_path, command):
+def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_nor_removed(
+    tmp_path: Path, command: str
+) -> None:
     folder = RunFolder(tmp_path / "out")
     folder.begin(NOWHERE)
     before = sorted(tmp_path.rglob("*"))
@@ -153,7 +159,7 @@ def test_a_folder_where_another_process_is_at_work_is_neither_moved_nor_resumed_
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != ".out.lock"] == before
 
 
-def test_a_recipe_edited_after_the_start_is_not_resumed_and_what_changes_speed_only_is(tmp_path):
+def test_a_recipe_edited_after_the_start_is_not_resumed_and_what_changes_speed_only_is(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "out")
     begun = folder.begin(NOWHERE)
     path, text = folder.path / "recipe.toml", NOWHERE.to_toml()
@@ -178,7 +184,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", place], check=True)
 
 
-def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tmp_path, tiny_base, data, small_disk):
+def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(
+    tmp_path: Path, tiny_base: Path, data: Path, small_disk: Path | None
+) -> None:
     """Beside it: clients with one dialogue take part, and bad lines that may be skipped are counted."""
     with data.open("a") as file:
         file.writelines(dialogue(f"lonely{i}", 100 + i) + "\n" for i in range(3))
@@ -186,7 +194,7 @@ def test_a_full_disk_stops_the_run_with_one_line_and_what_was_there_can_go_on(tm
     options = [*given(data, tmp_path, tiny_base), "--skip-bad-lines", "--cohort", "7"]
     if small_disk is None:  # no right to mount: files may not grow instead, which fails in the same calls
         limit = (40_000, 40_000)
-        done = run(*options, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
+        done = run(*options, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, limit))
         one_line(done, "chatfed resume", code=1)
         folder, said = tmp_path / "out", done.stdout
     else:

@@ -36,7 +36,9 @@ def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
 
 
-def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_atomically(tmp_path / "file", b"old")
 
     def interrupt(*_: object) -> None:
@@ -48,7 +50,9 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path, mon
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message(tmp_path, monkeypatch):
+def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     federation = Federation(tmp_path, a_recipe(cohort=4), names(4))
     killed_while_writing(tmp_path / A / "round.bin", b"the seed of a mask", monkeypatch)
     assert [path.read_bytes() for path in hidden(tmp_path)] == [b"the seed of a mask"]
@@ -58,8 +62,8 @@ def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message
 
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_the_rest_when_told_again(
-    after, tmp_path, monkeypatch
-):
+    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     federation, home, taken = Federation(tmp_path, a_recipe(cohort=4), names(4)), tmp_path / A, list[str]()
     federation.run()
     over, unlink = bytes([Step.COMMITTED]) + federation.session().name, Path.unlink
@@ -71,15 +75,18 @@ def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_
         taken.append(path.name)
         unlink(path, missing_ok)
 
-    with monkeypatch.context() as dead, pytest.raises(Killed):
+    with monkeypatch.context() as dead:
         dead.setattr(Path, "unlink", dying)
-        federation.client(A).handle(over)
+        with pytest.raises(Killed):
+            federation.client(A).handle(over)
     assert not after or not (home / "state.key").exists()
     federation.client(A).handle(over)
     assert {path.name for path in home.iterdir()} <= {"lock", "finished", "ledger.json", "ledger.json.lock"}
 
 
-def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_all_clients(tmp_path, monkeypatch):
+def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_all_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = RunFolder(tmp_path / "out")
     run.begin(Recipe())
     for path in (run.state / "server.npz", run.homes / "c1" / "update.bin", run.path / "summary.json"):
@@ -92,7 +99,7 @@ def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_a
     assert [path.name for path in hidden(tmp_path)] == [".gitignore"]
 
 
-def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path, monkeypatch):
+def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
     monkeypatch.setattr(durable, "_sync_folder", synced.append)
     for name in ("one", "two", "kept"):
@@ -103,7 +110,7 @@ def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path, monkeyp
     assert synced == [tmp_path]
 
 
-def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path):
+def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path: Path) -> None:
     for name in ("abc", ".abc-1", ".other"):
         (tmp_path / name).touch()
     sweep(tmp_path, "abc")
@@ -111,6 +118,6 @@ def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path):
     sweep(tmp_path / "nothing")
 
 
-def test_an_error_of_the_holder_is_not_taken_for_a_busy_lock(tmp_path):
+def test_an_error_of_the_holder_is_not_taken_for_a_busy_lock(tmp_path: Path) -> None:
     with pytest.raises(BlockingIOError), alone(tmp_path / "lock", "busy"):
         raise BlockingIOError

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import signal
-import subprocess
-import time
-from collections import Counter
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from chatfed.audit.comparison import sentence
 from chatfed.privacy.accounting import epsilon
 from chatfed.privacy.guarantee import Adjacency
-from tests.training.processes import TINY, here, of_session, one_line, settings, start, wait_for
-from training.base.tokens import open_tokens
+from tests.training.processes import TINY, here, rows, settings
 from training.durable import DiskError
-from training.parties.aggregator import cohort
-from training.parties.homes import home_of
 from training.plan.recipe import load_recipe
-from training.run.display import Display
+from training.run.display import Display, RoundBar
 from training.run.release import write_page
 from training.run.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from chatfed.data.helpdesk import HelpdeskCorpus
+
+
 NOISE = 1.1
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    path = folder / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +46,7 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
     return place / "out", done.stdout
 
 
-def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
+def test_a_run_folder_holds_everything_and_nothing_half_written(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     names = {path.name for path in folder.iterdir()}
     assert names == {
@@ -66,7 +58,7 @@ def test_a_run_folder_holds_everything_and_nothing_half_written(finished):
     assert list(folder.rglob("*-old")) == []
 
 
-def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished):
+def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     privacy = json.loads((folder / "privacy.json").read_text())
     wanted = {"epsilon", "delta", "unit", "adjacency", "accountant", "sampling", "noise", "holds_against", "rounds"}
@@ -79,7 +71,9 @@ def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(fin
     assert privacy["per_round"] == [row["epsilon_max"] for row in rows(folder)]
 
 
-def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_data, tiny_base, tmp_path):
+def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     given = settings(
         privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -107,7 +101,9 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(tiny_
     assert [row["survivors"] for row in rows(tmp_path / "out")] == [8, 8]
 
 
-def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_data, tiny_base, tmp_path):
+def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     given = settings(
         privacy__noise="distributed", privacy__target_epsilon=3.0, privacy__local_steps=1,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -131,7 +127,7 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(tiny_d
     assert "each single dialogue" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_base, tmp_path):
+def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data: Path, tiny_base: Path, tmp_path: Path) -> None:
     given = settings(
         privacy__unit="client", privacy__noise="distributed", privacy__target_epsilon=3.0, local__batch=2,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
@@ -156,7 +152,7 @@ def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data, tiny_ba
     assert not list((tmp_path / "out").rglob("begun.bin"))
 
 
-def test_summary_json_compares_before_and_after(finished):
+def test_summary_json_compares_before_and_after(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     summary = json.loads((folder / "summary.json").read_text())
     for name in ("before", "after"):
@@ -178,7 +174,9 @@ def test_summary_json_compares_before_and_after(finished):
     assert summary["parameters"] == summary["trainable_parameters"] > 0
 
 
-def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, tiny_corpus):
+def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(
+    finished: tuple[Path, str], tiny_corpus: HelpdeskCorpus
+) -> None:
     folder, _ = finished
     found = rows(folder)
     assert [row["round"] for row in found] == [1, 2, 3]
@@ -193,7 +191,7 @@ def test_metrics_have_one_row_a_round_and_no_client_s_name_or_number(finished, t
     assert found[-1]["bits_per_byte"] == json.loads((folder / "summary.json").read_text())["after"]["bits_per_byte"]
 
 
-def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished):
+def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished: tuple[Path, str]) -> None:
     _, said = finished
     for line in ("Round 1 of 3", "Round 3 of 3", "4 of 4 clients", "epsilon at most", "bits per byte", "report.html"):
         assert line in said
@@ -202,7 +200,9 @@ def test_the_display_names_rounds_clients_epsilon_and_what_was_learned(finished)
     assert "MiB" in said
 
 
-def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(finished):
+def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_its_reference(
+    finished: tuple[Path, str],
+) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     import chatfed
@@ -220,7 +220,7 @@ def test_the_model_loads_with_plain_transformers_and_as_a_chat_and_differs_from_
     assert sentence(json.loads((folder / "summary.json").read_text())) in card
 
 
-def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
+def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished: tuple[Path, str]) -> None:
     from chatfed.model.parameters import flatten, set_trainable
     from chatfed.model.transformer import load_model
 
@@ -232,23 +232,23 @@ def test_the_published_model_is_the_last_checkpoint_bit_for_bit(finished):
     assert flatten(model).tobytes() == stored.state.weights.tobytes()
 
 
-def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path):
+def test_a_report_that_cannot_be_written_stops_the_run_which_can_go_on(tmp_path: Path) -> None:
     (tmp_path / "report.html").mkdir()  # what a full disk does, in the same call
     with pytest.raises(DiskError, match="chatfed resume"):
         write_page(RunFolder(tmp_path), {}, {}, [])
 
 
-def test_the_report_stands_alone(finished):
+def test_the_report_stands_alone(finished: tuple[Path, str]) -> None:
     page = (finished[0] / "report.html").read_text()
     assert "<svg" in page and "<script src" not in page and "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_the_recipe_in_the_folder_is_the_one_that_ran(finished):
+def test_the_recipe_in_the_folder_is_the_one_that_ran(finished: tuple[Path, str]) -> None:
     recipe = load_recipe(finished[0] / "recipe.toml")
     assert (recipe.federation.rounds, recipe.federation.cohort, recipe.privacy.local_steps) == (3, 4, 2)
 
 
-def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
+def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     ledgers = {path: path.read_bytes() for path in folder.rglob("ledger.json")}
     metrics = (folder / "metrics.jsonl").read_bytes()
@@ -266,132 +266,23 @@ def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished):
 
 
 def test_a_run_stopped_between_sum_and_evaluation_goes_on_with_that_round_and_counts_it_once(
-    finished, tmp_path, monkeypatch
-):
+    finished: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(finished[0], tmp_path / "out")
-    folder, counted = RunFolder(tmp_path / "out"), []
+    folder, counted = RunFolder(tmp_path / "out"), list[tuple[int, int]]()
     stored = folder.latest()
+    assert stored is not None
     measured = dict.fromkeys(("bits_per_byte", "perplexity", "top1", "top3"))
     folder.checkpoint(stored.state, stored.seconds, [*stored.metrics[:-1], stored.metrics[-1] | measured], stored.base)
     rounds = Display.rounds
-    monkeypatch.setattr(Display, "rounds", lambda self, *numbers: (counted.append(numbers), rounds(self, *numbers))[1])
+
+    def counting(self: Display, total: int, finished: int) -> AbstractContextManager[RoundBar]:
+        counted.append((total, finished))
+        return rounds(self, total, finished)
+
+    monkeypatch.setattr(Display, "rounds", counting)
     done = here(folder.path, command="resume")
     assert done.returncode == 0, done.stderr
     assert counted[0] == (3, 2), "rounds in all, and finished ones"
     assert "Round 3 of 3" in done.stdout
     assert rows(folder.path) == rows(finished[0])
-
-
-def charged_in(folder: Path, round_index: int) -> list[Path]:
-    """Homes of the clients whose ledger has an entry of this round."""
-    key = f"/{round_index}/".encode()
-    return [path.parent for path in (folder / "state" / "clients").glob("*/ledger.json") if key in path.read_bytes()]
-
-
-def learned_in(folder: Path, round_index: int) -> list[Path]:
-    """Homes of the clients that have stored what they learned, not only that they paid for it."""
-    key, updates = f"/{round_index}/".encode(), (folder / "state" / "clients").glob("*/update.bin")
-    return [path.parent for path in updates if key in (content := path.read_bytes())[2:60] and len(content) > 4096]
-
-
-def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
-    leader.wait(seconds)
-    return wait_for(lambda: not of_session(leader.pid), seconds, 0.05)
-
-
-def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(tiny_data, tiny_base, tmp_path):
-    folder = tmp_path / "out"
-    # Eight clients of the file, all asked each round; learning takes a while, so that the kill lands inside it.
-    options = settings(
-        runtime__cache=f'"{tmp_path / "cache"}"',
-        runtime__workers=2,
-        runtime__evaluation_dialogues=6,
-        privacy__noise_multiplier=NOISE,
-        privacy__local_steps=3,
-        privacy__sampling_rate=0.25,
-        model__trainable='["all"]',
-        model__context=64,
-    )
-    data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
-    first = start(*data, "--rounds", "3", "--cohort", "6", "--out", folder, *options)
-    try:
-        # Killed while clients learn: round 1 is committed, some clients have paid for their update of round 2.
-        assert wait_for(lambda: len(rows(folder)) == 1 and bool(learned_in(folder, 1)), 120), "never came to round 2"
-        os.kill(first.pid, signal.SIGKILL)  # the program alone: its workers must notice and end
-        assert gone(first), f"orphans: {of_session(first.pid)}"
-        assert len(rows(folder)) == 1
-        assert 0 < len(learned_in(folder, 1)) < 6
-        assert set(learned_in(folder, 1)) <= set(charged_in(folder, 1))
-        learned = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
-
-        # Killed with all updates there: all clients have paid for round 2, and the server has no sum of it.
-        second = start(folder, command="resume")
-        try:
-            assert wait_for(lambda: len(learned_in(folder, 1)) == 6, 120, 0.0005), "never came to the masked inputs"
-            os.killpg(second.pid, signal.SIGKILL)
-            assert gone(second)
-        finally:
-            _kill(second)
-        assert len(rows(folder)) == 1, "killed too late to tell"
-        updates = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
-        assert set(charged_in(folder, 1)) == set(updates), "a client that paid must still have its update"
-        assert all(updates[home] == update for home, update in learned.items()), "an update was learned anew"
-    finally:
-        _kill(first)
-
-    done = here(folder, command="resume")
-    assert done.returncode == 0, done.stderr
-    assert "Going on after round 1." in done.stdout
-    _check_books(folder, 3)
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    if of_session(process.pid):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait(10)
-
-
-def _check_books(folder: Path, rounds: int) -> None:
-    """Every client's ledger has one entry for each round it was asked in, and the claim is what they add up to."""
-    from chatfed.privacy.ledger import Budget, Ledger
-
-    recipe = RunFolder(folder).begun().recipe
-    clients = sorted(open_tokens(folder / "state" / "private").clients)
-    assert [row["round"] for row in rows(folder)] == list(range(1, rounds + 1))
-    asked = Counter(client for index in range(rounds) for client in cohort(clients, index, recipe.federation))
-    costs = []
-    for client in clients:
-        path = home_of(folder / "state" / "clients", client) / "ledger.json"
-        ledger = Ledger.open(path, client, Budget(recipe.privacy.budget, recipe.privacy.delta))
-        per_round = Counter(int(entry.key.split("/")[1]) for entry in ledger.entries)
-        theirs = [i for i in range(rounds) if client in cohort(clients, i, recipe.federation)]
-        assert dict(per_round) == dict.fromkeys(theirs, 1), client
-        steps = 3 * asked[client]
-        assert ledger.epsilon == pytest.approx(epsilon(NOISE, 0.25, steps, delta=1e-5))
-        costs.append(ledger.epsilon)
-    assert json.loads((folder / "privacy.json").read_text())["epsilon"] == max(costs)
-    assert json.loads((folder / "summary.json").read_text())["rounds"] == rounds
-    assert not list(folder.glob("state/clients/*/update.bin"))
-
-
-def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_second_start_harms_it_not(
-    tiny_data, tiny_base, tmp_path
-):
-    folder = tmp_path / "out"
-    data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
-    process = start(
-        *(*data, "--rounds", "50", "--cohort", "6", "--out", folder),
-        *settings(runtime__cache=f'"{tmp_path / "cache"}"', privacy__noise_multiplier=20, model__context=64),
-    )
-    try:
-        assert wait_for(lambda: len(rows(folder)) >= 1, 120, 0.02)
-        one_line(here(*data, "--out", folder, "--replace"), "Another process is at work", code=2)
-        assert len(rows(folder)) >= 1 and not folder.with_name("out.1").exists()
-        os.kill(process.pid, signal.SIGINT)
-        said, _ = process.communicate(timeout=30)
-        assert process.returncode == 130
-        assert "chatfed resume" in said and "Traceback" not in said
-        time.sleep(0.1)
-        assert gone(process)
-    finally:
-        _kill(process)

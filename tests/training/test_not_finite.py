@@ -8,6 +8,7 @@ import math
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -28,6 +29,11 @@ from training.parties.session import Session
 from training.plan.plan import learning_of
 from training.plan.recipe import FederationSection, Recipe
 from training.run.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
 
 ROOT = Path(__file__).parents[2]
 NAN, INF = float("nan"), float("inf")
@@ -60,8 +66,14 @@ FROZEN, TRAINED = "model.layers.1.self_attn.q_proj.weight", "lm_head.weight"
     ],
 )
 def test_a_base_with_a_number_that_is_not_finite_is_refused_by_the_name_of_its_tensor(
-    tiny_base, tiny_tokenizer, tiny_corpus, tmp_path, name, value, dtype
-):
+    tiny_base: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tiny_corpus: HelpdeskCorpus,
+    tmp_path: Path,
+    name: str,
+    value: float,
+    dtype: torch.dtype,
+) -> None:
     broken = damaged(tiny_base, tmp_path / "base", name, value, dtype)
     turns = [dialogue.messages for dialogue in tiny_corpus.public[:3]]
     write_tokens(tmp_path / "tokens", tiny_tokenizer, turns, {ClientId("a"): np.arange(3)})
@@ -70,7 +82,9 @@ def test_a_base_with_a_number_that_is_not_finite_is_refused_by_the_name_of_its_t
     assert "\n" not in str(caught.value)
 
 
-def test_a_run_on_such_a_base_ends_at_its_start_in_one_line_and_charges_nobody(tiny_data, tiny_base, tmp_path):
+def test_a_run_on_such_a_base_ends_at_its_start_in_one_line_and_charges_nobody(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
     broken = damaged(tiny_base, tmp_path / "base", FROZEN, NAN)
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", broken),
@@ -94,7 +108,7 @@ class Odd(torch.nn.Module):
         self.register_buffer("scale", torch.ones(2), persistent=False)
 
 
-def test_masks_empty_tensors_and_whole_numbers_are_no_fault():
+def test_masks_empty_tensors_and_whole_numbers_are_no_fault() -> None:
     assert non_finite(Odd()) == []
 
 
@@ -102,7 +116,7 @@ def test_masks_empty_tensors_and_whole_numbers_are_no_fault():
     ("name", "value"),
     [("weight", NAN), ("weight", -INF), ("short", 7e4), ("scale", INF), ("scale", NAN), ("mask", NAN), ("mask", INF)],
 )
-def test_every_kind_of_tensor_is_looked_at(name, value):
+def test_every_kind_of_tensor_is_looked_at(name: str, value: float) -> None:
     module = Odd()
     with torch.no_grad():
         getattr(module, name).view(-1)[0] = value
@@ -117,7 +131,9 @@ def test_every_kind_of_tensor_is_looked_at(name, value):
     ("mean", "what"),
     [([NAN, 0.0], "mean of the clients' updates"), ([0.0, INF], "mean"), ([3e38, 0.0], "global model's")],
 )
-def test_a_round_that_makes_no_model_gives_no_state_to_go_on_with(optimizer, mean, what, recwarn):
+def test_a_round_that_makes_no_model_gives_no_state_to_go_on_with(
+    optimizer: str, mean: list[float], what: str, recwarn: pytest.WarningsRecorder
+) -> None:
     state = initial_state(np.full(2, 3e38, np.float32))
     section = FederationSection(server_optimizer=optimizer, server_learning_rate=2.0)
     with pytest.raises(NotFinite, match=f"Round 1 made 1 of 2 numbers in .*{what}.* not finite") as caught:
@@ -126,7 +142,7 @@ def test_a_round_that_makes_no_model_gives_no_state_to_go_on_with(optimizer, mea
     assert state.round == 0 and np.isfinite(state.weights).all() and not recwarn.list
 
 
-def test_a_client_sent_such_a_model_learns_nothing_and_charges_nothing_and_says_why(tmp_path):
+def test_a_client_sent_such_a_model_learns_nothing_and_charges_nothing_and_says_why(tmp_path: Path) -> None:
     federation = Federation(tmp_path, a_recipe(), names(5))
     sent = replace(federation.session(), weights=np.where(np.arange(7) == 3, np.float32(NAN), WEIGHTS))
     with pytest.raises(ProtocolError):
@@ -139,31 +155,31 @@ def test_a_client_sent_such_a_model_learns_nothing_and_charges_nothing_and_says_
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
-def test_no_session_with_such_weights_is_read(value):
+def test_no_session_with_such_weights_is_read(value: float) -> None:
     weights = np.array([0.0, value], np.float32)
     session = Session(b"r" * 16, b"a" * 16, 0, b"d" * 32, (ClientId("a"), ClientId("b")), weights)
     with pytest.raises(ProtocolError, match="not finite"):
         Session.from_bytes(session.to_bytes())
 
 
-def test_an_update_that_is_not_finite_is_called_that_and_not_too_long():
-    with pytest.raises(OutOfRange, match="not finite.*smaller learning rate"):
+def test_an_update_that_is_not_finite_is_called_that_and_not_too_long() -> None:
+    with pytest.raises(OutOfRange, match=r"not finite.*smaller learning rate"):
         FixedPoint(1.0, 2, 3).encode(np.array([NAN, 0.0], np.float32), 1.0, os.urandom)
-    with pytest.raises(OutOfRange, match="norm inf is over 1.0"):
+    with pytest.raises(OutOfRange, match=r"norm inf is over 1\.0"):
         FixedPoint(1.0, 2, 3).encode(np.array([3e38, 0.0], np.float32), 1.0, os.urandom)
 
 
-def test_a_checkpoint_with_such_weights_is_not_gone_on_with(tmp_path):
+def test_a_checkpoint_with_such_weights_is_not_gone_on_with(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.checkpoint(initial_state(np.array([1.0, NAN], np.float32)), {}, [], b"")
-    with pytest.raises(ChatfedError, match="not finite.*start a new run"):
+    with pytest.raises(ChatfedError, match=r"not finite.*start a new run"):
         folder.latest()
 
 
 # JSON
 
 
-def test_a_figure_that_is_not_finite_is_named_and_not_written(tmp_path):
+def test_a_figure_that_is_not_finite_is_named_and_not_written(tmp_path: Path) -> None:
     rows = [{"round": 1, "top1": 0.5}, {"round": 2, "found": {"top1": [0.1, NAN]}}]
     with pytest.raises(ChatfedError, match=r"^1\.found\.top1\.1 is not finite"):
         to_json(rows)
@@ -175,7 +191,7 @@ def test_a_figure_that_is_not_finite_is_named_and_not_written(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["NaN", '{"a": [1, -Infinity]}', '{"a": Infinity}'])
-def test_what_is_no_json_is_not_read(text, tmp_path):
+def test_what_is_no_json_is_not_read(text: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is no JSON number"):
         from_json(text)
     (tmp_path / "summary.json").write_text(text)
@@ -183,13 +199,13 @@ def test_what_is_no_json_is_not_read(text, tmp_path):
         RunFolder(tmp_path).read_json("summary.json")
 
 
-def test_json_that_is_written_reads_back_the_same():
+def test_json_that_is_written_reads_back_the_same() -> None:
     content = {"a": [1, 2.5, None, True, "é"], "b": {"c": 1e308}}
     assert from_json(to_json(content)) == content == json.loads(to_json(content, indent=2))
     assert math.isfinite(from_json("1e308"))
 
 
-def test_no_part_of_the_product_writes_json_that_may_hold_nan():
+def test_no_part_of_the_product_writes_json_that_may_hold_nan() -> None:
     """Each call that writes JSON says `allow_nan=False`."""
     lax = []
     for path in (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.privacy.distributed import distributed_epsilon
-from chatfed.privacy.guarantee import Adjacency
+from chatfed.privacy.guarantee import Adjacency, Noise
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from tests.training import plans
+from tests.training.federation import Federation, Learner, invitation, names
 from tests.training.plans import claim_of
 from training.parties.client import Refused
-from training.parties.session import Step
 from training.plan.checks import check
 from training.plan.claims import Spent
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
@@ -26,14 +27,14 @@ from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
 from training.plan.upload import NoisyUpload
 
-from .federation import Federation, Learner, names
-
 CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
 
 
-def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: float) -> Recipe:
-    shared = PrivacySection(noise="distributed", clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy)
+def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: Any) -> Recipe:
+    shared = PrivacySection(
+        noise=Noise.DISTRIBUTED, clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy
+    )
     return Recipe(
         privacy=shared,
         secagg=SecAggSection(threshold=0.8, corrupt=0.1, rotation=rotation),
@@ -65,7 +66,9 @@ def test_a_part_is_clipped_to_what_one_dialogue_may_add_to_the_step() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 12), st.integers(1, 2000), st.booleans(), st.integers(0, 99))
-def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(count, dimension, rotation, seed) -> None:
+def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(
+    count: int, dimension: int, rotation: bool, seed: int
+) -> None:
     code = code_of(dialogue_level(rotation=rotation), dimension)
     parts = some_parts(count, dimension, seed)
     total = code.encode(parts, replay(b"a")) + code.encode([], replay(b"b"))  # a client without a dialogue
@@ -117,11 +120,11 @@ def test_an_update_under_another_share_of_noise_is_not_sent_for_a_charge_of_this
     )
     federation.learners = {name: Learner(np.zeros_like(WEIGHTS)) for name in CLIENTS}
     session = federation.session(0, WEIGHTS)
-    invitation = bytes([Step.SESSION]) + session.to_bytes()
-    federation.client(CLIENTS[0]).handle(invitation)
+    asked = invitation(session)
+    federation.client(CLIENTS[0]).handle(asked)
     federation.terms = terms
     with pytest.raises(Refused, match="made on other terms; it makes no second one"):
-        federation.client(CLIENTS[0]).handle(invitation)
+        federation.client(CLIENTS[0]).handle(asked)
     assert federation.learners[CLIENTS[0]].calls == 1 and federation.charges(CLIENTS[0]) == 1
 
 
@@ -156,8 +159,10 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
 
 
 @pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-30), (1e6, 1e9)])
-def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(learning_rate, clip_norm):
+def test_a_part_that_float32_cannot_clip_is_refused_before_a_client_fails_on_its_dialogues(
+    learning_rate: float, clip_norm: float
+) -> None:
     recipe = dialogue_level()
     wrong = dataclasses.replace(recipe.privacy, learning_rate=learning_rate, clip_norm=clip_norm)
-    with pytest.raises(RecipeError, match="float32 can clip.*privacy.clip_norm"):
+    with pytest.raises(RecipeError, match=r"float32 can clip.*privacy\.clip_norm"):
         check(dataclasses.replace(recipe, privacy=wrong), 10)

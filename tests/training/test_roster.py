@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
-from tests.training.processes import here, settings
+from tests.training.processes import here, rows, settings
 from training.parties.identity import IdentityError
 from training.parties.rounds import run_round
 from training.parties.session import Step
@@ -18,13 +19,13 @@ A, B, C, D = TEN[:4]
 STEPS = (Step.SESSION, Step.ADVERTS, Step.SHARES, Step.SURVIVORS, Step.CERTIFICATE)
 
 
-def pinned(home, who=TEN) -> Federation:
+def pinned(home: Path, who: tuple[ClientId, ...] = TEN) -> Federation:
     return Federation(home, a_recipe(ring_bits=16, identities="roster", cohort=len(who)), who)
 
 
 @pytest.mark.parametrize("step", [None, *STEPS])
 @pytest.mark.parametrize("how", ["silent", "lost"])
-def test_the_sum_of_survivors_is_exact_for_a_dropout_at_each_step(tmp_path, step, how):
+def test_the_sum_of_survivors_is_exact_for_a_dropout_at_each_step(tmp_path: Path, step: Step | None, how: str) -> None:
     federation = pinned(tmp_path)
     setattr(federation, how, {step: [C]} if step else {})
     outcome = federation.run()
@@ -34,7 +35,7 @@ def test_the_sum_of_survivors_is_exact_for_a_dropout_at_each_step(tmp_path, step
     assert outcome.faults == ()
 
 
-def test_three_clients_are_summed_all_or_none_and_that_is_known_before_any_update_is_sent(tmp_path):
+def test_three_clients_are_summed_all_or_none_and_that_is_known_before_any_update_is_sent(tmp_path: Path) -> None:
     """Where one of three may be curious, two signatures are no quorum: it could give its own to two sets."""
     federation = pinned(tmp_path, TEN[:3])
     outcome = federation.run()
@@ -45,7 +46,7 @@ def test_three_clients_are_summed_all_or_none_and_that_is_known_before_any_updat
     assert not [name for step, name, _ in federation.wire if step > Step.SHARES]
 
 
-def test_below_the_quorum_nobody_answers(tmp_path):
+def test_below_the_quorum_nobody_answers(tmp_path: Path) -> None:
     federation = pinned(tmp_path)
     federation.silent = {Step.SURVIVORS: TEN[:5]}
     with pytest.raises(ChatfedError, match="consent"):
@@ -53,7 +54,7 @@ def test_below_the_quorum_nobody_answers(tmp_path):
     assert not [name for step, name, _ in federation.wire if step == Step.CERTIFICATE]
 
 
-def test_a_client_that_signed_one_survivor_set_signs_no_other_in_a_later_attempt(tmp_path):
+def test_a_client_that_signed_one_survivor_set_signs_no_other_in_a_later_attempt(tmp_path: Path) -> None:
     federation = pinned(tmp_path)
     federation.silent = {Step.CERTIFICATE: TEN}  # all have signed, and the server is killed before anybody answers
     with pytest.raises(ChatfedError, match="unmask"):
@@ -66,14 +67,14 @@ def test_a_client_that_signed_one_survivor_set_signs_no_other_in_a_later_attempt
     assert federation.run().survivors == TEN
 
 
-def test_a_client_takes_nobody_for_a_member_who_is_not_on_its_own_roster(tmp_path):
+def test_a_client_takes_nobody_for_a_member_who_is_not_on_its_own_roster(tmp_path: Path) -> None:
     federation = pinned(tmp_path)
     del federation.roster[B]
     with pytest.raises(IdentityError, match=B):
         run_round(federation.session(), federation.agreement, BASE, federation, roster=federation.roster)
 
 
-def test_a_server_with_another_roster_gets_no_round(tmp_path):
+def test_a_server_with_another_roster_gets_no_round(tmp_path: Path) -> None:
     federation = pinned(tmp_path)
     swapped = {**federation.roster, A: federation.roster[B], B: federation.roster[A]}
     with pytest.raises(ChatfedError):
@@ -81,7 +82,7 @@ def test_a_server_with_another_roster_gets_no_round(tmp_path):
     assert not [name for step, name, _ in federation.wire if step != Step.SESSION]
 
 
-def test_sixty_clients_on_a_circle_give_the_exact_sum(tmp_path):
+def test_sixty_clients_on_a_circle_give_the_exact_sum(tmp_path: Path) -> None:
     who = tuple(ClientId(f"client-{i:02}") for i in range(60))
     recipe = a_recipe(ring_bits=21, identities="roster", cohort=60)
     federation = Federation(tmp_path, recipe, who, lost={Step.SHARES: [who[7]], Step.CERTIFICATE: [who[30]]})
@@ -90,8 +91,8 @@ def test_sixty_clients_on_a_circle_give_the_exact_sum(tmp_path):
 
 
 def test_a_run_with_a_roster_says_what_its_masks_hold_against_and_keeps_keys_to_their_owners(
-    tiny_base, tiny_data, tmp_path
-):
+    tiny_base: Path, tiny_data: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     done = here(
         *("--base", tiny_base, "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
@@ -108,5 +109,4 @@ def test_a_run_with_a_roster_says_what_its_masks_hold_against_and_keeps_keys_to_
     keys = sorted((out / "state" / "clients").glob("*/identity.key"))
     assert len(keys) == len((out / "state" / "roster").read_text().splitlines()) == 8
     assert all(key.stat().st_mode & 0o077 == 0 for key in keys)
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [row["survivors"] for row in rows] == [4, 4]
+    assert [row["survivors"] for row in rows(out)] == [4, 4]

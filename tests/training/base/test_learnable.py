@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -19,6 +19,9 @@ from training.base.tokens import ASSISTANT, DialogueExamples, TokenTable
 from training.plan.checks import check
 from training.plan.recipe import load_recipe
 from training.plan.settings import RecipeError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 
 def silent(number: int, **more: object) -> dict[str, Any]:
@@ -38,7 +41,7 @@ def refusal(files: Files) -> str:
     return str(caught.value)
 
 
-def test_answers_are_not_learned_from_data_without_answers(files):
+def test_answers_are_not_learned_from_data_without_answers(files: Files) -> None:
     files.private = [silent(i, client_id=f"c{i % 5}") for i in range(20)]
     message = refusal(files)
     for part in (
@@ -52,7 +55,7 @@ def test_answers_are_not_learned_from_data_without_answers(files):
     assert len(files.load(train_on="all").clients) == 5, "words of both sides are there to learn"
 
 
-def test_a_client_without_answers_takes_no_part_and_is_counted(files):
+def test_a_client_without_answers_takes_no_part_and_is_counted(files: Files) -> None:
     files.private[4::5] = [silent(i, client_id="c4") for i in range(4, 20, 5)]
     files.private[0] = silent(0, client_id="c0")
     corpus = files.load(train_on="assistant")
@@ -61,22 +64,20 @@ def test_a_client_without_answers_takes_no_part_and_is_counted(files):
     assert "5 of 20 have no assistant's message" in notes and "1 of 5 clients have no dialogue to learn from" in notes
 
 
-def test_held_out_dialogues_without_answers_measure_nothing_of_answers(files):
+def test_held_out_dialogues_without_answers_measure_nothing_of_answers(files: Files) -> None:
     files.held_out = [silent(100 + i) for i in range(6)]
     assert "Of the held-out dialogues" in refusal(files)
 
 
-def test_public_text_without_answers_is_learned_and_said(files):
+def test_public_text_without_answers_is_learned_and_said(files: Files) -> None:
     files.public = [silent(200 + i) for i in range(10)]
     corpus = files.load(train_on="assistant")
-    assert (
-        len(corpus.public) == 10
-        and "Of the public text, 10 of 10 have no assistant's message that is learned" in corpus.notes[-1]
-    )
+    assert corpus.public is not None and len(corpus.public) == 10
+    assert "Of the public text, 10 of 10 have no assistant's message that is learned" in corpus.notes[-1]
 
 
 @pytest.mark.parametrize("train_on", ["all", "assistant"])
-def test_messages_that_are_marked_as_context_are_nothing_to_learn(files, train_on):
+def test_messages_that_are_marked_as_context_are_nothing_to_learn(files: Files, train_on: str) -> None:
     def marked(number: int, **more: object) -> dict[str, Any]:
         given = record(number, **more)
         given["messages"][1]["weight"] = 0
@@ -90,7 +91,7 @@ def test_messages_that_are_marked_as_context_are_nothing_to_learn(files, train_o
         files.load(train_on=train_on)
 
 
-def test_the_program_refuses_before_anything_is_charged(files, tiny_base, tmp_path):
+def test_the_program_refuses_before_anything_is_charged(files: Files, tiny_base: Path, tmp_path: Path) -> None:
     files.private = [silent(i, client_id=f"c{i % 5}") for i in range(20)]
     files.load()
     given = ["--data", tmp_path / "mine.jsonl", "--validation", tmp_path / "held-out.jsonl", "--base", tiny_base]
@@ -119,14 +120,14 @@ ASKED = [MARKER, WORD, WORD, MARKER]
     ("train_on", "kinds"),
     [("assistant", ASKED), ("assistant", [WORD | ASSISTANT]), ("all", [WORD]), ("all", [MARKER, MARKER])],
 )
-def test_a_client_of_whose_tokens_none_is_learned_is_refused_by_name(train_on, kinds):
+def test_a_client_of_whose_tokens_none_is_learned_is_refused_by_name(train_on: str, kinds: list[int]) -> None:
     words = (load_recipe().model.context, train_on)
     refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [0, 1]}), *words)
     with pytest.raises(ChatfedError, match=r"1 of 2 clients \(the first is b\) have no token that is learned"):
         refuse_without_targets(table([ANSWERED, kinds], {"a": [0], "b": [1]}), *words)
 
 
-def test_a_late_answer_in_a_long_dialogue_is_enough(monkeypatch):
+def test_a_late_answer_in_a_long_dialogue_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     from training.base import learnable
 
     monkeypatch.setattr(learnable, "_AT_ONCE", 2)
@@ -142,7 +143,7 @@ def examples() -> DialogueExamples:
     return DialogueExamples(table([ANSWERED], {}), np.arange(1), 64)
 
 
-def test_a_parameter_outside_the_loss_is_refused_by_name(tiny_tokenizer):
+def test_a_parameter_outside_the_loss_is_refused_by_name(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     model = build_tiny(tiny_tokenizer)
     refuse_unmoved(model, examples())
     assert all(parameter.grad is None for parameter in model.parameters())
@@ -153,7 +154,7 @@ def test_a_parameter_outside_the_loss_is_refused_by_name(tiny_tokenizer):
     refuse_unmoved(model, examples())
 
 
-def test_a_model_of_which_nothing_trained_is_in_the_loss_is_refused(tiny_tokenizer):
+def test_a_model_of_which_nothing_trained_is_in_the_loss_is_refused(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     model = build_tiny(tiny_tokenizer)
     model.requires_grad_(False)
     model.register_parameter("unused", torch.nn.Parameter(torch.zeros(3)))
@@ -183,12 +184,12 @@ def test_a_model_of_which_nothing_trained_is_in_the_loss_is_refused(tiny_tokeniz
         ),
     ],
 )
-def test_a_plan_that_moves_no_weight_is_refused(overrides, part):
+def test_a_plan_that_moves_no_weight_is_refused(overrides: list[str], part: str) -> None:
     with pytest.raises(RecipeError) as caught:
         check(load_recipe(None, overrides), 400)
     assert "epsilon would be spent all the same" in str(caught.value) and part in str(caught.value)
 
 
 @pytest.mark.parametrize("overrides", [[], ["privacy.learning_rate=1e-3"], ["federation.server_optimizer=fedadam"]])
-def test_a_plan_that_moves_weights_a_little_is_not(overrides):
+def test_a_plan_that_moves_weights_a_little_is_not(overrides: list[str]) -> None:
     check(load_recipe(None, overrides), 400)

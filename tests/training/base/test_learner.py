@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pytest
 import torch
@@ -10,30 +14,40 @@ import training.base.learner
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.clipping import ClippingError, flushes_denormals
+from chatfed.privacy.guarantee import Noise, Unit
 from tests.training.bases import TINY, build
 from training.base.learner import Learner, bfloat16_pays, train_plainly
 from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
 from training.plan.plan import learning_of
 from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
+
 
 @pytest.fixture(scope="module")
-def examples(tiny_corpus, tiny_tokenizer, tmp_path_factory) -> DialogueExamples:
+def examples(
+    tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory
+) -> DialogueExamples:
     dialogues = [dialogue.messages[:3] for dialogue in tiny_corpus.private[:5]]
     table = write_tokens(tmp_path_factory.mktemp("tokens") / "table", tiny_tokenizer, dialogues)
     return DialogueExamples(table, np.arange(5), 64)
 
 
 @pytest.fixture
-def model(tiny_base):
+def model(tiny_base: Path) -> PreTrainedModel:
     return load_model(tiny_base)[0]
 
 
-def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, examples):
+def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(
+    model: PreTrainedModel, examples: DialogueExamples
+) -> None:
     before = flatten(model)
     rows, _ = examples.rows(np.arange(5))
     (next_token_loss(model, rows).sum() / 5).backward()
-    gradient = {name: p.grad.clone() for name, p in model.named_parameters()}
+    gradient = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25))
     moved = flatten(model) - before
     with torch.no_grad():
@@ -42,11 +56,11 @@ def test_one_step_is_the_rate_times_the_gradient_of_the_mean_loss(model, example
     assert moved == pytest.approx(flatten(model), rel=1e-3, abs=1e-6)
 
 
-def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
+def test_bfloat16_moves_float32_weights_nearly_the_same_way(model: PreTrainedModel, examples: DialogueExamples) -> None:
     start, moved = flatten(model), []
-    for lower in (False, True):
+    for in_bfloat16 in (False, True):
         load_flat(model, start)
-        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), lower)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), in_bfloat16)
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         moved.append((flatten(model) - start).astype(np.float64))
     plain, lower = moved
@@ -54,7 +68,9 @@ def test_bfloat16_moves_float32_weights_nearly_the_same_way(model, examples):
     assert plain @ lower > 0.99 * np.linalg.norm(plain) * np.linalg.norm(lower)
 
 
-def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(model, examples):
+def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(
+    model: PreTrainedModel, examples: DialogueExamples
+) -> None:
     before = flatten(model)
     assert bfloat16_pays(model, examples, LocalSection()) in (True, False)
     assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
@@ -63,19 +79,23 @@ def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(mode
 
 
 def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
-    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
-):
+    tiny_base: Path,
+    tiny_corpus: HelpdeskCorpus,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     write_tokens(tmp_path / "held-out", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.held_out[:3]])
     write_tokens(tmp_path / "private", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("all",)),
-        privacy=PrivacySection(unit="client", noise="distributed"),
+        privacy=PrivacySection(unit=Unit.CLIENT, noise=Noise.DISTRIBUTED),
         local=LocalSection(batch=2),
     )
-    learner = Learner.open(learning_of(recipe, 1.0), tiny_base, tmp_path / "private", tmp_path / "held-out")
-    measured = []
+    learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
+    measured: list[DialogueExamples] = []
 
-    def watching(model, shown, settings):
+    def watching(model: PreTrainedModel, shown: DialogueExamples, settings: LocalSection) -> bool:
         measured.append(shown)
         return bfloat16_pays(model, shown, settings)
 
@@ -86,14 +106,16 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
     assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
 
 
-def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(examples, monkeypatch):
+def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(
+    examples: DialogueExamples, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A GPT-2 brings dropout along; what one client drew would show in all that another learns."""
     model, updates, flushed = build("gpt2", TINY["gpt2"]), [], []
     start = flatten(model)
 
-    def watching(*args):
+    def watching(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:
         flushed.append(flushes_denormals())
-        return next_token_loss(*args)
+        return next_token_loss(model, rows, multiple)
 
     monkeypatch.setattr(training.base.learner, "next_token_loss", watching)
     for drawn_before in (0, 1000):
@@ -109,16 +131,20 @@ def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_mas
 
 
 def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
-    tiny_base, tiny_corpus, tiny_tokenizer, tmp_path, monkeypatch
-):
+    tiny_base: Path,
+    tiny_corpus: HelpdeskCorpus,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for name, dialogues in (("held-out", tiny_corpus.held_out), ("private", tiny_corpus.private)):
         write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in dialogues[:3]])
-    for unit, noise in (("client", "distributed"), ("example", "local")):
+    for unit, noise in ((Unit.CLIENT, Noise.DISTRIBUTED), (Unit.EXAMPLE, Noise.LOCAL)):
         recipe = Recipe(
             model=ModelSection(context=64, trainable=("all",)),
             privacy=PrivacySection(unit=unit, noise=noise, sampling_rate=1.0),
         )
-        learner = Learner.open(learning_of(recipe, 1.0), tiny_base, tmp_path / "private", tmp_path / "held-out")
+        learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
         learner.model.get_submodule("model.layers.0").register_forward_pre_hook(
             lambda layer, given: (torch.nn.functional.dropout(given[0], 0.1), *given[1:])
         )

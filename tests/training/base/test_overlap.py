@@ -67,7 +67,7 @@ def refusal(files: Files, **more: Any) -> str:
     return message
 
 
-def test_different_dialogues_pass_and_nothing_is_said(files):
+def test_different_dialogues_pass_and_nothing_is_said(files: Files) -> None:
     corpus = files.load()
     assert list(corpus.repeats.warnings()) == [] and corpus.repeats == Repeats(dialogues=20)
     assert corpus.words == sum(len(m["content"].split()) for each in files.private for m in each["messages"])
@@ -80,33 +80,35 @@ def test_different_dialogues_pass_and_nothing_is_said(files):
         ("held_out", "2 of the held-out dialogues also in the clients'", "held-out.jsonl, line 4"),
     ],
 )
-def test_a_client_s_dialogue_in_another_part_stops_the_run_with_counts_and_lines(files, part, counts, place):
+def test_a_client_s_dialogue_in_another_part_stops_the_run_with_counts_and_lines(
+    files: Files, part: str, counts: str, place: str
+) -> None:
     getattr(files, part)[3:5] = [record(2), record(7)]
     message = refusal(files)
     for said in (counts, place, "mine.jsonl, line 3", "--overlap drop", "--overlap keep"):
         assert said in message
 
 
-def test_a_dialogue_at_two_clients_stops_the_run(files):
+def test_a_dialogue_at_two_clients_stops_the_run(files: Files) -> None:
     files.private[13] = record(2, client_id="c3")
     message = refusal(files)
     for said in ("1 of the clients' dialogues also at another client", "mine.jsonl, line 14", "mine.jsonl, line 3"):
         assert said in message
 
 
-def test_a_held_out_dialogue_in_public_text_stops_the_run(files):
+def test_a_held_out_dialogue_in_public_text_stops_the_run(files: Files) -> None:
     files.public[0] = record(101)
     assert "1 of the public text also in the held-out dialogues" in refusal(files)
 
 
-def test_lines_that_were_skipped_count_as_lines(files):
+def test_lines_that_were_skipped_count_as_lines(files: Files) -> None:
     files.private.insert(0, {"messages": []})
     files.public[3] = record(2)
     assert "mine.jsonl, line 4" in refusal(files, skip_bad_lines=True)
 
 
 @pytest.mark.parametrize("how", ["case", "space", "NFD", "roles", "gz", "text"])
-def test_a_copy_in_other_clothes_is_a_copy(files, how):
+def test_a_copy_in_other_clothes_is_a_copy(files: Files, how: str) -> None:
     ask, answer = "Le café de Zoé est fermé depuis hier soir", "Merci, nous le rouvrons demain matin"
     files.private[4] = {"prompt": ask, "response": answer, "client_id": "c4"}
     messages = [("user", ask), ("assistant", answer)]
@@ -131,7 +133,7 @@ def test_a_copy_in_other_clothes_is_a_copy(files, how):
     assert "1 of the public text also in the clients' dialogues" in refusal(files, **more)
 
 
-def test_drop_leaves_later_copies_out_and_says_how_many(files):
+def test_drop_leaves_later_copies_out_and_says_how_many(files: Files) -> None:
     files.private[13] = record(2, client_id="c3")  # at another client
     files.private[15] = record(0, client_id="c0")  # at the same one
     files.public[3:5] = [record(2), record(101)]
@@ -139,7 +141,7 @@ def test_drop_leaves_later_copies_out_and_says_how_many(files):
     corpus = files.load("drop")
     mine = sorted(int(place) for places in corpus.clients.values() for place in places)
     assert mine == [i for i in range(20) if i not in (13, 15)]
-    assert (len(corpus.held_out), len(corpus.public)) == (5, 8)
+    assert corpus.public is not None and (len(corpus.held_out), len(corpus.public)) == (5, 8)
     assert not {d.messages for d in corpus.public} & {d.messages for d in [*corpus.private, *corpus.held_out]}
     assert sum(corpus.repeats.dropped.values()) == 2 + 1 + 2
     (said,) = corpus.repeats.warnings()
@@ -147,18 +149,18 @@ def test_drop_leaves_later_copies_out_and_says_how_many(files):
         assert part in said
 
 
-def test_a_part_of_copies_alone_is_refused(files):
+def test_a_part_of_copies_alone_is_refused(files: Files) -> None:
     files.held_out[:] = [record(i) for i in range(4)]
     assert "leaves nothing of the held-out dialogues" in refusal(files, overlap="drop")
 
 
-def test_a_client_of_copies_alone_takes_no_part(files):
+def test_a_client_of_copies_alone_takes_no_part(files: Files) -> None:
     files.private += [record(1, client_id="copycat"), record(2, client_id="copycat")]
     corpus = files.load("drop")
     assert "copycat" not in corpus.clients and any("1 of 6 clients have no dialogue" in note for note in corpus.notes)
 
 
-def test_keep_claims_groups_and_what_is_not_protected(files):
+def test_keep_claims_groups_and_what_is_not_protected(files: Files) -> None:
     files.private[13] = record(2, client_id="c3")
     files.private[18] = record(2, client_id="c2")  # once more at the client that had it first
     files.public[3] = record(7)
@@ -179,7 +181,7 @@ def test_keep_claims_groups_and_what_is_not_protected(files):
     )
 
 
-def test_twice_at_one_client_is_a_group_too(files):
+def test_twice_at_one_client_is_a_group_too(files: Files) -> None:
     files.private[15] = record(0, client_id="c0")
     found = files.load().repeats
     assert (found.groups, found.largest, found.clients) == (1, 2, 1)
@@ -192,7 +194,7 @@ def changed(number: int, **more: object) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": long}, {"role": "assistant", "content": "done"}], **more}
 
 
-def test_near_copies_are_counted_and_do_not_stop_a_run(files):
+def test_near_copies_are_counted_and_do_not_stop_a_run(files: Files) -> None:
     files.private[3], files.private[4] = changed(31, client_id="c3"), changed(31, client_id="c4")
     files.private[4]["messages"][1]["content"] = "done!"
     files.public[0] = changed(31)
@@ -206,14 +208,14 @@ def test_near_copies_are_counted_and_do_not_stop_a_run(files):
     assert "2 dialogues nearly" in said and "Of the held-out dialogues 1 is nearly a client's" in said
 
 
-def test_a_long_message_in_public_text_is_said_to_be_learned_there(files):
+def test_a_long_message_in_public_text_is_said_to_be_learned_there(files: Files) -> None:
     files.public[0]["messages"].append(files.private[2]["messages"][0])
     found = files.load().repeats
     assert (found.public, found.public_nearly, found.public_messages) == (0, 0, 1)
     assert "1 dialogue by a message, or two in a row, of 8 words or more" in " ".join(found.warnings())
 
 
-def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
+def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files: Files) -> None:
     files.public[0] = record(2)  # not read
     found = files.load(needs_public=False).repeats
     assert found.public is None and any(
@@ -221,12 +223,12 @@ def test_with_a_base_its_text_is_not_known_and_the_claim_says_so(files):
     )
 
 
-def test_held_out_clients_that_share_a_dialogue_with_others_stop_the_run(files):
+def test_held_out_clients_that_share_a_dialogue_with_others_stop_the_run(files: Files) -> None:
     files.private = [record(i // 2, client_id=f"c{i}") for i in range(20)]
     assert "also in the clients' dialogues" in refusal(files, validation="", needs_public=False)
 
 
-def test_the_generated_parts_are_cleared_without_asking(tmp_path, monkeypatch):
+def test_the_generated_parts_are_cleared_without_asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.base import corpus
 
     monkeypatch.setattr(corpus, "generated_help_desk", lambda *_: tmp_path)
@@ -235,44 +237,34 @@ def test_the_generated_parts_are_cleared_without_asking(tmp_path, monkeypatch):
     written(tmp_path / "held_out.jsonl", [record(100 + i) for i in range(4)])
     written(tmp_path / "public.jsonl", [shared, *(record(200 + i) for i in range(4))])
     made = load_corpus(DataSection(), True, tmp_path)
-    assert len(made.public) == 4 and made.repeats.dropped == {"the public text": 1}
-
-
-def test_repeats_are_the_same_after_a_stop(tmp_path):
-    from training.run.run_folder import RunFolder
-
-    folder = RunFolder(tmp_path)
-    assert folder.repeats() is None
-    found = Repeats(9, groups=1, grouped=2, largest=2, public=None, dropped={"the public text": 3})
-    folder.keep_repeats(found)
-    assert folder.repeats() == found
+    assert made.public is not None and len(made.public) == 4 and made.repeats.dropped == {"the public text": 1}
 
 
 # What a group costs
 
 
-def test_a_group_at_one_client_costs_what_less_noise_at_a_higher_rate_costs():
+def test_a_group_at_one_client_costs_what_less_noise_at_a_higher_rate_costs() -> None:
     once = Mechanism(4.0, 0.25, 2)
     assert copies_epsilon([once] * 3, 2, 1, 1e-5) == pytest.approx(epsilon(2.0, 1 - 0.75**2, 6, delta=1e-5))
 
 
-def test_a_group_at_several_clients_gains_nothing_from_sampling():
+def test_a_group_at_several_clients_gains_nothing_from_sampling() -> None:
     assert copies_epsilon([Mechanism(6.0, 0.25, 2)], 3, 2, 1e-5) == pytest.approx(epsilon(2.0, 1.0, 2, delta=1e-5))
 
 
-def test_a_group_in_sums_moves_them_by_all_its_norms():
+def test_a_group_in_sums_moves_them_by_all_its_norms() -> None:
     once = DistributedGaussian(std=700.0, shares=267, norm=4_000.0, dimension=1000)
     alike = DistributedGaussian(std=700.0, shares=267, norm=8_000.0, dimension=1000)
     assert copies_epsilon([once], 2, 2, 1e-5) == pytest.approx(distributed_epsilon([alike], delta=1e-5))
 
 
-def test_no_number_is_given_for_a_group_that_nothing_protects():
+def test_no_number_is_given_for_a_group_that_nothing_protects() -> None:
     assert copies_epsilon([Mechanism(0.6, 1.0, 1)], 400, 1, 1e-5) is None
     said = Repeats(500, groups=1, grouped=400, largest=400).excluded(Unit.EXAMPLE, [Mechanism(0.6, 1.0, 1)], 1e-5)
     assert "no useful epsilon holds" in " ".join(said)
 
 
-def test_for_whole_clients_copies_at_one_client_are_no_group():
+def test_for_whole_clients_copies_at_one_client_are_no_group() -> None:
     found = Repeats(20, groups=1, grouped=4, largest=4, clients=1)
     assert found.together(Unit.CLIENT) == 1 and not list(found.excluded(Unit.CLIENT, (), 1e-5))
     assert "none was found" in found.assumption(Unit.CLIENT) and "groups" in found.assumption(Unit.EXAMPLE)

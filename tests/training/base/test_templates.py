@@ -52,7 +52,9 @@ def written(path: Path, dialogues: list[list[tuple[str, str]]]) -> Path:
 
 
 @pytest.mark.parametrize("case", ODD)
-def test_a_dialogue_that_the_template_refuses_is_named_by_file_and_line(strict_base, tmp_path, case):
+def test_a_dialogue_that_the_template_refuses_is_named_by_file_and_line(
+    strict_base: str, tmp_path: Path, case: str
+) -> None:
     file = written(tmp_path / "mine.jsonl", [GOOD] * 6 + [ODD[case]] + [GOOD] * 3)
     refusal = template_refusal(strict_base)
     with pytest.raises(DataError, match=r"mine\.jsonl, line 7: The base's chat template refuses .*alternate") as caught:
@@ -64,10 +66,12 @@ def test_a_dialogue_that_the_template_refuses_is_named_by_file_and_line(strict_b
 
 
 @pytest.mark.parametrize("part", ["source", "validation"])
-def test_a_run_counts_what_the_template_refuses_or_stops_at_the_line(strict_base, tmp_path, part):
+def test_a_run_counts_what_the_template_refuses_or_stops_at_the_line(
+    strict_base: str, tmp_path: Path, part: str
+) -> None:
     good = written(tmp_path / "good.jsonl", [[(role, f"{text} x") for role, text in GOOD] for _ in range(8)])
     odd = written(tmp_path / "odd.jsonl", [GOOD, GOOD, GOOD, GOOD, GOOD, ODD["two users"]])
-    given = {"source": str(good), "validation": str(good), part: str(odd)}
+    given: dict[str, Any] = {"source": str(good), "validation": str(good), part: str(odd)}
     refusal = template_refusal(strict_base)
     with pytest.raises(DataError, match=r"odd\.jsonl, line 6: "):
         load_corpus(DataSection(**given), False, tmp_path, refusal)
@@ -107,7 +111,9 @@ HEART = [
 
 
 @pytest.mark.parametrize(("template", "kind", "answer"), HEART)
-def test_a_reply_learned_by_heart_is_given_whole_and_ends_where_it_ended(tmp_path, template, kind, answer):
+def test_a_reply_learned_by_heart_is_given_whole_and_ends_where_it_ended(
+    tmp_path: Path, template: str | None, kind: str, answer: str
+) -> None:
     torch.set_num_threads(1)
     chat = learned(tmp_path, kind, template, [Turn("user", "is it on?"), Turn("assistant", answer)])
     reply = chat.reply([Turn("user", "is it on?")], Generation(max_new_tokens=60))

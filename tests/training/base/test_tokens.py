@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -30,16 +33,23 @@ from training.base.tokens import (
     write_tokens,
 )
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
+
 relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
-def dialogues(tiny_corpus):
+def dialogues(tiny_corpus: HelpdeskCorpus) -> list[tuple[Turn, ...]]:
     return [dialogue.messages for dialogue in tiny_corpus.private[:12]]
 
 
 @pytest.fixture(scope="module")
-def table(dialogues, tiny_tokenizer, tmp_path_factory) -> TokenTable:
+def table(
+    dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.TempPathFactory
+) -> TokenTable:
     return write_tokens(tmp_path_factory.mktemp("tokens") / "table", tiny_tokenizer, dialogues)
 
 
@@ -57,7 +67,9 @@ tables = st.lists(st.integers(1, 40), min_size=1, max_size=6).map(invented)
 
 @relaxed
 @given(tables, st.integers(1, 50), st.randoms(use_true_random=False))
-def test_every_token_but_the_first_is_a_target_once_with_the_tokens_before_it(table, context, random):
+def test_every_token_but_the_first_is_a_target_once_with_the_tokens_before_it(
+    table: TokenTable, context: int, random: Random
+) -> None:
     asked = list(range(len(table)))
     random.shuffle(asked)
     batch = windows(table, np.array(asked), context)
@@ -75,7 +87,9 @@ def test_every_token_but_the_first_is_a_target_once_with_the_tokens_before_it(ta
 
 @relaxed
 @given(tables, st.integers(1, 50), st.sampled_from(["all", "assistant"]))
-def test_the_weights_of_a_dialogue_sum_to_one_and_no_marker_has_any(table, context, train_on):
+def test_the_weights_of_a_dialogue_sum_to_one_and_no_marker_has_any(
+    table: TokenTable, context: int, train_on: str
+) -> None:
     examples = DialogueExamples(table, np.arange(len(table)), context, train_on)
     rows, owner = examples.rows(np.arange(len(table)))
     totals = torch.zeros(len(table), dtype=torch.float64).index_add_(0, owner, rows["weights"].sum(1).double())
@@ -91,7 +105,9 @@ def test_the_weights_of_a_dialogue_sum_to_one_and_no_marker_has_any(table, conte
     assert train_on == "all" or ((kinds & ASSISTANT) != 0).all()
 
 
-def test_training_on_the_assistant_takes_its_words_and_its_turn_s_end_alone(table, dialogues, tiny_tokenizer):
+def test_training_on_the_assistant_takes_its_words_and_its_turn_s_end_alone(
+    table: TokenTable, dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
     examples = DialogueExamples(table, np.arange(12), 48, "assistant")
     for index in range(12):
         rows, _ = examples.rows(np.array([index]))
@@ -100,7 +116,7 @@ def test_training_on_the_assistant_takes_its_words_and_its_turn_s_end_alone(tabl
         assert learned == said
 
 
-def test_examples_are_the_dialogues_asked_for(table):
+def test_examples_are_the_dialogues_asked_for(table: TokenTable) -> None:
     examples = DialogueExamples(table, np.array([7, 2, 9]), 1000)
     rows, owner = examples.rows(np.array([2, 0]))
     assert owner.tolist() == [0, 1]
@@ -110,20 +126,25 @@ def test_examples_are_the_dialogues_asked_for(table):
     assert len(examples) == 3
 
 
-def test_an_empty_sample_has_no_rows(table):
+def test_an_empty_sample_has_no_rows(table: TokenTable) -> None:
     rows, owner = DialogueExamples(table, np.array([1]), 8).rows(np.array([], np.int64))
     assert len(owner) == len(rows["ids"]) == 0
 
 
 @pytest.fixture(scope="module")
-def model(tiny_base):
+def model(tiny_base: Path) -> PreTrainedModel:
     torch.set_num_threads(1)
     return load_model(tiny_base)[0]
 
 
 @pytest.mark.parametrize("loss", [next_token_loss, private_token_loss])
 @pytest.mark.parametrize("train_on", ["all", "assistant"])
-def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(model, table, train_on, loss):
+def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(
+    model: PreTrainedModel,
+    table: TokenTable,
+    train_on: str,
+    loss: Callable[[torch.nn.Module, Mapping[str, torch.Tensor]], torch.Tensor],
+) -> None:
     context = 48
     examples = DialogueExamples(table, np.arange(12), context, train_on)
     rows, owner = examples.rows(np.arange(12))
@@ -142,9 +163,12 @@ def test_the_loss_of_a_dialogue_is_its_mean_cross_entropy_however_it_is_batched(
         assert float(together[dialogue].detach()) == pytest.approx(sum(nats) / len(nats), rel=1e-4)
 
 
-def counted_by_words(model, tokenizer, turns, context: int) -> list[float]:
-    """Nats, bytes, words, right at first place and within three: the obvious twin of `evaluate`, one dialogue, one
-    word, one token at a time.
+def counted_by_words(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: Sequence[Turn], context: int
+) -> list[float]:
+    """Nats, bytes, words, right at first place and within three of one dialogue, word by word and token by token.
+
+    The obvious twin of `evaluate`.
     """
     encoded = encode_dialogue(tokenizer, turns)
     nats = {}
@@ -169,7 +193,13 @@ def counted_by_words(model, tokenizer, turns, context: int) -> list[float]:
 
 
 @pytest.mark.parametrize("context", [64, 17])
-def test_evaluation_agrees_with_a_loop_over_words(model, table, dialogues, tiny_tokenizer, context):
+def test_evaluation_agrees_with_a_loop_over_words(
+    model: PreTrainedModel,
+    table: TokenTable,
+    dialogues: list[tuple[Turn, ...]],
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    context: int,
+) -> None:
     order = np.random.default_rng(1).permutation(12)
     found = evaluate(model, table, order, context, rows_at_once=5)
     plain = np.array([counted_by_words(model, tiny_tokenizer, dialogues[i], context) for i in order])
@@ -191,7 +221,9 @@ def test_a_perplexity_that_tells_nothing_is_left_out_and_bits_per_byte_stay(nats
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), 3e38])
-def test_a_model_of_weights_that_are_not_finite_is_never_right(tiny_base, table, broken):
+def test_a_model_of_weights_that_are_not_finite_is_never_right(
+    tiny_base: Path, table: TokenTable, broken: float
+) -> None:
     """Comparisons with what is not a number are all false: its rank would be the first."""
     model, _ = load_model(tiny_base)
     with torch.no_grad():
@@ -201,9 +233,9 @@ def test_a_model_of_weights_that_are_not_finite_is_never_right(tiny_base, table,
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_a_number_ranks_last():
+def test_what_is_not_a_number_ranks_last() -> None:
     class Odd(torch.nn.Module):
-        def forward(self, input_ids):
+        def forward(self, input_ids: torch.Tensor) -> SimpleNamespace:
             logits = torch.tensor([[[0.0, float("nan"), 2.0, float("nan")]]]).expand(*input_ids.shape, 4)
             return SimpleNamespace(logits=logits)
 
@@ -213,17 +245,20 @@ def test_what_is_not_a_number_ranks_last():
         assert set(_score(Odd(), asked, "cpu")[1].ravel().tolist()) == {rank}
 
 
-def test_a_table_knows_whose_its_dialogues_are_or_that_nobody_is_named(dialogues, tiny_tokenizer, tmp_path):
-    owned = {"b": np.array([0, 2]), "a": np.array([1])}
+def test_a_table_knows_whose_its_dialogues_are_or_that_nobody_is_named(
+    dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    owned = {ClientId("b"): np.array([0, 2]), ClientId("a"): np.array([1])}
     table = write_tokens(tmp_path / "named", tiny_tokenizer, dialogues[:3], owned)
-    assert table.owners(np.array([2, 1, 0])).tolist() == [1, 0, 1]
+    owners = table.owners(np.array([2, 1, 0]))
+    assert owners is not None and owners.tolist() == [1, 0, 1]
     assert table.bytes.tolist() == [
         len("".join("".join(t.content.split()) for t in turns).encode()) for turns in dialogues[:3]
     ]
     assert write_tokens(tmp_path / "plain", tiny_tokenizer, dialogues[:3]).owners(np.arange(3)) is None
 
 
-def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base, table):
+def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base: Path, table: TokenTable) -> None:
     """A model trained on one dialogue until it knows it predicts nearly every word of it, whole."""
     learned, _ = load_model(tiny_base)
     examples = DialogueExamples(table, np.array([0]), 64)
@@ -236,12 +271,18 @@ def test_evaluation_counts_hits_of_a_model_that_has_learned_the_text(tiny_base, 
         optimizer.step()
     after = evaluate(learned, table, np.array([0]), 64).result()
     assert before.top3 < 0.2 < 0.8 < after.top1 <= after.top3
-    assert after.perplexity < 3 < (before.perplexity or math.inf) and after.bits_per_byte < 1 < before.bits_per_byte
+    assert (
+        after.perplexity is not None
+        and after.perplexity < 3 < (before.perplexity or math.inf)
+        and after.bits_per_byte < 1 < before.bits_per_byte
+    )
     assert len(flatten(learned)) == sum(p.numel() for p in learned.parameters())
 
 
-def test_a_table_reads_back_from_disk_with_its_clients(dialogues, tiny_tokenizer, table, tmp_path):
-    owned = {"a": np.array([0, 2]), "b": np.array([1])}
+def test_a_table_reads_back_from_disk_with_its_clients(
+    dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, table: TokenTable, tmp_path: Path
+) -> None:
+    owned = {ClientId("a"): np.array([0, 2]), ClientId("b"): np.array([1])}
     written = write_tokens(tmp_path / "table", tiny_tokenizer, dialogues[:3], owned)
     read = open_tokens(tmp_path / "table")
     assert read.ids.tolist() == written.ids.tolist() == table.ids[: table.starts[3]].tolist()
@@ -250,9 +291,13 @@ def test_a_table_reads_back_from_disk_with_its_clients(dialogues, tiny_tokenizer
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
-def test_who_owns_what_is_found_on_disk_as_in_a_dictionary(dialogues, tiny_tokenizer, tmp_path):
-    names = ["", "a", "aa", "b", "Z", "é", "\0", "client-10", "client-9", "\U0001f600", "\uffff", "x" * 500]
-    owned = {ClientId(name): np.arange(3 * i, 3 * i + i % 4) for i, name in enumerate(names)}
+def test_who_owns_what_is_found_on_disk_as_in_a_dictionary(
+    dialogues: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    names = [
+        *map(ClientId, ["", "a", "aa", "b", "Z", "é", "\0", "client-10", "client-9", "\U0001f600", "\uffff", "x" * 500])
+    ]
+    owned = {name: np.arange(3 * i, 3 * i + i % 4) for i, name in enumerate(names)}
     found = write_tokens(tmp_path / "table", tiny_tokenizer, dialogues[:1], owned).clients
     assert list(found) == sorted(names) and len(found) == len(names)
     assert {name: found[name].tolist() for name in names} == {name: mine.tolist() for name, mine in owned.items()}
@@ -260,8 +305,10 @@ def test_who_owns_what_is_found_on_disk_as_in_a_dictionary(dialogues, tiny_token
         assert missing not in found
 
 
-def test_a_table_that_fails_half_way_leaves_nothing(tiny_tokenizer, dialogues, tmp_path):
-    def failing():
+def test_a_table_that_fails_half_way_leaves_nothing(
+    tiny_tokenizer: PreTrainedTokenizerFast, dialogues: list[tuple[Turn, ...]], tmp_path: Path
+) -> None:
+    def failing() -> Iterator[tuple[Turn, ...]]:
         yield from dialogues[:2]
         raise ChatfedError("the source broke off")
 
@@ -270,23 +317,25 @@ def test_a_table_that_fails_half_way_leaves_nothing(tiny_tokenizer, dialogues, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_table_is_named(tmp_path: Path):
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
     with pytest.raises(ChatfedError, match="no readable token table"):
         open_tokens(tmp_path / "nothing")
 
 
-def test_an_evaluation_of_no_words_gives_no_figure():
+def test_an_evaluation_of_no_words_gives_no_figure() -> None:
     with pytest.raises(ChatfedError, match="no word to measure on"):
         Scores(np.zeros((0, 5))).result()
 
 
-def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, tmp_path, monkeypatch):
+def test_a_full_disk_names_the_table_that_could_not_be_written(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import errno
 
     import training.base.tokens as tokens
     from training.durable import DiskError
 
-    def full(*_):
+    def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(tokens, "_kinds_with_role", full)  # where a write would fail
@@ -295,7 +344,9 @@ def test_a_full_disk_names_the_table_that_could_not_be_written(tiny_tokenizer, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_message_that_is_not_to_be_learned_is_context_and_neither_target_nor_measured(tmp_path, tiny_tokenizer):
+def test_a_message_that_is_not_to_be_learned_is_context_and_neither_target_nor_measured(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
     turns = [Turn("user", "my laptop"), Turn("assistant", "wrong answer", learn=False), Turn("user", "no thanks")]
     table = write_tokens(tmp_path / "marked", tiny_tokenizer, [turns])
     whole = write_tokens(tmp_path / "whole", tiny_tokenizer, [[Turn(turn.role, turn.content) for turn in turns]])
@@ -309,7 +360,9 @@ def test_a_message_that_is_not_to_be_learned_is_context_and_neither_target_nor_m
     assert float(assistants["weights"].sum()) == 0.0
 
 
-def test_bits_per_byte_are_over_the_bytes_whose_bits_are_counted(model, tiny_tokenizer, tmp_path):
+def test_bits_per_byte_are_over_the_bytes_whose_bits_are_counted(
+    model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
     """A long message of context would otherwise make every byte look cheap."""
     turns = [Turn("user", "nobody is asked to learn these words " * 3, learn=False), Turn("assistant", "wrong répons")]
     table = write_tokens(tmp_path / "marked", tiny_tokenizer, [turns])
@@ -317,7 +370,7 @@ def test_bits_per_byte_are_over_the_bytes_whose_bits_are_counted(model, tiny_tok
     assert (found.words, found.bytes) == (2, len("wrongrépons".encode()))
 
 
-def test_a_dialogue_of_forty_thousand_messages_is_encoded_whole(tiny_tokenizer):
+def test_a_dialogue_of_forty_thousand_messages_is_encoded_whole(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     turns = [Turn("assistant" if place % 2 else "user", "a") for place in range(40_000)]
     encoded = encode_dialogue(tiny_tokenizer, turns)
     assert encoded.turns.max() == 39_999 and (np.diff(encoded.turns.astype(np.int64)) >= 0).all()

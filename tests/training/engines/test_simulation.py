@@ -8,28 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
 import training.engines.simulation
+from chatfed.privacy.guarantee import Noise
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
-from chatfed.types import ChatfedError, ClientId
+from chatfed.types import ChatfedError, ClientId, FloatVector
+from tests.training.federation import invitation
 from tests.training.processes import ROOT, of_session, wait_for
 from training.base.learner import Learner
 from training.base.tokens import write_tokens
 from training.durable import write_atomically
-from training.engines.simulation import (
-    TOGETHER,
-    Simulation,
-    Workplace,
-    _answer_all,
-    _Worker,
-    simulation,
-)
+from training.engines.simulation import TOGETHER, Simulation, Workplace, _answer_all, _Worker, simulation
 from training.parties.client import Client
 from training.parties.homes import home_of
 from training.parties.rounds import Outcome, run_round
@@ -37,14 +34,25 @@ from training.parties.session import Session, Step, rotation_seed, round_context
 from training.plan.plan import plan_of
 from training.plan.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 from training.plan.terms import ClientTerms
+from training.plan.upload import PlainUpload
 from training.workers import THREADS, worker_context
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from chatfed.data.helpdesk import HelpdeskCorpus
 
 NAMES = tuple(ClientId(name) for name in ("ann", "bob/../x", "cé", "d" * 300, "one"))
 A, B, C, D, ONE = NAMES
 
 
 @pytest.fixture(scope="module")
-def place(tiny_corpus, tiny_base, tiny_tokenizer, tmp_path_factory) -> Workplace:
+def place(
+    tiny_corpus: HelpdeskCorpus,
+    tiny_base: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workplace:
     """Five clients with 3 dialogues each, the last with one; no noise and no sampling, so that learning repeats."""
     folder = tmp_path_factory.mktemp("simulation")
     dialogues = [dialogue.messages[:4] for dialogue in tiny_corpus.private[:13]]
@@ -53,7 +61,7 @@ def place(tiny_corpus, tiny_base, tiny_tokenizer, tmp_path_factory) -> Workplace
     write_tokens(folder / "held-out", tiny_tokenizer, [d.messages for d in tiny_corpus.held_out[:5]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("*norm*", "*bias*")),
-        privacy=PrivacySection(noise="none", target_epsilon=0, sampling_rate=1.0),
+        privacy=PrivacySection(noise=Noise.NONE, target_epsilon=0, sampling_rate=1.0),
         federation=FederationSection(cohort=5),
         runtime=RuntimeSection(workers=2),
     )
@@ -64,9 +72,16 @@ def place(tiny_corpus, tiny_base, tiny_tokenizer, tmp_path_factory) -> Workplace
 
 
 @pytest.fixture(scope="module")
-def workers(place: Workplace) -> Iterator[Simulation]:
-    with simulation(place) as running:
-        yield running
+def running(place: Workplace) -> Iterator[Simulation]:
+    with simulation(place) as processes:
+        yield processes
+
+
+@pytest.fixture
+def workers(running: Simulation) -> Simulation:
+    """All clients answer, whatever a test before had them do."""
+    running.dropouts = {}
+    return running
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +89,7 @@ def learner(place: Workplace) -> Learner:
     return Learner.open(place.plan.learning, place.base, place.tokens, place.held_out)
 
 
-def session(place: Workplace, weights, round_index: int) -> Session:
+def session(place: Workplace, weights: FloatVector, round_index: int) -> Session:
     return Session(b"r" * 16, os.urandom(16), round_index, place.plan.agreement.digest, tuple(sorted(NAMES)), weights)
 
 
@@ -86,7 +101,7 @@ def same(one: Outcome, other: Outcome) -> bool:
     )
 
 
-def test_facts_are_those_of_the_base_model(workers, learner):
+def test_facts_are_those_of_the_base_model(workers: Simulation, learner: Learner) -> None:
     digest, weights, parameters = workers.facts()
     assert digest == learner.base_digest
     assert weights.tobytes() == learner.initial.tobytes()
@@ -100,18 +115,24 @@ def test_facts_are_those_of_the_base_model(workers, learner):
     ids=["nobody", "session", "adverts", "shares", "survivors"],
 )
 def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
-    place, workers, learner, tmp_path, silent, together, monkeypatch
-):
+    place: Workplace,
+    workers: Simulation,
+    learner: Learner,
+    tmp_path: Path,
+    silent: Mapping[Step, Sequence[ClientId]],
+    together: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Simulation, "_together", lambda self, messages: together)
     digest, weights, _ = workers.facts()
-    invitation = session(place, weights, 10 * len(str(silent)) + together)
+    begun = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
-    outcome = run_round(invitation, place.plan.agreement, digest, workers)
+    outcome = run_round(begun, place.plan.agreement, digest, workers)
 
-    def in_process(homes):
+    def in_process(homes: Path) -> Outcome:
         gone: set[ClientId] = set()
 
-        def exchange(messages):
+        def exchange(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
             for name, message in messages.items():
                 if name in silent.get(Step(message[0]), ()):
                     gone.add(name)
@@ -120,35 +141,35 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
                     client = Client(name, home_of(homes, name), place.plan.agreement, place.plan.terms, digest, learn)
                     yield name, client.handle(message)
 
-        return run_round(invitation, place.plan.agreement, digest, exchange)
+        return run_round(begun, place.plan.agreement, digest, exchange)
 
     for name in NAMES:
         if (stored := home_of(place.homes, name) / "update.bin").exists():
             write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
     assert same(outcome, in_process(tmp_path / "stored"))
     learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
-    step = place.plan.agreement.sums.codec.upload(
-        5, len(weights), rotation_seed(round_context(invitation, digest))
-    ).code.step
+    seed = rotation_seed(round_context(begun, digest))
+    made = place.plan.agreement.sums.codec.upload(5, len(weights), seed)
+    assert isinstance(made, PlainUpload)
     assert same(outcome, dataclasses.replace(learned, mean=outcome.mean))
-    assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * step  # rotated back, a step is spread
+    assert float(np.abs(learned.mean - outcome.mean).max()) < 8 * made.code.step  # rotated back, a step is spread
     assert len(outcome.survivors) == (5 if not silent or Step.SURVIVORS in silent else 4)
     assert outcome.mean.any()
 
 
-def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers):
+def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers: Simulation) -> None:
     def together(clients: int, size: int) -> int:
-        return workers._together(dict.fromkeys(map(str, range(clients)), bytes(size)))
+        return workers._together(dict.fromkeys((ClientId(str(each)) for each in range(clients)), bytes(size)))
 
     assert [together(clients, 1000) for clients in (0, 5, 40, 100, 10_000)] == [1, 1, 2, 6, TOGETHER]
     assert [together(10_000, size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
 
 
-def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place, workers):
+def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place: Workplace, workers: Simulation) -> None:
     digest, weights, _ = workers.facts()
     found: list[tuple[Step, int]] = []
 
-    def watching(messages):
+    def watching(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         step = Step(next(iter(messages.values()))[0])
         for name, answer in workers(messages):
             found.append((step, len(list(place.homes.parent.glob(".message-*")))))
@@ -161,14 +182,14 @@ def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place, workers):
 
 @pytest.mark.parametrize("breaks", [False, True])
 def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_error(
-    place, learner, tmp_path, breaks, monkeypatch
-):
+    place: Workplace, learner: Learner, tmp_path: Path, breaks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at_it: list[ClientId] = []
 
     @dataclasses.dataclass
     class Parts(Learner):
-        def for_client(self, client):
-            def parts(weights):
+        def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterator[FloatVector]]:
+            def parts(weights: FloatVector) -> Iterator[FloatVector]:
                 at_it.append(client)
                 time.sleep(0.01)
                 yield np.zeros_like(weights)
@@ -183,13 +204,15 @@ def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_
     monkeypatch.setattr(
         training.engines.simulation, "_place", _Worker(dataclasses.replace(place, homes=tmp_path), parts, {})
     )
-    invitation = bytes([Step.SESSION]) + session(place, learner.initial, 94).to_bytes()
-    replies = _answer_all(NAMES, [invitation] * len(NAMES))
+    asked = invitation(session(place, learner.initial, 94))
+    replies = _answer_all(NAMES, [asked] * len(NAMES))
     assert [client for client, answer, _ in replies if answer] == list(NAMES[:1] if breaks else NAMES)
     assert [why for _, _, why in replies] == ["", *["broke off" if breaks else ""] * 4]
 
 
-def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(workers, monkeypatch):
+def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(
+    workers: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked = [workers.pool.submit(os.getenv, name).result() for name in THREADS]
     assert asked == ["1"] * len(THREADS)
     assert workers.pool.submit(torch.get_num_threads).result() == 1
@@ -199,20 +222,20 @@ def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(work
     assert (os.environ[THREADS[0]], os.environ.get(THREADS[1])) == ("7", None)
 
 
-def test_below_the_threshold_workers_give_the_same_error(place, workers):
+def test_below_the_threshold_workers_give_the_same_error(place: Workplace, workers: Simulation) -> None:
     digest, weights, _ = workers.facts()
     workers.dropouts = {Step.SHARES: frozenset({A, B})}
     with pytest.raises(BelowThreshold, match="only 3 participants at stage masked input, 4 needed"):
         run_round(session(place, weights, 90), place.plan.agreement, digest, workers)
-    workers.dropouts = {}
 
 
-def test_a_client_with_one_dialogue_sends_as_many_bytes_as_one_with_three(place, workers):
+def test_a_client_with_one_dialogue_sends_as_many_bytes_as_one_with_three(
+    place: Workplace, workers: Simulation
+) -> None:
     digest, weights, _ = workers.facts()
-    workers.dropouts = {}
     sizes: dict[ClientId, list[int]] = {}
 
-    def weighing(messages):
+    def weighing(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         for name, answer in workers(messages):
             sizes.setdefault(name, []).append(len(answer))
             yield name, answer
@@ -221,7 +244,7 @@ def test_a_client_with_one_dialogue_sends_as_many_bytes_as_one_with_three(place,
     assert sizes[ONE] == sizes[A] and len(sizes[A]) == 4
 
 
-def test_why_clients_refused_is_kept_and_forgotten_with_the_next_round(place, workers):
+def test_why_clients_refused_is_kept_and_forgotten_with_the_next_round(place: Workplace, workers: Simulation) -> None:
     digest, weights, _ = workers.facts()
     other = dataclasses.replace(session(place, weights, 92), recipe=b"x" * 32)
     with pytest.raises(BelowThreshold):
@@ -232,28 +255,28 @@ def test_why_clients_refused_is_kept_and_forgotten_with_the_next_round(place, wo
     assert workers.refusals == {}
 
 
-def test_evaluation_over_workers_is_that_of_one_process(workers, learner):
+def test_evaluation_over_workers_is_that_of_one_process(workers: Simulation, learner: Learner) -> None:
     weights, dialogues = learner.initial, np.arange(5)
     apart, whole = workers.evaluate(weights, dialogues), learner.evaluate(weights, dialogues)
     assert apart.sums == pytest.approx(whole.sums, rel=1e-5)  # dialogue by dialogue, in the order asked for
     assert apart.sums[:, 1:].tolist() == whole.sums[:, 1:].tolist()
 
 
-def test_a_client_s_folder_stays_inside_whatever_its_name(tmp_path):
+def test_a_client_s_folder_stays_inside_whatever_its_name(tmp_path: Path) -> None:
     homes = {home_of(tmp_path, ClientId(name)) for name in ("..", "/etc/passwd", "a/b", "", "\0", "d" * 300, "é")}
     assert len(homes) == 7
     assert all(home.parent == tmp_path and home.name.isalnum() for home in homes)
 
 
-def test_what_a_worker_cannot_begin_with_is_said_by_its_own_words(place):
+def test_what_a_worker_cannot_begin_with_is_said_by_its_own_words(place: Workplace) -> None:
     learning = dataclasses.replace(place.plan.learning, model=ModelSection(context=64, trainable=("nothing.*",)))
     plan = dataclasses.replace(place.plan, learning=learning)
-    with simulation(dataclasses.replace(place, plan=plan)) as running:
-        with pytest.raises(ChatfedError, match="matches no parameter"):
-            running.facts()
+    broken = dataclasses.replace(place, plan=plan)
+    with simulation(broken) as unable, pytest.raises(ChatfedError, match="matches no parameter"):
+        unable.facts()
 
 
-def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path):
+def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path: Path) -> None:
     program = (
         "import multiprocessing, time\n"
         "from training.workers import end_with_parent\n"
@@ -272,8 +295,9 @@ def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path):
         start_new_session=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
+    assert parent.stdout is not None
     try:
-        assert parent.stdout is not None and parent.stdout.readline() == "up\n"
+        assert parent.stdout.readline() == "up\n"
         assert len(of_session(parent.pid)) >= 2
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait(10)
@@ -284,9 +308,13 @@ def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path):
         parent.stdout.close()
 
 
-def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids(place, workers, tiny_tokenizer):
-    text = tiny_tokenizer.decode(np.fromfile(place.tokens / "ids.i32", np.int32)[:50])
-    assert any(place.homes.iterdir())
+def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids(
+    place: Workplace, workers: Simulation, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    digest, weights, _ = workers.facts()
+    run_round(session(place, weights, 95), place.plan.agreement, digest, workers)
+    text = str(tiny_tokenizer.decode(np.fromfile(place.tokens / "ids.i32", np.int32)[:50]))
+    assert any(place.homes.rglob("update.bin")), "the round is not over"
     for path in place.homes.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
@@ -294,13 +322,25 @@ def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids
             assert np.fromfile(place.tokens / "ids.i32", np.int32)[5:15].tobytes() not in content
 
 
+def without_tokens(place: Workplace) -> Workplace:
+    return dataclasses.replace(place, tokens=None)  # type: ignore[arg-type]
+
+
+def on_a_device_that_is_not_there(place: Workplace) -> Workplace:
+    learning = dataclasses.replace(place.plan.learning, device="cuda:99")
+    return dataclasses.replace(place, plan=dataclasses.replace(place.plan, learning=learning))
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
-    [({"tokens": None}, "cannot begin: TypeError"), ({"device": "cuda:99"}, "runtime.device = 'cuda:99'")],
+    [
+        (without_tokens, "cannot begin: TypeError"),
+        (on_a_device_that_is_not_there, r"runtime\.device = 'cuda:99'"),
+    ],
 )
-def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(place, broken, words):
-    learning = dataclasses.replace(place.plan.learning, device=broken.pop("device", "cpu"))
-    plan = dataclasses.replace(place.plan, learning=learning)
-    with simulation(dataclasses.replace(place, plan=plan, workers=1, **broken)) as running:
-        with pytest.raises(ChatfedError, match=words):
-            running.facts()
+def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(
+    place: Workplace, broken: Callable[[Workplace], Workplace], words: str
+) -> None:
+    there = broken(dataclasses.replace(place, workers=1))
+    with simulation(there) as unable, pytest.raises(ChatfedError, match=words):
+        unable.facts()

@@ -17,9 +17,11 @@ from training.plan.checks import check
 from training.plan.recipe import FederationSection, Recipe, planned_participations
 from training.plan.settings import RecipeError
 
+Script = tuple[tuple[ClientId, ...], FederationSection]
+
 
 @st.composite
-def plans(draw):
+def plans(draw: st.DrawFn) -> Script:
     clients = draw(st.integers(2, 25))
     rounds, size = draw(st.integers(1, 12)), draw(st.integers(2, clients))
     most = draw(st.sampled_from([0, 0, 1, 2, 5]))
@@ -34,7 +36,7 @@ def asked(clients: tuple[ClientId, ...], plan: FederationSection) -> Counter[Cli
 
 @settings(max_examples=150, deadline=None)
 @given(plans())
-def test_no_client_is_asked_more_often_than_its_noise_was_planned_for(script):
+def test_no_client_is_asked_more_often_than_its_noise_was_planned_for(script: Script) -> None:
     clients, plan = script
     recipe = Recipe(federation=plan)
     try:
@@ -46,7 +48,7 @@ def test_no_client_is_asked_more_often_than_its_noise_was_planned_for(script):
 
 @settings(max_examples=150, deadline=None)
 @given(plans())
-def test_a_cohort_is_full_sorted_and_without_repeats(script):
+def test_a_cohort_is_full_sorted_and_without_repeats(script: Script) -> None:
     clients, plan = script
     if plan.max_participations and plan.rounds * plan.cohort > len(clients) * plan.max_participations:
         plan = replace(plan, max_participations=0)
@@ -59,7 +61,7 @@ def test_a_cohort_is_full_sorted_and_without_repeats(script):
 
 @settings(max_examples=100, deadline=None)
 @given(plans())
-def test_shuffled_asks_everyone_equally_often(script):
+def test_shuffled_asks_everyone_equally_often(script: Script) -> None:
     clients, plan = script
     counts = asked(clients, replace(plan, sampling="shuffled", max_participations=0))
     fair = plan.rounds * plan.cohort / len(clients)
@@ -68,7 +70,7 @@ def test_shuffled_asks_everyone_equally_often(script):
 
 @given(plans())
 @settings(max_examples=50, deadline=None)
-def test_the_choice_is_a_function_of_seed_and_round_whatever_the_order_of_clients(script):
+def test_the_choice_is_a_function_of_seed_and_round_whatever_the_order_of_clients(script: Script) -> None:
     clients, plan = script
     if plan.max_participations and plan.rounds * plan.cohort > len(clients) * plan.max_participations:
         plan = replace(plan, max_participations=0)
@@ -76,7 +78,7 @@ def test_the_choice_is_a_function_of_seed_and_round_whatever_the_order_of_client
         assert cohort(clients, index, plan) == cohort(clients[::-1], index, plan)
 
 
-def test_another_seed_asks_others():
+def test_another_seed_asks_others() -> None:
     clients = names(30)
     for sampling in ("shuffled", "uniform"):
         plan = FederationSection(5, 10, sampling=sampling, seed=1)
@@ -84,13 +86,13 @@ def test_another_seed_asks_others():
         assert cohort(clients, 0, plan) != cohort(clients, 1, plan)
 
 
-def test_uniform_reaches_everyone_sooner_or_later_and_about_equally():
+def test_uniform_reaches_everyone_sooner_or_later_and_about_equally() -> None:
     clients = names(10)
     counts = asked(clients, FederationSection(300, 3, sampling="uniform"))
     assert all(60 <= counts[client] <= 120 for client in clients)
 
 
-def test_fedavg_is_the_weights_plus_rate_times_mean():
+def test_fedavg_is_the_weights_plus_rate_times_mean() -> None:
     generator = np.random.default_rng(0)
     state = initial_state(generator.normal(size=20).astype(np.float32))
     expected = [float(w) for w in state.weights]
@@ -104,7 +106,7 @@ def test_fedavg_is_the_weights_plus_rate_times_mean():
     assert state.weights.dtype == np.float32
 
 
-def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch():
+def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch() -> None:
     import torch
 
     generator = np.random.default_rng(1)
@@ -135,7 +137,7 @@ def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch():
     assert state.round == 6
 
 
-def test_a_step_leaves_the_state_it_was_given_untouched():
+def test_a_step_leaves_the_state_it_was_given_untouched() -> None:
     state = initial_state(np.zeros(3, np.float32))
     for kind in ("fedavg", "fedadam"):
         apply_update(state, np.ones(3, np.float32), FederationSection(server_optimizer=kind))
@@ -144,7 +146,7 @@ def test_a_step_leaves_the_state_it_was_given_untouched():
 
 
 @pytest.mark.parametrize("sampling", ["shuffled", "uniform"])
-def test_with_as_many_clients_as_a_cohort_everyone_is_asked_each_round(sampling):
+def test_with_as_many_clients_as_a_cohort_everyone_is_asked_each_round(sampling: str) -> None:
     clients = names(4)
     plan = FederationSection(6, 4, sampling=sampling)
     assert all(cohort(clients, index, plan) == list(clients) for index in range(6))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.secagg import primitives
+from chatfed.types import ClientId
 from training.parties.identity import IdentityError, keys_of, new_key, read_key, read_roster, roster_line, signer
 
 ROOT = Path(__file__).parents[3]
@@ -20,19 +21,19 @@ def run(*options: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_new_key_signs_as_its_line_of_the_roster_says(tmp_path):
+def test_a_new_key_signs_as_its_line_of_the_roster_says(tmp_path: Path) -> None:
     key = tmp_path / "north.key"
     made = run("new", "branch north", "--key", key)
     assert made.returncode == 0, made.stderr
     (tmp_path / "roster").write_text("# who is who\n\n" + made.stdout)
-    (public,) = keys_of(read_roster(tmp_path / "roster"), ["branch north"])
+    (public,) = keys_of(read_roster(tmp_path / "roster"), [ClientId("branch north")])
     assert primitives.signed(public, signer(read_key(key))(b"message"), b"message")
     assert run("line", "branch north", "--key", key).stdout == made.stdout
     assert key.stat().st_mode & 0o077 == 0
     assert read_key(key).hex() not in made.stdout + made.stderr
 
 
-def test_a_key_is_never_overwritten_and_a_bad_one_is_told_without_its_content(tmp_path):
+def test_a_key_is_never_overwritten_and_a_bad_one_is_told_without_its_content(tmp_path: Path) -> None:
     key = tmp_path / "key"
     new_key(key)
     before = key.read_bytes()
@@ -50,7 +51,7 @@ BREAKS = ["\n", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2
 
 
 @pytest.mark.parametrize("name", ["", " ", " north", "north ", *(f"a{end}b" for end in BREAKS), "north\x85"])
-def test_names_that_do_not_fit_a_line_are_refused(name):
+def test_names_that_do_not_fit_a_line_are_refused(name: str) -> None:
     with pytest.raises(IdentityError):
         roster_line(name, bytes(32))
 
@@ -59,7 +60,7 @@ def test_names_that_do_not_fit_a_line_are_refused(name):
     "bad",
     ["north", "ed25519 00 north", "rsa " + "0" * 64 + " north", "ed25519 " + "1" * 64, "ed25519 " + "z" * 64 + " n"],
 )
-def test_a_line_that_is_none_is_named(tmp_path, bad):
+def test_a_line_that_is_none_is_named(tmp_path: Path, bad: str) -> None:
     path = tmp_path / "roster"
     path.write_text(roster_line("south", bytes(32)) + "\n" + bad + "\n")
     with pytest.raises(IdentityError, match="line 2"):
@@ -68,27 +69,29 @@ def test_a_line_that_is_none_is_named(tmp_path, bad):
 
 @pytest.mark.parametrize("end", [end for end in BREAKS if end != "\n"])
 @pytest.mark.parametrize("rest", ["", "b", "# b", "ed25519 " + "1" * 64 + " smuggled"])
-def test_a_name_with_a_line_break_of_another_kind_is_one_error_and_never_two_entries(tmp_path, end, rest):
+def test_a_name_with_a_line_break_of_another_kind_is_one_error_and_never_two_entries(
+    tmp_path: Path, end: str, rest: str
+) -> None:
     """What an editor shows as one line must not be read as two."""
     path = tmp_path / "roster"
     path.write_text(f"{roster_line('north', bytes(32))}{end}{rest}\n", encoding="utf-8", newline="")
     if (end, rest) == ("\r", ""):  # a file with the line ends of Windows
         assert list(read_roster(path)) == ["north"]
         return
-    with pytest.raises(IdentityError, match="line 1: .*one line") as caught:
+    with pytest.raises(IdentityError, match=r"line 1: .*one line") as caught:
         read_roster(path)
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_nobody_and_no_key_stands_twice_and_strangers_are_named(tmp_path):
+def test_nobody_and_no_key_stands_twice_and_strangers_are_named(tmp_path: Path) -> None:
     path, lines = tmp_path / "roster", [roster_line("south", bytes(32)), roster_line("north", b"\1" * 32)]
     for twice in (roster_line("south", b"\2" * 32), roster_line("west", bytes(32))):
         path.write_text("\n".join([*lines, twice]))
-        with pytest.raises(IdentityError, match="line 3.*twice"):
+        with pytest.raises(IdentityError, match=r"line 3.*twice"):
             read_roster(path)
     path.write_text("\n".join(lines))
-    assert keys_of(read_roster(path), ["north", "south"]) == (
+    assert keys_of(read_roster(path), [ClientId("north"), ClientId("south")]) == (
         primitives.identity_public(b"\1" * 32), primitives.identity_public(bytes(32)),
     )  # fmt: skip
     with pytest.raises(IdentityError, match="east is not on the roster"):
-        keys_of(read_roster(path), ["east", "north"])
+        keys_of(read_roster(path), [ClientId("east"), ClientId("north")])

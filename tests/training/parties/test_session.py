@@ -14,7 +14,7 @@ from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId
 from training.parties.session import Session, model_hash, rotation_seed, round_context
 
-identifiers = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+identifiers = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 sessions = st.builds(
     Session,
     run=st.binary(min_size=16, max_size=16),
@@ -45,14 +45,15 @@ def fields(session: Session) -> tuple[object, ...]:
     )
 
 
+@settings(deadline=None)
 @given(sessions)
-def test_a_session_reads_back_to_itself(session):
+def test_a_session_reads_back_to_itself(session: Session) -> None:
     assert fields(Session.from_bytes(session.to_bytes())) == fields(session)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(sessions, st.data())
-def test_truncated_or_extended_bytes_are_malformed(session, data):
+def test_truncated_or_extended_bytes_are_malformed(session: Session, data: st.DataObject) -> None:
     whole = session.to_bytes()
     short = whole[: data.draw(st.integers(0, len(whole) - 1))]
     longer = whole + data.draw(st.binary(min_size=1, max_size=9))
@@ -62,9 +63,9 @@ def test_truncated_or_extended_bytes_are_malformed(session, data):
         assert caught.value.sender == 0
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=160))
-def test_any_bytes_are_a_session_or_malformed(data):
+def test_any_bytes_are_a_session_or_malformed(data: bytes) -> None:
     try:
         session = Session.from_bytes(data)
     except MalformedMessage:
@@ -72,9 +73,11 @@ def test_any_bytes_are_a_session_or_malformed(data):
     assert session.to_bytes() == data
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(sessions, st.data())
-def test_a_changed_byte_gives_another_session_or_an_error_and_never_the_same(session, data):
+def test_a_changed_byte_gives_another_session_or_an_error_and_never_the_same(
+    session: Session, data: st.DataObject
+) -> None:
     whole = bytearray(session.to_bytes())
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(MalformedMessage):
@@ -82,25 +85,25 @@ def test_a_changed_byte_gives_another_session_or_an_error_and_never_the_same(ses
 
 
 @pytest.mark.parametrize("cohort", [("b", "a"), ("a", "a"), ("a", "c", "b")])
-def test_an_unsorted_or_repeated_cohort_is_malformed(cohort):
+def test_an_unsorted_or_repeated_cohort_is_malformed(cohort: tuple[ClientId, ...]) -> None:
     session = Session(b"r" * 16, b"a" * 16, 0, b"d" * 32, cohort, np.zeros(1, np.float32))
     with pytest.raises(MalformedMessage, match="cohort"):
         Session.from_bytes(session.to_bytes())
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_weights_that_are_no_numbers_are_malformed(bad):
+def test_weights_that_are_no_numbers_are_malformed(bad: float) -> None:
     session = Session(b"r" * 16, b"a" * 16, 0, b"d" * 32, (ClientId("a"),), np.array([0, bad], np.float32))
     with pytest.raises(MalformedMessage, match="weights"):
         Session.from_bytes(session.to_bytes())
 
 
-def test_weights_do_not_stand_in_the_repr():
+def test_weights_do_not_stand_in_the_repr() -> None:
     session = Session(b"r" * 16, b"a" * 16, 0, b"d" * 32, (), np.array([12345.5], np.float32))
     assert "12345" not in repr(session)
 
 
-def test_the_context_is_bound_to_everything_a_client_must_agree_on():
+def test_the_context_is_bound_to_everything_a_client_must_agree_on() -> None:
     weights = np.ones(3, np.float32)
     roster = (ClientId("a"), ClientId("b"))
     base = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, roster, weights)
@@ -117,7 +120,7 @@ def test_the_context_is_bound_to_everything_a_client_must_agree_on():
     assert len(contexts) == len(others) + 2
 
 
-def test_attempts_at_a_round_share_its_context_and_its_rotation():
+def test_attempts_at_a_round_share_its_context_and_its_rotation() -> None:
     """Two rotations of one update under the same noise would tell it by their difference."""
     one = Session(b"r" * 16, b"a" * 16, 1, b"d" * 32, (), np.ones(3, np.float32), 2.0)
     again = dataclasses.replace(one, attempt=b"b" * 16)
@@ -138,7 +141,7 @@ def test_attempts_at_a_round_share_its_context_and_its_rotation():
     assert len(rotation_seed(round_context(one, b"m" * 32))) == 32
 
 
-def test_the_model_hash_covers_the_untrained_part_through_the_base():
+def test_the_model_hash_covers_the_untrained_part_through_the_base() -> None:
     weights = np.ones(3, np.float32)
     assert model_hash(b"a" * 32, weights) != model_hash(b"b" * 32, weights)
     assert len(model_hash(b"a" * 32, weights)) == 32

@@ -1,79 +1,56 @@
-"""What a plan costs is known before it runs."""
+"""A claim says whom it holds against and what it rests on, and no more than the noise earns."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
-from chatfed.privacy.accounting import compose
-from training.plan.recipe import Recipe, load_recipe, planned_participations
-from training.plan.settings import RecipeError
+from chatfed.privacy.accounting import epsilon
+from chatfed.privacy.guarantee import Adjacency
+from chatfed.types import ClientId
+from tests.training.plans import charges_of, claim_of, client_level
+from training.plan.claims import Spent
+from training.plan.recipe import load_recipe, without_noise
 from training.plan.terms import client_terms
 
 PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
 
 
-def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_budget():
-    recipe = load_recipe(None, [*PLAN, "privacy.noise_multiplier=0.4", "privacy.target_epsilon=8"])
-    with pytest.raises(RecipeError) as caught:
-        client_terms(recipe, clients=400)
-    for part in ("privacy.noise_multiplier = 0.4", "one planned participation", "epsilon 13.", "budget of 8"):
-        assert part in str(caught.value)
-    with pytest.raises(RecipeError, match="the 4 planned participations"):
-        client_terms(recipe, clients=100)
-
-
-def test_noise_within_the_budget_and_calibrated_noise_are_accepted():
-    for overrides in (["privacy.noise_multiplier=0.4", "privacy.budget_epsilon=14"], ["privacy.noise_multiplier=0"]):
-        recipe = load_recipe(None, [*PLAN, *overrides])
-        terms = client_terms(recipe, clients=400)
-        planned = [terms.mechanism] * planned_participations(recipe, 400)
-        assert compose(planned, delta=recipe.privacy.delta) <= terms.budget.epsilon
-
-
-def test_without_noise_there_is_no_budget_to_pass():
-    bare = dataclasses.replace(Recipe().privacy, noise="none", target_epsilon=0.0)
-    assert client_terms(dataclasses.replace(Recipe(), privacy=bare), clients=400).mechanism is None
-
-
-def test_one_lost_ledger_is_noticed_though_others_hold_more_than_was_recorded() -> None:
-    from chatfed.privacy.accounting import EXACT
-    from chatfed.privacy.ledger import LedgerError
-    from chatfed.types import ClientId
-    from training.parties.ledgers import check_ledgers
-    from training.plan.claims import Spent
-
-    a, b = ClientId("a"), ClientId("b")
-    held = Spent({a: 4.0}, {a: 2}, EXACT)  # b's ledger is gone; an interrupted round left one charge more with a
-    with pytest.raises(LedgerError, match="ledger of b holds 0 charges, but 1"):
-        check_ledgers({a: 1, b: 1}, held)
-    check_ledgers({a: 1}, held)
-
-
-def test_survivors_that_were_settled_on_are_those_of_that_round_alone(tmp_path: Path) -> None:
-    from chatfed.types import ClientId
-    from training.run.run_folder import RunFolder
-
-    folder, survivors = RunFolder(tmp_path), [ClientId("a"), ClientId("b")]
-    assert folder.settled(0) is None
-    folder.settle(2, survivors)
-    assert folder.settled(2) == survivors and folder.settled(1) is None and folder.settled(3) is None
-
-
 @pytest.mark.parametrize("noise", ["local", "distributed"])
 def test_a_claim_with_sampling_also_says_what_holds_before_whoever_knows_the_sample(noise: str) -> None:
-    from chatfed.privacy.accounting import epsilon
-    from chatfed.types import ClientId
-    from tests.training.plans import charges_of, claim_of
-    from training.plan.claims import Spent
-
     recipe = load_recipe(None, [*PLAN, f"privacy.noise={noise}", "privacy.sampling_rate=0.25"])
     terms = client_terms(recipe, 400)
+    assert terms.mechanism is not None
     charges = tuple(charges_of(recipe, terms, 5000, 0)) or (terms.mechanism,)
     cost = Spent({ClientId("a"): 7.9}, {ClientId("a"): 1}, "one", charges)
     sampling = claim_of(recipe, terms).guarantee(cost, 1).sampling
     stated = float(sampling.rpartition("epsilon is ")[2])
     assert stated == pytest.approx(epsilon(terms.noise_multiplier, 1.0, 1, delta=1e-5), abs=0.05) and stated > 8.5
     assert "knows who was sampled" not in claim_of(recipe, terms).guarantee(Spent({}, {}, "one"), 1).sampling
+
+
+def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
+    recipe = client_level()
+    terms, cost = client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums")
+    sentence = claim_of(recipe, terms).guarantee(cost, 1).sentence()
+    for words in (
+        "each single client",
+        "one client's vector, or zeros in its place",
+        "noise: distributed",
+        "at most 1 of the 10 clients of a round",
+        "unmasks a sum of fewer than 8",
+        "at least 7 of the 8 or more survivors",
+        "a server that follows the protocol",
+        "nothing is claimed from the server's choice",
+    ):
+        assert words in sentence
+    pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
+    assert "a server that may deviate" in claim_of(pinned, terms).guarantee(cost, 1).sentence()
+
+
+def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
+    recipe = without_noise(client_level())
+    claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(Spent({}, {}, "none"), 1)
+    assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", Adjacency.ZERO_OUT)
+    assert "No differential privacy is claimed" in claim.sentence()

@@ -36,14 +36,16 @@ CLIENT_LEVEL = DEFAULT_RECIPE.with_name("client-level.toml")
         (["federation.cohort=7"], 400, 7),
     ],
 )
-def test_an_open_cohort_is_as_many_clients_as_there_are_up_to_the_largest(overrides, clients, cohort):
+def test_an_open_cohort_is_as_many_clients_as_there_are_up_to_the_largest(
+    overrides: list[str], clients: int, cohort: int
+) -> None:
     recipe = following(load_recipe(None, overrides), clients)
     assert recipe.federation.cohort == cohort
     assert following(recipe, clients) is recipe, "what is settled stays"
 
 
 @pytest.mark.parametrize(("clients", "cohort", "times"), [(999, 333, 1), (30, 30, 3)])
-def test_the_recipe_for_whole_clients_follows_the_data_too(clients, cohort, times):
+def test_the_recipe_for_whole_clients_follows_the_data_too(clients: int, cohort: int, times: int) -> None:
     recipe = following(load_recipe(CLIENT_LEVEL), clients)
     check(recipe, clients)
     assert recipe.federation.cohort == cohort and planned_participations(recipe, clients) == times
@@ -58,19 +60,21 @@ def test_the_recipe_for_whole_clients_follows_the_data_too(clients, cohort, time
         (["federation.max_participations=1"], 20, ["federation.max_participations = 1", "10 rounds"]),
     ],
 )
-def test_too_few_clients_for_a_sum_that_hides_anybody_are_refused(overrides, clients, parts):
+def test_too_few_clients_for_a_sum_that_hides_anybody_are_refused(
+    overrides: list[str], clients: int, parts: list[str]
+) -> None:
     with pytest.raises(RecipeError) as caught:
         check(load_recipe(None, overrides), clients)
     for part in parts:
         assert part in str(caught.value)
 
 
-def test_a_named_cohort_is_never_made_smaller():
-    with pytest.raises(RecipeError, match="federation.cohort is 40, but the data has 30 clients"):
+def test_a_named_cohort_is_never_made_smaller() -> None:
+    with pytest.raises(RecipeError, match=r"federation\.cohort is 40, but the data has 30 clients"):
         check(load_recipe(None, ["federation.cohort=40"]), 30)
 
 
-def test_noise_is_for_the_cohort_that_follows():
+def test_noise_is_for_the_cohort_that_follows() -> None:
     """30 clients in each of 10 rounds are 10 participations each; 400 clients have one."""
     for clients, times in ((400, 1), (30, 10)):
         recipe = load_recipe()
@@ -95,7 +99,9 @@ def test_noise_is_for_the_cohort_that_follows():
         (None, ["privacy.noise=none", "privacy.target_epsilon=0"], 30, ["No noise", "no privacy is claimed"]),
     ],
 )
-def test_a_plan_says_who_takes_part_how_often_at_what_cost_and_against_whom(path, overrides, clients, parts):
+def test_a_plan_says_who_takes_part_how_often_at_what_cost_and_against_whom(
+    path: Path | None, overrides: list[str], clients: int, parts: list[str]
+) -> None:
     recipe = following(load_recipe(path, overrides), clients)
     said = plan_in_words(plan_of(recipe, clients, client_terms(recipe, clients)))
     for part in parts:
@@ -112,7 +118,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_readmes_command_for_own_data_runs_with_thirty_clients(own):
+def test_the_readmes_command_for_own_data_runs_with_thirty_clients(own: Path) -> None:
     tiny = [part for each in TINY for part in ("--set", f"model.{each}")]
     small = settings(
         runtime__cache=f'"{own / "cache"}"', runtime__workers=1, pretrain__epochs=0.1, federation__rounds=2
@@ -131,29 +137,7 @@ def test_the_readmes_command_for_own_data_runs_with_thirty_clients(own):
     assert privacy["repeats"]["dialogues"] == 60 and "none was found" in privacy["sentence"]
 
 
-def test_two_clients_end_in_one_line(own, tiny_base, tmp_path):
+def test_two_clients_end_in_one_line(own: Path, tiny_base: Path, tmp_path: Path) -> None:
     source = written(tmp_path / "two.jsonl", [record(i, client_id=f"c{i % 2}") for i in range(8)])
     given = ("--data", source, "--validation", own / "held-out.jsonl", "--base", tiny_base, "--out", tmp_path / "out")
     one_line(here(*given), "2 clients", "hides nobody", code=2)
-
-
-def test_a_recipe_half_completed_when_the_machine_stopped_is_completed_again(tmp_path, monkeypatch):
-    from training.run import run_folder
-
-    folder = RunFolder(tmp_path / "run")
-    begun = folder.begin(load_recipe())
-    complete = following(begun.recipe, 30)
-    with monkeypatch.context() as killed:
-        write = run_folder.write_atomically
-
-        def stops(path: Path, *rest: object) -> None:
-            if path.name == "recipe.toml":
-                raise KeyboardInterrupt
-            write(path, *rest)
-
-        killed.setattr(run_folder, "write_atomically", stops)
-        with pytest.raises(KeyboardInterrupt):
-            folder.settle_recipe(complete)
-    assert folder.begun().recipe == begun.recipe
-    folder.settle_recipe(complete)
-    assert folder.begun().recipe == complete and folder.begun().run == begun.run

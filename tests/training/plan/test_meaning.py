@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism, compose, grouped
 from chatfed.privacy.conversions import PrivacyError, gaussian_epsilon
+from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId, IntVector
 from tests.training.plans import charges_of, claim_of
 from training.base.corpus import load_corpus
@@ -86,10 +88,11 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
 def test_a_person_costs_more_than_a_dialogue_whatever_the_noise(overrides: list[str]) -> None:
     recipe = following(load_recipe(None, ["privacy.target_epsilon=0.5", *overrides]), 400)
     terms = client_terms(recipe, 400)
-    charges = charges_of(following(recipe, 400), terms, 5000, 0) or [terms.mechanism]
-    costs = [group_epsilon(charges, size, 1e-5) for size in (1, 2, 5)]  # type: ignore[arg-type]
+    assert terms.mechanism is not None
+    charges: Sequence[Charge] = charges_of(following(recipe, 400), terms, 5000, 0) or [terms.mechanism]
+    costs = [group_epsilon(charges, size, 1e-5) for size in (1, 2, 5)]
     assert costs[0] <= 0.5 and 2 * costs[0] < costs[1] and 2 * costs[1] < costs[2] < math.inf
-    assert group_epsilon(charges, 10_000, 1e-5) > 1e3  # type: ignore[arg-type]
+    assert group_epsilon(charges, 10_000, 1e-5) > 1e3
 
 
 def test_a_group_is_not_cheaper_than_the_exact_mixture_of_its_samples() -> None:
@@ -116,7 +119,9 @@ def test_where_the_client_is_the_unit_a_person_there_is_protected_as_a_whole() -
 
 @pytest.mark.parametrize(("sizes", "dealt"), [((30,) * 12, True), ((1,) * 12, False)])
 @pytest.mark.parametrize("rate", [1.0, 0.5])
-def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(sizes, dealt, rate) -> None:
+def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(
+    sizes: tuple[int, ...], dealt: bool, rate: float
+) -> None:
     """Dealt, or one line a client: five dialogues of a person are at five clients, each as far from absent as one."""
     recipe = load_recipe(None, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
     charges = charges_of(following(recipe, 400), client_terms(recipe, 400), 5000, 0)
@@ -143,7 +148,7 @@ def test_what_holds_for_a_person_is_not_called_stronger_than_what_holds_for_one_
 
 def test_clients_that_were_dealt_are_no_unit_unless_the_recipe_says_simulated() -> None:
     clients = holding(3, 3, 4)
-    with pytest.raises(RecipeError, match="--client-column.*data.simulated_clients=true"):
+    with pytest.raises(RecipeError, match=r"--client-column.*data\.simulated_clients=true"):
         check_clients(load_recipe(None, OF_CLIENTS), clients, dealt=True)
     with pytest.raises(RecipeError, match="leave it out"):
         check_clients(load_recipe(None, ["data.simulated_clients=true"]), clients, dealt=False)
@@ -154,7 +159,7 @@ def test_clients_that_were_dealt_are_no_unit_unless_the_recipe_says_simulated() 
 
 
 def test_a_column_with_one_value_for_all_names_no_clients() -> None:
-    with pytest.raises(RecipeError, match="every dialogue of .* has the same client_id"):
+    with pytest.raises(RecipeError, match=r"every dialogue of .* has the same client_id"):
         check_clients(load_recipe(None, OF_CLIENTS), holding(90), dealt=False)
 
 
@@ -224,8 +229,8 @@ def test_a_run_of_simulated_clients_says_so_in_everything_it_hands_out(tiny_base
 
 NUMBERS = [
     (name, each.name, str(each.type))
-    for name, kind in SECTIONS.items()
-    for each in dataclasses.fields(kind)  # type: ignore[arg-type]
+    for name in SECTIONS
+    for each in dataclasses.fields(getattr(Recipe(), name))
     if str(each.type) in ("int", "float") and each.name != "seed"
 ]
 

@@ -10,7 +10,7 @@ import pytest
 from tests.training.processes import here, one_line
 from training.cli import train
 from training.plan.origins import OPTIONS, Origins
-from training.plan.recipe import SECTIONS
+from training.plan.recipe import Recipe
 from training.plan.settings import RecipeError
 
 
@@ -87,5 +87,5 @@ def test_each_key_with_an_option_is_one_and_has_it() -> None:
 
     for key, option in OPTIONS.items():
         section, _, name = key.partition(".")
-        assert name in {each.name for each in fields(SECTIONS[section])}  # type: ignore[arg-type]
+        assert name in {each.name for each in fields(getattr(Recipe(), section))}
         assert option[2:].replace("-", "_") in inspect.signature(train).parameters

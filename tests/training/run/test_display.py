@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from training.run.display import Display
 
 ROW = {
@@ -10,7 +12,9 @@ ROW = {
 }
 
 
-def test_epsilon_is_rounded_up_and_the_time_left_is_said_where_there_is_no_bar(capsys):
+def test_epsilon_is_rounded_up_and_the_time_left_is_said_where_there_is_no_bar(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     display = Display()
     display.round_line(ROW, 5, 8.0, 2.75, ", about 12 s left")
     said = capsys.readouterr().out
@@ -18,7 +22,7 @@ def test_epsilon_is_rounded_up_and_the_time_left_is_said_where_there_is_no_bar(c
     assert "epsilon at most 7.99 of 8" in said and said.rstrip().endswith("3 s, about 12 s left")
 
 
-def test_a_run_stopped_before_the_evaluation_of_round_2_counts_that_round_once():
+def test_a_run_stopped_before_the_evaluation_of_round_2_counts_that_round_once() -> None:
     with Display(quiet=True).rounds(3, 1) as bar:
         assert "left" in bar.finish()  # round 2 is measured
         assert bar.finish() == ""  # and round 3 is the last

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.audit.comparison import SAYS
+from chatfed.privacy.guarantee import Noise, Unit
 from training.plan.recipe import Recipe
 from training.run.display import Display
 from training.run.summary import _cost, print_summary
@@ -24,14 +25,16 @@ EVERYONE, SUMS_ONLY = "holds against everyone", "holds against whoever sees the 
         ("client", "distributed", "Each client, with all its dialogues, is protected", SUMS_ONLY),
     ],
 )
-def test_the_last_words_name_what_is_protected_and_against_whom(unit, noise, protected, holds):
+def test_the_last_words_name_what_is_protected_and_against_whom(
+    unit: Unit, noise: Noise, protected: str, holds: str
+) -> None:
     recipe = Recipe()
     said = _cost(replace(recipe, privacy=replace(recipe.privacy, unit=unit, noise=noise)), SPENT)
     assert said.startswith(protected) and f"{holds};" in said and "epsilon 2.50 at delta 1e-05" in said
     assert ("noise added by each client" in said) == (noise == "local")
 
 
-def test_without_noise_the_last_words_claim_nothing():
+def test_without_noise_the_last_words_claim_nothing() -> None:
     assert _cost(Recipe(), SPENT | {"epsilon": None}) == "No noise was added: no privacy is claimed."
 
 
@@ -39,7 +42,7 @@ SCORES = {"bits_per_byte": 2.5, "top1": 0.25, "top3": 0.4, "perplexity": 3000.0,
 INTERVAL = {"difference": -0.4, "low": -0.5, "high": -0.3}
 
 
-def closing_words(capsys, **summary: object) -> str:
+def closing_words(capsys: pytest.CaptureFixture[str], **summary: object) -> str:
     after = {**SCORES, "bits_per_byte": 2.1, "top1": 0.2, "perplexity": 40.0}
     told = {
         **{"before": SCORES, "after": after, "reference": None, "pretraining": None, **SPENT},
@@ -52,7 +55,9 @@ def closing_words(capsys, **summary: object) -> str:
 
 
 @pytest.mark.parametrize("verdict", ["learned", "did not learn", "worse", "cannot tell"])
-def test_the_last_words_say_the_verdict_of_all_measures_and_no_fall_of_one(capsys, verdict):
+def test_the_last_words_say_the_verdict_of_all_measures_and_no_fall_of_one(
+    capsys: pytest.CaptureFixture[str], verdict: str
+) -> None:
     """Perplexity a word falls by 99 % in each, while the next word is right less often."""
     compared = {"verdict": verdict, "over": "clients", "groups": 30, "bits_per_byte": INTERVAL, "top1": INTERVAL}
     said = closing_words(capsys, comparison=compared)
@@ -60,7 +65,9 @@ def test_the_last_words_say_the_verdict_of_all_measures_and_no_fall_of_one(capsy
     assert "next word right 25.0% → 20.0%" in said
 
 
-def test_a_perplexity_that_tells_nothing_is_a_dash_and_a_cut_base_is_told_of(capsys):
+def test_a_perplexity_that_tells_nothing_is_a_dash_and_a_cut_base_is_told_of(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     compared = {"verdict": "learned", "over": "clients", "groups": 30}
     whole, cut = ({"cut": each, "done": 8, "steps": 12} for each in (False, True))
     said = closing_words(capsys, comparison=compared, before={**SCORES, "perplexity": None}, pretraining=whole)

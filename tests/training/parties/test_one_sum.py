@@ -1,0 +1,122 @@
+"""A round gets one sum: a client does no step twice, and answers for one survivor set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from chatfed.secagg.messages import AlreadyAnswered, WrongStep
+from chatfed.types import ChatfedError, ClientId
+from tests.training.federation import FOUR, TERMS, Federation, a_recipe, invitation
+from training.parties.client import Refused
+from training.parties.rounds import commit
+from training.parties.session import Step
+
+A, B, C, D = FOUR
+
+
+def test_after_the_round_is_committed_it_refuses_that_round_and_pays_nothing(federation: Federation) -> None:
+    session = federation.session()
+    federation.run(session)
+    commit(session, federation)
+    with pytest.raises(Refused, match="erased it; it gives no second one"):
+        federation.client(A).handle(invitation(federation.session()))
+    assert federation.learners[A].calls == 1
+    assert federation.charges(A) == 1
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path: Path, identities: str) -> None:
+    """A client object lives for one message here: what it did before, it knows from its disk alone."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    messages: dict[Step, bytes] = {}
+
+    def watching(asked: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        if A in asked:
+            messages[Step(asked[A][0])] = asked[A]
+        return federation(asked)
+
+    federation.carry(federation.session(), watching)
+    client, last = federation.client(A), list(messages)[-1]
+    assert last == (Step.CERTIFICATE if identities == "roster" else Step.SURVIVORS)
+    with pytest.raises(AlreadyAnswered):
+        client.handle(messages.pop(last))
+    for step in (Step.ADVERTS, Step.SHARES, Step.SURVIVORS):
+        if step in messages:
+            with pytest.raises(WrongStep):
+                client.handle(messages[step])
+
+
+def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_later_attempt(
+    federation: Federation,
+) -> None:
+    federation.run()  # the server has the sum of all four, and is killed before its checkpoint
+    federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's update by its difference
+    with pytest.raises(ChatfedError, match="unmask"):
+        federation.run()
+    assert all("second set" in federation.refusals[name] for name in (A, B, C))
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(tmp_path: Path, identities: str) -> None:
+    """Else a second set could be answered for: the record's absence would read as never having answered."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.run()
+    (federation.home / A / "answered.bin").unlink()
+    with pytest.raises(Refused, match=r"answered\.bin, which says for which survivors, is gone"):
+        federation.client(A).handle(invitation(federation.session()))
+    assert federation.run(federation.session(1)).survivors == FOUR
+
+
+def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation: Federation) -> None:
+    federation.silent = {Step.SHARES: [D]}
+    first = federation.run()
+    assert federation.run().mean.tolist() == first.mean.tolist()
+
+
+def test_a_client_does_one_thing_at_a_time(federation: Federation) -> None:
+    """Two invitations at once must not learn twice: the second finds what the first has stored."""
+    invited = invitation(federation.session())
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: federation.client(A).handle(invited), range(4)))
+    assert federation.learners[A].calls == 1
+
+
+def test_without_noise_too_a_finished_round_gets_no_second_sum(federation: Federation) -> None:
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    session = federation.session()
+    federation.run(session)
+    commit(session, federation)
+    federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's bare update by its difference
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run()
+    assert all("no second one" in reason for reason in federation.refusals.values())
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(
+    tmp_path: Path, identities: str
+) -> None:
+    """Without noise no ledger remembers: the client itself must, or the old round could be summed over other names."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.run(federation.session(0))
+    federation.run(federation.session(1))
+    federation.silent = {Step.SHARES: [D]}
+    with pytest.raises(ChatfedError, match="only 0 participants"):
+        federation.run(federation.session(0))
+    assert all("no second one" in reason for reason in federation.refusals.values()) and len(federation.refusals) == 4
+    federation.silent = {}
+    assert federation.run(federation.session(1)).survivors == FOUR  # the round that is not over is answered as before
+    assert [federation.learners[name].calls for name in FOUR] == [2] * 4
+
+
+def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation: Federation) -> None:
+    federation.run()
+    assert not (federation.home / A / "cohort.bin").exists()
+    stored = (federation.home / A / "answered.bin").read_bytes()
+    assert all(name.encode() in stored for name in FOUR)
