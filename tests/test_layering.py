@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -105,6 +106,13 @@ def test_a_program_imports_its_own_modules_relatively(program: str) -> None:
         or (isinstance(node, ast.Import) and any(inside(alias.name, program) for alias in node.names))
     ]
     assert own == [], "the wheel carries this folder inside chatfed: write `from .x import y`"
+
+
+def test_no_file_holds_what_a_merge_left_undecided() -> None:
+    written = [path for folder in (*PROGRAMS, "tests", "docs", "findings") for path in (ROOT / folder).rglob("*.*")]
+    texts = [path for path in [*written, *ROOT.glob("*.*")] if path.suffix in (".py", ".md", ".toml", ".css", ".sh")]
+    undecided = re.compile(r"^\s*(<{7}|>{7}) ", re.MULTILINE)
+    assert [str(path) for path in texts if undecided.search(path.read_text(encoding="utf-8"))] == []
 
 
 def test_files_are_short() -> None:
