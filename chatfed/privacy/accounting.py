@@ -79,9 +79,9 @@ def compose(
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
     by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
-    answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below the
-    sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
-    removed, one added). Raises PrivacyError for that and for other names.
+    answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below
+    the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two:
+    one removed, one added). Raises PrivacyError for that and for other names.
 
     >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
     1.83
