@@ -99,9 +99,9 @@ def chatfed() -> None:
 
 @base.command("check", epilog=CHECK_EPILOG)
 def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name on the hub.")]) -> None:
-    """Whether a run can start from a base: reads it, tries it, and says what is wrong and the mend.
+    """Says whether a run can start from a base.
 
-    Leaves with 0 when all is right, with 2 otherwise.
+    It is read and tried; what is wrong is named with the mend. Leaves with 0 when all is right, with 2 otherwise.
     """
     from chatfed.model.examination import check_base, lines
     from chatfed.model.transformer import stay_offline
@@ -140,7 +140,10 @@ def look(
     gap_hours: Annotated[float, typer.Option(help="Chat exports: a silence that ends a dialogue; 0: none does.")] = 8.0,
     skip_bad_lines: Annotated[bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out.")] = False,
 ) -> None:
-    """Shows what a run would learn from a file, from whom, and as which roles; nothing is trained."""
+    """Shows what a run would learn from a file.
+
+    From whom, and as which roles; nothing is trained.
+    """
     with one_line_errors():
         if Path(file).exists():
             from chatfed.model.transformer import stay_offline
@@ -171,7 +174,7 @@ def schemas() -> None:
 
 @app.command(epilog=examples(("chatfed errors", "")))
 def errors() -> None:
-    """Prints docs/errors.md: the codes of all errors, what they mean, and the mend."""
+    """Prints docs/errors.md: the code of each error, and the mend."""
     from chatfed.error_page import page
 
     print(page(), end="")

@@ -99,9 +99,19 @@ def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = 
     except Exception as error:
         if not hasattr(error, "format_message"):  # click's errors of usage: typer has a copy of click, or click itself
             raise
-        _complain_as_typer(error, program)
+        _complain_as_typer(error, _asked(command, program, sys.argv[1:] if arguments is None else arguments))
         return WRONG
     return done if isinstance(done, int) else 0
+
+
+def _asked(command: Any, program: str, arguments: Sequence[str]) -> str:
+    """The command that the arguments lead to; some of click's errors do not say where they were made."""
+    for word in arguments:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        program = f"{program} {word}"
+    return program
 
 
 def _complain_as_typer(error: Any, program: str) -> None:

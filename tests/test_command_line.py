@@ -9,7 +9,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from chatfed import cli
 from chatfed.cli import PROGRAMS, loaded
 from chatfed.command_line import Parser, exit_code, run_typer
 from chatfed.types import ChatfedError
-from tests.commands import command_of, examples_of, leaves
+from tests.commands import command_of, examples_of, leaves, options_of
 from training.parties.identity import new_key
 
 ROOT = Path(__file__).parent.parent
@@ -38,12 +37,17 @@ def main_of(program: str) -> Callable[[list[str]], int]:
 MISTAKES = [
     ("chatfed", ["train", "--epsilom", "3"], ["--epsilom", "did you mean --epsilon?", "chatfed train --help"]),
     ("chatfed", ["train", "--rounds", "ten"], ["--rounds", "integer"]),
-    ("chatfed", ["train", "--epsilon"], ["--epsilon", "requires an argument"]),
+    ("chatfed", ["train", "--epsilon"], ["--epsilon", "requires an argument", "chatfed train --help"]),
     ("chatfed", ["train", "surplus"], ["surplus"]),
     ("chatfed", ["train", "--quick", "--recipe", "mine.toml"], ["--quick", "--recipe"]),
     ("chatfed", ["resume"], ["Missing argument", "folder"]),
     ("chatfed", ["plan", "--clients", "0"], ["--clients", "1"]),
     ("chatfed", ["plan", "--clients", "2"], ["2 clients", "hides nobody"]),
+    ("chatfed", ["plan", "--validation", "mistyped.jsonl"], ["no data file mistyped.jsonl"]),
+    ("chatfed", ["data", "look", "x", "--gap-hours", "nan"], ["gap_hours", "not nan"]),
+    ("chatfed", ["data", "look", "x", "--gap-hours", "-1"], ["gap_hours", "0 or more"]),
+    ("chatfed", ["identity", "line", "ada", "--key", "no-such.key"], ["no-such.key", "chatfed identity new"]),
+    ("chatfed", ["serve", "--model", "no-such"], ["no-such", "chatfed train", "--model"]),
     ("chatfed", ["plan", "--cohort", "500"], ["--cohort is 500", "400 clients"]),
     ("chatfed", ["identity"], ["Missing command", "chatfed identity --help"]),
     ("chatfed", ["identity", "nwe"], ["nwe", "new"]),
@@ -152,11 +156,43 @@ def test_the_list_of_commands_says_what_a_command_says_of_itself(name: str) -> N
     assert " ".join(of_itself.split()) == PROGRAMS[name][1]
 
 
+@pytest.mark.parametrize("group", [[], ["data"], ["base"], ["identity"]], ids=" ".join)
+def test_a_list_of_commands_cuts_no_line_off(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*group, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    assert listed and not [line for line in listed if line.endswith("...")]
+
+
+def test_a_plan_takes_every_option_that_says_what_is_read() -> None:
+    """An error of reading names them as its mend, in a plan too."""
+    how = {"--data", "--validation", "--client-column", "--skip-bad-lines", "--me", "--ignore-columns"}
+    assert how <= options_of(command_of(["plan"])[0]) & options_of(command_of(["train"])[0])
+
+
+def test_a_plan_reads_as_a_run_does(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(workplace)
+    with (workplace / "mine.jsonl").open("a") as file:
+        file.write("no dialogue\n")
+    read = ["plan", "--data", "mine.jsonl", "--client-column", "branch"]
+    assert cli.main(read) == 2
+    assert "--skip-bad-lines" in capsys.readouterr().err
+    assert cli.main([*read, "--skip-bad-lines"]) == 0
+    held_out = "for 4 clients"  # of five, the tenth that is set apart is one
+    assert held_out in capsys.readouterr().out
+    (workplace / "held-out.jsonl").write_text('{"messages": [{"role": "user", "content": "no water"}]}\n')
+    assert cli.main([*read, "--skip-bad-lines", "--validation", "held-out.jsonl"]) == 0
+    assert "for 5 clients" in capsys.readouterr().out
+
+
 def test_help_answers_at_once_and_loads_no_program() -> None:
     def seconds() -> float:
-        started = time.perf_counter()
+        """Of a processor: a clock on the wall would also measure the tests that run beside this one."""
+        before = os.times()
         subprocess.run([sys.executable, "-m", "chatfed", "--help"], cwd=ROOT, capture_output=True, check=True)
-        return time.perf_counter() - started
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
 
     assert min(seconds() for _ in range(5)) <= 0.3
     assert "typer" in imported("--help")  # the list was read at all

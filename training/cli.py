@@ -49,6 +49,15 @@ Data = Annotated[
     typer.Option(help="Clients' dialogues: .jsonl .json .txt (also .gz), .csv, .parquet, a folder, or a hub data set."),
 ]
 ClientColumn = Annotated[str | None, typer.Option(help="The column that says whose a dialogue is.")]
+Validation = Annotated[str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")]
+SkipBadLines = Annotated[bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")]
+Me = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME", help="Whose messages are the assistant's (chat exports); may repeat."),
+]
+IgnoreColumns = Annotated[
+    str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
+]
 Rounds = Annotated[int | None, typer.Option(help="Rounds of the federation.")]
 Cohort = Annotated[
     int | None, typer.Option(help="Clients asked in each round; without it all, up to federation.largest_cohort.")
@@ -89,24 +98,15 @@ def train(
     recipe: RecipeFile = None,
     quick: Quick = False,
     data: Data = None,
-    validation: Annotated[
-        str | None, typer.Option(help="Held-out dialogues; without them, some clients are held out.")
-    ] = None,
+    validation: Validation = None,
     public: Annotated[str | None, typer.Option(help="Public text for tokenizer and pre-training.")] = None,
     base: Annotated[
         str | None, typer.Option(help="Start from this transformers model (folder or hub name) instead.")
     ] = None,
     client_column: ClientColumn = None,
-    skip_bad_lines: Annotated[
-        bool, typer.Option("--skip-bad-lines", help="Leave malformed lines out and count them.")
-    ] = False,
-    me: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="Whose messages are the assistant's (chat exports); may repeat."),
-    ] = None,
-    ignore_columns: Annotated[
-        str | None, typer.Option(help="Columns left out knowingly, with commas between; also keys of messages.")
-    ] = None,
+    skip_bad_lines: SkipBadLines = False,
+    me: Me = None,
+    ignore_columns: IgnoreColumns = None,
     overlap: Annotated[
         str | None,
         typer.Option(help="A dialogue that stands in two places, word for word: stop, drop its copies, or keep them."),
@@ -125,13 +125,8 @@ def train(
     Each client learns with differential privacy, and their updates are summed masked.
     """
     options = {
-        "data.source": data,
-        "data.validation": validation,
+        **_reading(data, validation, client_column, skip_bad_lines, me, ignore_columns),
         "data.public": public,
-        "data.client_column": client_column,
-        "data.skip_bad_lines": True if skip_bad_lines else None,
-        "data.me": me or None,
-        "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
         "data.overlap": overlap,
         "model.base": base,
         "federation.rounds": rounds,
@@ -161,7 +156,11 @@ def plan(
     recipe: RecipeFile = None,
     quick: Quick = False,
     data: Data = None,
+    validation: Validation = None,
     client_column: ClientColumn = None,
+    skip_bad_lines: SkipBadLines = False,
+    me: Me = None,
+    ignore_columns: IgnoreColumns = None,
     rounds: Rounds = None,
     cohort: Cohort = None,
     epsilon: Epsilon = None,
@@ -176,14 +175,32 @@ def plan(
     Nothing is trained or written. Of private dialogues nothing is looked at but whose they are, to count clients.
     """
     options = {
-        "data.source": data,
-        "data.client_column": client_column,
+        **_reading(data, validation, client_column, skip_bad_lines, me, ignore_columns),
         "federation.rounds": rounds,
         "federation.cohort": cohort,
         "privacy.target_epsilon": epsilon,
     }
     code = exit_code(lambda: _foresee(Given(recipe, quick, options, set_ or []), clients))
     raise typer.Exit(code)
+
+
+def _reading(
+    data: str | None,
+    validation: str | None,
+    client_column: str | None,
+    skip_bad_lines: bool,
+    me: list[str] | None,
+    ignore_columns: str | None,
+) -> dict[str, Any]:
+    """The keys of the options that say what is read, and how: what a run refuses to read, its plan refuses too."""
+    return {
+        "data.source": data,
+        "data.validation": validation,
+        "data.client_column": client_column,
+        "data.skip_bad_lines": True if skip_bad_lines else None,
+        "data.me": me or None,
+        "data.ignore_columns": None if ignore_columns is None else names_in(ignore_columns),
+    }
 
 
 def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:

@@ -27,7 +27,7 @@ Key = Annotated[Path, typer.Option("--key", help="The file of the private key; k
 
 @app.command(epilog=NEW_EPILOG)
 def new(name: Name, key: Key) -> None:
-    """Draws a private key into a new file, and prints the line of the roster that belongs to it."""
+    """Draws a private key into a new file; prints its line of the roster."""
 
     def drawn() -> str:
         roster_line(name, bytes(KEY_BYTES))  # a name that fits no line is refused before there is a key

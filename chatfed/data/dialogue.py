@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import re
 import tempfile
@@ -31,7 +32,7 @@ from chatfed.data.reading import (
 )
 from chatfed.data.sources import Found, files_of, kind_of, place_of
 from chatfed.data.values import DataError
-from chatfed.types import ClientId, Turn
+from chatfed.types import ClientId, InvalidValue, Turn
 
 if TYPE_CHECKING:
     import datasets
@@ -122,8 +123,10 @@ def read_dialogues(
     of more than `gap_hours` ends a dialogue (0: none does). `ignore_columns` are left out knowingly. A dialogue for
     which `refusal` has a reason is a bad line. Raises DataError, which names file, line and reason, at the first line
     that is no dialogue, unless `skip_bad_lines` collects them in `.skipped`; a source without any dialogue, a cut .gz
-    and a column that is missing are errors in any case.
+    and a column that is missing are errors in any case. InvalidValue: for `gap_hours` below 0 or not finite.
     """
+    if not (gap_hours >= 0 and math.isfinite(gap_hours)):
+        raise InvalidValue(f"gap_hours must be a finite number of hours, 0 or more, not {gap_hours}", param="gap_hours")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import datasets
 

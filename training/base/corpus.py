@@ -137,6 +137,8 @@ def clients_that_train(settings: DataSection) -> int:
     """
     from chatfed.data import helpdesk
 
+    _check_path(settings.validation)
+    _refuse_same_files(settings)
     if settings.source == HELP_DESK:
         return settings.clients or helpdesk.CLIENTS
     private = _private(settings, {**reading_options(settings), "refusal": None}, None, [])

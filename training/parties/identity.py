@@ -45,11 +45,11 @@ def read_key(path: Path) -> bytes:
     try:
         key = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except OSError as error:
-        raise IdentityError(f"{path} cannot be read ({error.strerror}): make a key with `new`.") from None
+        raise IdentityError(f"{path} cannot be read ({error.strerror}): make one with chatfed identity new.") from None
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise IdentityError(f"{path} holds no key of {KEY_BYTES} bytes in hex: make one with `new`.")
+        raise IdentityError(f"{path} holds no key of {KEY_BYTES} bytes in hex: make one with chatfed identity new.")
     return key
 
 
