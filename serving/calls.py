@@ -133,6 +133,11 @@ def _text(value: Any) -> str:
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _field(value: Any) -> str:
+    """What stands in a text field: nothing where the browser has not drawn it, on a tab that was not opened yet."""
+    return "" if value is None else _text(value)
+
+
 def _content(value: Any) -> str:
     """The text of a message or of a click: a text, a block that holds one, or several of them."""
     if not isinstance(value, list):
@@ -184,5 +189,5 @@ READERS: Mapping[str, Callable[[Any], Any]] = {
     "Number": _number_or_none,
     "Radio": _text,
     "Slider": _number,
-    "Textbox": _text,
+    "Textbox": _field,
 }

@@ -105,6 +105,14 @@ def test_who_calls_is_named_plainly(field: dict[str, Any]) -> None:
     assert refused("", [], **field) == 403
 
 
+def test_a_field_that_is_not_drawn_yet_holds_nothing() -> None:
+    """A page that opens on another tab than the chat asks for suggestions before its message field is there."""
+    assert read(None, None)["data"] == ["", []]
+    never: tuple[Any, ...] = (5, True, [], {})
+    for wrong in never:
+        assert refused(wrong, []) == 403
+
+
 def test_numbers_are_numbers() -> None:
     assert read(0.9, None, fn=4)["data"] == [0.9, None] and read(1, 5, fn=4)["data"] == [1, 5]
     never: tuple[Any, ...] = (None, "1", True, [1], {}, 10**30)
