@@ -42,7 +42,9 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
     cannot be read is never taken for "no claim" in silence. One that does not name this model's weights is not its
     claim: `privacy` is then None and `no_claim` says why, and the run's figures, of that other model too, are left out.
     """
-    model = _find_model(model, "model", "make one with: chatfed train, or name another with --model")
+    begun = (model / "recipe.toml").is_file()
+    first = f"finish its run with: chatfed resume {model}" if begun else "make one with: chatfed train"
+    model = _find_model(model, "model", f"{first}, or name another with --model")
     run = model.resolve().parent
     if reference is not None:
         reference = _find_model(reference, "reference", "leave --reference out to serve without one")

@@ -114,3 +114,11 @@ def test_an_unreadable_guarantee_is_an_error_and_never_no_claim(tmp_path: Path, 
 def test_a_bad_line_of_metrics_is_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"metrics\.jsonl line 2"):
         read_run_folder(folder(tmp_path, metrics_jsonl='{"round": 1}\n{"rou\n'))
+
+
+def test_a_run_without_a_model_yet_is_to_be_finished(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="make one with: chatfed train, or name another with --model"):
+        read_run_folder(tmp_path)
+    (tmp_path / "recipe.toml").write_text("")
+    with pytest.raises(RunFolderError, match=f"finish its run with: chatfed resume {tmp_path}, or name"):
+        read_run_folder(tmp_path)
