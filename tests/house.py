@@ -35,9 +35,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from the ground up: a roo
     ("programs", ("training",)),
 )
 SHARED = {"chatfed.lazy": "chatfed.types"}  # two files and one room: what every room may know
-UNKNOWN = (
-    "serving",
-)  # a program that stands low, since it knows so little: those above it do not know it all the same
+UNKNOWN = {"serving"}  # a program that stands low, for it knows so little; those above do not know it all the same
 FLOOR_OF = {room: number for number, (_, rooms) in enumerate(FLOORS) for room in rooms}
 
 

@@ -85,7 +85,16 @@ def test_a_name_is_looked_up_once() -> None:
     room = import_module("chatfed.privacy")
     vars(room).pop("Budget", None)
     assert room.Budget is vars(room)["Budget"]
-    assert loading("chatfed.privacy", {"ledger": "Budget"})("ledger") is import_module("chatfed.privacy.ledger")
+    get, _ = loading("chatfed.privacy", {"ledger": "Budget"})
+    assert get("ledger") is import_module("chatfed.privacy.ledger")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_listed_though_nothing_is_loaded_for_that(package: str) -> None:
+    code = f"import sys, {package} as face; loaded = set(sys.modules); listed = set(dir(face))\n"
+    code += "print(set(face.__all__) - listed, len(loaded ^ set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["set()", "0"]
 
 
 HEAVY = ("torch", "opacus", "transformers", "peft", "datasets", "matplotlib", "scipy", "gradio")
