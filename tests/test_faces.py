@@ -115,3 +115,12 @@ def test_faces_and_light_modules_load_nothing_heavy() -> None:
     code += f"\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
+
+
+def test_a_name_that_needs_little_does_not_wait_for_what_others_need() -> None:
+    code = "import sys, chatfed, chatfed.privacy, chatfed.secagg, chatfed.data\n"
+    code += "chatfed.Turn, chatfed.ChatfedError, chatfed.WordScore, chatfed.Generation(seed=1)\n"
+    code += "chatfed.privacy.Ledger, chatfed.privacy.Guarantee, chatfed.privacy.clipping, chatfed.secagg.Floors\n"
+    code += f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
