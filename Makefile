@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big fuzz lint bench pfl vectors base-table clean
+.PHONY: help setup train-federated resume chat probe test test-big fuzz lint docs bench pfl vectors base-table clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -41,6 +41,10 @@ fuzz: $(VENV)/.ready ## feed spoiled bytes to whatever reads bytes from outside 
 lint: $(VENV)/.ready ## ruff and mypy
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
+
+docs: $(VENV)/.ready ## write docs/api.md and docs/house.svg anew from the code
+	@$(PY) -m tests.api_page
+	@$(PY) -m tests.house --drawing docs/house.svg
 
 bench: $(VENV)/.ready ## print every table of benchmarks/; beside Flower too with VENV=.venv-bench EXTRAS=bench
 	@for name in secagg dp_step simulation; do \

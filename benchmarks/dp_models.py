@@ -16,6 +16,7 @@ from training.plan.recipe import ModelSection, load_recipe
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -70,16 +71,16 @@ def scaling_settings(quick: bool) -> list[Setting]:
 
 
 @lru_cache(maxsize=2)
-def build(model: ModelSection) -> torch.nn.Module:
+def build(section: ModelSection) -> PreTrainedModel:
     """The recipe's small Llama with random weights; its tokenizer knows nothing, but has the recipe's size."""
     from chatfed.model.tokenizer import train_tokenizer
 
     quiet()
-    words = (f"{i * i * 2654435761 % 10**9} word{i}" for i in range(20_000 if model.vocabulary > 1000 else 500))
-    tokenizer = train_tokenizer(words, model.vocabulary)
-    if len(tokenizer) != model.vocabulary:
-        raise SystemExit(f"benchmarks.dp_step: a vocabulary of {len(tokenizer)}, not {model.vocabulary}")
-    sizes = Architecture(model.hidden, model.layers, model.heads, model.intermediate, model.context)
+    words = (f"{i * i * 2654435761 % 10**9} word{i}" for i in range(20_000 if section.vocabulary > 1000 else 500))
+    tokenizer = train_tokenizer(words, section.vocabulary)
+    if len(tokenizer) != section.vocabulary:
+        raise SystemExit(f"benchmarks.dp_step: a vocabulary of {len(tokenizer)}, not {section.vocabulary}")
+    sizes = Architecture(section.hidden, section.layers, section.heads, section.intermediate, section.context)
     model = build_llama(sizes, tokenizer, seed=1)
     untie_output(model)
     return model

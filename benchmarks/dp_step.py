@@ -66,7 +66,7 @@ def ordinary(work: Work) -> Callable[[], None]:
     def run() -> None:
         for _ in range(work.steps):
             optimizer.zero_grad()
-            next_token_loss(work.model, work.data.batch).mean().backward()  # type: ignore[no-untyped-call]
+            next_token_loss(work.model, work.data.batch).mean().backward()
             optimizer.step()
 
     return run
@@ -101,7 +101,7 @@ def opacus_hooks(work: Work) -> Callable[[], None]:
     def run() -> None:
         for _ in range(work.steps):
             optimizer.zero_grad()
-            next_token_loss(hooked, work.data.batch).mean().backward()  # type: ignore[no-untyped-call]
+            next_token_loss(hooked, work.data.batch).mean().backward()
             optimizer.step()
 
     return run

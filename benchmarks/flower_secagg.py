@@ -1,6 +1,6 @@
-"""Flower's own SecAgg+ (flwr 1.42), called as Flower calls it: its stage functions at the client, its workflow at the
-server, messages handed over in memory. What it times, it first finds right.
+"""Flower's own SecAgg+ (flwr 1.42), called as Flower calls it, messages handed over in memory.
 
+Its stage functions at the client, its workflow at the server. What it times, it first finds right.
 Knows nothing of our protocol, of a network, or of training. flwr is imported inside the functions, so this module can
 be imported without it. Times are processor seconds of this process, all threads. All of the model is one float32
 vector. Flower's defaults stand: clip 8.0, 2^22 levels, ring 2^32 (in int64), weight at its maximum of 1000.
@@ -83,21 +83,21 @@ def share(secret: bytes, t: int, n: int) -> list[bytes]:
     """
     from flwr.common.secure_aggregation.crypto.shamir import create_shares
 
-    return create_shares(secret, t, n)
+    return list(create_shares(secret, t, n))
 
 
 def combine(shares: Sequence[bytes]) -> bytes:
     """The secret; from all shares that are given, where t of them would do. So does Flower's server."""
     from flwr.common.secure_aggregation.crypto.shamir import combine_shares
 
-    return combine_shares(list(shares))
+    return bytes(combine_shares(list(shares)))
 
 
 def quantize(vector: NDArray[np.float32]) -> list[Any]:
     """The clipped and stochastically rounded vector, int32."""
     from flwr.common.secure_aggregation.quantization import quantize
 
-    return quantize([vector], CLIP, LEVELS)
+    return list(quantize([vector], CLIP, LEVELS))
 
 
 # A client

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def flower_masks(dimension: int, neighbours: int, rounds: int) -> tuple[list[Row
     keys, candidates = [os.urandom(32) for _ in range(neighbours)], dict[str, Callable[[], object]]()
     vectors = {bits: np.zeros(dimension, ring_dtype(bits)) for bits in (16, 32)}
     for bits, vector in vectors.items():
-        candidates[f"u{bits}"] = lambda vector=vector: apply_masks(vector, keys[::2], keys[1::2])
+        candidates[f"u{bits}"] = partial(apply_masks, vector, keys[::2], keys[1::2])
     times = interleaved(candidates | {"flower": flower_secagg.mask(dimension, neighbours)}, rounds)
     rows, figures, each = list[Row](), Figures(), 1e9 / (dimension * neighbours)
     for bits in (32, 16):
@@ -249,8 +250,8 @@ def encoding(sizes: Sizes) -> tuple[list[Row], Figures]:
         encoded = code.encode(vector, 1.0, os.urandom)
         mean, _ = code.decode(encoded, 1)
         require(float(np.abs(mean - vector).max()) <= 8 * code.step, "an encoding does not decode to its vector")
-        candidates[f"encode{name}"] = lambda code=code: code.encode(vector, 1.0, os.urandom)
-        candidates[f"decode{name}"] = lambda code=code, encoded=encoded: code.decode(encoded, 1)
+        candidates[f"encode{name}"] = partial(code.encode, vector, 1.0, os.urandom)
+        candidates[f"decode{name}"] = partial(code.decode, encoded, 1)
     if sizes.peers:
         candidates["flower"] = lambda: flower_secagg.quantize(vector)
     times = interleaved(candidates, sizes.rounds)

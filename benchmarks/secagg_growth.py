@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from benchmarks.secagg_round import Figures, Setting, whole_round
 from training.durable import write_atomically
@@ -38,9 +39,10 @@ def growth(quick: bool = False) -> list[Point]:
 
 
 def _point(axis: str, middle: Setting, value: int) -> Point:
-    setting = replace(middle, **{axis: value})
+    changed: dict[str, Any] = {axis: value}
     if axis == "degree":
-        setting = replace(setting, threshold=value // 2 + 1)
+        changed["threshold"] = value // 2 + 1
+    setting = replace(middle, **changed)
     return Point(axis, setting, whole_round(setting))
 
 

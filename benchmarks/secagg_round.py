@@ -21,6 +21,7 @@ import numpy as np
 from chatfed.secagg import client, graph, primitives, server
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.messages import Floors, Parameters, Sign, context, roster_root
+from chatfed.secagg.states import ClientState
 from chatfed.types import FloatVector
 
 _T = TypeVar("_T")
@@ -77,7 +78,7 @@ class Figures:
 class Parties:
     """Runs each party's steps, adding up its processor seconds and a client's bytes."""
 
-    states: dict[int, client.ClientState] = field(default_factory=dict)
+    states: dict[int, ClientState] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     encoding: dict[int, float] = field(default_factory=dict)
     up: dict[int, int] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Parties:
     held: int = 0  # bytes that the server's steps have left behind
     peak: int = 0  # the most that they held at any time, the message in hand included
 
-    def at_client(self, i: int, step: Callable[..., tuple[client.ClientState, bytes]], *inputs: Any) -> bytes:
+    def at_client(self, i: int, step: Callable[..., tuple[ClientState, bytes]], *inputs: Any) -> bytes:
         """Runs a step of client i -> its message."""
         self.states[i], message = _timed(self.seconds, i, step, *inputs)
         self.up[i] = self.up.get(i, 0) + len(message)

@@ -1,5 +1,6 @@
-"""How many clients a second a rehearsal on one machine takes, and how much memory, against the number of clients; and
-beside a plain loop and pfl-research.
+"""Clients a second and memory of a rehearsal on one machine: against the number of clients, and beside peers.
+
+The peers are a plain loop and pfl-research.
 
 Ours is `chatfed train` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
 client trains by plain SGD (all programs in bfloat16 where that pays), so the peers can do the same work: a loop in one

@@ -20,12 +20,12 @@ from typing import Any
 import numpy as np
 
 from chatfed.command_line import Parser, exit_code
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, ClientId
 from training.base.tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens
 from training.plan.recipe import LocalSection
 
 
-def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], list[str]]) -> None:
+def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], list[ClientId]]) -> None:
     """For each client: load the weights, train, add the difference up."""
     from chatfed.model.parameters import flatten, load_flat
     from training.base.learner import train_plainly
@@ -75,14 +75,14 @@ def pfl(given: argparse.Namespace, table: TokenTable, private: bool) -> None:
         def metrics(self, *rows: Any) -> dict[str, Any]:
             return {}
 
-    class Lines(TrainingProcessCallback):
+    class Lines(TrainingProcessCallback):  # type: ignore[misc]  # pfl tells no types
         def after_central_iteration(
             self, aggregate_metrics: Any, model: Any, *, central_iteration: int
         ) -> tuple[bool, Any]:
             _write_line(given.out, central_iteration)
             return False, Metrics()
 
-    def dataset(client: str) -> Any:
+    def dataset(client: ClientId) -> Any:
         examples = DialogueExamples(table, table.clients[client], given.context)
         rows, _ = examples.rows(np.arange(len(examples)))
         return PyTorchTensorDataset(tensors=(rows["ids"], rows["targets"], rows["weights"]))
@@ -138,7 +138,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in ("rate", "clip", "noise"):
         parser.add_argument(f"--{name}", type=float, required=True)
     parser.add_argument("--trainable", nargs="+", required=True)
-    return parser.parse_args(arguments)
+    given: argparse.Namespace = parser.parse_args(arguments)
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

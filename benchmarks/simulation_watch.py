@@ -95,8 +95,9 @@ def _lines(path: Path) -> int:
 
 
 def _family(leader: int) -> dict[int, list[str]]:
-    """The program's processes, of its session or begun by one of them, each with the fields of its stat from the state
-    on.
+    """The program's processes, of its session or begun by one of them, each with the fields of its stat.
+
+    The fields are those from the state on.
     """
     alive: dict[int, list[str]] = {}
     for entry in Path("/proc").iterdir():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
@@ -50,11 +50,15 @@ class Suggestion:
     """A next word and the probability that the model gives it."""
 
     word: str
-    probability: float
+    probability: float  # in (0, 1]
 
 
 class Chat:
-    """A causal language model as a chat. Safe to use from several threads."""
+    """A causal language model as a chat: replies, next words, and how likely each word is.
+
+    `load_chat` makes one from a folder. Safe to use from several threads. The model is put into evaluation mode and is
+    otherwise left as it is; `context` is how many tokens it sees at most, prompt and reply together.
+    """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> None:
         self.model = model
@@ -73,8 +77,12 @@ class Chat:
         """
         return "".join(self.stream(history, settings))
 
-    def stream(self, history: Conversation, settings: Generation = Generation()) -> Iterator[str]:  # noqa: B008
-        """The reply in pieces of text as they are drawn; closing the iterator stops the model at once."""
+    def stream(self, history: Conversation, settings: Generation = Generation()) -> Generator[str, None, None]:  # noqa: B008
+        """The reply in pieces of text as they are drawn; closing the iterator stops the model at once.
+
+        The pieces join to what `reply` gives for the same seed; none is empty. Of a history that does not fit the
+        context beside the reply, the latest messages count. Raises InvalidValue as `reply` does, at the call.
+        """
         if not isinstance(settings, Generation):
             raise InvalidValue(
                 f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like.",
@@ -82,7 +90,7 @@ class Chat:
             )
         return self._pieces(self._prompt(as_turns(history), settings.max_new_tokens), settings)
 
-    def _pieces(self, prompt: list[int], settings: Generation) -> Iterator[str]:
+    def _pieces(self, prompt: list[int], settings: Generation) -> Generator[str, None, None]:
         """What `stream` yields after a prompt of token ids."""
         text, shown = "", 0
         stops = (*settings.stop, *self._closing_texts)
@@ -112,7 +120,8 @@ class Chat:
         """The k likeliest next words after the user's `text`, or completions of the half word that it ends in.
 
         A word's probability is that of its spelling and of ending there, given all before it, among all continuations;
-        for a half word, given that the word starts so.
+        for a half word, given that the word starts so. Likeliest first; fewer than k where the model knows no more,
+        and none where no word starts so. Raises InvalidValue for a k below 1 and for what is no text or history.
         """
         text, history = as_text("The text", text, "text"), as_turns(history)
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
@@ -130,9 +139,9 @@ class Chat:
     def word_log_probs(self, text: str, role: str = "user", history: Conversation = ()) -> list[WordScore]:
         """How likely the model found each word of `text`, said by `role` as one message after `history`.
 
-        Bits, rank and tokens of each word, in order. Bits are summed over a word's tokens, so words of several tokens
-        score lower; compare models, not words. Of a history that does not fit the model's context beside the text, the
-        latest messages count.
+        A word is what stands between spaces. Bits are summed over a word's tokens, so words of several tokens score
+        lower; compare models, not words. Of a history that does not fit the model's context beside the text, the latest
+        messages count. Raises InvalidValue for another role than system, user and assistant, and for what is no text.
         """
         spans, before, turn = self._said(text, role, history)
         if not spans:
@@ -151,16 +160,16 @@ class Chat:
     def word_places(self, text: str, role: str = "user", history: Conversation = ()) -> Iterator[WordPlace]:
         """Where each word of `text` stands, in order, to ask what the model makes of other words there.
 
-        As `word_log_probs` reads them; a word that does not fit half of the model's context is left out.
+        As `word_log_probs` reads them, errors too; a word that does not fit half of the model's context is left out.
         """
         _, before, turn = self._said(text, role, history)
         return word_places(self._decoder, self.tokenizer, before, turn, self.context)
 
     @cached_property
     def token_texts(self) -> list[str]:
-        """The text of each token; "" for markers and parts of a character.
+        """The text of each token by its id, with a space in front where it begins a word.
 
-        Where a token begins a word its text has a space in front.
+        "" for markers and for parts of a character.
         """
         return token_texts(self.tokenizer, int(self.model.config.vocab_size))
 
@@ -264,7 +273,7 @@ class Chat:
     def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
         """Per token: does it open a word, go on with one, or end one; and its letters.
 
-        What ends a word is a space, a mark or a message's end.
+        A word ends with a space, a mark or a message's end.
         """
         special = set(self.tokenizer.all_special_ids) | self._ends
         size = int(self.model.config.vocab_size)
@@ -287,9 +296,8 @@ class Chat:
 def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path`.
 
-    That is a run's `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for one. A run's
-    folder serves as well: the model in it is taken. Raises ModelError when the folder is missing or holds no such
-    model, or when the base of adapters is not there.
+    The folder is a run's, its `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for
+    one. Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")

@@ -64,11 +64,11 @@ def _as_it_was(kind: type[E], args: tuple[object, ...]) -> E:
 
 @dataclass(frozen=True)
 class Turn:
-    """One message of a dialogue. `role` is "system", "user" or "assistant"; without `learn` it is context only."""
+    """One message of a dialogue."""
 
-    role: str
+    role: str  # "system", "user" or "assistant"
     content: str
-    learn: bool = True
+    learn: bool = True  # False: context only, no target of training and not measured
 
 
 @dataclass(frozen=True)

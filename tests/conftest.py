@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from chatfed import Chat
     from chatfed.data.helpdesk import HelpdeskCorpus
 
 
@@ -47,7 +49,8 @@ def build_tiny(tokenizer: PreTrainedTokenizerFast, context: int = 64) -> PreTrai
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4)
-    return model.train(False)
+    model.train(False)
+    return model
 
 
 @pytest.fixture(scope="session")
@@ -61,3 +64,25 @@ def tiny_base(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.
     untie_output(model)  # as pre-training leaves a base: the default recipe trains the output layer alone
     save_model(folder, model, tiny_tokenizer, "A tiny random model for tests.\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def chat(tiny_base: Path) -> Chat:
+    """A chat with the tiny random model, on one thread."""
+    import torch
+
+    from chatfed import load_chat
+
+    torch.set_num_threads(1)
+    return load_chat(tiny_base)
+
+
+@pytest.fixture
+def calls(chat: Chat) -> Iterator[list[int]]:
+    """Lengths of the inputs of every forward call of the chat's model."""
+    seen: list[int] = []
+    hook = chat.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
+    )
+    yield seen
+    hook.remove()

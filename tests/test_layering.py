@@ -1,21 +1,23 @@
-"""Who may know whom (docs of the house: DESIGN.md, sections 1 and 6), read from the imports themselves."""
+"""Who may know whom (docs/design.md), read from the imports themselves."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import house
+from tests.house import FLOOR_OF, ROOT, everything, imports, module_graph, modules, room_of
+
 ROOMS = ("model", "data", "privacy", "secagg", "audit")
 SHARED = ("chatfed.types", "chatfed.lazy")  # what all rooms may know
 FACES = ("chatfed.privacy.clipping", "chatfed.secagg.messages")  # folders of which others see what __init__ hands out
-PROGRAMS = ("chatfed", "training", "serving", "benchmarks")
+PROGRAMS = (*house.PROGRAMS, "benchmarks")
 
 HOMES = {
     "cryptography": ("chatfed/secagg/primitives.py",),
@@ -32,36 +34,6 @@ HOMES = {
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
-def modules(folder: str) -> list[Path]:
-    return sorted((ROOT / folder).rglob("*.py"))
-
-
-@cache
-def imports(path: Path, types: bool = True) -> tuple[str, ...]:
-    """All that `imported` finds, read once."""
-    return tuple(imported(path, types))
-
-
-def imported(path: Path, types: bool) -> Iterator[str]:
-    """Dotted names that a file imports anywhere, `from a import b` as `a.b`; relative ones resolved."""
-    package = path.relative_to(ROOT).parent.parts
-    tree: ast.AST = ast.parse(path.read_text(encoding="utf-8"), str(path))
-    for node in ast.walk(tree if types else WithoutTypes().visit(tree)):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            above = package[: len(package) - node.level + 1] if node.level else ()
-            base = ".".join([*above, *([node.module] if node.module else [])])
-            yield from (f"{base}.{alias.name}" for alias in node.names)
-
-
-class WithoutTypes(ast.NodeTransformer):
-    """Leaves out `if TYPE_CHECKING:`, which names types and loads nothing."""
-
-    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
-        return node.orelse if ast.unparse(node.test).endswith("TYPE_CHECKING") else self.generic_visit(node)
-
-
 def inside(name: str, module: str) -> bool:
     return name == module or name.startswith(module + ".")
 
@@ -75,6 +47,84 @@ def found(folder: str, types: bool = True) -> Iterator[tuple[str, str]]:
 def test_there_are_modules_to_read() -> None:
     assert all(modules(f"chatfed/{room}") for room in ROOMS)
     assert modules("training") and modules("serving")
+
+
+def test_every_import_runs_down_a_floor_and_no_modules_import_each_other_in_a_circle() -> None:
+    assert house.faults(module_graph()) == []
+
+
+def test_every_room_has_a_floor_and_every_floor_its_rooms() -> None:
+    assert {room_of(module) for module in module_graph()} == set(FLOOR_OF)
+
+
+def test_a_fault_of_each_kind_is_said() -> None:
+    up = {"training.plan.claims": {"training.run.release"}, "training.run.release": set[str]()}
+    (said,) = house.faults(up)
+    assert said == "training.plan.claims imports training.run.release: training.run is not below training.plan"
+    (said,) = house.faults({"training.base.corpus": {"training.parties.client"}, "training.parties.client": set()})
+    assert "training.parties is not below training.base" in said
+    (said,) = house.faults({"chatfed.chat": {"chatfed.view"}, "chatfed.view": {"chatfed.chat"}})
+    assert said.startswith("circle: ") and said.count("chatfed.view") + said.count("chatfed.chat") == 3
+    (said,) = house.faults({"serving.app": {"training.workers"}, "training.workers": set()})
+    assert "training.workers is not below serving" in said
+
+
+def test_a_room_without_a_floor_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.delitem(FLOOR_OF, "training.run")
+    assert house.main([]) == 1
+    assert "training.run has no floor" in capsys.readouterr().err
+
+
+def test_a_late_import_counts_and_one_of_types_alone_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "training" / "run").mkdir(parents=True)
+    source = tmp_path / "training" / "run" / "late.py"
+    source.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from ..plan import recipe\n"
+        "def f():\n    from .. import workers\n    from . import release as r\n"
+    )
+    monkeypatch.setattr(house, "ROOT", tmp_path)
+    late = {"typing.TYPE_CHECKING", "training.workers", "training.run.release"}
+    assert set(imports(source, types=False)) == late
+    assert set(imports(source)) == {*late, "training.plan.recipe"}
+
+
+def test_the_house_is_printed_from_the_top_down(capsys: pytest.CaptureFixture[str]) -> None:
+    assert house.main([]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rooms = [row[1] for row in rows if row[:1] and row[0] in dict(house.FLOORS)]
+    assert rooms[0] == "training" and rooms[-1] == "chatfed.types" and set(rooms) == set(FLOOR_OF)
+    assert " ".join(rows[-1]) == "no circle, no arrow up"
+
+
+@pytest.mark.parametrize("program", ["training", "serving"])
+def test_a_program_imports_its_own_modules_relatively(program: str) -> None:
+    own = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in modules(program)
+        for node in ast.walk(house.parsed(path))
+        if (isinstance(node, ast.ImportFrom) and not node.level and inside(node.module or "", program))
+        or (isinstance(node, ast.Import) and any(inside(alias.name, program) for alias in node.names))
+    ]
+    assert own == [], "the wheel carries this folder inside chatfed: write `from .x import y`"
+
+
+def test_no_file_holds_what_a_merge_left_undecided() -> None:
+    written = [path for folder in (*PROGRAMS, "tests", "docs", "findings") for path in (ROOT / folder).rglob("*.*")]
+    texts = [path for path in [*written, *ROOT.glob("*.*")] if path.suffix in (".py", ".md", ".toml", ".css", ".sh")]
+    undecided = re.compile(r"^\s*(<{7}|>{7}) ", re.MULTILINE)
+    assert [str(path) for path in texts if undecided.search(path.read_text(encoding="utf-8"))] == []
+
+
+def test_files_are_short() -> None:
+    written = [path for folder in (*PROGRAMS, "tests") for path in modules(folder)]
+    lengths = {path.relative_to(ROOT).as_posix(): house.line_count(path) for path in written}
+    assert {path: lines for path, lines in lengths.items() if lines > 400} == {}
+
+
+@pytest.mark.parametrize("room", sorted(FLOOR_OF))
+def test_half_of_the_functions_of_a_room_have_ten_lines_at_most(room: str) -> None:
+    files = [path for path in everything() if room_of(house.name_of(path)) == room]
+    assert house.size(files).median <= 10
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 from random import Random
 
 import numpy as np
 import pytest
 import torch
 
-from chatfed import Chat, Turn, load_chat
+from chatfed import Chat, Turn
 from chatfed.audit.leakage import level
 from chatfed.audit.twins import compare_with_twins, total_bits
 from chatfed.model.tokenizer import encode_dialogue, word_spans
 
 HISTORY = [Turn("user", "who are you"), Turn("assistant", "the desk")]
-
-
-@pytest.fixture(scope="module")
-def chat(tiny_base: Path) -> Chat:
-    torch.set_num_threads(1)
-    return load_chat(tiny_base)
 
 
 def bits_after(chat: Chat, ids: list[int]) -> np.ndarray:
@@ -32,7 +25,7 @@ def bits_after(chat: Chat, ids: list[int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("history", [[], HISTORY], ids=["alone", "after a history"])
-def test_a_word_s_place_says_what_its_score_says(chat, history):
+def test_a_word_s_place_says_what_its_score_says(chat: Chat, history: list[Turn]) -> None:
     text = "my laptop won't start, Müller! 4711"
     scores, places = chat.word_log_probs(text, "user", history), list(chat.word_places(text, "user", history))
     assert [place.span for place in places] == [score.span for score in scores]
@@ -41,7 +34,7 @@ def test_a_word_s_place_says_what_its_score_says(chat, history):
         assert total_bits(own, place.branches())[0] == pytest.approx(score.log_prob, abs=1e-3)
 
 
-def test_alternatives_are_what_a_plain_loop_over_the_whole_text_gives(chat):
+def test_alternatives_are_what_a_plain_loop_over_the_whole_text_gives(chat: Chat) -> None:
     text = "my laptop is lost"
     ids = encode_dialogue(chat.tokenizer, [*HISTORY, Turn("user", text)])
     places = list(chat.word_places(text, "user", HISTORY))
@@ -54,15 +47,13 @@ def test_alternatives_are_what_a_plain_loop_over_the_whole_text_gives(chat):
             assert total_bits(rows, places[index].branches()) == pytest.approx(expected, abs=1e-3)
 
 
-def test_each_word_of_a_text_over_several_contexts_has_a_place_after_at_least_half_of_one(chat):
-    text, seen = " ".join(f"word{i} printer" for i in range(40)), []
-    hook = chat.model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
+def test_each_word_of_a_text_over_several_contexts_has_a_place_after_at_least_half_of_one(
+    chat: Chat, calls: list[int]
+) -> None:
+    text = " ".join(f"word{i} printer" for i in range(40))
     places = list(chat.word_places(text))
-    hook.remove()
     assert [place.span for place in places] == word_spans(text)
-    assert max(seen) <= chat.context and sum(n >= chat.context // 2 for n in seen) >= 5
+    assert max(calls) <= chat.context and sum(n >= chat.context // 2 for n in calls) >= 5
     encoded = encode_dialogue(chat.tokenizer, [Turn("user", text)])
     last = places[-1]
     at = int(np.flatnonzero(encoded.words == len(places) - 1)[0])
@@ -74,13 +65,13 @@ def test_each_word_of_a_text_over_several_contexts_has_a_place_after_at_least_ha
     assert found, "the last word's place is after no half a context of what stands before it"
 
 
-def test_a_word_longer_than_half_the_context_has_no_place_and_the_words_beside_it_have(chat):
+def test_a_word_longer_than_half_the_context_has_no_place_and_the_words_beside_it_have(chat: Chat) -> None:
     text = "my " + "qz" * chat.context + " badge"
     assert [text[place.span.start : place.span.end] for place in chat.word_places(text)] == ["my", "badge"]
     assert [shift.rank is None for shift in compare_with_twins(chat, chat, text)][1]
 
 
-def test_token_texts_begin_with_a_space_where_a_word_does_and_markers_have_none(chat):
+def test_token_texts_begin_with_a_space_where_a_word_does_and_markers_have_none(chat: Chat) -> None:
     ids = encode_dialogue(chat.tokenizer, [Turn("user", "my laptop")])
     spelt = [chat.token_texts[i] for i in ids.ids]
     assert spelt[0] == "" and "".join(spelt) == " my laptop"
@@ -106,9 +97,12 @@ def overfitted(chat: Chat) -> Chat:
 SECRET = "my badge is KQ-4711 sir"
 
 
-def test_a_secret_learned_by_heart_stands_above_all_its_twins_and_invented_ones_do_not(chat, overfitted):
+def test_a_secret_learned_by_heart_stands_above_all_its_twins_and_invented_ones_do_not(
+    chat: Chat, overfitted: Chat
+) -> None:
     found = {shift.word: shift for shift in compare_with_twins(overfitted, chat, SECRET)}
-    assert level(found["KQ-4711"].rank) == "more than all twins" and found["KQ-4711"].rank.twins == 100
+    rank = found["KQ-4711"].rank
+    assert rank is not None and rank.twins == 100 and level(rank) == "more than all twins"
     rng, told = Random(1), []
     for _ in range(12):
         code = f"{rng.choice('ABCDEFGHI')}{rng.choice('NOPRSTUV')}-{rng.randrange(1000, 10_000)}"

@@ -20,7 +20,8 @@ from training.plan.recipe import Recipe, following, load_recipe
 from training.run import figures
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+BESIDE = ("README", "CHANGELOG", "CONTRIBUTING", "SECURITY", "findings/README")
+PAGES = sorted([*(ROOT / f"{name}.md" for name in BESIDE), *(ROOT / "docs").glob("*.md")])
 NAMES = [page.relative_to(ROOT).as_posix() for page in PAGES]
 RUNS = {"train-federated": "train", "resume": "resume", "chat": "serve", "probe": "probe"}  # targets of the Makefile
 GONE = {"CHANGELOG.md": {"--resume"}}  # options of earlier versions
@@ -38,7 +39,7 @@ class Block:
 
 
 def blocks(kind: str, page: str = "") -> list[Block]:
-    found = []
+    found: list[Block] = []
     for path in PAGES:
         content, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
         for match in FENCE.finditer(content):

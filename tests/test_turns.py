@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import MappingProxyType
+from typing import Any, cast
 
 import pytest
 
@@ -28,12 +29,16 @@ HI = Turn("user", "hi")
     ],
     ids=lambda given: type(given).__name__,  # str() of an iterator differs from process to process
 )
-def test_a_text_and_messages_of_every_usual_kind_are_turns(given):
+def test_a_text_and_messages_of_every_usual_kind_are_turns(given: Any) -> None:
     assert as_turns(given) == [HI]
 
 
-def test_turns_and_mappings_may_stand_beside_each_other_and_a_developer_is_the_system():
-    mixed = [{"role": "developer", "content": "be brief"}, HI, {"role": "assistant", "content": "hello"}]
+def test_turns_and_mappings_may_stand_beside_each_other_and_a_developer_is_the_system() -> None:
+    mixed: list[Turn | dict[str, str]] = [
+        {"role": "developer", "content": "be brief"},
+        HI,
+        {"role": "assistant", "content": "hello"},
+    ]
     assert as_turns(mixed) == [Turn("system", "be brief"), HI, Turn("assistant", "hello")]
     assert as_turns([]) == []
 
@@ -52,7 +57,7 @@ def test_turns_and_mappings_may_stand_beside_each_other_and_a_developer_is_the_s
         ([{"from": "human", "value": "x"}], ["Message 1", "no 'role'", "'from', 'value'"]),
         ([{"role": "user"}], ["Message 1", "no 'content'"]),
         ([{"role": "user", "content": None}], ["content of message 1", "NoneType"]),
-        ([Turn("user", 5)], ["content of message 1", "int"]),
+        ([Turn("user", cast("str", 5))], ["content of message 1", "int"]),
         ([{"role": "tool", "content": "x"}], ["Message 1", "'tool'", "system, user and assistant"]),
         ([{"role": ["user"], "content": "x"}], ["Message 1", "role ['user']"]),
         ([{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}], ["part 1", "'image_url'", "'text'"]),
@@ -62,7 +67,7 @@ def test_turns_and_mappings_may_stand_beside_each_other_and_a_developer_is_the_s
     ],
     ids=str,
 )
-def test_what_is_no_conversation_is_named_in_one_line(given, parts):
+def test_what_is_no_conversation_is_named_in_one_line(given: Any, parts: list[str]) -> None:
     with pytest.raises(ChatfedError) as caught:
         as_turns(given)
     said = str(caught.value)

@@ -1,6 +1,6 @@
 """The language model: a small Llama built from a configuration, or any causal model from a transformers folder.
 
-RMSNorm and rotary positions keep per-example gradients exact (DESIGN §4). Knows no training and no data.
+RMSNorm and rotary positions keep per-example gradients exact. Knows no training and no data.
 """
 
 from __future__ import annotations

@@ -78,22 +78,17 @@ def compose(
 ) -> float:
     """Upper bound on epsilon of all `mechanisms` together at `delta`; order does not matter and none costs 0.
 
-        by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
-        answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below
-    <<<<<<< HEAD
-        the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two:
-        one removed, one added). Raises PrivacyError for that and for other names.
-    =======
-        the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two: one
-        removed, one added). Raises PrivacyError for that and for other names.
-    >>>>>>> w-privacy
+    by: PLD or RDP, whose bound it is; None: EXACT where nothing is sampled, else PLD, or UNAMPLIFIED where that has no
+    answer. adjacency: `REPLACE` halves each noise multiplier, as two clipped vectors differ by twice the norm; below
+    the sampling rate 1 it is refused, as no theorem that we know gives its worst pair (take `group_privacy` of two:
+    one removed, one added). Raises PrivacyError for that and for other names.
 
-        >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
-        1.83
-        >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
-        7.83
-        >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=Adjacency.REPLACE), 2)
-        4.38
+    >>> round(compose([Mechanism(1.0, 0.01, 400), Mechanism(1.0, 0.01, 600)], delta=1e-5), 2)
+    1.83
+    >>> round(compose([Mechanism(1.0, 0.01, 1000), Mechanism(2.0, 1.0, 10)], delta=1e-5), 2)
+    7.83
+    >>> round(compose([Mechanism(2.0, 1.0, 1)], delta=1e-5, adjacency=Adjacency.REPLACE), 2)
+    4.38
     """
     return _answer(mechanisms, delta, by, adjacency)[0]
 

@@ -141,8 +141,8 @@ time.sleep(60)
     )
     assert sample.clients == 10 and 0.6 < sample.cpu < 1.2 and sample.cpu <= sample.wall + 0.1
     assert 60 < sample.peak_mib < 300
+    fails = [sys.executable, "-c", "raise ValueError('no such thing')"]
     with pytest.raises(SystemExit, match="no such thing"):
-        fails = [sys.executable, "-c", "raise ValueError('no such thing')"]
         watch(fails, tmp_path / "fails" / "lines", 3, 5, 1)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chatfed.secagg import graph
 from chatfed.secagg.graph import Graph, NoSuchGraph, derive, derive_active, derive_quorum, tail
 
-TABLE = {  # DESIGN.md, section 3: 10 % dropped, sigma 40, eta 30
+TABLE = {  # what derive must reproduce: 10 % dropped by chance, sigma 40, eta 30
     0.1: {100: (42, 11), 1_000: (52, 28), 10_000: (60, 32)},
     0.2: {100: (54, 21), 1_000: (74, 45), 10_000: (90, 54)},
     0.33: {100: (78, 34), 1_000: (114, 78), 10_000: (140, 95)},

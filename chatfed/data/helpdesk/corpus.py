@@ -22,6 +22,8 @@ from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
 from chatfed.types import ClientId, Span
 
 CLIENTS = 400
+"""Clients of the generated help desk that train, unless told otherwise."""
+
 HELD_OUT_CLIENTS = 30
 PUBLIC_DIALOGUES = 4700
 EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those with the desk: a fifth of the words
