@@ -17,7 +17,7 @@ else:  # torch takes seconds to import, so only who asks for a chat waits for it
     from chatfed.lazy import loading
 
     HOMES = {"chat": "Chat Suggestion load_chat", "generation": "Generation", "types": "ChatfedError Turn WordScore"}
-    __getattr__ = loading(__name__, HOMES)
+    __getattr__, __dir__ = loading(__name__, HOMES)
 
 __version__ = "0.1.0"
 __all__ = ["Chat", "ChatfedError", "Generation", "Suggestion", "Turn", "WordScore", "load_chat"]

@@ -11,13 +11,14 @@ from importlib import import_module
 from typing import Any
 
 
-def loading(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of `package`: a name in `homes` comes from the module that stands there, the first time.
+def loading(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """The `__getattr__` and `__dir__` of `package`: a name in `homes` comes from its module, the first time.
 
-    Keys are modules of the package, which can be had as well; values their public names, apart by spaces. Raises
-    AttributeError for other names.
+    Keys are modules of the package, which can be had as well; values their public names, apart by spaces. Other names
+    raise AttributeError. What has not been loaded yet is listed all the same, for whoever completes names.
 
-    >>> loading("chatfed.privacy", {"guarantee": "Noise Trust"})("Noise")
+    >>> get, names = loading("chatfed.privacy", {"guarantee": "Noise Trust"})
+    >>> get("Noise")
     <enum 'Noise'>
     """
     module_of = {name: module for module, names in homes.items() for name in names.split()}
@@ -31,4 +32,7 @@ def loading(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         setattr(sys.modules[package], name, found)
         return found
 
-    return get
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[package]), *homes, *module_of})
+
+    return get, names

@@ -178,7 +178,7 @@ def serve(run: RunFolder, listener: socket.socket, asked: Served) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the folder goes then as well
         from .application import make_application
 
-        application = make_application(run, asked.tab, asked.examples, is_loopback(host), asked.public)
+        application = make_application(run, asked.tab.value, asked.examples, is_loopback(host), asked.public)
         import uvicorn
 
         shown = f"[{host}]" if ":" in host else host

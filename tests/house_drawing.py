@@ -39,7 +39,7 @@ class Box:
 
 HEIGHT, GAP, TOP, WIDTH = 50, 38, 18, 1168
 STRAIGHT = 45  # two boxes that share so much of their width have a straight arrow
-ROWS = ("programs", "run", "engines", "sides", "plan", "ground", "face", "rooms", "types")
+ROWS = ("programs", "run", "engines", "sides", "plan", "ground", "page", "face", "rooms", "types")
 
 
 def _row(name: str) -> int:
@@ -55,7 +55,7 @@ BOXES = {  # where one box stands over another the arrow runs straight down, so 
     "training.plan": Box(110, _row("plan"), 330, "what was agreed and what follows from it"),
     "training.durable": Box(503, _row("ground"), 128, "whole files"),
     "training.workers": Box(642, _row("ground"), 124, "processes"),
-    "serving": Box(1035, _row("ground"), 115, "the page"),
+    "serving": Box(1035, _row("page"), 115, "the page"),
     "chatfed": Box(945, _row("face"), 205, "Chat, the command"),
     "chatfed.privacy": Box(110, _row("rooms"), 125, "clip, noise, account"),
     "chatfed.secagg": Box(250, _row("rooms"), 125, "sums under masks"),

@@ -76,13 +76,26 @@ def test_every_file_that_a_page_names_exists(name: str, page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "what", ["third transport", "style of clipping", "column in the report", "scheme for sums", "recipe key", "screen"]
+    "what",
+    [
+        *("third transport", "style of clipping", "column in the report", "scheme for sums", "recipe key", "screen"),
+        *("held-out", "chat format", "base model", "bound", "sampled", "optimiser", "command", "error"),
+    ],
 )
 def test_the_page_says_where_a_new_thing_goes(what: str) -> None:
     (row,) = [
         line for line in section(DESIGN, "Where would you add").splitlines() if what in "".join(line.split("|")[1:2])
     ]
     assert paths(row)
+
+
+def test_what_a_row_names_is_in_the_files_that_it_names() -> None:
+    for row in re.findall(r"^\|.*", section(DESIGN, "Where would you add"), re.MULTILINE):
+        places = [ROOT / each for each in paths(row)]
+        files = [file for place in places for file in (place.rglob("*.py") if place.is_dir() else [place])]
+        words = set(re.findall(r"\w+", " ".join(file.read_text(encoding="utf-8") for file in files)))
+        named = {each for name in re.findall(r"`([A-Za-z_.]+)`", row) for each in name.split(".")}
+        assert named - {"NAME_tab", "py"} <= words, row
 
 
 @pytest.mark.parametrize("what", ["scheme for sums", "recipe key", "screen of the page", "chat format", "finding"])

@@ -85,7 +85,16 @@ def test_a_name_is_looked_up_once() -> None:
     room = import_module("chatfed.privacy")
     vars(room).pop("Budget", None)
     assert room.Budget is vars(room)["Budget"]
-    assert loading("chatfed.privacy", {"ledger": "Budget"})("ledger") is import_module("chatfed.privacy.ledger")
+    get, _ = loading("chatfed.privacy", {"ledger": "Budget"})
+    assert get("ledger") is import_module("chatfed.privacy.ledger")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_public_names_are_listed_though_nothing_is_loaded_for_that(package: str) -> None:
+    code = f"import sys, {package} as face; loaded = set(sys.modules); listed = set(dir(face))\n"
+    code += "print(set(face.__all__) - listed, len(loaded ^ set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.split() == ["set()", "0"]
 
 
 HEAVY = ("torch", "opacus", "transformers", "peft", "datasets", "matplotlib", "scipy", "gradio")
@@ -104,5 +113,14 @@ LIGHT = (
 def test_faces_and_light_modules_load_nothing_heavy() -> None:
     code = "\n".join(f"import {name}" for name in (*PACKAGES, *LIGHT))
     code += f"\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"
+
+
+def test_a_name_that_needs_little_does_not_wait_for_what_others_need() -> None:
+    code = "import sys, chatfed, chatfed.privacy, chatfed.secagg, chatfed.data\n"
+    code += "chatfed.Turn, chatfed.ChatfedError, chatfed.WordScore, chatfed.Generation(seed=1)\n"
+    code += "chatfed.privacy.Ledger, chatfed.privacy.Guarantee, chatfed.privacy.clipping, chatfed.secagg.Floors\n"
+    code += f"print([name for name in {HEAVY!r} if name in sys.modules])"
     answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

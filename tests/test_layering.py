@@ -31,6 +31,9 @@ HOMES = {
     "gradio": ("serving/",),
 }
 
+BY_NAME = ("chatfed/cli.py", "chatfed/lazy.py")  # a program, as wheel or checkout has it; the modules behind a face
+LOADERS = {"import_module", "__import__", "runpy"}
+
 DRAWERS = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 
@@ -67,6 +70,10 @@ def test_a_fault_of_each_kind_is_said() -> None:
     assert said.startswith("circle: ") and said.count("chatfed.view") + said.count("chatfed.chat") == 3
     (said,) = house.faults({"serving.app": {"training.workers"}, "training.workers": set()})
     assert "training.workers is not below serving" in said
+    (said,) = house.faults({"training.federated": {"serving.guard"}, "serving.guard": set()})
+    assert said == "training.federated imports serving.guard: no other room knows serving"
+    (said,) = house.faults({"chatfed.secagg.graph": {"chatfed.secagg"}, "chatfed.secagg": set()})
+    assert said.startswith("chatfed.secagg.graph imports chatfed.secagg, its own face")
 
 
 def test_a_room_without_a_floor_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +93,39 @@ def test_a_late_import_counts_and_one_of_types_alone_does_not(tmp_path: Path, mo
     late = {"typing.TYPE_CHECKING", "training.workers", "training.run.release"}
     assert set(imports(source, types=False)) == late
     assert set(imports(source)) == {*late, "training.plan.recipe"}
+
+
+def loads_by_name(tree: ast.AST) -> bool:
+    """Whether a module may be loaded that no import statement names."""
+    told = (
+        getattr(node, {ast.alias: "name", ast.Attribute: "attr", ast.Name: "id"}.get(type(node), ""), "")
+        for node in ast.walk(tree)
+    )
+    return not LOADERS.isdisjoint(told)
+
+
+def test_where_the_imports_are_read_modules_are_not_loaded_by_name() -> None:
+    assert [path for path in everything() if loads_by_name(house.parsed(path))] == [ROOT / each for each in BY_NAME]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from importlib import import_module as load",
+        "import importlib\nimportlib.import_module('training.run')",
+        "__import__('training.run')",
+        "import runpy",
+    ],
+)
+def test_loading_by_name_is_found(source: str) -> None:
+    assert loads_by_name(ast.parse(source)) and not loads_by_name(ast.parse("from importlib import metadata, util"))
+
+
+def test_programs_go_by_the_names_that_the_checkout_has() -> None:
+    """chatfed.training is there in a wheel only, and no file of the checkout: an arrow to it would not be seen."""
+    wheels = ("chatfed.training", "chatfed.serving")
+    named = [each for program in PROGRAMS for each in found(program) if any(inside(each[1], name) for name in wheels)]
+    assert named == []
 
 
 def test_the_house_is_printed_from_the_top_down(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,13 +7,12 @@ from itertools import groupby
 
 from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above
-from chatfed.privacy.accounting import compose
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
-from chatfed.privacy.guarantee import Guarantee
+from chatfed.privacy.guarantee import Guarantee, Noise
 from chatfed.types import ClientId
 
 from .plan.claims import Spent, accountant_of
-from .plan.in_words import plan_in_words
+from .plan.in_words import plan_in_words, planned_epsilon
 from .plan.plan import Plan, resolve
 from .plan.recipe import Recipe
 from .plan.settings import RecipeError
@@ -30,7 +29,8 @@ def outlook(recipe: Recipe, clients: int) -> Iterator[str]:
     yield f"Recipe {plan.agreement.digest.hex()[:16]}, for {clients:,} clients."
     yield plan_in_words(plan)
     yield f"An update travels in a ring of {_ring(plan)}."
-    yield from _said(plan.claim.guarantee(_planned(plan), plan.recipe.federation.rounds))
+    rounds = plan.agreement.schedule.rounds
+    yield from _said(plan.claim.guarantee(_planned(plan), rounds, repeats=None, dealt=False))  # no data was read
 
 
 def _planned(plan: Plan) -> Spent:
@@ -38,12 +38,11 @@ def _planned(plan: Plan) -> Spent:
 
     With shared noise, which is accounted once the model's size is known, that is its budget.
     """
-    privacy, mechanism = plan.recipe.privacy, plan.terms.mechanism
-    if mechanism is None or privacy.noise == "distributed":
-        return Spent({ClientId(""): privacy.budget}, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS)
+    privacy, mechanism, cost = plan.claim.privacy, plan.terms.mechanism, {ClientId(""): planned_epsilon(plan)}
+    if mechanism is None or privacy.noise is Noise.DISTRIBUTED:
+        return Spent(cost, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS, ())
     charges = (mechanism,) * plan.participations
-    cost = min(privacy.budget, compose(charges, delta=privacy.delta))
-    return Spent({ClientId(""): cost}, {}, accountant_of(charges, privacy.delta), charges)
+    return Spent(cost, {}, accountant_of(charges, privacy.delta), charges)
 
 
 def _ring(plan: Plan) -> str:

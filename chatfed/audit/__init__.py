@@ -69,7 +69,7 @@ if TYPE_CHECKING:
 else:
     from chatfed.lazy import loading
 
-    __getattr__ = loading(
+    __getattr__, __dir__ = loading(
         __name__,
         {
             "bounds": "MOST_DELTA MOST_EPSILON SCALE best_guess factor_in_words guess_in_words said_of_several "

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 else:
     from chatfed.lazy import loading
 
-    __getattr__ = loading(
+    __getattr__, __dir__ = loading(
         __name__,
         {
             "dialogue": "Dialogue DialogueTable read_dialogues",

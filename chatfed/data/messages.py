@@ -348,7 +348,8 @@ def turns_of(said: Sequence[Said]) -> tuple[Turn, ...]:
 
 def learned(item: Mapping[str, object], names: tuple[str, ...], where: str) -> bool:
     """Whether a message is to be learned: its weight is not 0, its train, loss or mask not false. Raises BadRecord."""
-    return all(flag(item[name], f"{where}: {name}") for name in names if not absent(item[name]))
+    flags = [flag(item[name], f"{where}: {name}") for name in names if not absent(item[name])]
+    return all(flags)  # of a list: each is read, and one that nobody can read is refused also behind one that says no
 
 
 def flag(value: object, where: str) -> bool:

@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 else:
     from chatfed.lazy import loading
 
-    __getattr__ = loading(
+    __getattr__, __dir__ = loading(
         __name__,
         {
             "adapters": "Adapters attach check_adapters load_adapted save_adapters",

@@ -89,7 +89,7 @@ if TYPE_CHECKING:
 else:
     from chatfed.lazy import loading
 
-    __getattr__ = loading(
+    __getattr__, __dir__ = loading(
         __name__,
         {
             "accounting": "Mechanism accountant calibrate_noise compose curve epsilon gdp grouped zcdp",

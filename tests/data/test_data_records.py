@@ -259,6 +259,7 @@ REFUSED = {
     "an undesirable answer": ({"prompt": "a", "completion": "b", "label": "undesirable"}, "label is undesirable"),
     "a record of weight 0": ({"messages": HI, "weight": 0}, "weight is 0, which marks the record"),
     "a weight between": (messages(weight=0.5), r"message 2: weight is 0.5: a message is learned \(1, true\) or not"),
+    "a flag that nobody can read": (messages(weight=0, train="perhaps"), "message 2: train is 'perhaps': a message is"),
     "a mask of another length": ({"messages": HI, "loss_mask": [0, 1, 1]}, "loss_mask has 3 entries for 2 messages"),
     "parts of a message that count": (messages(train_detail=[{"begin": 0}]), "train_detail is there"),
     "tools in one string": (

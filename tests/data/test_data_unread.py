@@ -68,7 +68,8 @@ def test_every_extra_column_is_read_known_to_say_nothing_named_or_refused(
     seen = Seen()
     try:
         said = read_record(record, How(), seen)
-    except BadRecord:
+    except BadRecord as bad:
+        assert str(bad)  # noqa: PT017  # to be refused is one of the right ends, with a reason
         return
     read = json.dumps([each.content for each in said])
     for name, value in record.items():
@@ -91,7 +92,8 @@ def test_every_extra_key_of_a_message_is_known_to_say_nothing_named_or_refused(
     seen = Seen()
     try:
         read_record({"messages": [message, {"role": "assistant", "content": "because"}]}, How(), seen)
-    except BadRecord:
+    except BadRecord as bad:
+        assert str(bad)  # noqa: PT017  # to be refused is one of the right ends, with a reason
         return
     for name, value in message.items():
         plain = canonical(name)

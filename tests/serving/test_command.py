@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.cli import main
+from serving import app
 from serving.guard import is_loopback
 from tests.serving.conftest import run_app
 
@@ -88,3 +89,17 @@ def test_a_host_that_is_no_name_is_refused_in_one_line(
 )
 def test_loopback_is_told_from_the_rest(host: str, safe: bool) -> None:
     assert is_loopback(host) is safe
+
+
+@pytest.mark.parametrize(
+    ("words", "tab"),
+    [(["serve"], "chat"), (["probe"], "probe"), (["probe", "--tab", "privacy"], "privacy")],
+    ids=" ".join,
+)
+def test_the_page_opens_at_what_the_command_names(
+    bare: Path, words: list[str], tab: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[app.Served] = []
+    monkeypatch.setattr(app, "serve", lambda run, listener, served: asked.append(served))
+    assert main([*words, "--model", str(bare), "--port", "0", "--example", "hello", "--example", "why"]) == 0
+    assert [(each.tab, each.examples, each.public) for each in asked] == [(tab, ("hello", "why"), None)]

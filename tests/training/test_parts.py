@@ -141,7 +141,7 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
     recipe = dialogue_level(sampling_rate=0.5)
     check(recipe, 10)
     claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(
-        Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums"), 1
+        Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums", ()), 1, repeats=None, dealt=False
     )
     assert (claim.unit, claim.adjacency, claim.noise) == ("dialogue", Adjacency.ADD_OR_REMOVE, "distributed")
     sentence = claim.sentence()
@@ -155,7 +155,12 @@ def test_the_claim_says_whose_dialogue_and_against_whom() -> None:
     ):
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
-    assert "may deviate" in claim_of(pinned, client_terms(recipe, 10)).guarantee(Spent({}, {}, "sums"), 1).sentence()
+    assert (
+        "may deviate"
+        in claim_of(pinned, client_terms(recipe, 10))
+        .guarantee(Spent({}, {}, "sums", ()), 1, repeats=None, dealt=False)
+        .sentence()
+    )
 
 
 @pytest.mark.parametrize(("learning_rate", "clip_norm"), [(1e-20, 1e-20), (1e-3, 1e-30), (1e6, 1e9)])

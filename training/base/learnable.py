@@ -43,7 +43,7 @@ def with_targets(parts: Parts, train_on: str, notes: list[str]) -> Parts:
             continue
         why = f"{len(silent):,} of {len(part):,} have {_nothing(train_on)}"
         if len(silent) == len(part) and name != "public":
-            raise DataError(_silent(part, name, train_on), param=part.name)
+            raise DataError(_silent(part, name, train_on), param=part.source)
         if name == "private":
             parts = parts.without(name, silent)
             notes.append(f"Of {part.name}, {why}: nothing is learned from those, and they are left out.")

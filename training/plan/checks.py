@@ -140,8 +140,8 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
     if plan.bands == 1:
         return
     for key, value, needed, why in (
-        ("privacy.unit", privacy.unit, "client", "a client's whole update is what is sent again"),
-        ("privacy.noise", privacy.noise, "distributed", "fresh noise is in every sum"),
+        ("privacy.unit", privacy.unit, Unit.CLIENT, "a client's whole update is what is sent again"),
+        ("privacy.noise", privacy.noise, Noise.DISTRIBUTED, "fresh noise is in every sum"),
         ("privacy.clip_quantile", privacy.clip_quantile, 0, "an update is clipped once"),
         ("privacy.sampling_rate", privacy.sampling_rate, 1, "no amplification is accounted for it"),
         ("federation.sampling", plan.sampling, "shuffled", "rounds lie between a client's two updates"),
@@ -207,7 +207,7 @@ def _steps(ring_bits: int, cohort: int) -> int:
 
 
 def _check_lengths(privacy: PrivacySection) -> None:
-    if privacy.clip_quantile and (privacy.unit, privacy.noise) != ("client", "distributed"):
+    if privacy.clip_quantile and (privacy.unit, privacy.noise) != (Unit.CLIENT, Noise.DISTRIBUTED):
         raise RecipeError(
             '{privacy.clip_quantile} = {quantile:g} needs {privacy.unit} = "client" and {privacy.noise} = '
             '"distributed": the quantile is of clients\' updates, estimated inside the noisy sum; set it to 0',

@@ -23,8 +23,8 @@ SEVERAL = (
     "delta: `person`, docs/privacy.md)"
 )
 _KEPT_BY_CLIENTS = {
-    "example": "which dialogues a step took stays with the client",
-    "client": "which clients' coins fell for noise alone stays with them",
+    Unit.EXAMPLE: "which dialogues a step took stays with the client",
+    Unit.CLIENT: "which clients' coins fell for noise alone stays with them",
 }
 EXCLUDED = (
     "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
@@ -42,7 +42,7 @@ class Spent:
     by_client: Mapping[ClientId, float]  # epsilon; clients that never took part are not in it
     participations: Mapping[ClientId, int]
     accountant: str  # whose bound the largest epsilon is
-    costliest: tuple[Charge, ...] = ()  # the charges behind it
+    costliest: tuple[Charge, ...]  # the charges behind it
 
     @property
     def charges(self) -> int:
@@ -128,7 +128,7 @@ class Claim:
         """The unit, as a claim names it."""
         return protected(self.privacy.unit, self.simulated)
 
-    def guarantee(self, cost: Spent, rounds: int, repeats: Repeats | None = None, dealt: bool = False) -> Guarantee:
+    def guarantee(self, cost: Spent, rounds: int, *, repeats: Repeats | None, dealt: bool) -> Guarantee:
         """The claim of a run, with all that it rests on.
 
         repeats: what stands more than once in its data; None: nobody looked. dealt: its clients are made up, and the

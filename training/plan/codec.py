@@ -140,9 +140,8 @@ def _sized_for(bits: int, codec: Codec, participants: int, dimension: int) -> tu
         size = padded(size)
         reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
     half = 1 << (bits - 1)
-    honest = threshold(codec.secagg, participants) - colluders(
-        codec.secagg, participants
-    )  # over half, less under half: 1 or more
+    known = colluders(codec.secagg, participants)
+    honest = threshold(codec.secagg, participants) - known  # over half, less under half: 1 or more
     share = codec.noise_multiplier / math.sqrt(honest)  # std of a share over the norm
     if not share:
         raise _TooLittleNoise("a share of noise would be too small")

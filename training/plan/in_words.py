@@ -43,9 +43,10 @@ def _cost(plan: Plan) -> str:
         return "No noise is added, and no privacy is claimed"
     unit = plan.claim.protected + (", with all its dialogues," if privacy.unit is Unit.CLIENT else "")
     curious = plan.agreement.sums.colluders(plan.agreement.schedule.cohort)
+    colluding = f"{curious} {_plural(curious, 'client')} of a round"
     against = {
-        "local": "everyone",
-        "distributed": f"whoever sees the sums only, with at most {curious} {_plural(curious, 'client')} of a round",
+        Noise.LOCAL: "everyone",
+        Noise.DISTRIBUTED: f"whoever sees the sums only, with at most {colluding}",
     }[privacy.noise]
     return (
         f"Noise multiplier {plan.terms.noise_multiplier:.3f}: each {unit} is protected with epsilon at most "

@@ -1,7 +1,7 @@
 """The recipe: every setting of a run, read from TOML, checked, and given a digest.
 
 Knows which keys exist, their types, their ranges, and which settings of different rooms contradict each other.
-Knows no model, no data and no protocol: it imports none of the rooms and starts no work.
+Knows no model, no data and no protocol: of the rooms it takes a claim's words alone, and it starts no work.
 """
 
 from __future__ import annotations

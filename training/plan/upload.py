@@ -45,7 +45,7 @@ class PlainUpload:
     """
 
     code: FixedPoint
-    noised: bool = False  # by the client itself: then encoding never fails, which would tell of dialogues
+    noised: bool  # by the client itself: then encoding never fails, which would tell of dialogues
 
     @property
     def coordinates(self) -> int:

@@ -170,7 +170,7 @@ def _keep(folder: RunFolder, plan: Plan, base: str, corpus: Corpus) -> None:
         enrol(folder.homes, sorted(corpus.clients), folder.roster)
     folder.settle_recipe(plan.recipe)
     folder.keep_repeats(corpus.repeats)
-    folder.keep_prepared(base, corpus.dealt)
+    folder.keep_prepared(base, dealt=corpus.dealt)
 
 
 def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:

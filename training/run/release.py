@@ -95,7 +95,7 @@ def publish(
     cost = spent(folder.homes, prepared.clients, plan.terms)
     check_ledgers(folder.charges(), cost)
     repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
-    claim = plan.claim.guarantee(cost, state.round, repeats, dealt)
+    claim = plan.claim.guarantee(cost, state.round, repeats=repeats, dealt=dealt)
     means = meaning(plan.claim, claim.epsilon, cost.costliest, holders, dealt)
     summary: dict[str, Any] = {
         "before": before.to_json(),

@@ -203,7 +203,7 @@ class RunFolder:
         stored = from_json(read_if_there(self.state / "survivors.json") or b"{}")
         return stored["survivors"] if stored.get("round") == round_index else None
 
-    def keep_prepared(self, base: str, dealt: bool = False) -> None:
+    def keep_prepared(self, base: str, *, dealt: bool) -> None:
         """Says that data and base are ready on disk: a resumed run takes them from here. dealt: clients are made up."""
         write_atomically(self.state / "prepared.json", to_json({"base": base, "dealt": dealt}).encode(), 0o644)
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, decimal
+from chatfed.privacy.guarantee import Noise, Unit
 
 from ..plan.claims import protected
 from ..plan.recipe import Recipe
@@ -55,15 +56,15 @@ def _cost(recipe: Recipe, summary: dict[str, Any]) -> str:
         return "No noise was added: no privacy is claimed."
     privacy = recipe.privacy
     whose, apart = {
-        "client": (
+        Unit.CLIENT: (
             f"{protected(privacy.unit, recipe.data.simulated_clients)}, with all its dialogues,",
             "zeros in place of its update",
         ),
-        "example": ("dialogue", "add or remove one dialogue"),
+        Unit.EXAMPLE: ("dialogue", "add or remove one dialogue"),
     }[privacy.unit]
     holds = {
-        "local": "noise added by each client: holds against everyone",
-        "distributed": "noise shared inside the masked sum: holds against whoever sees the sums only",
+        Noise.LOCAL: "noise added by each client: holds against everyone",
+        Noise.DISTRIBUTED: "noise shared inside the masked sum: holds against whoever sees the sums only",
     }[privacy.noise]
     strength = f"{summary['strength']} guarantee; " if "strength" in summary else ""
     return (

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 else:
     from chatfed.lazy import loading
 
-    __getattr__ = loading(
+    __getattr__, __dir__ = loading(
         __name__,
         {
             "gradients": "Bounds DialogueGradients",

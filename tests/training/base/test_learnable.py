@@ -55,6 +55,13 @@ def test_answers_are_not_learned_from_data_without_answers(files: Files) -> None
     assert len(files.load(train_on="all").clients) == 5, "words of both sides are there to learn"
 
 
+def test_a_program_is_told_which_file_has_nothing_to_learn(files: Files) -> None:
+    files.private = [silent(i, client_id=f"c{i % 5}") for i in range(20)]
+    with pytest.raises(ChatfedError) as caught:
+        files.load(train_on="assistant")
+    assert Path(caught.value.param or "").name == "mine.jsonl"
+
+
 def test_a_client_without_answers_takes_no_part_and_is_counted(files: Files) -> None:
     files.private[4::5] = [silent(i, client_id="c4") for i in range(4, 20, 5)]
     files.private[0] = silent(0, client_id="c0")

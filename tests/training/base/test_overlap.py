@@ -170,8 +170,8 @@ def test_keep_claims_groups_and_what_is_not_protected(files: Files) -> None:
     recipe = load_recipe(None, ["federation.rounds=3"])
     terms = ClientTerms(4.0, once := Mechanism(4.0, 1.0, 1), Budget(8.0, 1e-5))
     cost = Spent({}, {}, "PRV", (once,) * 3)
-    sentence = claim_of(recipe, terms).guarantee(cost, 3, found).sentence()
-    alone = claim_of(recipe, terms).guarantee(cost, 3, Repeats(dialogues=20)).sentence()
+    sentence = claim_of(recipe, terms).guarantee(cost, 3, repeats=found, dealt=False).sentence()
+    alone = claim_of(recipe, terms).guarantee(cost, 3, repeats=Repeats(dialogues=20), dealt=False).sentence()
     assert (
         "a group of up to 3 dialogues" in sentence
         and "also stands in public text (1 dialogue word for word" in sentence

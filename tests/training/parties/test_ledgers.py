@@ -53,7 +53,7 @@ def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_pa
 
 def test_one_lost_ledger_is_noticed_though_others_hold_more_than_was_recorded() -> None:
     a, b = ClientId("a"), ClientId("b")
-    held = Spent({a: 4.0}, {a: 2}, EXACT)  # b's ledger is gone; an interrupted round left one charge more with a
+    held = Spent({a: 4.0}, {a: 2}, EXACT, ())  # b's ledger is gone; an interrupted round left one charge more with a
     with pytest.raises(LedgerError, match="ledger of b holds 0 charges, but 1"):
         check_ledgers({a: 1, b: 1}, held)
     check_ledgers({a: 1}, held)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+from collections.abc import Callable
 
 import pytest
 
@@ -10,9 +12,12 @@ from chatfed.privacy.accounting import epsilon
 from chatfed.privacy.guarantee import Adjacency
 from chatfed.types import ClientId
 from tests.training.plans import charges_of, claim_of, client_level
-from training.plan.claims import Spent
+from training.plan.agreement import Agreement
+from training.plan.claims import Claim, Spent
+from training.plan.plan import Learning, Plan
 from training.plan.recipe import load_recipe, without_noise
-from training.plan.terms import client_terms
+from training.plan.terms import ClientTerms, client_terms
+from training.plan.upload import PlainUpload
 
 PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
 
@@ -24,16 +29,19 @@ def test_a_claim_with_sampling_also_says_what_holds_before_whoever_knows_the_sam
     assert terms.mechanism is not None
     charges = tuple(charges_of(recipe, terms, 5000, 0)) or (terms.mechanism,)
     cost = Spent({ClientId("a"): 7.9}, {ClientId("a"): 1}, "one", charges)
-    sampling = claim_of(recipe, terms).guarantee(cost, 1).sampling
+    sampling = claim_of(recipe, terms).guarantee(cost, 1, repeats=None, dealt=False).sampling
     stated = float(sampling.rpartition("epsilon is ")[2])
     assert stated == pytest.approx(epsilon(terms.noise_multiplier, 1.0, 1, delta=1e-5), abs=0.05) and stated > 8.5
-    assert "knows who was sampled" not in claim_of(recipe, terms).guarantee(Spent({}, {}, "one"), 1).sampling
+    assert (
+        "knows who was sampled"
+        not in claim_of(recipe, terms).guarantee(Spent({}, {}, "one", ()), 1, repeats=None, dealt=False).sampling
+    )
 
 
 def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
     recipe = client_level()
-    terms, cost = client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums")
-    sentence = claim_of(recipe, terms).guarantee(cost, 1).sentence()
+    terms, cost = client_terms(recipe, 10), Spent({ClientId("a"): 7.5}, {ClientId("a"): 1}, "sums", ())
+    sentence = claim_of(recipe, terms).guarantee(cost, 1, repeats=None, dealt=False).sentence()
     for words in (
         "each single client",
         "one client's vector, or zeros in its place",
@@ -46,11 +54,20 @@ def test_the_claim_of_a_client_names_shares_floor_and_server() -> None:
     ):
         assert words in sentence
     pinned = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, identities="roster"))
-    assert "a server that may deviate" in claim_of(pinned, terms).guarantee(cost, 1).sentence()
+    assert (
+        "a server that may deviate" in claim_of(pinned, terms).guarantee(cost, 1, repeats=None, dealt=False).sentence()
+    )
 
 
 def test_a_run_without_noise_at_client_level_claims_nothing_for_clients() -> None:
     recipe = without_noise(client_level())
-    claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(Spent({}, {}, "none"), 1)
+    claim = claim_of(recipe, client_terms(recipe, 10)).guarantee(
+        Spent({}, {}, "none", ()), 1, repeats=None, dealt=False
+    )
     assert (claim.epsilon, claim.unit, claim.adjacency) == (None, "client", Adjacency.ZERO_OUT)
     assert "No differential privacy is claimed" in claim.sentence()
+
+
+@pytest.mark.parametrize("part", [Spent, Claim, Claim.guarantee, Agreement, ClientTerms, Learning, Plan, PlainUpload])
+def test_what_decides_a_claim_is_said_and_never_left_to_a_default(part: Callable[..., object]) -> None:
+    assert {each.default for each in inspect.signature(part).parameters.values()} == {inspect.Parameter.empty}

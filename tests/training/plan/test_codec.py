@@ -41,7 +41,9 @@ def test_the_claim_holds_before_another_client_however_small_the_cohort(cohort: 
     seen = mechanism.std * math.sqrt(least - 1) / mechanism.norm  # by one that takes its own share away
     assert 7.0 < gaussian_epsilon(1 / seen, 1e-5) <= 8.0 or least - 1 > mechanism.shares
     assert mechanism.shares <= least - 1
-    claim = claim_of(recipe, terms).guarantee(Spent({CLIENTS[0]: 7.9}, {CLIENTS[0]: 1}, SUMS, (mechanism,)), 1)
+    claim = claim_of(recipe, terms).guarantee(
+        Spent({CLIENTS[0]: 7.9}, {CLIENTS[0]: 1}, SUMS, (mechanism,)), 1, repeats=None, dealt=False
+    )
     assert f"with at most {max(1, cohort // 10)} of the {cohort} clients" in claim.holds_against
 
 

@@ -171,11 +171,11 @@ def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue() -> None:
 
 def test_a_claim_about_simulated_clients_says_so_in_its_sentence() -> None:
     recipe = load_recipe(None, [*OF_CLIENTS, "data.simulated_clients=true"])
-    cost = Spent({ClientId("a"): 2.0}, {ClientId("a"): 1}, "one")
-    claim = claim_of(recipe, client_terms(recipe, 400)).guarantee(cost, 1, dealt=True)
+    cost = Spent({ClientId("a"): 2.0}, {ClientId("a"): 1}, "one", ())
+    claim = claim_of(recipe, client_terms(recipe, 400)).guarantee(cost, 1, repeats=None, dealt=True)
     assert claim.unit == "simulated client" and "each single simulated client" in claim.sentence()
     assert "dialogues were dealt" in claim.sentence()
-    plain = claim_of(load_recipe(), client_terms(load_recipe(), 400)).guarantee(cost, 1, dealt=True)
+    plain = claim_of(load_recipe(), client_terms(load_recipe(), 400)).guarantee(cost, 1, repeats=None, dealt=True)
     assert plain.unit == "dialogue" and "dialogues were dealt" in plain.sentence()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.processes import here, one_line
+from training import cli
 from training.cli import train
 from training.plan.origins import OPTIONS, Origins
 from training.plan.recipe import Recipe
@@ -89,3 +90,13 @@ def test_each_key_with_an_option_is_one_and_has_it() -> None:
         section, _, name = key.partition(".")
         assert name in {each.name for each in fields(getattr(Recipe(), section))}
         assert option[2:].replace("-", "_") in inspect.signature(train).parameters
+
+
+def test_each_option_that_sets_a_key_is_told_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed: list[cli.Given] = []
+    monkeypatch.setattr(cli, "_begin", lambda given, *rest: typed.append(given))
+    cli.train(overlap="all")
+    (given,) = typed
+    assert given.options.keys() == OPTIONS.keys()
+    with pytest.raises(RecipeError, match=r'^--overlap must be one of .*, not "all"$'):
+        given.read()

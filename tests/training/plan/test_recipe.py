@@ -11,9 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatfed.privacy.clipping import STYLES
 from training.plan.checks import check
-from training.plan.recipe import DEFAULT_RECIPE, Recipe, load_recipe, planned_participations, without_noise
-from training.plan.settings import RecipeError
+from training.plan.recipe import (
+    DEFAULT_RECIPE,
+    PrivacySection,
+    Recipe,
+    load_recipe,
+    planned_participations,
+    without_noise,
+)
+from training.plan.settings import RecipeError, one_of
 
 
 def written(folder: Path, text: str) -> Path:
@@ -269,3 +277,8 @@ def test_uniform_sampling_plans_for_every_round_unless_limited() -> None:
     uniform = ["federation.sampling=uniform", "federation.rounds=7"]
     assert planned_participations(load_recipe(None, uniform), clients=400) == 7
     assert planned_participations(load_recipe(None, [*uniform, "federation.max_participations=3"]), clients=400) == 3
+
+
+def test_a_recipe_takes_the_styles_of_clipping_that_there_are() -> None:
+    (style,) = [each for each in dataclasses.fields(PrivacySection) if each.name == "clipping"]
+    assert style.metadata["rule"].words == one_of(*STYLES).words
