@@ -92,8 +92,20 @@ for _name, (_, _said) in PROGRAMS.items():
     app.command(_name, help=_said)(lambda: None)
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from chatfed import __version__
+
+        print(f"chatfed {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def chatfed() -> None:
+def chatfed(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say the version.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
     """Chat models that learn from private conversations that nobody collects."""
 
 
