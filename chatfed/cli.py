@@ -94,9 +94,7 @@ for _name, (_, _said) in PROGRAMS.items():
 
 def _say_version(asked: bool) -> None:
     if asked:
-        from chatfed import __version__
-
-        print(f"chatfed {__version__}")
+        print(f"chatfed {sys.modules['chatfed'].__version__}")  # the package that this module is in
         raise typer.Exit
 
 

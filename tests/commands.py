@@ -36,11 +36,9 @@ def _inside(group: Any, name: str) -> Any:
 
 
 def options_of(command: Any) -> set[str]:
-    """The long options of a command, or of all commands in it."""
-    below = getattr(command, "commands", None)
-    if below is not None:
-        return set().union(*(options_of(_inside(command, name)) for name in below))
-    return {"--help", *(name for each in command.params for name in each.opts if name.startswith("--"))}
+    """The long options of a command, and of all commands in it."""
+    below = [options_of(_inside(command, name)) for name in getattr(command, "commands", ())]
+    return {"--help"}.union(*below, (name for each in command.params for name in each.opts if name.startswith("--")))
 
 
 def examples_of(command: Any) -> list[list[str]]:
