@@ -49,7 +49,7 @@ class Budget:
 
     epsilon: float
     delta: float
-    unit: Protected = Protected.DIALOGUE  # whose protection is charged for: charges for different units do not add up
+    unit: Protected  # whose protection is charged for: charges for different units do not add up
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.epsilon) and self.epsilon >= 0):

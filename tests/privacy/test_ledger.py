@@ -21,7 +21,7 @@ from chatfed.privacy.ledger import Budget, BudgetExceeded, Ledger, LedgerError
 from chatfed.types import ChatfedError, ClientId
 
 OWNER = ClientId("client-7")
-BUDGET = Budget(epsilon=6.0, delta=1e-5)
+BUDGET = Budget(epsilon=6.0, delta=1e-5, unit=Protected.DIALOGUE)
 ONE = Mechanism(2.0, 1.0, 1)  # epsilon about 2.1 alone
 
 
@@ -107,9 +107,10 @@ def test_another_clients_ledger_and_another_budget_are_errors(tmp_path: Path) ->
     with pytest.raises(LedgerError, match="client-7"):
         Ledger.open(path, ClientId("client-8"), BUDGET)
     with pytest.raises(LedgerError, match="budget"):
-        ledger(path, Budget(100.0, 1e-5))
-    raised = Ledger.open(path, OWNER, Budget(100.0, 1e-6), change_budget=True)
-    assert raised.epsilon == compose([ONE], delta=1e-6) and ledger(path, Budget(100.0, 1e-6)).entries == raised.entries
+        ledger(path, Budget(100.0, 1e-5, Protected.DIALOGUE))
+    raised = Ledger.open(path, OWNER, Budget(100.0, 1e-6, Protected.DIALOGUE), change_budget=True)
+    again = ledger(path, Budget(100.0, 1e-6, Protected.DIALOGUE))
+    assert raised.epsilon == compose([ONE], delta=1e-6) and again.entries == raised.entries
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_another_clients_ledger_and_another_budget_are_errors(tmp_path: Path) ->
 )
 def test_impossible_budgets_are_refused(eps: float, delta: float) -> None:
     with pytest.raises(ChatfedError):
-        Budget(eps, delta)
+        Budget(eps, delta, Protected.DIALOGUE)
 
 
 KINDS = [Mechanism(2.0, 1.0, 1), Mechanism(4.0, 1.0, 2), Mechanism(8.0, 1.0, 1)]
@@ -145,7 +146,7 @@ def test_any_sequence_of_charges_matches_a_plain_dictionary(charges: list[tuple[
 
 
 def _charge_many(path: Path, name: str, count: int) -> None:
-    book = Ledger.open(path, OWNER, Budget(1000.0, 1e-5))
+    book = Ledger.open(path, OWNER, Budget(1000.0, 1e-5, Protected.DIALOGUE))
     for i in range(count):
         book.charge(f"{name}/{i}", Mechanism(200.0, 1.0, 1))
 
@@ -157,12 +158,12 @@ def test_processes_charging_at_once_lose_nothing(tmp_path: Path) -> None:
         worker.start()
     for worker in workers:
         worker.join(60)
-    keys = {entry.key for entry in ledger(tmp_path / "book", Budget(1000.0, 1e-5)).entries}
+    keys = {entry.key for entry in ledger(tmp_path / "book", Budget(1000.0, 1e-5, Protected.DIALOGUE)).entries}
     assert keys == {f"{w}/{i}" for w in range(4) for i in range(6)}
 
 
 def test_a_killed_process_leaves_a_whole_ledger_that_can_go_on(tmp_path: Path) -> None:
-    path, budget = tmp_path / "book", Budget(1000.0, 1e-5)
+    path, budget = tmp_path / "book", Budget(1000.0, 1e-5, Protected.DIALOGUE)
     ledger(path, budget)
     context = multiprocessing.get_context("fork")
     for attempt in range(4):

@@ -15,6 +15,7 @@ from unittest import mock
 
 from chatfed.privacy import ledger as book
 from chatfed.privacy.accounting import Mechanism
+from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.secagg import client, messages, primitives, server, shamir, states
 from chatfed.secagg.messages import Kind, Parameters
@@ -39,7 +40,7 @@ from training.parties.session import Session, Step, round_name
 WHO = 2  # whose messages are spoiled
 KEY = bytes(range(32))
 PRIVATE_FILES = ("round.bin", "update.bin", "answered.bin", "finished", "state.key", "identity.key")
-BUDGET, OWNER = Budget(8.0, 1e-5), ClientId("client-01")
+BUDGET, OWNER = Budget(8.0, 1e-5, Protected.DIALOGUE), ClientId("client-01")
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from chatfed.privacy.accounting import Mechanism
+from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg import primitives
 from chatfed.secagg.encoding import FixedPoint
@@ -29,7 +30,7 @@ from training.plan.upload import PlainUpload
 BASE = b"b" * 32
 DIMENSION = 7
 MECHANISM = Mechanism(2.0, 0.25, 1)
-TERMS = ClientTerms(2.0, MECHANISM, Budget(8.0, 1e-5))
+TERMS = ClientTerms(2.0, MECHANISM, Budget(8.0, 1e-5, Protected.DIALOGUE))
 WEIGHTS = np.linspace(-1, 1, DIMENSION).astype(np.float32)
 
 

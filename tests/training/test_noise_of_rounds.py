@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, distributed_epsilon
+from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from tests.training.federation import Federation, Learner, names, stored_upload, update_of
@@ -29,7 +30,7 @@ WEIGHTS = np.zeros(5000, np.float32)
 
 def test_noise_out_of_rounds_with_dropouts_at_the_floor_has_the_claimed_variance_and_shape(tmp_path: Path) -> None:
     """The real way: clients on disk, masks, dropouts, the ring, decoding. Two of ten fall silent, eight must stay."""
-    terms = ClientTerms(1.5, client_terms(client_level(), 10).mechanism, Budget(1e4, 1e-5))
+    terms = ClientTerms(1.5, client_terms(client_level(), 10).mechanism, Budget(1e4, 1e-5, Protected.DIALOGUE))
     federation = Federation(tmp_path, client_level(noise_multiplier=1.5), CLIENTS, terms)
     federation.silent = {Step.SHARES: CLIENTS[:1], Step.SURVIVORS: [], Step.ADVERTS: CLIENTS[1:2]}
     for name in CLIENTS:
@@ -84,7 +85,7 @@ def test_two_sums_of_one_round_are_the_same_numbers(tmp_path: Path, identities: 
 def test_another_cohort_gets_another_update_with_other_noise_and_it_is_charged(tmp_path: Path) -> None:
     """Else two cohorts could each certify a set of its own, and the difference hold the noise of few clients."""
     recipe = client_level()
-    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5))
+    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5, Protected.DIALOGUE))
     federation = Federation(tmp_path, recipe, names(12), terms)
     for name in federation.clients:
         federation.learners[name] = Learner(np.zeros_like(WEIGHTS))
@@ -158,7 +159,7 @@ def test_a_clip_norm_where_the_recipe_fixes_it_is_refused_and_so_is_none_where_i
 def test_another_clip_norm_is_another_release_and_is_charged(tmp_path: Path) -> None:
     """Else a server could have one update encoded at two scales under one charge."""
     recipe = client_level(clip_quantile=0.5)
-    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5))
+    terms = dataclasses.replace(client_terms(recipe, 10), budget=Budget(50.0, 1e-5, Protected.DIALOGUE))
     federation = Federation(tmp_path, recipe, CLIENTS, terms)
     for name in CLIENTS:
         federation.learners[name] = Learner(update_of(name, WEIGHTS.size))

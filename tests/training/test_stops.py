@@ -95,6 +95,7 @@ def _kill(process: subprocess.Popen[str]) -> None:
 
 def _check_books(folder: Path, rounds: int) -> None:
     """Every client's ledger has one entry for each round it was asked in, and the claim is what they add up to."""
+    from chatfed.privacy.guarantee import Protected
     from chatfed.privacy.ledger import Budget, Ledger
 
     recipe = RunFolder(folder).begun().recipe
@@ -104,7 +105,7 @@ def _check_books(folder: Path, rounds: int) -> None:
     costs = []
     for client in clients:
         path = home_of(folder / "state" / "clients", client) / "ledger.json"
-        ledger = Ledger.open(path, client, Budget(recipe.privacy.budget, recipe.privacy.delta))
+        ledger = Ledger.open(path, client, Budget(recipe.privacy.budget, recipe.privacy.delta, Protected.DIALOGUE))
         per_round = Counter(int(entry.key.split("/")[1]) for entry in ledger.entries)
         theirs = [i for i in range(rounds) if client in cohort(clients, i, recipe.federation)]
         assert dict(per_round) == dict.fromkeys(theirs, 1), client

@@ -11,7 +11,7 @@ import pytest
 
 from chatfed.privacy.accounting import Mechanism, epsilon
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
-from chatfed.privacy.guarantee import Unit
+from chatfed.privacy.guarantee import Protected, Unit
 from chatfed.privacy.ledger import Budget
 from chatfed.types import ChatfedError
 from tests.training.plans import claim_of
@@ -168,7 +168,7 @@ def test_keep_claims_groups_and_what_is_not_protected(files: Files) -> None:
     found = corpus.repeats
     assert (found.groups, found.grouped, found.largest, found.clients, found.public) == (1, 3, 3, 2, 1)
     recipe = load_recipe(None, ["federation.rounds=3"])
-    terms = ClientTerms(4.0, once := Mechanism(4.0, 1.0, 1), Budget(8.0, 1e-5))
+    terms = ClientTerms(4.0, once := Mechanism(4.0, 1.0, 1), Budget(8.0, 1e-5, Protected.DIALOGUE))
     cost = Spent({}, {}, "PRV", (once,) * 3)
     sentence = claim_of(recipe, terms).guarantee(cost, 3, repeats=found, dealt=False).sentence()
     alone = claim_of(recipe, terms).guarantee(cost, 3, repeats=Repeats(dialogues=20), dealt=False).sentence()

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import training.engines.simulation
-from chatfed.privacy.guarantee import Noise
+from chatfed.privacy.guarantee import Noise, Protected
 from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId, FloatVector
@@ -65,7 +65,7 @@ def place(
         federation=FederationSection(cohort=5),
         runtime=RuntimeSection(workers=2),
     )
-    terms = ClientTerms(0.0, None, Budget(0.0, 1e-5))
+    terms = ClientTerms(0.0, None, Budget(0.0, 1e-5, Protected.DIALOGUE))
     return Workplace(
         plan_of(recipe, 5, terms), 2, str(tiny_base), folder / "private", folder / "held-out", folder / "homes"
     )

@@ -68,7 +68,7 @@ def test_a_server_that_asks_with_one_model_after_another_is_charged_for_each_unt
     federation: Federation,
 ) -> None:
     """No message but the invitation is ever sent: the client learned all the same."""
-    federation.terms = dataclasses.replace(TERMS, budget=Budget(2.0, 1e-5))
+    federation.terms = dataclasses.replace(TERMS, budget=Budget(2.0, 1e-5, Protected.DIALOGUE))
     asked = 0
 
     def insist() -> None:
@@ -86,7 +86,7 @@ def test_a_server_that_asks_with_one_model_after_another_is_charged_for_each_unt
 def test_an_exhausted_budget_refuses_before_learning_and_the_round_goes_on_without_it(federation: Federation) -> None:
     one = TERMS.mechanism
     assert one is not None
-    poor = dataclasses.replace(TERMS, budget=Budget(0.1, 1e-5))
+    poor = dataclasses.replace(TERMS, budget=Budget(0.1, 1e-5, Protected.DIALOGUE))
     with pytest.raises(BudgetExceeded, match=A):
         federation.client(A, poor).handle(invitation(federation.session()))
     assert federation.learners[A].calls == 0
@@ -97,7 +97,7 @@ def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federatio
     from chatfed.privacy.accounting import epsilon
 
     two = epsilon(MECHANISM.noise_multiplier, MECHANISM.sampling_rate, 2, delta=1e-5)
-    federation.terms = dataclasses.replace(TERMS, budget=Budget(two, 1e-5))
+    federation.terms = dataclasses.replace(TERMS, budget=Budget(two, 1e-5, Protected.DIALOGUE))
     for round_index in range(2):
         assert federation.run(federation.session(round_index)).survivors == FOUR
     with pytest.raises(ChatfedError, match="only 0 participants"):

@@ -32,8 +32,8 @@ def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(tmp_path: Path) ->
             mechanism = noisy(recipe, 1000, terms.noise_multiplier).mechanism
             path = home_of(tmp_path, client) / "ledger.json"
             path.parent.mkdir(exist_ok=True)
-            Ledger.open(path, client, Budget(1000.0, 1e-5)).charge(f"round {index}", mechanism)
-        generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5))
+            Ledger.open(path, client, Budget(1000.0, 1e-5, Protected.DIALOGUE)).charge(f"round {index}", mechanism)
+        generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5, Protected.DIALOGUE))
         cost = cost.with_later(spent(tmp_path, cohort, generous))
         assert cost == spent(tmp_path, CLIENTS, generous)
     assert cost.participations == dict(zip(CLIENTS, [2, 1, 2, 2, 1, 1, 1, 1, 1], strict=False))
@@ -47,7 +47,7 @@ def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_pa
         ledger.charge("two", Mechanism(1.0, 1.0, 1))
     for change in (False, True):
         with pytest.raises(LedgerError, match="for one client, not for one dialogue: keep a ledger of its own"):
-            Ledger.open(ledger.path, ledger.owner, Budget(100.0, 1e-5), change_budget=change)
+            Ledger.open(ledger.path, ledger.owner, Budget(100.0, 1e-5, Protected.DIALOGUE), change_budget=change)
     assert Ledger.open(ledger.path, ledger.owner, ledger.budget).entries[0].mechanism == share
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from chatfed.privacy.accounting import compose
 from chatfed.privacy.distributed import distributed_epsilon
-from chatfed.privacy.guarantee import Noise
+from chatfed.privacy.guarantee import Noise, Protected
 from chatfed.privacy.ledger import Budget
 from tests.training.plans import check_sums, client_level, noisy
 from training.plan.recipe import Recipe, load_recipe, planned_participations
@@ -30,9 +30,9 @@ def test_a_plan_that_the_sums_accountant_finds_too_dear_or_cannot_bound_is_refus
     recipe = client_level(noise_multiplier=1.0)
     terms = client_terms(client_level(), 10)
     with pytest.raises(RecipeError, match=r"over its budget of 4: raise privacy\.noise_multiplier"):
-        check_sums(recipe, dataclasses.replace(terms, budget=Budget(4.0, 1e-5)), 10, 1000)
+        check_sums(recipe, dataclasses.replace(terms, budget=Budget(4.0, 1e-5, Protected.DIALOGUE)), 10, 1000)
     with pytest.raises(RecipeError, match=r"privacy\.delta.*cannot be accounted"):
-        check_sums(recipe, dataclasses.replace(terms, budget=Budget(1e4, 1e-37)), 10, 1000)
+        check_sums(recipe, dataclasses.replace(terms, budget=Budget(1e4, 1e-37, Protected.DIALOGUE)), 10, 1000)
     check_sums(Recipe(), terms, 400, 1000)
 
 
