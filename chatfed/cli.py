@@ -7,8 +7,7 @@ Every command is imported when it is asked for, so that `--help` answers at once
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,7 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from chatfed.command_line import WRONG, application, complain, examples, names_in, run_typer
+from chatfed.command_line import WRONG, application, examples, exit_code, names_in, run_typer
 
 _HERE = Path(__file__).parent
 
@@ -118,24 +117,14 @@ def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name 
 
     if Path(folder).exists():
         stay_offline()
-    with one_line_errors():
+
+    def job() -> int:
         checks = check_base(folder)
         for line in lines(folder, checks):
-            typer.echo(line)
-    if any(each.fault for each in checks):
-        raise typer.Exit(2)
+            print(line)
+        return WRONG if any(each.fault for each in checks) else 0
 
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Turns an error that a person can mend into one line on stderr and exit code 2."""
-    from chatfed.types import ChatfedError
-
-    try:
-        yield
-    except ChatfedError as error:
-        complain(error)
-        raise typer.Exit(WRONG) from None
+    raise typer.Exit(exit_code(job))
 
 
 @data.command(epilog=LOOK_EPILOG)
@@ -154,7 +143,8 @@ def look(
 
     From whom, and as which roles; nothing is trained.
     """
-    with one_line_errors():
+
+    def job() -> None:
         if Path(file).exists():
             from chatfed.model.transformer import stay_offline
 
@@ -172,6 +162,8 @@ def look(
         )
         for line in lines_of(table, file):
             print(line)
+
+    raise typer.Exit(exit_code(job))
 
 
 @data.command(epilog=SCHEMAS_EPILOG)

@@ -36,13 +36,9 @@ PROBE_EPILOG = examples(
     ("chatfed probe", "runs/default/model, on http://127.0.0.1:7860, opened at the leakage probe"),
     ("chatfed probe --model my-model --reference base", "compare with a base model of your own"),
 )
-OFFLINE = {
+OF_PAGE = {  # settings of the environment that keep the page to itself; those of models are with the models
     "GRADIO_ANALYTICS_ENABLED": "False",
     "GRADIO_SHARE": "False",
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_DATASETS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
 }
 
@@ -161,8 +157,9 @@ def _next(port: int) -> int:
 
 def serve(run: RunFolder, listener: socket.socket, asked: Served) -> None:
     """Loads the models and answers requests until interrupted."""
-    for name, value in OFFLINE.items():
-        os.environ[name] = value
+    from chatfed.model.transformer import OFFLINE
+
+    os.environ.update(dict.fromkeys(OFFLINE, "1") | OF_PAGE)
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 2) - 1)))  # leave a core to the page
     host, port = listener.getsockname()[:2]
     if not is_loopback(host):

@@ -30,7 +30,6 @@ OLDEST = (3, 11)  # of Python
 SHOWN = ("torch", "transformers", "gradio", "cryptography")  # the others are named where they do not fit
 LEAST_MEMORY = 2 << 30  # bytes: the processes of the quick run take that much together
 LEAST_DISK = 1 << 30  # bytes: corpus, base model and run folder of the default run take a quarter of it
-OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
 
 app = application()
 
@@ -186,7 +185,7 @@ def ciphers() -> Finding:
 
 def network() -> Finding:
     """That hub, data sets and telemetry stay off, as they are set for a run that names nothing on a hub."""
-    from chatfed.model.transformer import stay_offline
+    from chatfed.model.transformer import OFFLINE, stay_offline
 
     stay_offline()
     on = [

@@ -17,6 +17,9 @@ from chatfed.model.silence import quiet
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY")
+"""Settings of the environment that keep hub, data sets and telemetry from reaching out."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -233,5 +236,5 @@ def stay_offline() -> None:
 
     The caller skips it when a person names something on the hub.
     """
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_TELEMETRY"):
+    for name in OFFLINE:
         os.environ.setdefault(name, "1")

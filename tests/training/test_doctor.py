@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chatfed.model.transformer import OFFLINE
 from tests.training.processes import here
 from training import doctor
 
@@ -39,7 +40,7 @@ def test_a_full_disk_and_a_folder_that_is_a_file_are_told(tmp_path: Path, monkey
 
 
 def test_a_setting_that_lets_the_hub_be_asked_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in doctor.OFFLINE:
+    for name in OFFLINE:
         monkeypatch.delenv(name, raising=False)
     assert doctor.network().mend == ""
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
