@@ -222,7 +222,7 @@ def test_the_time_limit_counts_from_the_start_tokenizer_and_all(
 
 def test_a_base_that_was_not_made_here_tells_nothing_of_its_pretraining(tmp_path: Path) -> None:
     assert pretrain.about_pretraining("somebody/small-model") is None
-    (tmp_path / pretrain.ABOUT).write_text("[]")
+    (tmp_path / together.ABOUT).write_text("[]")
     assert pretrain.about_pretraining(tmp_path) is None
 
 
