@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from chatfed.model.tokenizer import train_tokenizer
-from chatfed.model.transformer import Architecture, build_llama
+from chatfed.model.transformer import Architecture, build_llama, untie_output
 from chatfed.types import ChatfedError, Turn
 from training.base import pretrain, replica, together
 from training.base.pretrain import pretrained_base
@@ -124,6 +124,34 @@ def test_the_same_recipe_gives_the_same_bytes_however_many_processes_train(
         each = replace(job, pretrain=section, folder=tmp_path / f"base-{len(made)}")
         made.append(weights_of(together.in_processes(each, workers, silent)))
     assert len(set(made)) == 1
+
+
+def test_a_base_is_what_a_plain_loop_makes_bit_for_bit(job: Job, tmp_path: Path) -> None:
+    """The obvious twin of one replica, which is the mean of itself: AdamW on one batch after the other, dropout on."""
+    section = PretrainSection(epochs=0.4, replicas=1, precision="float32")
+    alone = replace(job, pretrain=section, folder=tmp_path / "alone")
+    made = together.in_processes(alone, 1, silent)
+    torch.set_num_threads(1)
+    table, (network, _) = open_tokens(job.tokens), job.build()
+    network.train()
+    optimizer = torch.optim.AdamW(replica._groups(network), betas=(0.9, 0.98), fused=True)
+    batches = replica._batches(table, section.batch, np.random.default_rng(section.seed))
+    examples, steps = DialogueExamples(table, np.arange(len(table)), TINY.context), alone.steps(table)
+    for step, mine in zip(range(steps), batches, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = section.learning_rate * replica.schedule(step / steps)
+        replica._step(network, optimizer, examples, mine, "float32")
+    untie_output(network)
+    network.save_pretrained(tmp_path / "twin")
+    assert weights_of(tmp_path / "twin") == weights_of(made)
+
+
+def test_the_name_of_a_base_is_what_it_was_in_earlier_builds() -> None:
+    """A base in somebody's cache is found again."""
+    said = [[Turn("user", "my laptop will not start"), Turn("assistant", "hold the button", learn=False)]]
+    section = PretrainSection(3.0, 2_500_000, 2, 4, 2e-3, "float32", 1)
+    name = pretrain.inputs_digest(said, TINY, section)
+    assert name[:16] == "93048f3f7b55e9c3", (pretrain.FORMAT, name)
 
 
 def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(
