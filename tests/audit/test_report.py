@@ -150,7 +150,8 @@ def test_a_ceiling_has_a_section_of_its_own_that_says_for_whom_it_is() -> None:
     text = Reader(render({**SUMMARY, "ceiling": ceiling}, PRIVACY, METRICS)).text
     assert "It learned 57% of the 8.40 bits a word that could be learned [53% to 60%]." in text
     assert "1.125" in text and "60.0%" in text and "no epsilon covers its figures" in text
-    for odd in (3, [], {}, {"gain": 3}):
+    odds: list[Any] = [3, [], {}, {"gain": 3}]
+    for odd in odds:
         assert "It learned" not in Reader(render({**SUMMARY, "ceiling": odd}, PRIVACY, METRICS)).text
 
 
