@@ -95,7 +95,9 @@ def test_a_mistake_is_one_line_that_names_the_mend(
     assert len(line) < 250
 
 
-@pytest.mark.parametrize("program", ["training.run.figures", "benchmarks.utility", "benchmarks.epsilon_gain", "chatfed"])
+@pytest.mark.parametrize(
+    "program", ["training.run.figures", "benchmarks.utility", "benchmarks.epsilon_gain", "chatfed"]
+)
 def test_help_shows_examples(program: str) -> None:
     done = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""
