@@ -40,6 +40,9 @@ MISTAKES = [
     ("chatfed", ["train", "--rounds", "ten"], ["--rounds", "integer"]),
     ("chatfed", ["train", "--epsilon"], ["--epsilon", "requires an argument", "chatfed train --help"]),
     ("chatfed", ["train", "surplus"], ["surplus"]),
+    ("chatfed", ["train", "--ceiling-passes", "-1"], ["--ceiling-passes", "0"]),
+    ("chatfed", ["resume", "x", "--ceilling"], ["--ceilling", "did you mean --ceiling?"]),
+    ("benchmarks.epsilon_gain", ["--recipe", "defualt"], ["--recipe", "defualt", "client-level"]),
     ("chatfed", ["train", "--quick", "--recipe", "mine.toml"], ["--quick", "--recipe"]),
     ("chatfed", ["resume"], ["Missing argument", "folder"]),
     ("chatfed", ["plan", "--clients", "0"], ["--clients", "1"]),
@@ -92,7 +95,9 @@ def test_a_mistake_is_one_line_that_names_the_mend(
     assert len(line) < 250
 
 
-@pytest.mark.parametrize("program", ["training.run.figures", "benchmarks.utility", "chatfed"])
+@pytest.mark.parametrize(
+    "program", ["training.run.figures", "benchmarks.utility", "benchmarks.epsilon_gain", "chatfed"]
+)
 def test_help_shows_examples(program: str) -> None:
     done = subprocess.run([sys.executable, "-m", program, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == ""

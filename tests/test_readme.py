@@ -290,6 +290,17 @@ def test_the_table_names_the_run_without_noise_when_there_was_one(run: Path) -> 
     assert "| the same run without noise (no privacy) | 1.250 | 50.0% | 60.0% | – |" in list(figures.table(run))
 
 
+def test_the_table_says_what_could_be_learned_when_a_ceiling_was_made(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    share = {"learnable": 8.4, "learned": 4.8, "share": 0.571, "low": 0.53, "high": 0.604}
+    scores = {"bits_per_byte": 1.25, "perplexity": 7.4, "top1": 0.6, "top3": 0.7}
+    summary["ceiling"] = {**scores, "gain": {"bits_a_word": share}}
+    (run / "summary.json").write_text(json.dumps(summary))
+    lines = list(figures.table(run))
+    assert [line for line in lines if "what could be learned | 1.250 | 60.0% | 70.0% | 7.40 |" in line]
+    assert [line for line in lines if "Its change is 57% of the 8.40 bits a word that could be learned" in line]
+
+
 def test_figures_say_in_one_line_what_is_missing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "other.md").write_text("no marks")
     assert figures.main([str(run), "--readme", str(run / "other.md")]) == 2

@@ -24,6 +24,7 @@ TRAIN_EPILOG = examples(
     ("chatfed train --quick", "a small one, in a minute, into runs/quick"),
     ("chatfed train --data mine.jsonl --client-column branch --epsilon 4 --out runs/mine", ""),
     ("chatfed train --set privacy.clip_norm=0.5 --set federation.cohort=80", ""),
+    ("chatfed train --ceiling", "and how much of what could be learned was learned"),
 ) + (
     "\n\nExit codes: 0 done, 1 the run stopped (the message says how to go on), 2 something given was wrong, 130 "
     "interrupted."
@@ -31,6 +32,7 @@ TRAIN_EPILOG = examples(
 RESUME_EPILOG = examples(
     ("chatfed resume runs/mine", ""),
     ("chatfed resume runs/mine --reference", "and the same run without noise beside it, to compare"),
+    ("chatfed resume runs/mine --ceiling", "and the base trained without privacy, to compare"),
 )
 PLAN_EPILOG = examples(
     ("chatfed plan", "the default recipe"),
@@ -68,6 +70,18 @@ Settings = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe: section.key=value; may repeat."),
 ]
 Reference = Annotated[bool, typer.Option("--reference", help="Also run without noise, to compare.")]
+Ceiling = Annotated[
+    bool,
+    typer.Option(
+        "--ceiling", help="Also train the base on all private dialogues without privacy: what could be learned at most."
+    ),
+]
+CeilingPasses = Annotated[
+    float,
+    typer.Option(
+        min=0.0, metavar="<number>", help="--ceiling with so many passes over the private text instead of one."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")]
 
 
@@ -91,6 +105,22 @@ class Given:
             )
         options = {key: value for key, value in self.options.items() if value is not None}
         return read_settings(QUICK if self.quick else self.recipe, self.overrides, options)
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is wanted beside the run, to compare with."""
+
+    reference: bool
+    ceiling: bool
+    asked: float  # passes of the ceiling; 0: not said
+
+    @property
+    def passes(self) -> float:
+        """Passes of the ceiling; 0: none is wanted."""
+        from .base.ceiling import PASSES
+
+        return self.asked or (PASSES if self.ceiling else 0.0)
 
 
 @app.command(epilog=TRAIN_EPILOG)
@@ -117,6 +147,8 @@ def train(
     out: Annotated[Path | None, typer.Option(help="The run's folder.")] = None,
     set_: Settings = None,
     reference: Reference = False,
+    ceiling: Ceiling = False,
+    ceiling_passes: CeilingPasses = 0.0,
     replace: Annotated[bool, typer.Option("--replace", help="Move an earlier run in the same folder aside.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -135,20 +167,24 @@ def train(
         "runtime.out": None if out is None else str(out),
     }
     given = Given(recipe, quick, options, set_ or [])
-    _in_one_line(lambda: _begin(given, replace, reference, quiet))
+    beside = Beside(reference, ceiling, ceiling_passes)
+    _in_one_line(lambda: _begin(given, replace, beside, quiet))
 
 
 @app.command(epilog=RESUME_EPILOG)
 def resume(
     folder: Annotated[Path, typer.Argument(help="The run's folder.")],
     reference: Reference = False,
+    ceiling: Ceiling = False,
+    ceiling_passes: CeilingPasses = 0.0,
     quiet: Quiet = False,
 ) -> None:
     """Goes on with an interrupted run, where it was.
 
     No client's epsilon is counted twice. The recipe is that of the run; its [runtime] may have been edited.
     """
-    _in_one_line(lambda: _resume(folder, reference, quiet))
+    beside = Beside(reference, ceiling, ceiling_passes)
+    _in_one_line(lambda: _resume(folder, beside, quiet))
 
 
 @app.command(epilog=PLAN_EPILOG)
@@ -203,7 +239,7 @@ def _reading(
     }
 
 
-def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:
+def _begin(given: Given, aside: bool, beside: Beside, quiet: bool) -> None:
     from .plan.settings import RecipeError
     from .run.run_folder import fresh_run, sole_use
 
@@ -211,20 +247,19 @@ def _begin(given: Given, aside: bool, reference: bool, quiet: bool) -> None:
     out = Path(recipe.runtime.out)
     try:
         with sole_use(out), fresh_run(out, aside) as folder:
-            _go(folder, folder.begin(recipe, reference), quiet)
+            _go(folder, folder.begin(recipe, beside.reference, beside.passes), quiet)
     except RecipeError as error:  # what only the data, or settings of different rooms together, make wrong
         raise origins.told(error) from None
 
 
-def _resume(path: Path, reference: bool, quiet: bool) -> None:
+def _resume(path: Path, beside: Beside, quiet: bool) -> None:
     from .run.run_folder import RunFolder, sole_use
 
     folder = RunFolder(path)
     folder.begun()  # a folder that holds no run gets no lock beside it
     with sole_use(path):
         folder.sweep()
-        begun = folder.begun()
-        _go(folder, folder.want_reference(begun) if reference else begun, quiet)
+        _go(folder, folder.want(folder.begun(), beside.reference, beside.passes), quiet)
 
 
 def _foresee(given: Given, clients: int | None) -> None:
@@ -244,12 +279,12 @@ def _foresee(given: Given, clients: int | None) -> None:
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     recipe = begun.recipe
     _offline_unless_named(recipe)
-    from .federated import run_with_reference
+    from .beside import run_compared
     from .run.display import Display
     from .run.summary import print_summary
 
     display = Display(quiet)
-    summary = run_with_reference(begun, folder, display)
+    summary = run_compared(begun, folder, display)
     repeats = folder.repeats()
     print_summary(display, recipe, folder.path, summary, list(repeats.warnings()) if repeats else ())
 

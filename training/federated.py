@@ -15,7 +15,7 @@ import numpy as np
 
 from chatfed.audit.comparison import compare
 from chatfed.secagg.messages import ProtocolError
-from chatfed.types import ClientId, FloatVector
+from chatfed.types import ClientId, FloatVector, IntVector
 
 from .base.evaluation import Evaluation, Scores
 from .base.pretrain import about_pretraining
@@ -27,19 +27,31 @@ from .parties.ledgers import check_ledgers, spent
 from .parties.rounds import Outcome, commit, run_round
 from .parties.session import Session
 from .plan.claims import Spent
-from .plan.recipe import Recipe, without_noise
+from .plan.recipe import Recipe
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
-from .run.release import publish, write_page
-from .run.run_folder import Begun, RunError, RunFolder
+from .run.release import publish
+from .run.run_folder import RunError, RunFolder
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
 
+@dataclass(frozen=True, eq=False)
+class Ended:
+    """A run at its end: what it published, and what was measured on each held-out dialogue."""
+
+    prepared: Prepared
+    clock: Clock
+    before: Scores
+    after: Scores
+    owners: IntVector | None  # int64[dialogues], whose each is; None where nobody is named
+    summary: dict[str, Any]
+
+
 def federate(
     recipe: Recipe, folder: RunFolder, run: bytes, display: Display, dropouts: Callable[[int], Dropouts] | None = None
-) -> dict[str, Any]:
-    """Runs or goes on with the run in `folder` to its end and returns its summary. Raises ChatfedError."""
+) -> Ended:
+    """Runs or goes on with the run in `folder` to its end. Raises ChatfedError."""
     stored = folder.latest()
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
@@ -68,7 +80,8 @@ def federate(
         "pretraining": about_pretraining(prepared.base),
         "comparison": compare(before.sums, after.sums, owners).to_json(),
     }
-    return publish(prepared, rounds.state, metrics, before.result(), after.result(), facts, clock)
+    summary = publish(prepared, rounds.state, metrics, before.result(), after.result(), facts, clock)
+    return Ended(prepared, clock, before, after, owners, summary)
 
 
 def _moving_clip_norm(prepared: Prepared) -> float:
@@ -242,21 +255,3 @@ class Rounds:
             self.display.say(f"  left out: {fault}")
         for reason in list(self.clients.refusals.values())[:3]:
             self.display.say(f"  refused: {reason}")
-
-
-def run_with_reference(begun: Begun, folder: RunFolder, display: Display) -> dict[str, Any]:
-    """The run, and if that is wanted the same run without noise beside it, in `without-noise/` of its folder."""
-    summary = federate(begun.recipe, folder, begun.run, display)
-    recipe = folder.begun().recipe  # as the data has completed it
-    if not begun.reference:
-        return summary
-    display.say("The same run without noise, for comparison only: its model has no guarantee.")
-    beside = RunFolder(folder.path / "without-noise")
-    bare = without_noise(replace(recipe, runtime=replace(recipe.runtime, out=str(beside.path))))
-    beside.sweep()
-    bare_run = beside.begun() if (beside.path / "recipe.toml").exists() else beside.begin(bare)
-    bare_summary = federate(bare, beside, bare_run.run, display)
-    summary["reference"] = bare_summary["after"]
-    folder.write_json("summary.json", summary)
-    write_page(folder, summary, folder.read_json("privacy.json"), folder.read_metrics())
-    return summary

@@ -6,7 +6,7 @@ The rule stands in `_verdict` and the words in `sentence`; whoever tells of a ru
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -59,19 +59,32 @@ def compare(before: Sums, after: Sums, clients: IntVector | None = None) -> Comp
     percentile intervals (`share_beyond`) at LEVEL, each by itself, from RESAMPLES draws of a fixed seed. Clients
     without a word say nothing and are not counted.
     """
-    over, owners = "clients", clients
-    if owners is None or len(np.unique(owners)) < FEWEST:
-        over, owners = "dialogues", np.arange(len(before))
-    _, owners = np.unique(owners, return_inverse=True)
-    grouped = np.zeros((2, int(owners.max(initial=-1)) + 1, before.shape[1]))
-    for sums, given in zip(grouped, (before, after), strict=True):
-        np.add.at(sums, owners, given)
-    grouped = grouped[:, grouped[0, :, 2] > 0]
-    differences = [float(value) for value in np.subtract(*rates(grouped.sum(1))[::-1])]
-    low, high = _intervals(grouped)
-    found = [Interval(*each) for each in zip(differences, low, high, strict=True)]
+    over, grouped = by_groups((before, after), clients)
+
+    def change(sums: Sums) -> Sums:
+        old, new = rates(sums)
+        moved: Sums = new - old
+        return moved
+
+    low, high = intervals(grouped, change)
+    found = [Interval(*each) for each in zip(change(grouped.sum(1)).tolist(), low, high, strict=True)]
     kept = dict(zip(BETTER, found, strict=True))
     return Comparison(_verdict(kept), over, grouped.shape[1], RESAMPLES, LEVEL, **kept)
+
+
+def by_groups(models: Sequence[Sums], clients: IntVector | None) -> tuple[str, Sums]:
+    """What is resampled, "clients" or "dialogues", and float64[models, groups, 5]: each model's sums over each.
+
+    clients: int64[dialogues] or None, as `compare` takes them. Groups without a word are left out.
+    """
+    over, owners = "clients", clients
+    if owners is None or len(np.unique(owners)) < FEWEST:
+        over, owners = "dialogues", np.arange(len(models[0]))
+    _, owners = np.unique(owners, return_inverse=True)
+    grouped = np.zeros((len(models), int(owners.max(initial=-1)) + 1, models[0].shape[1]))
+    for sums, given in zip(grouped, models, strict=True):
+        np.add.at(sums, owners, given)
+    return over, grouped[:, grouped[0, :, 2] > 0]
 
 
 def rates(sums: Sums) -> Sums:
@@ -80,8 +93,11 @@ def rates(sums: Sums) -> Sums:
     return np.stack([nats / math.log(2) / octets, first / words, third / words], -1)
 
 
-def _intervals(grouped: Sums) -> tuple[list[float | None], list[float | None]]:
-    """The ends of the three intervals, from float64[2, groups, 5]."""
+def intervals(grouped: Sums, figures: Callable[[Sums], Sums]) -> tuple[list[float | None], list[float | None]]:
+    """The ends of the intervals of `figures`, which takes all models' sums float64[models, 5] and gives float64[3].
+
+    All models are measured on the same resampled groups. None: too few groups, or a draw of which there is no figure.
+    """
     groups = grouped.shape[1]
     if groups < FEWEST:
         return [None] * 3, [None] * 3
@@ -89,11 +105,10 @@ def _intervals(grouped: Sums) -> tuple[list[float | None], list[float | None]]:
     drawn = np.empty((RESAMPLES, 3))
     for resample in drawn:  # one at a time: there may be thousands of dialogues
         times = np.bincount(generator.integers(groups, size=groups), minlength=groups)
-        before, after = rates(np.einsum("g,wgk->wk", times, grouped))
-        resample[:] = after - before
+        resample[:] = figures(np.einsum("g,wgk->wk", times, grouped))
     beyond = share_beyond(groups)
-    low, high = np.quantile(drawn, [beyond, 1 - beyond], axis=0)
-    return low.tolist(), high.tolist()
+    low, high = ([finite(end) for end in ends] for ends in np.quantile(drawn, [beyond, 1 - beyond], axis=0).tolist())
+    return low, high
 
 
 def share_beyond(groups: int) -> float:

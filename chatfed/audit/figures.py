@@ -56,6 +56,15 @@ def points(value: float, signed: bool = True) -> str:
     return f"{100 * value:{'+' if signed else ''}.1f} points".replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """A share in whole hundredths.
+
+    >>> percent(0.567), percent(-0.021), percent(-0.001)
+    ('57%', '−2%', '0%')
+    """
+    return f"{round(share, 2) + 0.0:.0%}".replace("-", "−")
+
+
 def count(value: Any) -> str:
     """A whole number with thousands apart."""
     number = finite(value)

@@ -1,4 +1,4 @@
-"""A run's rounds as plots: inline SVG in the colours of the page around it. Takes rows of metrics; knows no page."""
+"""A run's rounds, and what runs learned, as plots: inline SVG in the colours of the page around it. Knows no page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from chatfed.audit.figures import above, bits, finite
+from chatfed.audit.figures import above, bits, finite, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,11 +52,40 @@ def learning_plot(
     return _plot("learning", f"Held-out bits per byte: {bits(values[-1][1])} after round {values[-1][0]}", draw)
 
 
+def gain_plot(
+    points: Sequence[tuple[float, float | None, float | None, float | None]], without: float | None = None
+) -> str:
+    """Inline SVG of the share of what could be learned against epsilon.
+
+    points: (epsilon, share, low, high) of each run; a point without a share is left out, an interval without ends too.
+    without: the share of the same run without noise.
+    """
+    there = sorted((epsilon, 100 * share, low, high) for epsilon, share, low, high in points if share is not None)
+    if not there:
+        return "<p>No run learned anything that could be compared.</p>"
+
+    def draw(axes: Axes) -> None:
+        axes.plot([each[0] for each in there], [each[1] for each in there], color=ACCENT, linewidth=2, marker="o")
+        for epsilon, _, low, high in there:
+            if low is not None and high is not None:
+                axes.plot([epsilon, epsilon], [100 * low, 100 * high], color=ACCENT, linewidth=1.4)
+        if without is not None:
+            axes.axhline(100 * without, label="without noise", **DASHED)
+            axes.legend(loc="best", frameon=False)
+        axes.set_xscale("log", base=2)
+        axes.set_xticks([each[0] for each in there], [f"{each[0]:.2g}" for each in there])
+        axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+        axes.set_ylabel("% of what could be learned")
+
+    at = ", ".join(f"{percent(share / 100)} at epsilon {above(epsilon)}" for epsilon, share, _, _ in there)
+    return _plot("gain", f"Share of what could be learned: {at}", draw, "ε")
+
+
 def _line(axes: Axes, points: Sequence[tuple[int, float]], label: str) -> None:
     axes.plot(*zip(*points, strict=True), color=ACCENT, linewidth=2, marker="o", markersize=4, label=label)
 
 
-def _plot(name: str, label: str, draw: Callable[[Axes], None]) -> str:
+def _plot(name: str, label: str, draw: Callable[[Axes], None], across: str = "round") -> str:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -68,14 +97,14 @@ def _plot(name: str, label: str, draw: Callable[[Axes], None]) -> str:
         figure = Figure(figsize=(4.8, 2.9), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
-        draw(axes)
-        axes.set_xlabel("round")
+        axes.set_xlabel(across)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_locator(MaxNLocator(6))
         axes.grid(axis="y", color=INK, alpha=0.14, linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.spines[["left", "bottom"]].set_alpha(0.4)
-        axes.tick_params(length=0)
+        axes.tick_params(length=0, which="both")
+        draw(axes)
         drawn = io.StringIO()
         figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return _themed(drawn.getvalue(), label)

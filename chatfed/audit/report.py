@@ -27,6 +27,7 @@ from chatfed.audit.figures import (
     points,
     size,
 )
+from chatfed.audit.gain import NOT_COVERED, gain_sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.page import Content, Markup, bar, bullets, document, facts, figures, join, section, tag, tiles
 from chatfed.audit.plots import epsilon_plot, learning_plot, series
@@ -112,6 +113,7 @@ def render(summary: Mapping[str, Any], privacy: Mapping[str, Any], metrics: Sequ
         tag("p", _lead(summary, privacy), css="lead"),
         _tiles(summary, privacy),
         _learned(summary),
+        _ceiling(summary),
         _guarantee(privacy),
         tag(
             "div",
@@ -166,6 +168,25 @@ def _learned(summary: Mapping[str, Any]) -> Markup:
         note += " Beside it the same run without noise: it shows what privacy cost, and its model has no guarantee."
     warn = "" if _verdict(summary) in (LEARNED, UNKNOWN, MISSING) else "warn"
     return section("What was learned", tag("p", note), figures(heads, rows), _cut(summary), css=warn)
+
+
+def _ceiling(summary: Mapping[str, Any]) -> Markup:
+    """What could be learned, from a run that was made beside a ceiling."""
+    most = summary.get("ceiling")
+    if not isinstance(most, Mapping):
+        return Markup("")
+    rows = [
+        [name, *(_score(summary.get(when), key) for when in ("before", "after", "ceiling"))]
+        for name, key in (("Bits per byte", "bits_per_byte"), ("Next word first", "top1"), ("… among three", "top3"))
+    ]
+    table = figures(["", "Public base", "This run", "Without privacy"], rows)
+    return section(
+        "What could be learned",
+        tag("p", gain_sentence(summary), " The ceiling is the base trained on all private dialogues together."),
+        table,
+        tag("p", tag("strong", NOT_COVERED)),
+        css="warn",
+    )
 
 
 def _cut(summary: Mapping[str, Any]) -> Markup:

@@ -143,6 +143,18 @@ def test_the_noiseless_run_stands_beside_when_there_was_one() -> None:
     assert "Without noise" in text and "61.25" in text
 
 
+def test_a_ceiling_has_a_section_of_its_own_that_says_for_whom_it_is() -> None:
+    assert "could be learned" not in Reader(render(SUMMARY, PRIVACY, METRICS)).text
+    share = {"learnable": 8.4, "learned": 4.8, "share": 0.571, "low": 0.53, "high": 0.604}
+    ceiling = {"bits_per_byte": 1.125, "top1": 0.6, "top3": 0.7, "gain": {"bits_a_word": share}}
+    text = Reader(render({**SUMMARY, "ceiling": ceiling}, PRIVACY, METRICS)).text
+    assert "It learned 57% of the 8.40 bits a word that could be learned [53% to 60%]." in text
+    assert "1.125" in text and "60.0%" in text and "no epsilon covers its figures" in text
+    odds: list[Any] = [3, [], {}, {"gain": 3}]
+    for odd in odds:
+        assert "It learned" not in Reader(render({**SUMMARY, "ceiling": odd}, PRIVACY, METRICS)).text
+
+
 def test_a_run_without_noise_claims_nothing() -> None:
     rows = [{**row, "epsilon_max": None, "epsilon_mean": None} for row in METRICS]
     text = Reader(render(SUMMARY, {**PRIVACY, "epsilon": None, "delta": None, "noise": "none"}, rows)).text

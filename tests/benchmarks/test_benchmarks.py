@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 
@@ -159,21 +160,97 @@ def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(
     assert refused.returncode == 2 and "nowhere" in refused.stderr and "Traceback" not in refused.stderr
 
 
-def test_utility_reads_finished_runs_and_says_how_much_of_the_gain_is_left(tmp_path: Path) -> None:
-    def scores(perplexity: float) -> dict[str, float]:
-        return {"bits_per_byte": math.log2(perplexity) / 4, "bytes": 400, "words": 100, "top1": 0.1, "top3": 0.2}
+def scores(perplexity: float) -> dict[str, float]:
+    return {"bits_per_byte": math.log2(perplexity) / 4, "bytes": 400, "words": 100, "top1": 0.1, "top3": 0.2}
 
+
+def finish(folder: Path, after: int, epsilon: float | None, base: int = 1024, ceiling: int = 4) -> None:
+    """The summary of a finished run, its ceiling measured."""
+    share = math.log2(base / after) / math.log2(base / ceiling)
+    gain = {"bits_a_word": {"share": share, "low": share - 0.021, "high": share + 0.021}}
+    summary = {"before": scores(base), "after": scores(after), "epsilon": epsilon}
+    folder.mkdir(exist_ok=True)
+    (folder / "summary.json").write_text(json.dumps({**summary, "ceiling": {**scores(ceiling), "gain": gain}}))
+
+
+def test_utility_reads_finished_runs_and_says_how_much_of_what_could_be_learned_was(tmp_path: Path) -> None:
     from benchmarks.utility import ROWS
 
     ended: dict[str, tuple[int, float | None]] = dict.fromkeys(ROWS, (1024, 7.9))
-    ended |= {"plain": (256, None), "client8": (512, 7.5), "client2": (724, 2)}
+    ended |= {"plain": (64, None), "client8": (256, 7.5), "client2": (512, 2)}
     for name, (after, epsilon) in ended.items():
-        (tmp_path / name).mkdir()
-        summary = {"before": scores(1024), "after": scores(after), "epsilon": epsilon}
-        (tmp_path / name / "summary.json").write_text(json.dumps(summary))
+        finish(tmp_path / name, after, epsilon)
     done = run("utility", "--out", str(tmp_path), "--json", str(tmp_path / "figures.json"))
     assert (done.returncode, done.stderr) == (0, "")
-    kept = {k: v["kept"] for k, v in json.loads((tmp_path / "figures.json").read_text()).items() if "kept" in str(v)}
-    expected = dict.fromkeys(ROWS, 0.0) | {"plain": 1.0, "client8": 0.5, "client2": 0.25}
-    assert kept == pytest.approx(expected, abs=1e-3)
-    assert "| each client, distributed noise, epsilon 8 | 7.50 | 2.250 | 1.00 | 50% | 10.0% | 20.0% |" in done.stdout
+    found = json.loads((tmp_path / "figures.json").read_text())
+    shares = {name: each["share"] for name, each in found.items() if name != "machine"}
+    expected = dict.fromkeys(ROWS, 0.0) | {"plain": 0.5, "client8": 0.25, "client2": 0.125, "base": 0, "ceiling": 1}
+    assert shares == pytest.approx(expected, abs=1e-3)
+    line = "| each client, distributed noise, epsilon 8 | 7.50 | 2.000 | 2.00 | 25% [23% to 27%] | 10.0% | 20.0% |"
+    assert line in done.stdout
+    table = [each for each in done.stdout.splitlines() if each.startswith("| ")]
+    assert table[1].startswith("| base model, no private dialogue | 0 | 2.500 | 0.00 | 0% |")
+    assert table[-1].startswith("| central training, all private dialogues | none claimed | 0.500 | 8.00 | 100% |")
+
+
+def test_rows_of_other_bases_stand_under_their_own_base_and_above_their_own_ceiling() -> None:
+    from benchmarks.utility import Row, table
+
+    rows = {name: Row(name, "default") for name in ("one", "two", "three")}
+
+    def summary(base: int, after: int, ceiling: int) -> dict[str, Any]:
+        gain = {"bits_a_word": {"low": None, "high": None}}
+        return {
+            **{"before": scores(base), "after": scores(after), "epsilon": 1.0},
+            "ceiling": scores(ceiling) | {"gain": gain},
+        }
+
+    lines, found = table(rows, {"one": summary(64, 32, 16), "two": summary(1024, 256, 4), "three": summary(64, 16, 16)})
+    assert list(found) == ["base 1", "one", "three", "ceiling 1", "base 2", "two", "ceiling 2"]
+    assert [each["share"] for each in found.values()] == pytest.approx([0, 0.5, 1, 1, 0, 0.25, 1])
+    assert len(lines) == 2 + len(found)
+
+
+def test_runs_of_one_base_share_a_ceiling_which_is_trained_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import utility
+
+    asked: list[tuple[str, str, bool]] = []
+
+    def chatfed(folder: Path, *arguments: str) -> None:
+        asked.append((arguments[0], folder.name, (folder / "ceiling" / "model").is_dir()))
+        base = 1024 if folder.name != "other" else 512
+        if arguments[0] == "train":
+            folder.mkdir()
+            (folder / "summary.json").write_text(json.dumps({"before": scores(base), "ceiling": None}))
+            assert arguments[-4:] == ("--data", "x", "--set", "privacy.target_epsilon=2")
+            assert arguments[2].endswith("recipes/quick.toml")
+        else:
+            (folder / "ceiling" / "model").mkdir(parents=True, exist_ok=True)
+            finish(folder, 512, 2.0, base)
+
+    monkeypatch.setattr(utility, "_chatfed", chatfed)
+    rows = {name: utility.Row(name, "quick", {"privacy.target_epsilon": 2}) for name in ("first", "second", "other")}
+    made = utility.run_all(rows, ["--data", "x"], tmp_path)
+    assert [each for each in asked if each[0] == "resume"] == [
+        ("resume", "first", False),
+        ("resume", "second", True),
+        ("resume", "other", False),
+    ]
+    assert utility.run_all(rows, ["--data", "x"], tmp_path) == made and len(asked) == 6, "what is there is read"
+
+
+def test_epsilon_against_gain_is_drawn_with_its_figures_beside_it(tmp_path: Path) -> None:
+    for epsilon, after in ((1, 1100), (2, 512), (4, 256), (8, 128)):
+        finish(tmp_path / f"epsilon{epsilon}", after, epsilon - 0.01)
+    finish(tmp_path / "plain", 64, None)
+    done = run("epsilon_gain", "--out", str(tmp_path), "--docs", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "| epsilon 8 | 7.99 | 1.750 | 3.00 | 38% [35% to 40%] |" in done.stdout
+    figures = json.loads((tmp_path / "epsilon-gain.json").read_text())
+    assert figures["recipe"] == "default" and figures["epsilon4"]["share"] == pytest.approx(0.25)
+    drawn = (tmp_path / "epsilon-gain.svg").read_text()
+    ElementTree.fromstring(drawn)  # noqa: S314 # our own
+    assert 'xmlns="http://www.w3.org/2000/svg"' in drawn and "prefers-color-scheme" in drawn
+    assert "−1% at epsilon 0.99, 12% at epsilon 1.99" in drawn and "without noise" in drawn

@@ -1,4 +1,4 @@
-"""One copy of the public base while it learns, and the mean of several: local SGD with AdamW. Knows no process.
+"""One copy of a model while it learns, and the mean of several: local SGD with AdamW. Knows no process.
 
 Replicas learn apart between two averages (Stich 2019), so that how many processes share them changes no number.
 """
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatfed.model.transformer import Architecture, build_llama, load_tokenizer
+from chatfed.model.transformer import Architecture, build_llama, context_of, load_model, load_tokenizer
 from chatfed.types import IntVector
 
 from ..plan.recipe import ModelSection, PretrainSection
@@ -29,27 +29,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What each process needs to take its part in pre-training."""
+    """What each process needs to take its part in training."""
 
     model: ModelSection
-    pretrain: PretrainSection
-    tokens: Path  # folder of the token table, with the tokenizer beside it
+    pretrain: PretrainSection  # how it learns, whatever it learns from
+    tokens: Path  # folder of the token table, for a new model with the tokenizer beside it
     folder: Path  # where the finished model goes
     ends: float  # time.monotonic(), alike in all processes, after which training is cut; may be infinite
+    doing: str  # what this is, in the middle of a sentence
+    card: str  # of the finished model, a template
+    start: str = ""  # folder or hub name of the model to begin with; empty: a new one
 
     def done(self) -> bool:
-        """Whether the base is there, whole."""
+        """Whether the finished model is there, whole."""
         return (self.folder / "config.json").is_file()
 
     def build(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
-        """A new model in the recipe's sizes, and its tokenizer."""
+        """The model to begin with, and its tokenizer: a new one has the recipe's sizes."""
+        if self.start:
+            return load_model(self.start)
         tokenizer = load_tokenizer(self.tokens / "tokenizer", needs_model=False)
         m = self.model
         sizes = Architecture(m.hidden, m.layers, m.heads, m.intermediate, m.context)
         return build_llama(sizes, tokenizer, self.pretrain.seed), tokenizer
 
     def steps(self, table: TokenTable) -> int:
-        """Of each replica: `epochs` passes over the public text, and no more than `max_tokens` of it."""
+        """Of each replica: `epochs` passes over the text, and no more than `max_tokens` of it."""
         learned = self.pretrain.epochs * table.tokens
         if self.pretrain.max_tokens:
             learned = min(learned, self.pretrain.max_tokens)
@@ -66,10 +71,11 @@ class Replica:
         settings = job.pretrain
         self.rank, self.settings, self.loss, self.tokens = rank, settings, math.nan, 0.0
         self.network, self.tokenizer = job.build()
-        self.network.train()
+        self.network.eval()  # no dropout: its masks would come from no seed
+        self.context = min(job.model.context, context_of(self.network) or job.model.context)
         groups = _groups(self.network)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
-        order = np.random.default_rng(settings.seed)  # of public text: no secret
+        order = np.random.default_rng(settings.seed)  # of text that no claim covers: no secret
         self.batches = _batches(table, settings.batch, order)
 
     def learn(self, examples: DialogueExamples, rate: float) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, count, decimal, duration
+from chatfed.audit.gain import gain_sentence
 from chatfed.command_line import Parser, exit_code
 
 from ..durable import from_json, write_atomically
@@ -33,6 +34,7 @@ ROWS = (
     ("before", "public base model, before any private dialogue"),
     ("after", "after private training"),
     ("reference", "the same run without noise (no privacy)"),
+    ("ceiling", "central training on all private dialogues (no privacy): what could be learned"),
 )
 
 
@@ -61,7 +63,7 @@ def table(run: Path) -> Iterator[str]:
             shares = f"{found['top1']:.1%} | {found['top3']:.1%}"
             yield f"| {name} | {bits(found['bits_per_byte'])} | {shares} | {decimal(found['perplexity'])} |"
     yield ""
-    yield sentence(summary)
+    yield " ".join(text for text in (sentence(summary), gain_sentence(summary)) if text)
     yield ""
     yield f"{_cost(privacy)} {_size(summary)} {_time(summary['seconds'])}"
     yield ""

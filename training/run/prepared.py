@@ -15,7 +15,7 @@ from chatfed.model.adapters import ALL_LINEAR
 from chatfed.model.transformer import load_tokenizer
 from chatfed.types import ClientId, IntVector
 
-from ..base import pretrain
+from ..base import together
 from ..base.corpus import HELP_DESK, Corpus, load_corpus, turns_of
 from ..base.learnable import refuse_without_targets
 from ..base.learner import check_device, check_trainable
@@ -107,7 +107,7 @@ def _spread(count: int, most: int) -> IntVector:
 
 def _begin_workers() -> None:
     """Their imports take seconds, and go on beside what follows."""
-    worker_context(simulation.__name__, pretrain.__name__)
+    worker_context(simulation.__name__, together.__name__)
 
 
 def _read(recipe: Recipe, display: Display) -> Corpus:

@@ -101,6 +101,7 @@ def publish(
         "before": before.to_json(),
         "after": after.to_json(),
         "reference": None,
+        "ceiling": None,
         "epsilon": claim.epsilon,
         "delta": claim.delta,
         **{key: means[key] for key in ("strength", "warnings", "person", "person_note") if key in means},

@@ -39,6 +39,7 @@ class Begun:
     recipe: Recipe
     run: bytes  # 16 bytes, its id
     reference: bool = False  # whether the same run without noise is wanted beside it
+    ceiling: float = 0.0  # passes over the private text of the ceiling that is wanted beside it; 0: none
 
 
 @dataclass(frozen=True)
@@ -73,13 +74,18 @@ class RunFolder:
         return self.path / "state" / "roster"
 
     @property
+    def ceiling(self) -> Path:
+        """What was trained without privacy, to compare with; never handed out."""
+        return self.path / "ceiling"
+
+    @property
     def metrics(self) -> Path:
         """One line a finished round."""
         return self.path / "metrics.jsonl"
 
-    def begin(self, recipe: Recipe, reference: bool = False) -> Begun:
+    def begin(self, recipe: Recipe, reference: bool = False, ceiling: float = 0.0) -> Begun:
         """Draws the run's id and writes down what it sets out to do."""
-        begun = Begun(recipe, secrets.token_bytes(16), reference)
+        begun = Begun(recipe, secrets.token_bytes(16), reference, ceiling)
         self._keep(begun)
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)  # last: its presence says "begun"
         return begun
@@ -95,6 +101,7 @@ class RunFolder:
         try:
             about = from_json((self.state / "run.json").read_text())
             run, digests, reference = bytes.fromhex(about["run"]), about["recipes"], bool(about["reference"])
+            ceiling = float(about.get("ceiling", 0))  # a run of an earlier build wanted none
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed.",
@@ -107,12 +114,13 @@ class RunFolder:
                 f"or start a new run.",
                 param=str(path),
             )
-        return Begun(recipe, run, reference)
+        return Begun(recipe, run, reference, ceiling)
 
-    def want_reference(self, begun: Begun) -> Begun:
-        """Remembers, over interruptions too, that the run without noise is wanted."""
-        wanted = replace(begun, reference=True)
-        self._keep(wanted)
+    def want(self, begun: Begun, reference: bool, ceiling: float) -> Begun:
+        """Remembers, over interruptions too, what is wanted beside the run, and what was before."""
+        wanted = replace(begun, reference=reference or begun.reference, ceiling=ceiling or begun.ceiling)
+        if wanted != begun:
+            self._keep(wanted)
         return wanted
 
     def settle_recipe(self, recipe: Recipe) -> None:
@@ -127,13 +135,14 @@ class RunFolder:
 
     def _keep(self, begun: Begun, completed: Recipe | None = None) -> None:
         recipes = [each.digest().hex() for each in (begun.recipe, completed) if each is not None]
-        about = {"run": begun.run.hex(), "recipes": recipes, "reference": begun.reference}
+        beside = {"reference": begun.reference, "ceiling": begun.ceiling}
+        about = {"run": begun.run.hex(), "recipes": recipes, **beside}
         write_atomically(self.state / "run.json", to_json(about).encode(), 0o644)
 
     def sweep(self) -> None:
         """Removes what a killed process left half-written. For the holder of the run's lock alone."""
         sweep(self.path, *OUTPUTS)
-        for folder in (self.state, *self.homes.glob("*")):
+        for folder in (self.state, self.ceiling, *self.homes.glob("*")):
             sweep(folder)
 
     def checkpoint(

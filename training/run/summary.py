@@ -11,6 +11,7 @@ from rich.table import Table
 from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, decimal
+from chatfed.audit.gain import NOT_COVERED, gain_sentence
 from chatfed.privacy.guarantee import Noise, Unit
 
 from ..plan.claims import protected
@@ -27,13 +28,16 @@ def print_summary(
     for column in ("", "bits per byte", "next word right", "within three", "perplexity per word"):
         table.add_column(column, justify="left" if not column else "right")
     rows = [("public base model", summary["before"]), ("after private training", summary["after"])]
-    if summary["reference"]:
-        rows.append(("the same run without noise", summary["reference"]))
+    for key, name in (("reference", "the same run without noise"), ("ceiling", "without privacy (ceiling)")):
+        if summary[key]:
+            rows.append((name, summary[key]))
     for name, found in rows:
         share = (f"{found['top1']:.1%}", f"{found['top3']:.1%}")
         table.add_row(name, bits(found["bits_per_byte"]), *share, decimal(found["perplexity"]))
     display.console.print(table)
     display.say(sentence(summary))
+    if summary["ceiling"]:
+        display.say(f"{gain_sentence(summary)} {NOT_COVERED}")
     pretraining = summary["pretraining"]
     if pretraining and pretraining["cut"]:
         display.say("The base was cut by pretrain.max_seconds: it is not the one that the recipe names.")

@@ -18,9 +18,9 @@ import pytest
 import torch
 
 from chatfed.model.tokenizer import train_tokenizer
-from chatfed.model.transformer import Architecture, build_llama
+from chatfed.model.transformer import Architecture, build_llama, untie_output
 from chatfed.types import ChatfedError, Turn
-from training.base import pretrain, replica
+from training.base import pretrain, replica, together
 from training.base.pretrain import pretrained_base
 from training.base.replica import Job
 from training.base.tokens import DialogueExamples, next_token_loss, open_tokens, write_tokens
@@ -44,7 +44,8 @@ def public(tiny_corpus: HelpdeskCorpus) -> list[tuple[Turn, ...]]:
 def job(public: list[tuple[Turn, ...]], tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> Job:
     write_tokens(tmp_path / "tokens", tiny_tokenizer, public)
     tiny_tokenizer.save_pretrained(tmp_path / "tokens" / "tokenizer")
-    return Job(TINY, PretrainSection(epochs=0.1), tmp_path / "tokens", tmp_path / "base", math.inf)
+    places = (tmp_path / "tokens", tmp_path / "base")
+    return Job(TINY, PretrainSection(epochs=0.1), *places, math.inf, pretrain.DOING, pretrain.CARD)
 
 
 def silent(done: float, text: str) -> None:
@@ -53,9 +54,9 @@ def silent(done: float, text: str) -> None:
 
 def test_a_full_disk_in_a_pre_training_process_is_the_parent_s_one_error(job: Job, tmp_path: Path) -> None:
     (tmp_path / "base").write_text("a file where the folder should be")
-    broken = Job(job.model, job.pretrain, job.tokens, tmp_path / "base" / "deeper", math.inf)
+    broken = replace(job, folder=tmp_path / "base" / "deeper")
     with pytest.raises(DiskError, match="chatfed resume"):
-        pretrain._in_processes(broken, 2, silent)
+        together.in_processes(broken, 2, silent)
 
 
 @pytest.mark.parametrize(
@@ -74,12 +75,12 @@ def test_a_process_that_fails_says_why_and_ends_without_a_traceback(
         raise error
 
     for name, what in (("_train", fail), ("end_with_parent", lambda: None)):
-        monkeypatch.setattr(pretrain, name, what)
+        monkeypatch.setattr(together, name, what)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     here = multiprocessing.get_context()
     told = here.SimpleQueue()
     with pytest.raises(SystemExit) as end:
-        pretrain._take_part(job, 0, 1, torch.zeros(1), here.Barrier(1), told)
+        together._take_part(job, 0, 1, torch.zeros(1), here.Barrier(1), told)
     assert end.value.code == 1
     said = told.get()
     assert type(said) is kind and part in str(said) and "\n" not in str(said)
@@ -91,7 +92,7 @@ def test_the_tokens_do_not_stay_when_pre_training_fails(
     def fail(*_: object) -> None:
         raise DiskError("full")
 
-    monkeypatch.setattr(pretrain, "_in_processes", fail)
+    monkeypatch.setattr(pretrain, "in_processes", fail)
     left = tmp_path / "base" / f".{pretrain.inputs_digest(public, TINY, PretrainSection())[:16]}-x"
     left.mkdir(parents=True)
     with pytest.raises(DiskError):
@@ -105,7 +106,7 @@ def test_shared_memory_that_is_full_is_one_line(monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(torch.Tensor, "share_memory_", full)
     with pytest.raises(DiskError, match=r"No room in shared memory \(/dev/shm\)") as caught:
-        pretrain._shared(torch.zeros(3))
+        together._shared(torch.zeros(3))
     assert "\n" not in str(caught.value)
 
 
@@ -121,8 +122,36 @@ def test_the_same_recipe_gives_the_same_bytes_however_many_processes_train(
     made: list[str] = []
     for workers in (1, 2, 1):
         each = replace(job, pretrain=section, folder=tmp_path / f"base-{len(made)}")
-        made.append(weights_of(pretrain._in_processes(each, workers, silent)))
+        made.append(weights_of(together.in_processes(each, workers, silent)))
     assert len(set(made)) == 1
+
+
+def test_a_base_is_what_a_plain_loop_makes_bit_for_bit(job: Job, tmp_path: Path) -> None:
+    """The obvious twin of one replica, which is the mean of itself: AdamW on one batch after the other, dropout on."""
+    section = PretrainSection(epochs=0.4, replicas=1, precision="float32")
+    alone = replace(job, pretrain=section, folder=tmp_path / "alone")
+    made = together.in_processes(alone, 1, silent)
+    torch.set_num_threads(1)
+    table, (network, _) = open_tokens(job.tokens), job.build()
+    network.train()
+    optimizer = torch.optim.AdamW(replica._groups(network), betas=(0.9, 0.98), fused=True)
+    batches = replica._batches(table, section.batch, np.random.default_rng(section.seed))
+    examples, steps = DialogueExamples(table, np.arange(len(table)), TINY.context), alone.steps(table)
+    for step, mine in zip(range(steps), batches, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = section.learning_rate * replica.schedule(step / steps)
+        replica._step(network, optimizer, examples, mine, "float32")
+    untie_output(network)
+    network.save_pretrained(tmp_path / "twin")
+    assert weights_of(tmp_path / "twin") == weights_of(made)
+
+
+def test_the_name_of_a_base_is_what_it_was_in_earlier_builds() -> None:
+    """A base in somebody's cache is found again."""
+    said = [[Turn("user", "my laptop will not start"), Turn("assistant", "hold the button", learn=False)]]
+    section = PretrainSection(3.0, 2_500_000, 2, 4, 2e-3, "float32", 1)
+    name = pretrain.inputs_digest(said, TINY, section)
+    assert name[:16] == "93048f3f7b55e9c3", (pretrain.FORMAT, name)
 
 
 def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(
@@ -131,7 +160,7 @@ def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(
     one, two = (PretrainSection(epochs=0.4, replicas=count) for count in (1, 2))
     assert pretrain.inputs_digest(public, TINY, one) != pretrain.inputs_digest(public, TINY, two)
     made = [
-        weights_of(pretrain._in_processes(replace(job, pretrain=each, folder=tmp_path / f"{each.replicas}"), 2, silent))
+        weights_of(together.in_processes(replace(job, pretrain=each, folder=tmp_path / f"{each.replicas}"), 2, silent))
         for each in (one, two)
     ]
     assert made[0] != made[1]
@@ -211,7 +240,7 @@ def test_the_time_limit_counts_from_the_start_tokenizer_and_all(
         return train_tokenizer(texts, vocabulary)
 
     monkeypatch.setattr(pretrain, "train_tokenizer", slowly)
-    monkeypatch.setattr(pretrain, "_in_processes", lambda job, *_: jobs.append(job))
+    monkeypatch.setattr(pretrain, "in_processes", lambda job, *_: jobs.append(job))
     began = time.monotonic()
     pretrained_base(public, TINY, PretrainSection(max_seconds=100), tmp_path, 1, silent)
     assert began + 99 < jobs[0].ends <= began + 100.2
@@ -221,7 +250,7 @@ def test_the_time_limit_counts_from_the_start_tokenizer_and_all(
 
 def test_a_base_that_was_not_made_here_tells_nothing_of_its_pretraining(tmp_path: Path) -> None:
     assert pretrain.about_pretraining("somebody/small-model") is None
-    (tmp_path / pretrain.ABOUT).write_text("[]")
+    (tmp_path / together.ABOUT).write_text("[]")
     assert pretrain.about_pretraining(tmp_path) is None
 
 

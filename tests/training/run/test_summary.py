@@ -45,7 +45,7 @@ INTERVAL = {"difference": -0.4, "low": -0.5, "high": -0.3}
 def closing_words(capsys: pytest.CaptureFixture[str], **summary: object) -> str:
     after = {**SCORES, "bits_per_byte": 2.1, "top1": 0.2, "perplexity": 40.0}
     told = {
-        **{"before": SCORES, "after": after, "reference": None, "pretraining": None, **SPENT},
+        **{"before": SCORES, "after": after, "reference": None, "ceiling": None, "pretraining": None, **SPENT},
         "seconds": {"total": 3.0},
         "peak_memory_mib": {"main": 1, "largest_worker": 1},
         **summary,
@@ -73,3 +73,15 @@ def test_a_perplexity_that_tells_nothing_is_a_dash_and_a_cut_base_is_told_of(
     said = closing_words(capsys, comparison=compared, before={**SCORES, "perplexity": None}, pretraining=whole)
     assert "–" in said and "None" not in said and "cut" not in said
     assert "not the one that the recipe names" in closing_words(capsys, comparison=compared, pretraining=cut)
+
+
+def test_a_ceiling_stands_in_the_table_and_the_share_of_it_is_said_with_whom_it_is_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    share = {"learnable": 8.4, "learned": 4.8, "share": 0.571, "low": 0.53, "high": 0.604}
+    ceiling = {**SCORES, "bits_per_byte": 1.125, "gain": {"bits_a_word": share}}
+    compared = {"verdict": "learned", "over": "clients", "groups": 30}
+    said = closing_words(capsys, comparison=compared, ceiling=ceiling)
+    assert "1.125" in said and "It learned 57% of the 8.40 bits a word that could be learned [53% to 60%]." in said
+    assert "no epsilon covers its figures" in said
+    assert "could be learned" not in closing_words(capsys, comparison=compared)
