@@ -15,7 +15,8 @@ pytestmark = pytest.mark.browser
 STOP_SOON = """() => { const watch = setInterval(() => {
   const button = document.querySelector('#compare-prompt .stop-button');
   if (button && document.querySelector('.cf-trained .cf-answer').innerText.length > 20) {
-    clearInterval(watch); button.click(); window.stopped = true; } }, 10); }"""
+    clearInterval(watch); window.colour = getComputedStyle(button).backgroundColor; button.click();
+    window.stopped = true; } }, 10); }"""
 NAMELESS = """() => [...document.querySelectorAll('button, textarea, input')].filter(e => e.checkVisibility() &&
   !(e.innerText.trim() || e.ariaLabel || e.title || e.labels?.length)).map(e => e.outerHTML.slice(0, 200))"""
 
@@ -109,6 +110,9 @@ def test_stop_ends_both_answers_on_the_page_and_in_the_server(page: Any, served:
     prompt.press("Enter")
     page.wait_for_function("window.stopped")
     stopped = answered(page, "Stopped.")
+    assert page.evaluate("window.colour") in ("rgb(159, 18, 57)", "rgb(136, 19, 55)"), (
+        "Stop looks as the button that sends"
+    )
     page.wait_for_timeout(300)
     before = served.cpu_seconds()
     page.wait_for_timeout(800)

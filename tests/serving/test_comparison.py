@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,9 +132,13 @@ def test_a_session_has_one_reply_or_one_comparison_and_the_chats_stop_ends_it() 
     compare, talk = comparison(Talker("a"), Talker("b"))
     field, cards = compare.ask(" hello ", of_session())
     assert shown(field) == BUSY and field["value"] == "hello" and "Both are asked" in cards
-    for again in (lambda: compare.ask("and", of_session()), lambda: talk.take("and", [], of_session())):
+    again: tuple[Callable[[], object], ...] = (
+        lambda: compare.ask("and", of_session()),
+        lambda: talk.take("and", [], of_session()),
+    )
+    for refused in again:
         with pytest.raises(gr.Error, match="still being written"):
-            again()
+            refused()
     compare.ask("hello", of_session("b"))  # another session is not
     talk.stop(of_session())
     *_, (field, cards) = compare.compare("hello", *SETTINGS, of_session())
@@ -212,6 +216,10 @@ def test_without_a_base_the_tab_only_says_why() -> None:
     from serving.page import build_page
 
     page = build_page(Parrot(), None, NOTHING)  # type: ignore[arg-type]
-    said = [str(block.value) for block in page.blocks.values() if getattr(block, "elem_id", "") == "compare-nothing"]
+    said = [
+        str(getattr(block, "value", ""))
+        for block in page.blocks.values()
+        if getattr(block, "elem_id", "") == "compare-nothing"
+    ]
     assert len(said) == 1 and said[0].count(".") == 1 and "nothing to compare" in said[0] and "--reference" in said[0]
     assert "ask" not in functions_of(page)
