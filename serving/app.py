@@ -1,4 +1,4 @@
-"""`chatfed serve` and `chatfed probe`: a trained model as a page with chat, leakage probe and privacy.
+"""`chatfed serve` and `chatfed probe`: a trained model as a page with chat, comparison, leakage probe and privacy.
 
 Nothing is fetched from or sent to any other host: fonts are the system's, telemetry is off, and what stands before the
 page (guard.py) lets nothing else through. Knows sockets and options; the page itself is in page.py.
@@ -54,6 +54,7 @@ class Tab(StrEnum):
     """What the page opens on."""
 
     chat = "chat"
+    compare = "compare"
     probe = "probe"
     privacy = "privacy"
 
@@ -85,7 +86,9 @@ def _public(text: str) -> PublicAddress:
         raise typer.BadParameter(said) from None
 
 
-@app.command("serve", epilog=SERVE_EPILOG, help="Serves a trained model as a page: chat, leakage probe, privacy.")
+@app.command(
+    "serve", epilog=SERVE_EPILOG, help="Serves a trained model as a page: chat, comparison, leakage probe, privacy."
+)
 @app.command("probe", epilog=PROBE_EPILOG, help="Serves the same page, opened at the leakage probe.")
 def page(
     context: typer.Context,
@@ -94,7 +97,7 @@ def page(
     ),
     reference: Annotated[
         Path | None,
-        typer.Option(help="Public base model for the probe; without it the folder reference/ beside the model."),
+        typer.Option(help="Public base model to compare with; without it the folder reference/ beside the model."),
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on; the default is this machine only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(parser=_port, metavar="PORT", help="Port to listen on; 0: any free one.")] = 7860,
@@ -109,7 +112,9 @@ def page(
     tab: Annotated[Tab | None, typer.Option(help="Tab to open on; without it the one that the command names.")] = None,
     example: Annotated[
         list[str] | None,
-        typer.Option(metavar="TEXT", help="An example prompt for the empty chat; may repeat."),
+        typer.Option(
+            metavar="TEXT", help="An example prompt for the empty chat, and the first three for Compare; may repeat."
+        ),
     ] = None,
 ) -> None:
     """Reads the run, takes the port, and serves until interrupted: Ctrl-C is how it ends, with exit code 0."""

@@ -21,7 +21,7 @@ WAITING = 200  # calls in the queue, of all visitors
 def make_application(
     run: RunFolder,
     tab: str = "chat",
-    examples: Sequence[str] | None = None,
+    examples: Sequence[str] = (),
     only_loopback: bool = True,
     public: PublicAddress | None = None,
 ) -> FastAPI:
@@ -32,10 +32,9 @@ def make_application(
     chat.suggest("")  # the first suggestion prepares the spelling tables: not while somebody waits
     reference = chatfed.load_chat(run.reference) if run.reference is not None else None
 
-    from .chat_tab import EXAMPLES
     from .page import build_page
 
-    return guarded(build_page(chat, reference, run, tab, examples or EXAMPLES), only_loopback, public=public)
+    return guarded(build_page(chat, reference, run, tab, examples), only_loopback, public=public)
 
 
 def guarded(

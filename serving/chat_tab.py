@@ -31,16 +31,28 @@ DEBOUNCE = f"""async (draft, ...rest) => {{
   const field = document.querySelector('#message textarea');
   return [(field ? field.value : draft).slice({-LONGEST_MESSAGE}), ...rest];
 }}"""
-FOCUS = """() => { const field = document.querySelector('#message textarea');
-  if (field) { field.focus(); field.setSelectionRange(field.value.length, field.value.length); } }"""
-# The buttons Send and Stop leave the page when they have been pressed, and the focus would go with them.
-FOCUS_AGAIN = f"() => {{ if (!document.activeElement || document.activeElement === document.body) ({FOCUS})(); }}"
+GENERATE: dict[str, Any] = {"concurrency_limit": 4, "concurrency_id": "generate"}  # calls that write, of all visitors
+
+
+def focus(field: str) -> str:
+    """A script that puts the cursor at the end of the field with this id."""
+    return f"""() => {{ const field = document.querySelector('#{field} textarea');
+      if (field) {{ field.focus(); field.setSelectionRange(field.value.length, field.value.length); }} }}"""
+
+
+def focus_again(field: str) -> str:
+    """As `focus`, where nothing has it: the field's buttons leave the page when pressed, and it would go with them."""
+    return f"() => {{ if (!document.activeElement || document.activeElement === document.body) ({focus(field)})(); }}"
+
+
+FOCUS, FOCUS_AGAIN = focus("message"), focus_again("message")
 
 
 @dataclass(frozen=True)
 class ChatParts:
     """The pieces of the chat tab that other tabs use."""
 
+    talk: Conversation
     chatbot: gr.Chatbot
     message: gr.Textbox
     probe_reply: gr.Button
@@ -82,7 +94,11 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
         probe_reply = gr.Button("Probe last reply", size="sm", min_width=60)
         probe_draft = gr.Button("Probe my text", size="sm", min_width=60)
         clear = gr.Button("New conversation", size="sm", min_width=60)
-    settings = _settings(chat.context)
+    settings = generation_settings(
+        chat.context,
+        f"0: always the likeliest word; Retry then draws at {RETRY_TEMPERATURE}.",
+        "A whole number: the same draws again.",
+    )
     longest = settings[3]
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -95,7 +111,7 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
     }
     strip |= {"concurrency_limit": 2, "concurrency_id": "suggest"}
     answer: dict[str, Any] = {"fn": talk.respond, "inputs": [chatbot, *settings], "outputs": [chatbot, message]}
-    answer |= quiet | {"concurrency_limit": 4, "concurrency_id": "generate"}
+    answer |= quiet | GENERATE
     anew = answer | {"fn": talk.respond_anew}
     held = [message, chatbot]  # what every way to a reply sets before it
 
@@ -114,20 +130,14 @@ def build_chat(chat: Chat, examples: Sequence[str]) -> ChatParts:
     page: Any = gr.context.Context.root_block
     page.load(**strip)
     page.unload(talk.leave)
-    return ChatParts(chatbot, message, probe_reply, probe_draft)
+    return ChatParts(talk, chatbot, message, probe_reply, probe_draft)
 
 
-def _settings(context: int) -> list[Any]:
+def generation_settings(context: int, of_temperature: str, of_seed: str) -> list[Any]:
+    """Temperature, top-p, repetition penalty, longest reply and seed, folded away; with what two of them say here."""
     with gr.Accordion("Generation settings", open=False):
         with gr.Row():
-            temperature = gr.Slider(
-                0,
-                1.5,
-                0.0,
-                step=0.05,
-                label="Temperature",
-                info=f"0: always the likeliest word; Retry then draws at {RETRY_TEMPERATURE}.",
-            )
+            temperature = gr.Slider(0, 1.5, 0.0, step=0.05, label="Temperature", info=of_temperature)
             top_p = gr.Slider(
                 0.05, 1, 0.9, step=0.05, label="Top-p", info="Draws among the likeliest up to this share."
             )
@@ -139,7 +149,7 @@ def _settings(context: int) -> list[Any]:
             "",
             label="Seed",
             placeholder="other draws each time",
-            info="A whole number: the same draws again.",
+            info=of_seed,
             max_lines=1,
         )
     return [temperature, top_p, penalty, longest, seed]

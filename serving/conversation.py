@@ -20,7 +20,7 @@ from .generations import Generations
 from .messages import History, from_page, latest, text_of, texts_of, to_page, turns_of
 
 if TYPE_CHECKING:
-    from chatfed import Chat
+    from chatfed import Chat, Generation
 
 SUGGESTIONS = 4
 LONGEST_MESSAGE = 4000  # characters
@@ -28,7 +28,7 @@ FRAME = 0.05  # seconds between two updates of the page while a reply is written
 RETRY_TEMPERATURE = 0.7  # of a retry when the setting is 0, which would give the same words again
 NOTHING_SAID = "(The model ended its reply without a word. Press Retry or say it in other words.)"
 FAILED = "The reply could not be written. The server's output says why; the generation settings may be the cause."
-WRITING = "The last reply is still being written. Press Stop first."
+WRITING = "The last reply is still being written, here or on another tab. Press Stop there first."
 
 
 def label_of(word: str, probability: float) -> str:
@@ -48,14 +48,14 @@ def percent(probability: float) -> str:
     return f"{100 * probability:.0f} %" if probability >= 0.01 else "< 1 %"
 
 
-def _busy(**more: Any) -> Any:
+def busy(**more: Any) -> Any:
     """The input field while a reply is waited for or written."""
     return gr.update(submit_btn=False, stop_btn="Stop", **more)
 
 
-def _ready() -> Any:
+def ready(button: str = "Send") -> Any:
     """The input field once a reply is over."""
-    return gr.update(submit_btn="Send", stop_btn=False)
+    return gr.update(submit_btn=button, stop_btn=False)
 
 
 class Conversation:
@@ -71,11 +71,9 @@ class Conversation:
         An empty draft or a reply under way stops here with a sentence.
         """
         self._be_idle(request)
-        if not draft.strip():
-            raise gr.Error("Type a message first.", duration=4, print_exception=False)
-        _check_length(draft)
-        self._claim(request)
-        return _busy(value=""), [*texts_of(history), {"role": "user", "content": to_page(draft.strip())}]
+        check_draft(draft)
+        self.claim(request)
+        return busy(value=""), [*texts_of(history), {"role": "user", "content": to_page(draft.strip())}]
 
     def take_example(self, history: History, data: gr.SelectData, request: gr.Request) -> tuple[Any, History]:
         """An example prompt as the next message."""
@@ -92,24 +90,16 @@ class Conversation:
         request: gr.Request,
     ) -> Iterator[tuple[Any, Any]]:
         """Writes the reply to the last message, a few words at a time: (conversation, input field)."""
-        from chatfed import Generation
-
         history = texts_of(history)
         if not history or history[-1]["role"] != "user":
             self.generations.release(session_of(request))
-            yield gr.skip(), _ready()
+            yield gr.skip(), ready()
             return
         reply, silent = "", NOTHING_SAID
         try:
             with self.generations.running(session_of(request)) as stop:
-                yield gr.skip(), _busy()
-                settings = Generation(
-                    max_new_tokens=int(max_new_tokens),
-                    temperature=float(temperature),
-                    top_p=float(top_p),
-                    repetition_penalty=float(repetition_penalty),
-                    seed=seed_of(seed),
-                )
+                yield gr.skip(), busy()
+                settings = settings_of(temperature, top_p, repetition_penalty, max_new_tokens, seed_of(seed))
                 for reply in self._write(turns_of(history), settings, stop):
                     yield [*history, {"role": "assistant", "content": to_page(reply)}], gr.skip()
         except ChatfedError as error:
@@ -119,7 +109,7 @@ class Conversation:
             silent = f"({FAILED})"
             logging.getLogger(__name__).exception("A reply could not be written")
             gr.Warning(FAILED)
-        yield [*history, {"role": "assistant", "content": to_page(reply.strip() or silent)}], _ready()
+        yield [*history, {"role": "assistant", "content": to_page(reply.strip() or silent)}], ready()
 
     def respond_anew(
         self,
@@ -160,8 +150,8 @@ class Conversation:
 
     def retry(self, history: History, data: gr.RetryData, request: gr.Request) -> tuple[Any, History]:
         """The conversation up to the message that is to be answered once more."""
-        self._claim(request)
-        return _busy(), _until_user(texts_of(history), _index(data.index))
+        self.claim(request)
+        return busy(), _until_user(texts_of(history), _index(data.index))
 
     def undo(self, history: History, data: gr.UndoData, request: gr.Request) -> tuple[str, History]:
         """Takes the message and all after it back into the input field."""
@@ -177,8 +167,8 @@ class Conversation:
         if not new:
             raise gr.Error("An edited message needs at least one word.", duration=4, print_exception=False)
         _check_length(new)
-        self._claim(request)
-        return _busy(), [*texts_of(history[:index]), {"role": "user", "content": to_page(new)}]
+        self.claim(request)
+        return busy(), [*texts_of(history[:index]), {"role": "user", "content": to_page(new)}]
 
     def clear(self, request: gr.Request) -> tuple[str, History]:
         """An empty conversation."""
@@ -213,13 +203,29 @@ class Conversation:
         said = "the first message" if hidden == 1 else f"the first {hidden:,} messages"
         return f"The model no longer sees {said} of this conversation: {window}, and a part of it is for the reply."
 
-    def _claim(self, request: gr.Request) -> None:
+    def claim(self, request: gr.Request) -> None:
+        """Holds the session for a reply to come. Raises a sentence for the page while another one is written."""
         if not self.generations.claim(session_of(request)):
             raise gr.Error(WRITING, duration=4, print_exception=False)
 
     def _be_idle(self, request: gr.Request) -> None:
         if not self.generations.idle(session_of(request)):
             raise gr.Error(WRITING, duration=4, print_exception=False)
+
+
+def settings_of(
+    temperature: float, top_p: float, repetition_penalty: float, max_new_tokens: float, seed: int | None
+) -> Generation:
+    """The page's settings, as a Chat takes them. Raises InvalidValue for what makes no sense."""
+    from chatfed import Generation
+
+    return Generation(
+        max_new_tokens=int(max_new_tokens),
+        temperature=float(temperature),
+        top_p=float(top_p),
+        repetition_penalty=float(repetition_penalty),
+        seed=seed,
+    )
 
 
 def seed_of(text: str | None) -> int | None:
@@ -235,6 +241,13 @@ def seed_of(text: str | None) -> int | None:
 def session_of(request: gr.Request | None) -> str:
     """The browser session that a call comes from."""
     return str(getattr(request, "session_hash", None) or "")
+
+
+def check_draft(draft: str) -> None:
+    """Raises a sentence for the page where there is no message, or one that is too long."""
+    if not draft.strip():
+        raise gr.Error("Type a message first.", duration=4, print_exception=False)
+    _check_length(draft)
 
 
 def _check_length(text: str) -> None:

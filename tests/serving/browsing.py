@@ -73,6 +73,6 @@ def ask(page: Any, text: str) -> str:
 
 def lengthen(page: Any, tokens: int) -> None:
     page.get_by_role("button", name="Generation settings").click()
-    box = page.get_by_label(re.compile("^number input for Longest reply"))
+    box = page.get_by_label(re.compile("^number input for Longest reply")).locator("visible=true")
     box.fill(str(tokens))
     box.press("Tab")

@@ -93,7 +93,12 @@ def test_loopback_is_told_from_the_rest(host: str, safe: bool) -> None:
 
 @pytest.mark.parametrize(
     ("words", "tab"),
-    [(["serve"], "chat"), (["probe"], "probe"), (["probe", "--tab", "privacy"], "privacy")],
+    [
+        (["serve"], "chat"),
+        (["serve", "--tab", "compare"], "compare"),
+        (["probe"], "probe"),
+        (["probe", "--tab", "privacy"], "privacy"),
+    ],
     ids=" ".join,
 )
 def test_the_page_opens_at_what_the_command_names(
