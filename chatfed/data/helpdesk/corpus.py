@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -30,8 +30,9 @@ EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those wi
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
 SMALL_TALK_SHARE = 0.03
 # Of the talks with the desk, those of several problems in a row; else a model takes whatever comes late for a goodbye.
-SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.45, 0.06
+SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.45, 0.15
 SEVERAL = {2: 3, 3: 3, 4: 3, 5: 2, 6: 2}  # how many problems: how often
+HOUSE_SEVERAL = {2: 7, 3: 4, 4: 2, 5: 1, 6: 1}  # shorter: every word of the clients' is paid for in each round
 FREQUENT = {  # what every help desk hears most: how often, against 1 for others
     "laptop will not start": 3.0,
     "forgotten password": 2.0,
@@ -109,19 +110,24 @@ def _public(seed: int, count: int, problems: Sequence[Problem], seen: set[str]) 
         if rng.random() < EVERYDAY_SHARE:
             return everyday_talk(rng, wide, scenes)
         talk = Talk(rng, slots, draw_public_style(rng))
-        _speak(talk, shown, usual, SEVERAL_SHARE)
+        _speak(talk, shown, usual, SEVERAL_SHARE, SEVERAL)
         return talk
 
     return [Dialogue(tuple(talk.turns)) for talk in _distinct(draw, count, seen)]
 
 
-def _speak(talk: Talk, problems: Sequence[Problem], weights: Sequence[float], several: float) -> None:
-    """Small talk, or problems talked through: one, or with probability `several` more, of which none comes twice."""
+def _speak(
+    talk: Talk, problems: Sequence[Problem], weights: Sequence[float], several: float, counts: Mapping[int, int]
+) -> None:
+    """Small talk, or problems talked through: one, or with probability `several` more, of which none comes twice.
+
+    counts: how many problems are several, and how often.
+    """
     rng = talk.rng
     if rng.random() < SMALL_TALK_SHARE:
         small_talk(talk)
         return
-    count = rng.choices(list(SEVERAL), list(SEVERAL.values()))[0] if rng.random() < several else 1
+    count = rng.choices(list(counts), list(counts.values()))[0] if rng.random() < several else 1
     chosen: list[Problem] = []
     left = list(weights)
     for _ in range(min(count, len(problems))):
@@ -165,7 +171,7 @@ def _client_dialogues(
 
     def draw() -> Talk:
         talk = Talk(rng, slots, style, persona, registry)
-        _speak(talk, problems, topics, HOUSE_SEVERAL_SHARE)
+        _speak(talk, problems, topics, HOUSE_SEVERAL_SHARE, HOUSE_SEVERAL)
         return talk
 
     for talk in _distinct(draw, count, seen):
