@@ -13,7 +13,7 @@ import datasets
 import pytest
 
 from chatfed.data.dialogue import Dialogue, read_dialogues
-from chatfed.data.helpdesk import HelpdeskCorpus, everyday_words, figures, generate, words, write
+from chatfed.data.helpdesk import HelpdeskCorpus, everyday_words, figures, generate, read, words, write
 from chatfed.data.helpdesk.__main__ import main
 from chatfed.data.helpdesk.content import SHEETS
 from chatfed.data.helpdesk.conversation import SpokenFact, Talk
@@ -149,10 +149,11 @@ def test_text_does_not_repeat_itself(corpus: HelpdeskCorpus) -> None:
 
 def test_facts_stand_at_their_spans(corpus: HelpdeskCorpus) -> None:
     assert len(corpus.facts) > len(corpus.private) / 2
-    for fact in corpus.facts:
-        dialogue = corpus.private[fact.dialogue]
-        assert dialogue.client_id == fact.client_id
-        assert dialogue.messages[fact.turn].content[fact.span.start : fact.span.end] == fact.value
+    for part, facts in ((corpus.private, corpus.facts), (corpus.held_out, corpus.held_out_facts)):
+        for fact in facts:
+            dialogue = part[fact.dialogue]
+            assert dialogue.client_id == fact.client_id
+            assert dialogue.messages[fact.turn].content[fact.span.start : fact.span.end] == fact.value
     kinds = {fact.kind for fact in corpus.facts}
     assert kinds >= {"name", "phone", "ticket", "address", "medical", "password", "employee", "bank"}
 
@@ -240,11 +241,13 @@ def test_written_files_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     write(corpus, tmp_path / "out")
     for name in ("public", "private", "held_out"):
         assert list(read_dialogues(str(tmp_path / "out" / f"{name}.jsonl"))) == getattr(corpus, name)
+    assert read(tmp_path / "out") == corpus
     facts = [json.loads(line) for line in (tmp_path / "out" / "facts.jsonl").read_text().splitlines()]
     assert [fact["value"] for fact in facts] == [fact.value for fact in corpus.facts]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "facts.jsonl",
         "held_out.jsonl",
+        "held_out_facts.jsonl",
         "private.jsonl",
         "public.jsonl",
     ]
