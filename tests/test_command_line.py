@@ -210,7 +210,9 @@ def imported(*words: str) -> set[str]:
     return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
 
-@pytest.mark.parametrize("words", [["data", "look"], ["base", "check"], ["train"], ["serve"], ["plan"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["data", "look"], ["base", "check"], ["train"], ["serve"], ["plan"], ["quiz"]], ids=" ".join
+)
 def test_help_of_a_command_loads_nothing_heavy(words: list[str]) -> None:
     found = imported(*words, "--help")
     assert "typer" in found and not found & {"torch", "transformers", "datasets", "pyarrow", "opacus", "gradio"}

@@ -79,7 +79,7 @@ def test_every_file_that_a_page_names_exists(name: str, page: str) -> None:
     "what",
     [
         *("third transport", "style of clipping", "column in the report", "scheme for sums", "recipe key", "screen"),
-        *("held-out", "chat format", "base model", "bound", "sampled", "optimiser", "command", "error"),
+        *("held-out", "chat format", "base model", "bound", "sampled", "optimiser", "command", "error", "quiz"),
     ],
 )
 def test_the_page_says_where_a_new_thing_goes(what: str) -> None:

@@ -67,6 +67,12 @@ SHOWS = (
     "more.",
 )
 
+QUIZ_PARTS = {"house": "The house", "trained": "Facts, trained", "never_trained": "Facts, never trained"}
+QUIZ = (
+    "Right answers, and bits that an answer costs the model. The house is what many clients were told: it should rise. "
+    "Facts are what single clients said: of those that trained they should be no better known than of others."
+)
+
 SHOWS_NOT = (
     "It does not show that the model repeats nothing: ε bounds the effect of one unit. What many people said alike is "
     "learned. Where the unit is a dialogue, one person's many dialogues count as many units; where it is a client, so "
@@ -114,6 +120,7 @@ def render(summary: Mapping[str, Any], privacy: Mapping[str, Any], metrics: Sequ
         _tiles(summary, privacy),
         _learned(summary),
         _ceiling(summary),
+        _quiz(summary),
         _guarantee(privacy),
         tag(
             "div",
@@ -187,6 +194,22 @@ def _ceiling(summary: Mapping[str, Any]) -> Markup:
         tag("p", tag("strong", NOT_COVERED)),
         css="warn",
     )
+
+
+def _quiz(summary: Mapping[str, Any]) -> Markup:
+    """Scores of chatfed quiz, a row a model; nothing where it was not asked."""
+    quiz = summary.get("quiz")
+    models = quiz.get("models") if isinstance(quiz, Mapping) else None
+    if not isinstance(models, Mapping):
+        return Markup("")
+    rows = [[str(name), *(_answers(scores, part) for part in QUIZ_PARTS)] for name, scores in models.items()]
+    return section("What it knows of the house", tag("p", QUIZ), figures(["", *QUIZ_PARTS.values()], rows))
+
+
+def _answers(scores: Any, part: str) -> str:
+    found = scores.get(part) if isinstance(scores, Mapping) else None
+    cost = _number(found, "bits") if isinstance(found, Mapping) else None
+    return MISSING if cost is None else f"{_score(found, 'right')}, {cost:.1f} bits"
 
 
 def _cut(summary: Mapping[str, Any]) -> Markup:

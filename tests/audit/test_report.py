@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfed.audit.figures import above
+from chatfed.audit.figures import MISSING, above
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.plots import epsilon_plot, learning_plot
 from chatfed.audit.report import render, write_report
@@ -280,3 +280,11 @@ def test_what_holds_for_a_person_is_a_table_of_its_own() -> None:
     told = page.partition("For one person")[2].partition("ε spent")[0]
     assert "ε = 9.14, moderate" in told and "1,200" in told and "no meaningful bound" in told
     assert "Counted without noise." in told
+
+
+def test_a_quiz_is_shown_where_it_was_asked_and_a_score_that_is_missing_says_so() -> None:
+    scores = {"house": {"questions": 66, "right": 0.515, "bits": 7.24}, "trained": {"right": 0.0, "bits": 51.0}}
+    page = render({**SUMMARY, "quiz": {"models": {"after <b>": scores}}}, PRIVACY, METRICS)
+    (row,) = re.findall(r"after &lt;b&gt;</th>(.*?)</tr>", page)
+    assert re.findall("<td>(.*?)</td>", row) == ["51.5%, 7.2 bits", "0.0%, 51.0 bits", MISSING]
+    assert "of the house" not in render(SUMMARY, PRIVACY, METRICS)

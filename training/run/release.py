@@ -129,9 +129,10 @@ def publish(
 def write_page(
     folder: RunFolder, summary: dict[str, Any], privacy: dict[str, Any], metrics: list[dict[str, Any]]
 ) -> None:
-    """The run's report.html. Raises DiskError."""
+    """The run's report.html, with the scores of its quiz where it was asked. Raises DiskError."""
+    asked = {"quiz": folder.read_json("quiz.json")} if (folder.path / "quiz.json").exists() else {}
     try:
-        write_report(folder.path / "report.html", summary, privacy, metrics)
+        write_report(folder.path / "report.html", {**summary, **asked}, privacy, metrics)
     except AuditError as error:
         raise DiskError(f"{error}; then go on with chatfed resume.") from error
 

@@ -22,7 +22,10 @@ from ..parties.aggregator import ServerState
 from ..plan.recipe import Recipe, load_recipe
 from ..plan.repeats import Repeats
 
-OUTPUTS = ("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "report.html", "model", "reference")
+OUTPUTS = (
+    *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "quiz.json", "report.html"),
+    *("model", "reference"),
+)
 
 
 class RunError(ChatfedError):

@@ -8,7 +8,18 @@ from chatfed.data.helpdesk.corpus import (
     figures,
     generate,
     generate_for,
+    read,
     write,
 )
 
-__all__ = ["CLIENTS", "Figures", "HelpdeskCorpus", "PrivateFact", "figures", "generate", "generate_for", "write"]
+__all__ = [
+    "CLIENTS",
+    "Figures",
+    "HelpdeskCorpus",
+    "PrivateFact",
+    "figures",
+    "generate",
+    "generate_for",
+    "read",
+    "write",
+]

@@ -15,7 +15,7 @@ from chatfed.data.helpdesk.corpus import PUBLIC_DIALOGUES, HelpdeskCorpus
 def main(arguments: Sequence[str] | None = None) -> int:
     """Generates, writes, prints. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m chatfed.data.helpdesk", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the four JSON Lines files")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the five JSON Lines files")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--clients", type=int, default=400)
     parser.add_argument("--held-out-clients", type=int, default=30)

@@ -22,6 +22,8 @@ _PHRASES: dict[str, Template] = {name: parse(text) for name, text in vars(phrase
                                  and name.isupper()}  # fmt: skip
 _SMALL_TALK = tuple((parse(a), parse(b)) for a, b in phrases.SMALL_TALK)
 _HOUSE_SMALL_TALK = tuple((parse(a), parse(b)) for a, b in phrases.HOUSE_SMALL_TALK)
+_UNKNOWN = tuple((parse(a), parse(b)) for a, b in phrases.UNKNOWN)
+_HOUSE_UNKNOWN = tuple((parse(a), parse(b)) for a, b in phrases.HOUSE_UNKNOWN)
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class Pace:
     fails: float  # advice does not help, each time
     escalates: float  # what failed becomes a ticket
     follows: float  # the user asks on
+    stumps: float  # the user asks what the desk does not know
     most_words: int
 
 
-PUBLIC_PACE, HOUSE_PACE = Pace(0.4, 0.42, 0.2, 0.5, 95), Pace(0.5, 0.42, 0.3, 0.5, 95)
+PUBLIC_PACE, HOUSE_PACE = Pace(0.4, 0.42, 0.2, 0.5, 0.08, 95), Pace(0.5, 0.38, 0.3, 0.42, 0.1, 90)
 # Of each of several problems: mostly asked and answered. A new problem and its answer, at any place of a talk, are what
 # is to be learned; whatever fits any problem would be learned instead.
-BRISK = Pace(0.25, 0.22, 0.08, 0.3, 60)
+BRISK = Pace(0.25, 0.22, 0.08, 0.3, 0.08, 60)
+PAUSES = 0.35  # between two problems the user thanks and waits
 
 
 @dataclass(frozen=True)
@@ -163,8 +167,8 @@ def talk_through(talk: Talk, problems: Sequence[Problem]) -> None:
     pace = BRISK if len(problems) > 1 else HOUSE_PACE if talk.house else PUBLIC_PACE
     for problem in problems[:-1]:
         _solve(talk, problem, pace)
-        if talk.rng.random() < 0.25:
-            talk.user(talk.phrase("THANKS"))
+        if talk.rng.random() < PAUSES:
+            talk.user(_maybe(talk, "WORKED", 0.3), talk.phrase("THANKS"))
             talk.desk(talk.phrase("MORE"))
         talk.next_problem()
     worked = _solve(talk, problems[-1], pace)
@@ -280,6 +284,8 @@ def _react(talk: Talk, problem: Problem, left: list[Step], pace: Pace) -> bool |
             break
         _ask_on(talk, pair, "" if worked else _maybe(talk, "WORKED", 0.2 if problem.steps else 0.0))
         worked = True
+    if talk.words <= pace.most_words and rng.random() < pace.stumps:
+        _stump(talk)
     return worked
 
 
@@ -292,8 +298,15 @@ def _fail(talk: Talk, problem: Problem) -> None:
 
 
 def _ask_on(talk: Talk, pair: Pair, worked: str) -> None:
-    talk.user(worked, talk.text(pair[0]))
+    talk.user(worked or _maybe(talk, "THANKS", 0.15), talk.text(pair[0]))
     talk.desk(_maybe(talk, "ACKNOWLEDGE_MORE", 0.15), talk.text(pair[1]))
+
+
+def _stump(talk: Talk) -> None:
+    """A question beside the matter: the desk does not know and says who would."""
+    question, place = talk.rng.choice(_HOUSE_UNKNOWN if talk.house else _UNKNOWN)
+    talk.user(_maybe(talk, "THANKS", 0.25), talk.text(question))
+    talk.desk(talk.phrase("UNSURE"), talk.phrase("ASK_THERE") + talk.text(place))
 
 
 def _escalate(talk: Talk) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from chatfed.data.dialogue import Dialogue
 from chatfed.data.helpdesk.content import SHEETS
@@ -19,7 +20,7 @@ from chatfed.data.helpdesk.persona import Registry, draw_persona
 from chatfed.data.helpdesk.slots import house_slots, public_slots
 from chatfed.data.helpdesk.style import draw_public_style, draw_style
 from chatfed.data.helpdesk.topics import Problem, for_public, read_sheets
-from chatfed.types import ClientId, Span
+from chatfed.types import ClientId, Span, Turn
 
 CLIENTS = 400
 """Clients of the generated help desk that train, unless told otherwise."""
@@ -30,8 +31,9 @@ EVERYDAY_SHARE = 0.35  # of the public dialogues; they are shorter than those wi
 TOPIC_ALPHA = 0.35  # Dirichlet over domains, per client: small is skewed
 SMALL_TALK_SHARE = 0.03
 # Of the talks with the desk, those of several problems in a row; else a model takes whatever comes late for a goodbye.
-SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.45, 0.06
+SEVERAL_SHARE, HOUSE_SEVERAL_SHARE = 0.45, 0.15
 SEVERAL = {2: 3, 3: 3, 4: 3, 5: 2, 6: 2}  # how many problems: how often
+HOUSE_SEVERAL = {2: 7, 3: 4, 4: 2, 5: 1, 6: 1}  # shorter: every word of the clients' is paid for in each round
 FREQUENT = {  # what every help desk hears most: how often, against 1 for others
     "laptop will not start": 3.0,
     "forgotten password": 2.0,
@@ -44,10 +46,10 @@ _WORD = re.compile(r"\w[\w'-]*")
 
 @dataclass(frozen=True)
 class PrivateFact:
-    """A private value where it stands: `private[dialogue].messages[turn].content[span.start:span.end] == value`."""
+    """A private value where it stands: `part[dialogue].messages[turn].content[span.start:span.end] == value`."""
 
     client_id: ClientId
-    dialogue: int
+    dialogue: int  # of the part that the client's dialogues are in: `private`, or `held_out`
     turn: int
     span: Span
     kind: str
@@ -61,7 +63,8 @@ class HelpdeskCorpus:
     public: list[Dialogue]
     private: list[Dialogue]
     held_out: list[Dialogue]
-    facts: list[PrivateFact]
+    facts: list[PrivateFact]  # of `private`
+    held_out_facts: list[PrivateFact]
 
 
 def generate(
@@ -73,20 +76,20 @@ def generate(
     """The corpus of a seed. A client of a seed is the same however many clients come after it."""
     problems, slots = read_sheets(SHEETS), house_slots()
     registry, seen = Registry(), set[str]()
-    private: list[Dialogue] = []
-    facts: list[PrivateFact] = []
-    for name in _names("client", clients):
-        for dialogue, spoken in _client_dialogues(seed, name, (20, 60), problems, slots, registry, seen):
-            facts.extend(
-                PrivateFact(name, len(private), fact.turn, fact.span, fact.kind, fact.value) for fact in spoken
-            )
-            private.append(dialogue)
-    held_out = [
-        dialogue
-        for name in _names("held-out", held_out_clients)
-        for dialogue, _ in _client_dialogues(seed, name, (25, 40), problems, slots, registry, seen)
-    ]
-    return HelpdeskCorpus(_public(seed, public_dialogues, problems, seen), private, held_out, facts)
+
+    def part(prefix: str, count: int, between: tuple[int, int]) -> tuple[list[Dialogue], list[PrivateFact]]:
+        dialogues: list[Dialogue] = []
+        facts: list[PrivateFact] = []
+        for name in _names(prefix, count):
+            for dialogue, spoken in _client_dialogues(seed, name, between, problems, slots, registry, seen):
+                at = len(dialogues)
+                facts.extend(PrivateFact(name, at, each.turn, each.span, each.kind, each.value) for each in spoken)
+                dialogues.append(dialogue)
+        return dialogues, facts
+
+    private, facts = part("client", clients, (20, 60))
+    held_out, held_out_facts = part("held-out", held_out_clients, (25, 40))
+    return HelpdeskCorpus(_public(seed, public_dialogues, problems, seen), private, held_out, facts, held_out_facts)
 
 
 def generate_for(clients: int, seed: int = 1) -> HelpdeskCorpus:
@@ -109,19 +112,24 @@ def _public(seed: int, count: int, problems: Sequence[Problem], seen: set[str]) 
         if rng.random() < EVERYDAY_SHARE:
             return everyday_talk(rng, wide, scenes)
         talk = Talk(rng, slots, draw_public_style(rng))
-        _speak(talk, shown, usual, SEVERAL_SHARE)
+        _speak(talk, shown, usual, SEVERAL_SHARE, SEVERAL)
         return talk
 
     return [Dialogue(tuple(talk.turns)) for talk in _distinct(draw, count, seen)]
 
 
-def _speak(talk: Talk, problems: Sequence[Problem], weights: Sequence[float], several: float) -> None:
-    """Small talk, or problems talked through: one, or with probability `several` more, of which none comes twice."""
+def _speak(
+    talk: Talk, problems: Sequence[Problem], weights: Sequence[float], several: float, counts: Mapping[int, int]
+) -> None:
+    """Small talk, or problems talked through: one, or with probability `several` more, of which none comes twice.
+
+    counts: how many problems are several, and how often.
+    """
     rng = talk.rng
     if rng.random() < SMALL_TALK_SHARE:
         small_talk(talk)
         return
-    count = rng.choices(list(SEVERAL), list(SEVERAL.values()))[0] if rng.random() < several else 1
+    count = rng.choices(list(counts), list(counts.values()))[0] if rng.random() < several else 1
     chosen: list[Problem] = []
     left = list(weights)
     for _ in range(min(count, len(problems))):
@@ -165,7 +173,7 @@ def _client_dialogues(
 
     def draw() -> Talk:
         talk = Talk(rng, slots, style, persona, registry)
-        _speak(talk, problems, topics, HOUSE_SEVERAL_SHARE)
+        _speak(talk, problems, topics, HOUSE_SEVERAL_SHARE, HOUSE_SEVERAL)
         return talk
 
     for talk in _distinct(draw, count, seen):
@@ -178,13 +186,37 @@ def _topic_weights(problems: Sequence[Problem], rng: Random) -> list[float]:
     return [weight[problem.domain] * FREQUENT.get(problem.title, 1.0) * rng.uniform(0.2, 1.0) for problem in problems]
 
 
+DIALOGUES, FACTS = ("public", "private", "held_out"), ("facts", "held_out_facts")  # files and parts
+
+
 def write(corpus: HelpdeskCorpus, folder: str | Path) -> None:
-    """Writes public.jsonl, private.jsonl, held_out.jsonl and facts.jsonl into the folder, each whole or not at all."""
+    """Writes each part into a file NAME.jsonl of the folder, whole or not at all."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    for name, dialogues in (("public", corpus.public), ("private", corpus.private), ("held_out", corpus.held_out)):
-        _write_lines(folder / f"{name}.jsonl", (_dialogue_json(dialogue) for dialogue in dialogues))
-    _write_lines(folder / "facts.jsonl", (_fact_json(fact) for fact in corpus.facts))
+    for name in DIALOGUES:
+        _write_lines(folder / f"{name}.jsonl", map(_dialogue_json, getattr(corpus, name)))
+    for name in FACTS:
+        _write_lines(folder / f"{name}.jsonl", map(_fact_json, getattr(corpus, name)))
+
+
+def read(folder: str | Path) -> HelpdeskCorpus:
+    """The corpus that `write` wrote into the folder."""
+    lines = {name: _read_lines(Path(folder) / f"{name}.jsonl") for name in (*DIALOGUES, *FACTS)}
+    public, private, held_out = ([_dialogue(line) for line in lines[name]] for name in DIALOGUES)
+    facts, held_out_facts = ([_fact(line) for line in lines[name]] for name in FACTS)
+    return HelpdeskCorpus(public, private, held_out, facts, held_out_facts)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
+
+
+def _dialogue(item: dict[str, Any]) -> Dialogue:
+    return Dialogue(tuple(Turn(**turn) for turn in item["messages"]), item.get("client_id"))
+
+
+def _fact(item: dict[str, Any]) -> PrivateFact:
+    return PrivateFact(**{**item, "span": Span(**item["span"])})
 
 
 def _dialogue_json(dialogue: Dialogue) -> dict[str, object]:

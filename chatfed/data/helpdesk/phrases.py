@@ -141,6 +141,98 @@ VERIFIED = (
     "{@name, {number |}@employee|{sure|yes|ok}, @employee, @name|I am @name and my number is @employee"
     "|@employee, name is @name}"
 )
+UNSURE = (
+    "{I do not know|that I do not know|I am not sure|I cannot {say|tell}|sorry, {I do not know|that is beyond me}"
+    "|{hard to say|no idea}, {sorry|we are not told that}|we do not know that {here|at the desk}"
+    "|I would have to guess|that is not for us to {say|decide}}"
+)
+ASK_THERE = (
+    "{ask |please ask |{best|better} ask |that is a question for |you could ask |the right place to ask is "
+    "|who knows is |try }"
+)
+UNKNOWN = (  # what the user asks beside the matter, and who would know
+    (
+        "{{is|do I get} the {lost time|time that I waited} {paid|counted}|{does|will} that {come off|change} my pay}?",
+        "the {payroll office|personnel department|pay office}",
+    ),
+    ("{what does a new one cost|how much is a new one|do we buy new ones}?", "the {purchasing department|buyers}"),
+    (
+        "{why is it so cold {here|in the office}|who has the key to the {cellar|server room}|when is the lift mended}?",
+        "the {caretaker|facilities team|building manager}",
+    ),
+    ("what does a {train|flight|hotel} {cost|come to} {these days|now}?", "the travel {office|department}"),
+    (
+        "{{will there be|when is there} {a newer version|an update for that}|who {makes|wrote} {it|that program}}?",
+        "the maker, {on their support page|their web site says it}",
+    ),
+    (
+        "{who decided that|why is it done {this|that} way|may I do that from home|{can|may} I {go home|stop} {then"
+        "|for today}}?",
+        "your {manager|team leader|head of department}",
+    ),
+    (
+        "which {phone|<device>|printer} {would you buy|is a good one} for {my {son|mother|daughter}|home}?",
+        "{a shop|a shop in town}, {we only look after work devices|they know what is new}",
+    ),
+    (
+        "{is that legal|are they allowed to do that|who {is liable|pays} {then|if data is lost}}?",
+        "the {legal department|data protection officer|works council}",
+    ),
+    (
+        "{how old is mine|how long is the guarantee|when is mine replaced|do I get a new one {soon|this year}}?",
+        "the {asset manager|person who keeps the inventory}",
+    ),
+    ("is there a {course|training} {for that|on this}?", "the {training department|learning team}"),
+)
+HOUSE_UNKNOWN = (
+    (
+        "{{is|do I get} the {lost time|time since <clock>} {paid|counted}|{does|will} that {come off|change} my pay "
+        "{in <month>|}}?",
+        "<pay>{, they {close|decide} on <weekday>|}",
+    ),
+    (
+        "{what does a new one cost|how much is a new one|do we buy new ones {for <team>|in <month>|}}?",
+        "<buying>{, or <mate>|}",
+    ),
+    (
+        "{why is it so cold {in <room>|on the <floor>}|when is the lift {in <building>|} mended|who waters the plants "
+        "{in <room>|here}}?",
+        "<facilities>{, {they|<mate>} {know|knows} <building>|}",
+    ),
+    (
+        "{who has {a|the} key to <room>|until when is <building> open {on <weekday>|}|can my {son|daughter} come in "
+        "{on <weekday>|with me}}?",
+        "<access>{, open {until|from} <clock>|}",
+    ),
+    ("what does a {train|flight|hotel} {to|in} <town> {cost|come to} {these days|now|}?", "<travel>"),
+    ("{does the firm pay for|is there money for} {a bike|glasses|the gym|a taxi home}?", "<benefits>"),
+    (
+        "{is {therapy|the dentist|an eye test} {paid|covered}|who pays the {doctor|hospital} {then|abroad}}?",
+        "<health>{, or <mate> in people services|}",
+    ),
+    (
+        "{{will there be|when is there} a newer version {for <project>|}|how many {seats|licences} has <team> {got|}}?",
+        "<licensing>",
+    ),
+    (
+        "{when does <project> {go live|begin|end}|who leads <project> {now|}}?",
+        "<mate> in <team>, or {look|ask} on Burrow",
+    ),
+    ("is there a {course|training} {for that|on this|for <team>}?", "the Ladder crew{, or {look|search} in Ladder|}"),
+    (
+        "{what is for lunch {today|on <weekday>}|until when is there lunch|is there cake {today|in <building>}}?",
+        "<mate>, or look on the Ladle page",
+    ),
+    (
+        "{may I do that from home|can I {go home|stop} {then|for today|at <clock>}|who {covers|stands in} for me "
+        "{meanwhile|<when>}}?",
+        "your lead{, {the|their} word counts in Orchard|}",
+    ),
+    (
+        "{when do we move to <building>|who sits in <room> {now|these days}|is the hall free {on <date>|<when>}}?",
+        "<mate> in <team>, {they plan <building>|it is in Tideline too}",
+    ),
+)
 SMALL_TALK = (
     (
         "{hello|hi|good morning|hello, is anyone there?|hi, who am I talking to?|good afternoon}",
