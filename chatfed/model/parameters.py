@@ -36,12 +36,12 @@ def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
 
 def dimension(module: nn.Module) -> int:
     """d, the length of the flat vector of trainable parameters."""
-    return sum(parameter.numel() for _, parameter in _trainable(module))
+    return sum(parameter.numel() for _, parameter in trainable(module))
 
 
 def flatten(module: nn.Module) -> FloatVector:
     """The trainable parameters, in the order of their names: float32[d]."""
-    return np.concatenate([p.detach().cpu().float().numpy().ravel() for _, p in _trainable(module)])
+    return np.concatenate([p.detach().cpu().float().numpy().ravel() for _, p in trainable(module)])
 
 
 def load_flat(module: nn.Module, vector: FloatVector) -> None:
@@ -52,7 +52,7 @@ def load_flat(module: nn.Module, vector: FloatVector) -> None:
         raise ValueError(f"expected float32[{dimension(module)}], got shape {vector.shape}")
     start = 0
     with torch.no_grad():
-        for _, parameter in _trainable(module):
+        for _, parameter in trainable(module):
             piece = vector[start : start + parameter.numel()]
             parameter.copy_(torch.from_numpy(np.array(piece, np.float32)).view_as(parameter))
             start += parameter.numel()
@@ -89,5 +89,6 @@ def _bounded(tensor: torch.Tensor, mask: bool = False) -> bool:
     return math.isfinite(high) and (math.isfinite(low) or (mask and low < 0))
 
 
-def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+def trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    """The trainable parameters in the order of their names, which is that of every flat vector."""
     return sorted((name, p) for name, p in module.named_parameters() if p.requires_grad)

@@ -5,6 +5,7 @@ Knows the model and DP-SGD; knows no protocol, no ledger and no disk but the tok
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -16,7 +17,8 @@ import numpy as np
 
 from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
-from chatfed.model.parameters import flatten, load_flat, refuse_non_finite, set_trainable
+from chatfed.model.parameters import refuse_non_finite, set_trainable
+from chatfed.model.subspace import Subspace
 from chatfed.model.transformer import load_model
 from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
@@ -45,8 +47,8 @@ class Learner:
     tokenizer: PreTrainedTokenizerFast
     private: TokenTable
     held_out: TokenTable
-    base_digest: bytes  # of all weights as the base has them, adapters as they begin included
-    initial: FloatVector  # float32[d], the trainable part as the base has it
+    base_digest: bytes  # of all weights as the base has them, adapters as they begin and directions included
+    space: Subspace  # what is learned, as coordinates
     parameters: int
     lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
@@ -61,11 +63,14 @@ class Learner:
         model, tokenizer = load_model(base)
         refuse_non_finite(model, base)
         choose_trainable(model, how.model)
+        _place(model, how.device)
+        space = Subspace(model, how.model.directions)
         digest = weights_digest(model)
+        if space.share:
+            digest = hashlib.sha256(digest + space.digest()).digest()
         parameters = sum(p.numel() for p in model.parameters())
         if how.privacy.unit is Unit.EXAMPLE:
             refuse_unsuitable(model)
-        _place(model, how.device)
         return cls(
             how,
             model,
@@ -73,7 +78,7 @@ class Learner:
             open_tokens(private),
             open_tokens(held_out),
             digest,
-            flatten(model),
+            space,
             parameters,
         )
 
@@ -89,7 +94,7 @@ class Learner:
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
-        load_flat(self.model, weights)
+        self.space.load(weights)
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
@@ -101,7 +106,7 @@ class Learner:
             return self._parts(examples)
         else:
             self._train_privately(examples)
-        return [flatten(self.model) - weights]
+        return [self.space.moved(weights)]
 
     def _try_out(self, examples: DialogueExamples) -> bool:
         """Whether plain training takes bfloat16: measured on text that no claim covers.
@@ -151,8 +156,13 @@ class Learner:
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores of held-out dialogues under the global model with trainable part `weights`."""
-        load_flat(self.model, weights)
+        self.space.load(weights)
         return evaluate(self.model.eval(), self.held_out, dialogues, self.context, self.how.device)
+
+    @property
+    def initial(self) -> FloatVector:
+        """float32[d]: what is trained, as the base has it."""
+        return self.space.start
 
     @property
     def context(self) -> int:

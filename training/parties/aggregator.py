@@ -57,7 +57,8 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
     """One step of the server's optimiser on the clients' mean update float32[d].
 
     "fedavg": w += rate * mean (McMahan et al. 2017, algorithm 1, with a server rate). "fedadam": Adam on -mean as
-    gradient, with bias correction (Reddi et al. 2021, algorithm 2). Raises NotFinite, and no state is made, where the
+    gradient, with bias correction (Reddi et al. 2021, algorithm 2), and decay apart from it (Loshchilov and Hutter 2019,
+    algorithm 2). Raises NotFinite, and no state is made, where the
     mean is not finite or the step makes it so.
     """
     _refuse_non_finite("the mean of the clients' updates", mean, state, settings)
@@ -88,7 +89,7 @@ def _moved(state: ServerState, mean: FloatVector, settings: FederationSection) -
     step = (momentum / (1 - settings.beta1**count)) / (
         np.sqrt(variance / (1 - settings.beta2**count)) + settings.adam_epsilon
     )
-    weights = state.weights + rate * step
+    weights = (1 - rate * settings.weight_decay) * state.weights + rate * step
     return replace(
         state,
         round=count,

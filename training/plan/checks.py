@@ -33,6 +33,7 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_trained(recipe.model)
     recipe = following(recipe, clients)
     _check_cohort(recipe, clients)
+    _check_decay(recipe)
     _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_lengths(recipe.privacy)
@@ -110,6 +111,10 @@ def _check_trained(model: ModelSection) -> None:
             "{model.lora_rank} to 0",
             rank=model.lora_rank,
         )
+    if model.lora_rank and model.directions:
+        raise RecipeError(
+            "{model.lora_rank} and {model.directions} are two ways to learn few numbers: set one of them to 0"
+        )
     if model.lora_targets and not model.lora_rank:
         raise RecipeError("{model.lora_targets} goes with adapters: set {model.lora_rank} above 0, or leave it out")
 
@@ -132,6 +137,23 @@ def _check_cohort(recipe: Recipe, clients: int) -> None:
             clients=clients,
             most=plan.max_participations,
             given=given,
+        )
+
+
+def _check_decay(recipe: Recipe) -> None:
+    plan, model = recipe.federation, recipe.model
+    if plan.weight_decay and plan.server_optimizer != "fedadam":
+        raise RecipeError('{federation.weight_decay} goes with {federation.server_optimizer} = "fedadam"')
+    if plan.weight_decay and not (model.directions or model.lora_rank):
+        raise RecipeError(
+            "{federation.weight_decay} draws what is learned towards 0, which is the base only with "
+            "{model.directions} or {model.lora_rank}: set one of them above 0, or the decay to 0"
+        )
+    if plan.weight_decay * plan.server_learning_rate >= 1:
+        raise RecipeError(
+            "{federation.weight_decay} times {federation.server_learning_rate} is {taken:g}: in one round it would take "
+            "all that was learned; lower either",
+            taken=plan.weight_decay * plan.server_learning_rate,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
@@ -45,6 +46,9 @@ CLIP_NORMS = (1e-6, 1e6)
 
 LEAST_CLIENTS = 3
 """Of a cohort that follows the data: in a sum of two each knows the other's update."""
+
+LATE = 0.4
+"""Of the rounds, in which a rate that falls late falls."""
 
 MOST_PARTICIPANTS = 65520
 """Of a secure sum: Shamir's field has 65,521 elements."""
@@ -90,6 +94,7 @@ class ModelSection(Section):
     vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
     trainable: tuple[str, ...] = setting(("lm_head.weight", "model.norm.weight"), NOT_EMPTY)  # globs, or "all"
+    directions: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1))  # of inputs; 0: all
     lora_rank: int = setting(0, at_least(0))  # of adapters, which then are all that is trained; 0: none
     lora_alpha: float = setting(16.0, above(0))  # adapters count lora_alpha / lora_rank
     lora_targets: tuple[str, ...] = ()  # ends of layers' names, or "all-linear"; empty: peft's choice
@@ -193,7 +198,9 @@ class FederationSection(Section):
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
     server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
     server_learning_rate: float = setting(1.0, RATE)
-    server_schedule: str = setting("linear", one_of("constant", "linear"))  # linear: falls to 1/rounds
+    server_schedule: str = setting("linear", one_of("constant", "linear", "late"))
+    """How the server's rate falls: not, evenly, or evenly over the last LATE of the rounds."""
+    weight_decay: float = setting(0.0, at_least(0))  # fedadam: coordinates shrink by this times the rate (AdamW)
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     adam_epsilon: float = setting(1e-8, above(0))
@@ -214,8 +221,9 @@ class FederationSection(Section):
 
         It falls since late noise stays in the model, and early noise is learned away.
         """
-        fall = self.server_schedule == "linear"
-        return [self.server_learning_rate * (1 - i / self.rounds if fall else 1.0) for i in range(self.rounds)]
+        fall = {"constant": math.inf, "linear": 1.0, "late": LATE}[self.server_schedule]
+        left = [1 - i / self.rounds for i in range(self.rounds)]
+        return [self.server_learning_rate * (1.0 if math.isinf(fall) else min(1.0, each / fall)) for each in left]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
 from chatfed.model.adapters import save_adapters
 from chatfed.model.checkpoint import save_model, weights_file
-from chatfed.model.parameters import load_flat
+from chatfed.model.subspace import Subspace
 from chatfed.model.transformer import load_model
 from chatfed.privacy.guarantee import Guarantee, Unit
 
@@ -151,7 +151,7 @@ def _save_models(
         card = "The public model that the run began with. It has seen no private dialogue.\n"
         save_model(path / "reference", model, tokenizer, card)
     adapted = choose_trainable(model, section)
-    load_flat(model, state.weights)
+    Subspace(model, section.directions).load(state.weights)
     about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))

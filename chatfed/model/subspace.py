@@ -1,0 +1,140 @@
+"""What is learned of a model, as one vector of coordinates: each matrix along some directions of its inputs, or whole.
+
+A matrix W of the base becomes W + C P': P float32[inputs, r] are the leading right singular vectors of W itself, so
+everybody who has the base has them, and C float32[outputs, r] is learned from 0. That is a low-rank adapter whose first
+matrix is frozen (Sun et al. 2024, FFA-LoRA, section 3: what is noised once stays linear in what is learned), begun as
+Meng et al. 2024 (PiSSA, section 3) begin theirs, and merged into W. Fewer coordinates are less to noise, mask and send.
+Knows no training, no noise and no protocol.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from chatfed.model.parameters import flatten, load_flat, trainable
+from chatfed.types import FloatVector
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+_GRID = 2.0**-14  # directions are rounded to it: libraries that differ in the last digits agree on them
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """One trained parameter and its coordinates."""
+
+    parameter: nn.Parameter
+    base: Tensor  # as it was
+    directions: Tensor | None  # float32[inputs, r]; None: every number is a coordinate
+    numbers: slice  # in the flat vector of all trained numbers
+    coordinates: slice
+
+    def of(self, change: Tensor) -> Tensor:
+        """The coordinates of a change, or of a gradient, of the parameter's shape: flat."""
+        inside = change if self.directions is None else change @ self.directions
+        return inside.reshape(-1)
+
+    def change(self, coordinates: Tensor) -> Tensor:
+        """What coordinates, flat, do to the parameter."""
+        if self.directions is None:
+            return coordinates.view_as(self.base)
+        return coordinates.view(len(self.base), -1) @ self.directions.t()
+
+
+class Subspace:
+    """The trainable parameters of a module, in the order of their names, as coordinates float32[d].
+
+    share: of the directions of each matrix's inputs, above 0 and below 1; 0: everything that is trainable, its numbers
+    themselves. With directions, all coordinates are 0 at the base, those of parameters that are no matrix too.
+    """
+
+    def __init__(self, module: nn.Module, share: float = 0.0) -> None:
+        self.module, self.share = module, share
+        self._parts: list[_Part] = []
+        numbers = coordinates = 0
+        for _, p in trainable(module) if share else ():
+            directions = _directions(p, share)
+            here = p.numel() if directions is None else len(p) * directions.shape[1]
+            ends = numbers + p.numel(), coordinates + here
+            places = slice(numbers, ends[0]), slice(coordinates, ends[1])
+            self._parts.append(_Part(p, p.detach().clone(), directions, *places))
+            numbers, coordinates = ends
+        self.start: FloatVector = np.zeros(coordinates, np.float32) if share else flatten(module)  # the base's
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of coordinates."""
+        return len(self.start)
+
+    def digest(self) -> bytes:
+        """SHA-256 of all directions: who has others learns something else."""
+        digest = hashlib.sha256()
+        for part in self._parts:
+            if part.directions is not None:
+                digest.update(part.directions.cpu().numpy().tobytes())
+        return digest.digest()
+
+    def load(self, coordinates: FloatVector) -> None:
+        """Sets the module's trainable parameters. Raises ValueError when d differs."""
+        import torch
+
+        if not self.share:
+            return load_flat(self.module, coordinates)
+        if coordinates.shape != self.start.shape:
+            raise ValueError(f"expected float32[{self.dimension}], got shape {coordinates.shape}")
+        with torch.no_grad():
+            for part in self._parts:
+                mine = torch.from_numpy(np.array(coordinates[part.coordinates], np.float32)).to(part.base.device)
+                part.parameter.copy_(part.base + part.change(mine))
+
+    def moved(self, coordinates: FloatVector) -> FloatVector:
+        """How far the module has moved from `coordinates`, along the directions: float32[d]."""
+        import torch
+
+        if not self.share:
+            return flatten(self.module) - coordinates
+        with torch.no_grad():
+            parts = [part.of(part.parameter - part.base).cpu().numpy() for part in self._parts]
+        found: FloatVector = np.concatenate(parts) - coordinates
+        return found
+
+    def of_gradient(self, gradient: FloatVector) -> FloatVector:
+        """The gradient of all trainable numbers, flat, in coordinates: float32[d]; without directions the same array.
+
+        By the chain rule it is G P for a matrix's gradient G.
+        """
+        import torch
+
+        if not self.share:
+            return gradient
+        whole = torch.from_numpy(gradient)
+        found = np.empty(self.dimension, np.float32)
+        into = torch.from_numpy(found)
+        for part in self._parts:
+            into[part.coordinates] = part.of(whole[part.numbers].view_as(part.base))
+        return found
+
+
+def _directions(parameter: nn.Parameter, share: float) -> torch.Tensor | None:
+    """The leading right singular vectors of a matrix, by its Gram matrix in float64: float32[inputs, r]."""
+    if parameter.dim() != 2:
+        return None
+    inputs = parameter.shape[1]
+    rank = math.ceil(share * inputs)
+    if rank >= inputs:
+        return None
+    exact = parameter.detach().cpu().double().numpy()
+    _, vectors = np.linalg.eigh(exact.T @ exact)
+    leading = vectors[:, : -rank - 1 : -1]
+    largest = np.take_along_axis(leading, np.abs(leading).argmax(0)[None], 0)
+    rounded = np.rint(leading * np.sign(largest) / _GRID) * _GRID  # a vector's sign is anybody's choice
+    import torch
+
+    return torch.from_numpy(rounded.astype(np.float32)).to(parameter.device)
