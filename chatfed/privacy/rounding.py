@@ -1,5 +1,8 @@
 """Real vectors to whole numbers of ring steps, at a norm that is certain. Knows nothing of noise, rings or budgets.
 
+Two ways. Towards zero (`add_clipped`): no coordinate grows, so the norm is what it was, nothing is drawn, and what is
+lost is half a step a coordinate: for steps so fine that this is nothing. For coarse steps:
+
 Stochastic rounding takes each coordinate to one of its two neighbours so that the mean stays, and makes the vector
 longer by chance. Drawing again until it is not too long makes the norm certain (conditional rounding: Kairouz, Liu and
 Steinke 2021, section 4), so the accounting needs no probability for it.
@@ -10,7 +13,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
+from chatfed.privacy.clipping.rules import sum_of_squares
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
 from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
@@ -18,6 +23,8 @@ from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 BETA = math.exp(-0.5)  # of Kairouz et al., section 6: a rounding is too long with probability 0.61 at the very most
 _MOST_DRAWS = 200  # all too long with probability below 1e-43
 _BLOCK = 1 << 15
+_LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
+_SURE = 1.0 - 5e-6  # a norm is known to 2^-18 / 2, the factor and a product to 2^-24 each
 
 
 def inflated_norm(norm: float, granularity: float, dimension: int, beta: float = BETA) -> float:
@@ -68,6 +75,29 @@ def round_within(vector: FloatVector, norm: float, entropy: Entropy = system_ran
     raise InvalidValue(
         f"a vector could not be rounded to a norm of {norm:g} steps: clip it, or raise the norm", param="vector"
     )
+
+
+def add_clipped(total: IntVector, gradient: FloatVector, norm: float, scale: float) -> None:
+    """Adds float32[d] to `total` int64[d], clipped to L2 `norm` and cut towards zero to steps of norm / scale.
+
+    Guarantee: what is added is a function of `gradient` alone and has an L2 norm of at most `scale` steps, whatever it
+    is, and nothing of one that is not finite is added. Proof: with |g| known to 2^-18 (`sum_of_squares`) and one
+    rounding in each product, |factor g| computed in float32 is at most `scale`; cutting makes no coordinate longer.
+
+    >>> total = np.zeros(3, dtype=np.int64)
+    >>> add_clipped(total, np.array([3.0, -4.0, 0.001], dtype=np.float32), norm=1.0, scale=1000.0)
+    >>> total.tolist()
+    [599, -799, 0]
+    """
+    length = math.sqrt(sum_of_squares(torch.from_numpy(gradient)))
+    usable = length <= norm * _LONGEST  # False for what is not a number
+    factor = np.float32(_SURE * scale / max(length, norm) if usable else 0.0)
+    with np.errstate(invalid="ignore"):  # infinity times 0, which the next line takes out
+        for start in range(0, gradient.size, _BLOCK):
+            steps = gradient[start : start + _BLOCK] * factor
+            if not usable:
+                np.nan_to_num(steps, copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+            total[start : start + _BLOCK] += steps.astype(np.int64)
 
 
 def _round(vector: FloatVector, rounded: IntVector, entropy: Entropy) -> float:

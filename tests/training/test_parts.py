@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.privacy.guarantee import Adjacency, Noise
+from chatfed.privacy.rounding import add_clipped
 from chatfed.types import ClientId, FloatVector
 from tests.privacy.entropy import replay
 from tests.training import plans
@@ -25,26 +26,26 @@ from training.plan.claims import Spent
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
-from training.plan.upload import NoisyUpload
+from training.plan.upload import DialoguesUpload
 
 CLIENTS = names(10)
 WEIGHTS = np.zeros(3000, np.float32)
 
 
-def dialogue_level(batch: float = 8.0, rotation: bool = True, **privacy: Any) -> Recipe:
+def dialogue_level(batch: float = 8.0, **privacy: Any) -> Recipe:
     shared = PrivacySection(
         noise=Noise.DISTRIBUTED, clip_norm=2.0, learning_rate=0.5, expected_batch_size=batch, **privacy
     )
     return Recipe(
         privacy=shared,
-        secagg=SecAggSection(threshold=0.8, corrupt=0.1, rotation=rotation),
+        secagg=SecAggSection(threshold=0.8, corrupt=0.1),
         federation=FederationSection(cohort=10, rounds=1),
     )
 
 
-def code_of(recipe: Recipe, dimension: int, noise_multiplier: float = 1.0) -> NoisyUpload:
+def code_of(recipe: Recipe, dimension: int, noise_multiplier: float = 1.0) -> DialoguesUpload:
     made = plans.codec_of(recipe, noise_multiplier).upload(10, dimension, b"s" * 32)
-    assert isinstance(made, NoisyUpload)
+    assert isinstance(made, DialoguesUpload)
     return made
 
 
@@ -54,27 +55,50 @@ def some_parts(count: int, dimension: int, seed: int = 0, length: float = 0.1) -
     return list((length * drawn / lengths).astype(np.float32))
 
 
-def test_a_part_is_clipped_to_what_one_dialogue_may_add_to_the_step() -> None:
+def test_a_dialogues_gradient_is_clipped_and_moves_the_sum_by_a_norm_that_is_certain() -> None:
     code = code_of(dialogue_level(), 3000)
-    assert code.clip_norm == pytest.approx(0.5 * 2.0 / 8)  # learning rate * C / expected batch
-    for length in (0.01, 0.125, 5.0):
-        for part in some_parts(3, 3000, length=length):
-            rounded = code._rounded(part, replay(b"x"))
-            assert math.sqrt(float((rounded.astype(np.float64) ** 2).sum())) <= code.mechanism.norm
-    assert code.mechanism.norm == pytest.approx(code.scale, rel=0.02)
+    assert code.clip_norm == pytest.approx(0.5 * 2.0 / 8)  # of the update: learning rate * C / expected batch
+    assert code.mechanism.norm == code.scale
+    for length in (0.5, 2.0, 500.0):
+        for gradient in some_parts(3, 3000, length=length):
+            steps = np.zeros(3000, np.int64)
+            add_clipped(steps, gradient, code.gradient_norm, code.scale)
+            norm = math.sqrt(float((steps.astype(np.float64) ** 2).sum()))
+            assert 0.98 * min(length / 2.0, 1.0) < norm / code.scale <= 1.0
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.integers(0, 12), st.integers(1, 2000), st.booleans(), st.integers(0, 99))
-def test_the_sum_of_all_parts_comes_back_as_the_mean_over_clients(
-    count: int, dimension: int, rotation: bool, seed: int
+@given(st.integers(0, 12), st.integers(1, 2000), st.integers(0, 99))
+def test_the_sum_of_all_gradients_comes_back_as_the_mean_step_down_over_clients(
+    count: int, dimension: int, seed: int
 ) -> None:
-    code = code_of(dialogue_level(rotation=rotation), dimension)
+    code = code_of(dialogue_level(), dimension)
     parts = some_parts(count, dimension, seed)
     total = code.encode(parts, replay(b"a")) + code.encode([], replay(b"b"))  # a client without a dialogue
     mean = code.decode(total, 2).update
-    apart = float(np.linalg.norm(mean - sum(parts, np.zeros(dimension, np.float32)) / 2)) * code.scale / code.clip_norm
+    step = -0.5 / 8 * sum(parts, np.zeros(dimension, np.float32)) / 2
+    apart = float(np.linalg.norm(mean - step)) * code.scale / code.clip_norm
     assert apart < 2 * math.sqrt(code.coordinates + 30) * (code.mechanism.std + count + 1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(0, 7), max_size=8), st.integers(0, 7))
+def test_one_dialogue_more_moves_the_sum_by_its_own_steps_whatever_the_others_are(of: list[int], one: int) -> None:
+    code = code_of(dialogue_level(batch=20.0), 500)
+    parts = [part * 10.0**i for i, part in enumerate(some_parts(8, 500))]
+    others = [parts[i] for i in of]
+    without, beside = (code.encode(each, replay(b"n")).astype(np.int64) for each in (others, [parts[one], *others]))
+    alone, nothing = (code.encode(each, replay(b"n")).astype(np.int64) for each in ([parts[one]], []))
+    assert np.array_equal((beside - without) % 2**32, (alone - nothing) % 2**32)
+
+
+def test_a_gradient_that_is_not_finite_adds_nothing() -> None:
+    code = code_of(dialogue_level(), 40)
+    (good,) = some_parts(1, 40)
+    for wrong in (np.nan, np.inf, -np.inf, 3e38):
+        spoiled = good.copy()
+        spoiled[7] = wrong
+        assert np.array_equal(code.encode([spoiled, good], replay(b"e")), code.encode([good], replay(b"e")))
 
 
 def test_below_the_rate_of_one_the_step_is_divided_by_the_batch_and_not_by_the_rate_again() -> None:
@@ -85,12 +109,22 @@ def test_below_the_rate_of_one_the_step_is_divided_by_the_batch_and_not_by_the_r
 
 
 def test_a_client_whose_dialogues_all_agree_is_cut_at_its_room_and_never_wraps() -> None:
-    code = code_of(dialogue_level(rotation=False), 3)
-    part = np.array([0.125, 0.0, 0.0], np.float32)
-    mean = code.decode(code.encode([part] * 500, replay(b"d")), 1).update
-    fits = code.room * code.clip_norm / code.scale
-    assert fits * 1.01 >= 8 * 0.125 and mean[0] == pytest.approx(fits, rel=0.01)
+    code = code_of(dialogue_level(batch=1e6), 3)
+    part = np.array([2.0, 0.0, 0.0], np.float32)
+    steps = np.zeros(3, np.int64)
+    add_clipped(steps, part, 2.0, code.scale)
+    assert steps[0] * 1e6 <= 1.0001 * code.room  # so many fit as a batch is expected to hold
+    total = code._released(steps * 10**7, lambda size: bytes(size))  # noise of one size, whatever it is
+    least = code._released(steps * 0, lambda size: bytes(size))
+    assert (int(total[0]) - int(least[0])) % 2**32 == code.room
     assert 10 * (code.room + 1) < 2 ** (code.ring_bits - 1)  # the whole cohort at its room, and a quarter for noise
+
+
+def test_a_narrow_ring_that_would_cut_gradients_to_a_few_steps_is_refused() -> None:
+    recipe = dialogue_level()
+    narrow = dataclasses.replace(recipe, secagg=dataclasses.replace(recipe.secagg, ring_bits=16))
+    with pytest.raises(RecipeError, match=r"no ring of 16 bits .*too coarse.*secagg\.ring_bits to 0"):
+        plans.codec_of(narrow, 1.0).upload(10, 100_000)
 
 
 def test_the_noise_in_a_round_is_a_cohorts_and_a_participation_is_charged_as_one_share(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class Learner:
         """Learns from `weights`: the parts of the update, float32[d] each.
 
         After - before, by DP-SGD where the noise is the client's own; where it is shared and each dialogue protected,
-        what each sampled one adds to the one step, which is not taken.
+        the gradient of each sampled one, for the one step that the server takes.
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
@@ -124,13 +124,11 @@ class Learner:
         train_private(self.model, examples, private_token_loss, self._config())
 
     def _parts(self, examples: DialogueExamples) -> Iterator[FloatVector]:
-        """Each sampled dialogue's part of one step, clipped: float32[d], in the order of the flat weights."""
+        """Each sampled dialogue's gradient: float32[d], in the order of the flat weights, for the upload to clip."""
         from chatfed.privacy.dpsgd import clipped_gradients
 
-        privacy = self.how.privacy
-        step = np.float32(-privacy.learning_rate / privacy.expected_batch_size)
         for gradients in clipped_gradients(self.model, examples, private_token_loss, self._config()):
-            yield step * np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
+            yield np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

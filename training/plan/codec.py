@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from chatfed.privacy.discrete import MOST_STD
 from chatfed.privacy.distributed import DistributedGaussian, sum_reach
 from chatfed.privacy.factorization import Coefficients, toeplitz
 from chatfed.privacy.guarantee import Noise, Unit
@@ -21,9 +22,11 @@ from chatfed.types import ChatfedError
 from .recipe import FederationSection, PrivacySection, SecAggSection
 from .settings import RecipeError
 from .survivors import colluders, threshold
-from .upload import NoisyUpload, PlainUpload, Upload
+from .upload import DialoguesUpload, PlainUpload, UpdateUpload, Upload
 
-FINEST = 20.0  # of the update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
+FINE = 20.0  # of an update's norm in steps over sqrt(d): rounding then makes it 0.2 % longer at the most
+FINEST = 100.0  # of a dialogue's: cutting at a step then takes half a percent of a coordinate of usual size
+LEAST_FINE = 5.0  # ten percent
 COARSEST = 1.02  # how much longer rounding may make an update, or its noise would be wasted
 COARSEST_AGAIN = 1.001  # where it is sent again, shorter, and rounded as coarsely
 LEAST_STD = 2.5  # ring steps; from here on a sum of shares costs no more than a continuous Gaussian
@@ -57,9 +60,10 @@ class Codec:
         rotation = seed if self.secagg.rotation else None
         if self.privacy.noise is Noise.DISTRIBUTED:
             bits, scale, room, mechanism = _sized(self, participants, dimension)
-            moving, whole = self.privacy.clip_quantile > 0, self.privacy.unit is Unit.CLIENT
-            longest = clip_norm or self.privacy.longest_part
-            noisy = NoisyUpload(longest, whole, dimension, moving, scale, bits, room, rotation, mechanism)
+            sizes = (clip_norm or self.privacy.longest_part, dimension, scale, bits, room, mechanism)
+            if self.privacy.unit is Unit.EXAMPLE:
+                return DialoguesUpload(*sizes, self.privacy.clip_norm)
+            noisy = UpdateUpload(*sizes, self.privacy.clip_quantile > 0, rotation)
             return _sent_again(noisy, self.coefficients[lag]) if lag else noisy
         bits = _ring_bits(self, participants, dimension)
         code = FixedPoint(self.longest, dimension, participants, bits, rotation)
@@ -84,7 +88,7 @@ class Codec:
         raise RecipeError("whatever the model's size: " + why.template, **why.values)
 
 
-def _sent_again(code: NoisyUpload, weight: float) -> NoisyUpload:
+def _sent_again(code: UpdateUpload, weight: float) -> UpdateUpload:
     least = 1 / code.scale  # a weight that is all but zero would be no norm to account for
     norm = inflated_norm(max(weight, least) * code.scale, 1.0, code.mechanism.dimension)
     return replace(code, weight=weight, mechanism=replace(code.mechanism, norm=norm))
@@ -108,11 +112,12 @@ class _TooLittleNoise(ChatfedError):
 
 @lru_cache(maxsize=64)
 def _sized(codec: Codec, participants: int, dimension: int) -> tuple[int, float, int, DistributedGaussian]:
-    """The narrowest ring that holds sum and noise.
+    """The narrowest ring that holds sum and noise; of dialogues the widest, since theirs are cut to steps.
 
     (ring bits, steps per clip norm, a client's room, one round's mechanism). Raises RecipeError.
     """
-    for bits in (codec.secagg.ring_bits,) if codec.secagg.ring_bits else RING_BITS:
+    rings = RING_BITS if codec.privacy.unit is Unit.CLIENT else RING_BITS[-1:]
+    for bits in (codec.secagg.ring_bits,) if codec.secagg.ring_bits else rings:
         try:
             return bits, *_sized_for(bits, codec, participants, dimension)
         except ChatfedError as error:
@@ -132,31 +137,48 @@ def _sized(codec: Codec, participants: int, dimension: int) -> tuple[int, float,
 
 
 def _sized_for(bits: int, codec: Codec, participants: int, dimension: int) -> tuple[float, int, DistributedGaussian]:
-    size, parts = dimension + (codec.privacy.clip_quantile > 0), 1.0
-    if codec.privacy.unit is Unit.EXAMPLE:
-        parts = max(1.0, codec.privacy.expected_batch_size)  # as if all pointed the same way
-    reach = 1.0  # largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
-    if codec.secagg.rotation:
-        size = padded(size)
-        reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
-    half = 1 << (bits - 1)
+    """Steps per clip norm, a client's room and one round's mechanism in a ring of so many bits. Raises ChatfedError."""
     known = colluders(codec.secagg, participants)
     honest = threshold(codec.secagg, participants) - known  # over half, less under half: 1 or more
     share = codec.noise_multiplier / math.sqrt(honest)  # std of a share over the norm
     if not share:
         raise _TooLittleNoise("a share of noise would be too small")
-    room = math.floor((1 - FOR_NOISE) * half / participants)
-    coarsest = COARSEST if len(codec.coefficients) == 1 else COARSEST_AGAIN
-    norm = min(
-        (room / parts - 1) / reach,
-        FOR_NOISE * half / (coarsest * sum_reach(share, participants, size)),
-        FINEST * math.sqrt(max(size, 4)),
-    )
-    if norm <= 1 or inflated_norm(norm, 1.0, size) > coarsest * norm:
-        raise ChatfedError("a step would be too coarse")
-    longest = inflated_norm(norm, 1.0, size)
+    room = math.floor((1 - FOR_NOISE) * (1 << bits - 1) / participants)
+    sized = _of_dialogues if codec.privacy.unit is Unit.EXAMPLE else _of_updates
+    scale, longest, size = sized(codec, FOR_NOISE * (1 << bits - 1), participants, dimension, share, room)
     std = share * longest
     if std < LEAST_STD:
         raise _TooLittleNoise("a share of noise would be too small")
-    mechanism = DistributedGaussian(std, honest, longest, size, 1, codec.privacy.sampling_rate)
-    return norm, room, mechanism
+    return scale, room, DistributedGaussian(std, honest, longest, size, 1, codec.privacy.sampling_rate)
+
+
+def _of_dialogues(
+    codec: Codec, for_noise: float, participants: int, dimension: int, share: float, room: int
+) -> tuple[float, float, int]:
+    """(steps per clip norm, longest vector in steps, coordinates): cut towards zero, so that nothing is longer."""
+    together = max(1.0, codec.privacy.expected_batch_size)  # as if all pointed the same way
+    root = math.sqrt(max(dimension, 4))
+    scale = min(room / together, for_noise / sum_reach(share, participants, dimension), MOST_STD / share, FINEST * root)
+    if scale < LEAST_FINE * root:
+        raise ChatfedError("a step would be too coarse")
+    return scale, scale, dimension
+
+
+def _of_updates(
+    codec: Codec, for_noise: float, participants: int, dimension: int, share: float, room: int
+) -> tuple[float, float, int]:
+    """The same of whole updates, rounded at random, which makes them a little longer."""
+    size = dimension + (codec.privacy.clip_quantile > 0)
+    reach = 1.0  # largest coordinate of a vector of norm 1, but for probability 2^-OUTLIER_BITS
+    if codec.secagg.rotation:
+        size = padded(size)
+        reach = math.sqrt(2 * math.log(2 * size * 2.0**OUTLIER_BITS) / BLOCK)
+    coarsest = COARSEST if len(codec.coefficients) == 1 else COARSEST_AGAIN
+    scale = min(
+        (room - 1) / reach,
+        for_noise / (coarsest * sum_reach(share, participants, size)),
+        FINE * math.sqrt(max(size, 4)),
+    )
+    if scale <= 1 or inflated_norm(scale, 1.0, size) > coarsest * scale:
+        raise ChatfedError("a step would be too coarse")
+    return scale, inflated_norm(scale, 1.0, size), size

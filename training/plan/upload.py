@@ -1,8 +1,8 @@
 """A client's update as ring elements, and the sum of such as the clients' mean.
 
 With noise of the client's own, or none, updates travel in fixed point. With distributed noise each part that is
-protected, the whole update or what one dialogue adds to it, is clipped, rotated and rounded to whole ring steps at a
-certain norm, and their sum carries the client's share of discrete noise. Composes codes and noise; knows no key, no
+protected, the whole update or what one dialogue adds to it, is clipped and made whole ring steps at a certain norm, and
+their sum carries the client's share of discrete noise. Composes codes and noise; knows no key, no
 message and no disk.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from chatfed.privacy.discrete import discrete_gaussian
 from chatfed.privacy.distributed import DistributedGaussian
 from chatfed.privacy.noise import poisson_sample
-from chatfed.privacy.rounding import round_within
+from chatfed.privacy.rounding import add_clipped, round_within
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.integers import SignedSum
 from chatfed.secagg.masking import RingVector
@@ -77,41 +77,79 @@ class PlainUpload:
 class NoisyUpload:
     """Whole ring steps with a share of noise. The survivors' number is public, and so is not in the sum."""
 
-    clip_norm: float  # L2, of a part: a client's whole update, or what one dialogue adds to it
-    whole: bool  # the part is the whole update, and a coin of the client's decides whether it is in the sum
+    clip_norm: float  # L2, of what is protected in an update: a client's whole one, or what one dialogue adds to it
     dimension: int
-    quantile: bool  # one more coordinate says whether the update was within the clip norm
-    scale: float  # ring steps per unit of a vector of norm 1, what is sent
+    scale: float  # ring steps per clip norm
     ring_bits: int
     room: int  # ring steps on each side of zero for one client's parts together
-    rotation: bytes | None
     mechanism: DistributedGaussian  # of one round
-    weight: float = 1.0  # of an update that is sent again
 
     @property
     def coordinates(self) -> int:
         """Of what is summed."""
         return self.mechanism.dimension
 
-    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
-        """Any number of float32[d] -> ring elements of their sum, noise included.
+    def _released(self, steps: IntVector, entropy: Entropy) -> RingVector:
+        """What leaves: int64[coordinates] with this client's share of noise, as ring elements.
 
-        Each part is rounded by itself, so that it moves the sum by its own norm and no more. A coordinate whose sum
-        passes the client's room is cut there, which brings two sums no further apart. Noise alone where the client's
-        own coin says so, and nothing of a part that is not finite: who is told apart by failing is not protected, nor
-        who is by taking less time, so that what is left out is rounded as well, and multiplied by 0.
+        A coordinate that passes the client's room is cut there, which brings two sums no further apart.
         """
-        steps = np.zeros(self.coordinates, np.int64)
-        taken = not self.whole or len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) > 0
-        for part in parts:
-            finite = bool(np.isfinite(part).all())
-            steps += self._rounded(part if finite else np.zeros_like(part), entropy) * (taken and finite)
         np.clip(steps, -self.room, self.room, out=steps)
         steps += discrete_gaussian(self.mechanism.std).sample(steps.size, entropy)
         return SignedSum(steps.size, self.ring_bits).encode(steps)
 
-    def _rounded(self, part: FloatVector, entropy: Entropy) -> IntVector:
-        spread = self._unit(part) * np.float32(self.weight)
+    def _summed(self, total: RingVector) -> IntVector:
+        return SignedSum(self.coordinates, self.ring_bits).decode(total)
+
+
+@dataclass(frozen=True)
+class DialoguesUpload(NoisyUpload):
+    """The sum of clipped gradients of single dialogues, each of them protected.
+
+    Each is cut to whole steps towards zero, which makes none longer: it moves the sum by `scale` steps at the most, in
+    whole numbers, whatever the others are. So nothing of the rounding is left to account for, and nothing is drawn at
+    random but the noise.
+    """
+
+    gradient_norm: float = 1.0  # L2 bound of one dialogue's gradient, the clip norm of DP-SGD
+
+    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
+        """Any number of gradients float32[d], each gone when the next is asked for -> ring elements, noise included."""
+        steps = np.zeros(self.coordinates, np.int64)
+        for part in parts:
+            add_clipped(steps, part, self.gradient_norm, self.scale)
+        return self._released(steps, entropy)
+
+    def decode(self, total: RingVector, survivors: int) -> Mean:
+        """The ring sum of the survivors' uploads -> the mean of their steps down the gradient, noise in it."""
+        down = -self.clip_norm / (self.scale * survivors)
+        return Mean((self._summed(total) * down).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class UpdateUpload(NoisyUpload):
+    """A client's whole update, which is protected; a coin of the client's decides whether it is in the sum."""
+
+    quantile: bool = False  # one more coordinate says whether the update was within the clip norm
+    rotation: bytes | None = None
+    weight: float = 1.0  # of an update that is sent again
+
+    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
+        """One update float32[d], or nothing of one that began without this client -> ring elements, noise included.
+
+        Noise alone where the client's own coin says so, and where the update is not finite: who is told apart by
+        failing is not protected, nor who is by taking less time, so that what is left out is rounded as well, and
+        multiplied by 0.
+        """
+        steps = np.zeros(self.coordinates, np.int64)
+        taken = len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) > 0
+        for update in parts:
+            finite = bool(np.isfinite(update).all())
+            steps += self._rounded(update if finite else np.zeros_like(update), entropy) * (taken and finite)
+        return self._released(steps, entropy)
+
+    def _rounded(self, update: FloatVector, entropy: Entropy) -> IntVector:
+        spread = self._unit(update) * np.float32(self.weight)
         if self.rotation is not None:
             spread = rotate(spread, self.rotation)
         return round_within(spread * np.float32(self.scale), self.mechanism.norm, entropy)
@@ -128,9 +166,8 @@ class NoisyUpload:
 
     def decode(self, total: RingVector, survivors: int) -> Mean:
         """The ring sum of the survivors' uploads -> the mean of the updates that their coins took, noise in it."""
-        steps = SignedSum(self.coordinates, self.ring_bits).decode(total)
-        taken = survivors * (self.mechanism.sampling_rate if self.whole else 1)
-        mean = (steps / (self.scale * taken)).astype(np.float32)
+        taken = survivors * self.mechanism.sampling_rate
+        mean = (self._summed(total) / (self.scale * taken)).astype(np.float32)
         size = self.dimension + self.quantile
         mean = mean[:size] if self.rotation is None else rotate_back(mean, self.rotation, size)
         if not self.quantile:
@@ -139,7 +176,7 @@ class NoisyUpload:
         return Mean(mean[:-1] * np.float32(self.clip_norm), 0.5 + float(mean[-1]) / BIT)
 
 
-Upload = PlainUpload | NoisyUpload
+Upload = PlainUpload | DialoguesUpload | UpdateUpload
 
 
 def clipped(update: FloatVector, norm: float) -> FloatVector:

@@ -188,7 +188,7 @@ def _noise_facts(plan: Plan, dimension: int, metrics: list[dict[str, Any]]) -> d
     code = sums.codec.upload(cohort, dimension)
     if not isinstance(code, NoisyUpload):
         return facts
-    moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if code.quantile else []
+    moves = [code.clip_norm, *(row["clip_norm_next"] for row in metrics[:-1])] if privacy.clip_quantile else []
     return {
         **facts,
         **({"clip_quantile": privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
