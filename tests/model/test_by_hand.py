@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from chatfed.model.by_hand import LlamaGradient, llama_gradient
 
 WORDS = 61
+SLOWER = {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}  # a rotation
 Rows = dict[str, Tensor]
 
 
@@ -76,7 +77,7 @@ def worst(model: nn.Module, ours: Tensor, theirs: Tensor) -> float:
         {"tie_word_embeddings": True},
         {"attention_bias": True, "mlp_bias": True, "pad_token_id": 5},
         {"num_key_value_heads": 2, "tie_word_embeddings": True, "attention_bias": True},
-        {"num_key_value_heads": 1, "head_dim": 8, "rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
+        {"num_key_value_heads": 1, "head_dim": 8, "rope_parameters": SLOWER},
     ],
     ids=["plain", "tied", "biases and padding", "shared keys", "one key"],
 )  # fmt: skip
@@ -201,7 +202,7 @@ def gpt2() -> Any:
         lambda: llama().double(),
         lambda: llama().requires_grad_(False),
         lambda: llama(hidden_act="gelu"),
-        lambda: llama(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}),
+        lambda: llama(rope_parameters={**SLOWER, "rope_type": "dynamic"}),
     ],
     ids=["another kind", "a hook", "adapters", "float64", "nothing trained", "another gate", "angles of the length"],
 )
