@@ -2,9 +2,9 @@
 
 All take the same steps on the same tokens with the same loss and AdamW; rows are dialogues, so all clip alike. Ours
 is called as a client calls it, `train_private`, with its checks and the putting on and off of its hooks inside the
-time: `private` in one pass over 1,024 tokens at a time, `private_alone` a dialogue at a time, as the federated recipe
-does against a server that chooses the weights. Opacus' hooks are put on before the clock starts. fastDP is not here:
-no package of it can be installed.
+time: `private` in one pass over 1,024 tokens at a time, `private_alone` a dialogue at a time by autograd, as is safe
+against a server that chooses the weights, `private_by_hand` so too, but as a learner does it where the model is a plain
+Llama. Opacus' hooks are put on before the clock starts. fastDP is not here: no package of it can be installed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from training.base.tokens import next_token_loss, private_token_loss
 
 if TYPE_CHECKING:
     import torch
+
+    from chatfed.privacy.clipping import Gradient
 
 LEARNING_RATE, CLIP_NORM, NOISE_MULTIPLIER = 0.01, 1.0, 1.0
 TOKENS_AT_ONCE = 1024  # in one pass: fewer make products small, more make memory large
@@ -72,19 +74,27 @@ def ordinary(work: Work) -> Callable[[], None]:
     return run
 
 
-def private(work: Work, alone: bool = False) -> Callable[[], None]:
+def private(work: Work, alone: bool = False, by_hand: Gradient | None = None) -> Callable[[], None]:
     """chatfed.privacy.dpsgd.train_private, every row in the sample."""
     from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 
     rows, optimizer = len(work.data), work.optimizer()
     at_once = 1 if alone else max(1, min(rows, TOKENS_AT_ONCE // work.data.batch["ids"].shape[1]))
     config = DPSGDConfig(work.clip, work.noise, 1.0, rows, work.steps, LEARNING_RATE, dialogues_at_once=at_once)
-    return lambda: train_private(work.model, work.data, private_token_loss, config, optimizer=optimizer)
+    given = {"optimizer": optimizer, "by_hand": by_hand}
+    return lambda: train_private(work.model, work.data, private_token_loss, config, **given)
 
 
 def private_alone(work: Work) -> Callable[[], None]:
     """The same, a dialogue at a time."""
     return private(work, alone=True)
+
+
+def private_by_hand(work: Work) -> Callable[[], None]:
+    """The same without autograd, where the model is one whose gradient is worked out by hand: not with adapters."""
+    from chatfed.model.by_hand import llama_gradient
+
+    return private(work, alone=True, by_hand=llama_gradient(work.model))
 
 
 def opacus_hooks(work: Work) -> Callable[[], None]:
@@ -162,11 +172,12 @@ MAKERS: dict[str, Callable[[Work], Callable[[], None]]] = {
     "ordinary": ordinary,
     "private": private,
     "private_alone": private_alone,
+    "private_by_hand": private_by_hand,
     "opacus_hooks": opacus_hooks,
     "opacus_ghost": opacus_ghost,
     "functorch": functorch,
 }
-OURS = ("ordinary", "private", "private_alone")
+OURS = ("ordinary", "private", "private_alone", "private_by_hand")
 
 
 def prepare(name: str, setting: Setting) -> Callable[[], None]:
@@ -245,7 +256,7 @@ def compare(setting: Setting, rounds: int, names: Sequence[str]) -> tuple[list[R
     figures |= _sizes(setting)
     head = f"{setting.name}, {figures['trained']:,} trained, {setting.rows} x {setting.tokens}"
     for name in names[1:]:
-        prefix = {"private": "", "private_alone": "alone_"}.get(name, f"{name}_")
+        prefix = {"private": "", "private_alone": "alone_", "private_by_hand": "by_hand_"}.get(name, f"{name}_")
         each, ratio, words = times[name], times[name].over(base), name.replace("_", " ")
         cells = (_milliseconds(each.seconds, setting), _milliseconds(base.seconds, setting), f"{ratio:.2f}")
         rows.append((f"{head}: {words} / ordinary step, processor time", *cells))

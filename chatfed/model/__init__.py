@@ -24,6 +24,7 @@ __all__ = [
     "encode_prompt",
     "flatten",
     "holds_adapters",
+    "llama_gradient",
     "load_adapted",
     "load_flat",
     "load_model",
@@ -46,6 +47,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from chatfed.model.adapters import Adapters, attach, check_adapters, load_adapted, save_adapters
+    from chatfed.model.by_hand import llama_gradient
     from chatfed.model.checkpoint import holds_adapters, save_model, weights_digest, weights_file
     from chatfed.model.decoding import Decoder, Text
     from chatfed.model.examination import Check, check_base, refuse_unfit
@@ -74,6 +76,7 @@ else:
         __name__,
         {
             "adapters": "Adapters attach check_adapters load_adapted save_adapters",
+            "by_hand": "llama_gradient",
             "checkpoint": "holds_adapters save_model weights_digest weights_file",
             "decoding": "Decoder Text",
             "examination": "Check check_base refuse_unfit",

@@ -41,6 +41,7 @@ __all__ = [
     "estimate",
     "gaussian_epsilon",
     "gdp",
+    "gradients",
     "group_privacy",
     "grouped",
     "grouped_sum",
@@ -79,7 +80,14 @@ if TYPE_CHECKING:
         grouped_sum,
         sum_reach,
     )
-    from chatfed.privacy.dpsgd import DialogueOptimizer, DPSGDConfig, Examples, clipped_gradients, train_private
+    from chatfed.privacy.dpsgd import (
+        DialogueOptimizer,
+        DPSGDConfig,
+        Examples,
+        clipped_gradients,
+        gradients,
+        train_private,
+    )
     from chatfed.privacy.factorization import Coefficients, estimate, square_root, toeplitz
     from chatfed.privacy.guarantee import Adjacency, Guarantee, Noise, Protected, Trust, Unit
     from chatfed.privacy.lattice import noised
@@ -97,7 +105,7 @@ else:
             "conversions": "PrivacyError gaussian_epsilon group_privacy zcdp_epsilon",
             "discrete": "discrete_gaussian",
             "distributed": "DistributedGaussian calibrate_share distributed_epsilon grouped_sum sum_reach",
-            "dpsgd": "DPSGDConfig DialogueOptimizer Examples clipped_gradients train_private",
+            "dpsgd": "DPSGDConfig DialogueOptimizer Examples clipped_gradients gradients train_private",
             "factorization": "Coefficients estimate square_root toeplitz",
             "guarantee": "Adjacency Guarantee Noise Protected Trust Unit",
             "lattice": "noised",

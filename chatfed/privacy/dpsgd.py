@@ -25,12 +25,20 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Loss, steady
+from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Gradient, Loss, steady
 from chatfed.privacy.lattice import noised
 from chatfed.privacy.noise import poisson_sample, system_random
-from chatfed.types import Entropy, IntVector, InvalidValue
+from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 
-__all__ = ["DPSGDConfig", "DialogueOptimizer", "Examples", "clipped_gradients", "poisson_sample", "train_private"]
+__all__ = [
+    "DPSGDConfig",
+    "DialogueOptimizer",
+    "Examples",
+    "clipped_gradients",
+    "gradients",
+    "poisson_sample",
+    "train_private",
+]
 
 
 @dataclass(frozen=True)
@@ -176,10 +184,12 @@ def train_private(
     config: DPSGDConfig,
     entropy: Entropy = system_random,
     optimizer: torch.optim.Optimizer | None = None,
+    by_hand: Gradient | None = None,
 ) -> None:
     """Trains the requires_grad parameters of `module` in place by `config.steps` steps of DP-SGD.
 
-    `optimizer`, over the trained parameters, takes the place of plain SGD at `config.learning_rate`.
+    `optimizer`, over the trained parameters, takes the place of plain SGD at `config.learning_rate`; `by_hand`, for the
+    same loss, that of autograd wherever a dialogue's gradient is computed alone.
     Each step: Poisson sample of dialogues, p -= learning_rate * (sum of clipped gradients + N(0, (sigma C)^2)) /
     expected_batch_size (Abadi et al. 2016, algorithm 1, with the expected batch size). An empty sample still takes a
     step of noise alone. A dialogue whose gradient is not finite adds nothing. Parameters without requires_grad are left
@@ -191,15 +201,47 @@ def train_private(
     parameters are as private as `Mechanism(noise_multiplier, sampling_rate, steps)`. More at once: where no attacker
     chose the weights.
     """
-    with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
+    with steady(module), contextlib.closing(DialogueGradients(module, by_hand)) as gradients:
         optimizer = DialogueOptimizer(gradients, config, entropy, optimizer)
         for _ in range(config.steps):
             _step(optimizer, gradients, examples, loss, config, entropy)
         optimizer.original_optimizer.zero_grad()  # the sum goes with `optimizer`
 
 
+def gradients(
+    module: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    config: DPSGDConfig,
+    entropy: Entropy = system_random,
+    by_hand: Gradient | None = None,
+) -> Iterator[FloatVector]:
+    """The gradient of each dialogue of a Poisson sample, not clipped: float32[d], parameters by name.
+
+    One after the other, each computed alone, in memory that the next one takes: the caller measures, clips, rounds and
+    noises. One that is not finite comes as it is. `by_hand`, for the same loss, takes the place of autograd. Raises
+    ClippingError as `train_private` does.
+
+    Guarantee: each is a function of the weights and of that dialogue alone, also in its rounding.
+    """
+    with steady(module), contextlib.closing(DialogueGradients(module, by_hand)) as made:
+        for index in poisson_sample(len(examples), config.sampling_rate, entropy):
+            yield _flat(made, examples, loss, config, index)
+
+
+def _flat(made: DialogueGradients, examples: Examples, loss: Loss, config: DPSGDConfig, index: int) -> FloatVector:
+    batch, bounds = _by_dialogue(*examples.rows(np.array([index])), 1)
+    found: FloatVector = made.flat(loss, batch, bounds[0][1] if bounds else 0, config.rows_at_once).cpu().numpy()
+    return found
+
+
 def clipped_gradients(
-    module: nn.Module, examples: Examples, loss: Loss, config: DPSGDConfig, entropy: Entropy = system_random
+    module: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    config: DPSGDConfig,
+    entropy: Entropy = system_random,
+    by_hand: Gradient | None = None,
 ) -> Iterator[dict[str, Tensor]]:
     """What `train_private` adds up in a step, before noise: the clipped gradient of each dialogue of a Poisson sample.
 
@@ -209,13 +251,13 @@ def clipped_gradients(
     Guarantee: each is a function of the weights and of that dialogue alone, and no longer than clip_norm in L2 over all
     parameters together, whatever the weights are.
     """
-    with steady(module), contextlib.closing(DialogueGradients(module)) as gradients:
+    with steady(module), contextlib.closing(DialogueGradients(module, by_hand)) as made:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):
             batch, bounds = _by_dialogue(*examples.rows(np.array([index])), 1)
-            one = torch.zeros(gradients.size, device=gradients.device)
+            one = torch.zeros(made.size, device=made.device)
             for _, rows in bounds:
-                gradients.add_alone(loss, batch, rows, config.rows_at_once, config.rule, one)
-            yield {name: one[gradients.layout[p] :][: p.numel()].view_as(p) for name, p in gradients.named.items()}
+                made.add_alone(loss, batch, rows, config.rows_at_once, config.rule, one)
+            yield {name: one[made.layout[p] :][: p.numel()].view_as(p) for name, p in made.named.items()}
 
 
 def _step(

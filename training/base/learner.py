@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from chatfed.privacy.clipping import Gradient
     from chatfed.privacy.dpsgd import DPSGDConfig
 
 
@@ -50,6 +51,7 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin and directions included
     space: Subspace  # what is learned, as coordinates
     parameters: int
+    by_hand: Gradient | None = None  # in the place of autograd, where the model is one that it knows
     lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
@@ -57,6 +59,7 @@ class Learner:
         """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
+        from chatfed.model.by_hand import llama_gradient
         from chatfed.privacy.clipping import refuse_unsuitable
 
         torch.set_num_threads(1)
@@ -80,6 +83,7 @@ class Learner:
             digest,
             space,
             parameters,
+            llama_gradient(model) if how.privacy.unit is Unit.EXAMPLE else None,
         )
 
     def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
@@ -126,14 +130,13 @@ class Learner:
     def _train_privately(self, examples: DialogueExamples) -> None:
         from chatfed.privacy.dpsgd import train_private
 
-        train_private(self.model, examples, private_token_loss, self._config())
+        train_private(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
 
     def _parts(self, examples: DialogueExamples) -> Iterator[FloatVector]:
         """Each sampled dialogue's gradient: float32[d], in the order of the flat weights, for the upload to clip."""
-        from chatfed.privacy.dpsgd import clipped_gradients
+        from chatfed.privacy.dpsgd import gradients
 
-        for gradients in clipped_gradients(self.model, examples, private_token_loss, self._config()):
-            yield np.concatenate([gradients[name].cpu().numpy().ravel() for name in sorted(gradients)])
+        return gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

@@ -15,6 +15,7 @@ __all__ = [
     "ClipRule",
     "ClippingError",
     "DialogueGradients",
+    "Gradient",
     "LogitForm",
     "Loss",
     "clip_factor",
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from chatfed.privacy.clipping.gradients import Bounds, DialogueGradients
     from chatfed.privacy.clipping.layers import ClippingError, refuse_unsuitable
     from chatfed.privacy.clipping.output_layer import LogitForm, output_layer_loss
-    from chatfed.privacy.clipping.recording import Loss
+    from chatfed.privacy.clipping.recording import Gradient, Loss
     from chatfed.privacy.clipping.rules import STYLES, ClipRule, clip_factor
     from chatfed.privacy.clipping.steadiness import flushes_denormals, refusing_memory, steady
 else:
@@ -41,7 +42,7 @@ else:
             "gradients": "Bounds DialogueGradients",
             "layers": "ClippingError refuse_unsuitable",
             "output_layer": "LogitForm output_layer_loss",
-            "recording": "Loss",
+            "recording": "Gradient Loss",
             "rules": "STYLES ClipRule clip_factor",
             "steadiness": "flushes_denormals refusing_memory steady",
         },

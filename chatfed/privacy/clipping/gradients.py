@@ -21,12 +21,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence, Set
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from chatfed.privacy.clipping import factors
-from chatfed.privacy.clipping.layers import layer_numbers
-from chatfed.privacy.clipping.recording import Loss, RecordedModule
+from chatfed.privacy.clipping.layers import ClippingError, layer_numbers
+from chatfed.privacy.clipping.recording import Gradient, Loss, RecordedModule
 from chatfed.privacy.clipping.rules import ClipRule, squares_together, sum_of_squares
 
 Bounds = list[tuple[int, int]]
@@ -63,8 +64,14 @@ class DialogueGradients(RecordedModule):
     several passes`: more rows than go through at once; g is their sum, measured when all of it is there.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, by_hand: Gradient | None = None) -> None:
         super().__init__(module)
+        if by_hand is not None and by_hand.size != self.size:
+            raise ClippingError(
+                f"the gradient by hand has {by_hand.size} numbers, {self.size} are trained: make it anew"
+            )
+        self._by_hand = by_hand  # in the place of autograd, for each dialogue alone
+        self._flat, self._named_views = torch.empty(0), list[Tensor]()
         self.layers = layer_numbers(self.named)
         self._numbers = torch.tensor(list(self.layers.values()))
         self._cut_at, self._cut = 0, dict[nn.Parameter, Tensor]()  # the sum's address and its views
@@ -101,7 +108,11 @@ class DialogueGradients(RecordedModule):
         """Gradient of the summed loss of all rows by plain autograd, hooks asleep: one tensor for each parameter.
 
         Rows beyond `rows_at_once` follow in further passes: the parts' gradients add up before anybody measures them.
+        Where the gradient is worked out by hand, the tensors lie in `flat`'s memory, good until the next dialogue.
         """
+        if self._by_hand is not None:
+            self.flat(loss, batch, rows, rows_at_once)
+            return self._named_views
         whole: list[Tensor] = []
         for start in range(0, rows, rows_at_once):
             part = {key: value[start : start + rows_at_once] for key, value in batch.items()}
@@ -110,6 +121,23 @@ class DialogueGradients(RecordedModule):
             whole = [a.add_(b) for a, b in zip(whole, found, strict=True)] if whole else _owned(found)
             del found
         return whole
+
+    def flat(self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int) -> Tensor:
+        """The same as one float32[size] in the order of the parameters' names, good until the next dialogue."""
+        if not len(self._flat):
+            self._flat = torch.from_numpy(np.empty(self.size, np.float32))  # which asks for large pages
+            pieces = dict(zip(sorted(self.named), self._flat.split(self._sizes_by_name()), strict=True))
+            self._named_views = [pieces[name].view_as(p) for name, p in self.named.items()]
+        if self._by_hand is not None and rows:
+            self._by_hand(batch, self._flat)
+        elif rows:
+            torch._foreach_copy_(self._named_views, self.alone(loss, batch, rows, rows_at_once))
+        else:
+            self._flat.zero_()
+        return self._flat
+
+    def _sizes_by_name(self) -> list[int]:
+        return [self.named[name].numel() for name in sorted(self.named)]
 
     def _by_layer(self, squares: Tensor) -> Tensor:
         """float64[parameters, n] summed to float64[layers, n]."""

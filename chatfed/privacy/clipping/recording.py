@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from opacus.grad_sample import GradSampleHooks
@@ -31,6 +31,19 @@ from chatfed.privacy.clipping.steadiness import refusing_memory
 
 Loss = Callable[[nn.Module, dict[str, Tensor]], Tensor]
 """`loss(module, batch)` is float[rows]: one number a row; a dialogue's loss is the sum over its rows."""
+
+
+class Gradient(Protocol):
+    """Another way than autograd to the gradient of one dialogue's loss: the sum over all its rows."""
+
+    @property
+    def size(self) -> int:
+        """How many numbers are trained."""
+        ...
+
+    def __call__(self, rows: dict[str, Tensor], out: Tensor) -> None:
+        """Into `out` float32[size], in the order of the parameters' names; from weights and `rows` alone."""
+        ...
 
 
 class RecordedModule(GradSampleHooks):  # type: ignore[misc]

@@ -1,0 +1,195 @@
+"""The gradient of a Llama's weighted cross-entropy, worked out by hand into one flat vector, without autograd's tape.
+
+One window after the other, in arrays that are made once: no hook, no tape, no tensor for each parameter. Same numbers
+as autograd's but for rounding; `llama_gradient` tries that out and gives None for any other model. Knows tokens and
+weights; no dialogues, no clipping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Projections, Rotation
+
+_MULTIPLE = 8  # positions of a window are rounded up to it: few shapes, so kernels are set up once
+_ROTATIONS = ("default", "linear", "llama3")  # angles are functions of the position alone
+_CLOSE, _NEAR = 1e-4, 5e-2  # relative, of a trial in float32 and in bfloat16
+
+
+def llama_gradient(module: nn.Module, lower: bool = False) -> LlamaGradient | None:
+    """The gradient of a plain Llama by hand, with its arrays; None for any other model.
+
+    Plain: transformers' own layers without hooks, float32 on the processor. Tried once, on a few tokens, and None where
+    autograd says something else. Weights are read where they are at every call, so it outlives their steps.
+    """
+    if not _plain(module):
+        return None
+    made = LlamaGradient(module, lower)
+    return made if _agrees(made, module) else None
+
+
+def _plain(module: Any) -> bool:
+    from transformers.activations import ACT2FN
+    from transformers.models.llama import modeling_llama as llama
+
+    own = (llama.LlamaModel, llama.LlamaDecoderLayer, llama.LlamaAttention, llama.LlamaMLP, llama.LlamaRMSNorm)
+    known = {*own, llama.LlamaForCausalLM, llama.LlamaRotaryEmbedding, type(ACT2FN["silu"])}
+    known |= {nn.Linear, nn.Embedding, nn.ModuleList}
+    layers = list(module.modules())
+    return (
+        type(module) is llama.LlamaForCausalLM
+        and all(type(layer) in known and not (layer._forward_hooks or layer._forward_pre_hooks) for layer in layers)
+        and module.model.rotary_emb.rope_type in _ROTATIONS
+        and all(p.dtype is torch.float32 and p.device.type == "cpu" for p in module.parameters())
+        and any(p.requires_grad for p in module.parameters())
+    )
+
+
+def _agrees(made: LlamaGradient, module: Any) -> bool:
+    """With autograd, on one dialogue of two windows."""
+    ids = torch.arange(24).remainder(module.config.vocab_size).view(2, 12)
+    rows = {"ids": ids[:, :-1], "targets": ids[:, 1:], "weights": torch.linspace(0.0, 1.0, 22).view(2, 11)}
+    logits = module(input_ids=rows["ids"], use_cache=False).logits
+    losses = nn.functional.cross_entropy(logits.transpose(1, 2), rows["targets"], reduction="none")
+    wanted = made.places.parameters
+    found = torch.autograd.grad((losses * rows["weights"]).sum(), wanted, allow_unused=True, materialize_grads=True)
+    theirs, ours = torch.cat([g.flatten() for g in found]), torch.empty(made.size)
+    made(rows, ours)
+    return float((ours - theirs).norm()) <= (_NEAR if made.lower else _CLOSE) * float(theirs.norm())
+
+
+class LlamaGradient:
+    """Writes the gradient of a dialogue's loss: that of the trained parameters, in the order of their names.
+
+    `lower`: products of the way back take bfloat16 factors. The gradient is a function of the weights and of what is
+    given, also in its rounding, whatever was computed before.
+    """
+
+    def __init__(self, module: Any, lower: bool = False) -> None:
+        self.arrays, self.lower = Arrays(), lower
+        self.places = Places(module, self.arrays)
+        self.size = self.places.size
+        body, self._rotation = module.model, Rotation(module.model.rotary_emb)
+        parts = (self.arrays, self.places, lower)
+        self._lowest = self._lowest_trained(body)
+        names = (max(i, self._lowest - 1) for i in range(len(body.layers)))  # what is not gone back through is not kept
+        self._layers = [_Layer(layer, i, parts, self._rotation) for layer, i in zip(body.layers, names, strict=True)]
+        self._embedding: nn.Embedding = body.embed_tokens
+        self._norm = Norm(body.norm, -1, self.arrays, self.places)
+        self._head = _Head(module.lm_head, parts)
+
+    def _lowest_trained(self, body: Any) -> int:
+        """The way back ends at this layer; -1: at the embedding."""
+        if self.places.trained([body.embed_tokens.weight]):
+            return -1
+        return next(
+            (i for i, layer in enumerate(body.layers) if self.places.trained(layer.parameters())), len(body.layers)
+        )
+
+    @torch.no_grad()
+    def __call__(self, rows: Mapping[str, Tensor], out: Tensor) -> None:
+        """The gradient of the sum of weights * cross-entropy in nats over all rows into `out` float32[size].
+
+        `rows`: ids and targets int64[rows, T], weights float32[rows, T].
+        """
+        self.places.begin(out)
+        for ids, targets, weights in zip(rows["ids"], rows["targets"], rows["weights"], strict=True):
+            used = weights.nonzero()
+            if len(used):
+                self._window(*_padded(int(used[-1]) + 1, ids, targets, weights))
+                self.places.first = False
+        if self.places.first:
+            out.zero_()
+
+    def _window(self, ids: Tensor, targets: Tensor, weights: Tensor) -> None:
+        x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)
+        self._rotation.reach(len(ids))
+        torch.index_select(self._embedding.weight, 0, ids, out=x)
+        for layer in self._layers:
+            layer.forward(x)
+        back = self.arrays.take("back", *x.shape).zero_()
+        self._norm.back(self._head.back(self._norm.forward(x), targets, weights), back)
+        for layer in reversed(self._layers[max(self._lowest, 0) :]):
+            layer.back(back)
+        self._embed_back(ids, back)
+
+    def _embed_back(self, ids: Tensor, back: Tensor) -> None:
+        view = self.places.of(self._embedding.weight)
+        if view is None:
+            return
+        if self.places.first and self._embedding.weight is not self._head.weight:
+            view.zero_()
+        if self._embedding.padding_idx is not None:
+            back.masked_fill_((ids == self._embedding.padding_idx)[:, None], 0.0)
+        view.index_add_(0, ids, back)
+
+
+class _Layer:
+    """Attention and gate, each behind its norm and beside what passes by."""
+
+    def __init__(self, layer: Any, i: int, parts: tuple[Arrays, Places, bool], rotation: Rotation) -> None:
+        arrays, places, _ = parts
+        own, mlp = layer.self_attn, layer.mlp
+        self._arrays = arrays
+        self._before, self._between = (
+            Norm(norm, 2 * i + k, arrays, places)
+            for k, norm in enumerate((layer.input_layernorm, layer.post_attention_layernorm))
+        )
+        heads = own.q_proj.out_features // own.head_dim, own.k_proj.out_features // own.head_dim
+        self._attention = Attention((*heads, own.head_dim), i, arrays, rotation)
+        self._asked = Projections([own.q_proj, own.k_proj, own.v_proj], *parts)
+        self._answered = Projections([own.o_proj], *parts)
+        self._gate = Gate(mlp.gate_proj.out_features, i, arrays)
+        self._widened = Projections([mlp.gate_proj, mlp.up_proj], *parts)
+        self._narrowed = Projections([mlp.down_proj], *parts)
+        self._kept: tuple[Tensor, ...] = ()
+
+    def forward(self, x: Tensor) -> None:
+        """Adds what the layer says to `x` float32[T, width]."""
+        rows, take = len(x), self._arrays.take
+        normed, asked, added = self._before.forward(x), take("asked", rows, self._asked.width), take("added", *x.shape)
+        self._asked.forward(normed, asked)
+        attended = self._attention.forward(asked)
+        self._answered.forward(attended, added)
+        again = self._between.forward(x.add_(added))
+        self._widened.forward(again, self._gate.into(rows))
+        gated = self._gate.forward(rows)
+        self._narrowed.forward(gated, added)
+        x.add_(added)
+        self._kept = normed, attended, again, gated
+
+    def back(self, back: Tensor) -> None:
+        """Makes the gradient of what comes out that of what went in."""
+        normed, attended, again, gated = self._kept
+        both = self._gate.back(self._narrowed.back(back, gated))
+        self._between.back(self._widened.back(both, again), back)
+        asked = self._attention.back(self._answered.back(back, attended))
+        self._before.back(self._asked.back(asked, normed), back)
+
+
+class _Head:
+    """The output layer with its cross-entropy: logits turn into the loss's gradient in place."""
+
+    def __init__(self, layer: nn.Linear, parts: tuple[Arrays, Places, bool]) -> None:
+        self.weight = layer.weight
+        self._projection, self._arrays = Projections([layer], *parts), parts[0]
+
+    def back(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """The gradient of `x` float32[T, width], until the next product's."""
+        z = self._arrays.take("logits", len(x), self._projection.width)
+        self._projection.forward(x, z)
+        torch.softmax(z, -1, out=z)
+        own = targets[:, None]
+        z.scatter_(1, own, z.gather(1, own).sub_(1.0)).mul_(weights[:, None])
+        return self._projection.back(z, x)
+
+
+def _padded(length: int, ids: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut behind `length` positions and filled up, by what has no weight, to a multiple that `length` alone decides."""
+    more = -length % _MULTIPLE
+    ids, targets, weights = (nn.functional.pad(each[:length], (0, more)) for each in (ids, targets, weights))
+    return ids, targets, weights
