@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,7 +25,17 @@ import torch
 from opacus.optimizers import DPOptimizer
 from torch import Tensor, nn
 
-from chatfed.privacy.clipping import STYLES, Bounds, ClippingError, ClipRule, DialogueGradients, Gradient, Loss, steady
+from chatfed.privacy.clipping import (
+    STYLES,
+    Bounds,
+    ClippingError,
+    ClipRule,
+    DialogueGradients,
+    Gradient,
+    Loss,
+    clip_factor,
+    steady,
+)
 from chatfed.privacy.lattice import noised
 from chatfed.privacy.noise import poisson_sample, system_random
 from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
@@ -36,6 +46,7 @@ __all__ = [
     "Examples",
     "clipped_gradients",
     "gradients",
+    "noisy_mean",
     "poisson_sample",
     "train_private",
 ]
@@ -227,6 +238,24 @@ def gradients(
     with steady(module), contextlib.closing(DialogueGradients(module, by_hand)) as made:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):
             yield _flat(made, examples, loss, config, index)
+
+
+def noisy_mean(
+    found: Iterable[FloatVector], dimension: int, config: DPSGDConfig, entropy: Entropy = system_random
+) -> FloatVector:
+    """One step's direction from gradients float32[d] as they come: clipped flat, summed, noised, over the batch.
+
+    What `train_private` makes of a sample, where gradients are not a module's own (Abadi et al. 2016, algorithm 1).
+    """
+    total = np.zeros(dimension)
+    for gradient in found:
+        factor = clip_factor(torch.from_numpy(gradient), config.clip_norm)
+        if factor > 0.0:  # of one that is not finite it is 0
+            total += np.float32(factor) * gradient
+    if not config.noise_multiplier:
+        mean: FloatVector = (total / config.expected_batch_size).astype(np.float32)
+        return mean
+    return noised(total, config.clip_norm, config.noise_multiplier, entropy, divisor=config.expected_batch_size)
 
 
 def _flat(made: DialogueGradients, examples: Examples, loss: Loss, config: DPSGDConfig, index: int) -> FloatVector:

@@ -109,7 +109,7 @@ class Learner:
         elif self.how.privacy.noise is Noise.DISTRIBUTED:
             return self._parts(examples)
         else:
-            self._train_privately(examples)
+            self._train_privately(examples, weights)
         return [self.space.moved(weights)]
 
     def _try_out(self, examples: DialogueExamples) -> bool:
@@ -127,16 +127,23 @@ class Learner:
                 _loss(self.model, shown, first, lower=False)
         return bfloat16_pays(self.model, shown, self.how.local)
 
-    def _train_privately(self, examples: DialogueExamples) -> None:
-        from chatfed.privacy.dpsgd import train_private
+    def _train_privately(self, examples: DialogueExamples, weights: FloatVector) -> None:
+        from chatfed.privacy.dpsgd import noisy_mean, train_private
 
-        train_private(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
+        config = self._config()
+        if not self.space.share:
+            return train_private(self.model, examples, private_token_loss, config, by_hand=self.by_hand)
+        for _ in range(config.steps):
+            step = noisy_mean(self._parts(examples), len(weights), config)
+            weights = weights - np.float32(config.learning_rate) * step
+            self.space.load(weights)
 
     def _parts(self, examples: DialogueExamples) -> Iterator[FloatVector]:
-        """Each sampled dialogue's gradient: float32[d], in the order of the flat weights, for the upload to clip."""
+        """Each sampled dialogue's gradient: float32[d], in coordinates, for whoever sums them to clip."""
         from chatfed.privacy.dpsgd import gradients
 
-        return gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
+        found = gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
+        return map(self.space.of_gradient, found)
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

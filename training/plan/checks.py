@@ -267,6 +267,12 @@ def _check_unit(privacy: PrivacySection) -> None:
             '{privacy.clipping} and {privacy.local_steps} are for {privacy.unit} = "example": a client\'s whole update '
             'is clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
         )
+    if privacy.noise is Noise.DISTRIBUTED and privacy.clipping != "flat":
+        raise RecipeError(
+            '{privacy.clipping} = "{clipping}" goes with {privacy.noise} = "local": in a shared sum a dialogue is clipped '
+            'as a whole; set clipping to "flat"',
+            clipping=privacy.clipping,
+        )
     if privacy.unit is Unit.EXAMPLE and privacy.noise is Noise.DISTRIBUTED and privacy.local_steps != 1:
         raise RecipeError(
             '{privacy.local_steps} = {steps}, but {privacy.unit} = "example" with {privacy.noise} = "distributed" is '
