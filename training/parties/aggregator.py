@@ -57,9 +57,8 @@ def apply_update(state: ServerState, mean: FloatVector, settings: FederationSect
     """One step of the server's optimiser on the clients' mean update float32[d].
 
     "fedavg": w += rate * mean (McMahan et al. 2017, algorithm 1, with a server rate). "fedadam": Adam on -mean as
-    gradient, with bias correction (Reddi et al. 2021, algorithm 2), and decay apart from it (Loshchilov and Hutter 2019,
-    algorithm 2). Raises NotFinite, and no state is made, where the
-    mean is not finite or the step makes it so.
+    gradient, with bias correction (Reddi et al. 2021, algorithm 2), and decay apart from it (Loshchilov and Hutter
+    2019, algorithm 2). Raises NotFinite, and no state is made, where the mean is not finite or the step makes it so.
     """
     _refuse_non_finite("the mean of the clients' updates", mean, state, settings)
     with np.errstate(over="ignore", invalid="ignore"):  # what comes of it is looked at

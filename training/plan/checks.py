@@ -151,8 +151,8 @@ def _check_decay(recipe: Recipe) -> None:
         )
     if plan.weight_decay * plan.server_learning_rate >= 1:
         raise RecipeError(
-            "{federation.weight_decay} times {federation.server_learning_rate} is {taken:g}: in one round it would take "
-            "all that was learned; lower either",
+            "{federation.weight_decay} times {federation.server_learning_rate} is {taken:g}: in one round it would "
+            "take all that was learned; lower either",
             taken=plan.weight_decay * plan.server_learning_rate,
         )
 
@@ -269,8 +269,8 @@ def _check_unit(privacy: PrivacySection) -> None:
         )
     if privacy.noise is Noise.DISTRIBUTED and privacy.clipping != "flat":
         raise RecipeError(
-            '{privacy.clipping} = "{clipping}" goes with {privacy.noise} = "local": in a shared sum a dialogue is clipped '
-            'as a whole; set clipping to "flat"',
+            '{privacy.clipping} = "{clipping}" goes with {privacy.noise} = "local": in a shared sum a dialogue is '
+            'clipped as a whole; set clipping to "flat"',
             clipping=privacy.clipping,
         )
     if privacy.unit is Unit.EXAMPLE and privacy.noise is Noise.DISTRIBUTED and privacy.local_steps != 1:
