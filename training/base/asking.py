@@ -46,17 +46,23 @@ def score(chat: Chat, questions: Sequence[Question]) -> Score:
 
 
 def _said(chat: Chat, decoder: Decoder, question: Question) -> str:
-    """What the model goes on with, until it is longer than every accepted answer, or ends."""
-    longest = max(len(words(answer)) for answer in question.answers)
+    """What the model goes on with, until it is settled whether that is right, or it ends."""
     text, ends, drawn, said = decoder.text(), turn_end_ids(chat.tokenizer), list[int](), ""
     ids = _ids(chat, question, "")[MOST_TOKENS - chat.context :]
-    while len(drawn) < MOST_TOKENS and len(words(said)) <= longest:
+    while len(drawn) < MOST_TOKENS and _is_open(said, question.answers):
         token = int(text.add(ids).argmax())
         if token in ends:
             break
         drawn, ids = [*drawn, token], [token]
         said = str(chat.tokenizer.decode(drawn, skip_special_tokens=True))
     return said
+
+
+def _is_open(said: str, answers: Sequence[str]) -> bool:
+    """Whether another token may still matter; the last word said may not be whole yet."""
+    whole = words(said)[:-1]
+    wanted = map(words, answers)
+    return any(len(whole) < len(answer) and answer[: len(whole)] == whole for answer in wanted)
 
 
 def _bits(chat: Chat, decoder: Decoder, question: Question) -> float:
