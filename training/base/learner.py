@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +50,6 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin included
     initial: FloatVector  # float32[d], the trainable part as the base has it
     parameters: int
-    by_hand: Gradient | None = None  # in the place of autograd, where the model is one that it knows
     lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
@@ -57,7 +57,6 @@ class Learner:
         """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
-        from chatfed.model.by_hand import llama_gradient
         from chatfed.privacy.clipping import refuse_unsuitable
 
         torch.set_num_threads(1)
@@ -78,7 +77,6 @@ class Learner:
             digest,
             flatten(model),
             parameters,
-            llama_gradient(model) if how.privacy.unit is Unit.EXAMPLE else None,
         )
 
     def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
@@ -132,6 +130,13 @@ class Learner:
         from chatfed.privacy.dpsgd import gradients
 
         return gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
+
+    @cached_property
+    def by_hand(self) -> Gradient | None:
+        """What takes autograd's place for single dialogues; None where the model is not one that it knows."""
+        from chatfed.model.by_hand import llama_gradient
+
+        return llama_gradient(self.model)
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig
