@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,8 @@ def private(work: Work, alone: bool = False, by_hand: Gradient | None = None) ->
     rows, optimizer = len(work.data), work.optimizer()
     at_once = 1 if alone else max(1, min(rows, TOKENS_AT_ONCE // work.data.batch["ids"].shape[1]))
     config = DPSGDConfig(work.clip, work.noise, 1.0, rows, work.steps, LEARNING_RATE, dialogues_at_once=at_once)
-    given = {"optimizer": optimizer, "by_hand": by_hand}
-    return lambda: train_private(work.model, work.data, private_token_loss, config, **given)
+    step = partial(train_private, optimizer=optimizer, by_hand=by_hand)
+    return lambda: step(work.model, work.data, private_token_loss, config)
 
 
 def private_alone(work: Work) -> Callable[[], None]:

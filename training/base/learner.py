@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,7 +52,6 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin and directions included
     space: Subspace  # what is learned, as coordinates
     parameters: int
-    by_hand: Gradient | None = None  # in the place of autograd, where the model is one that it knows
     lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
@@ -59,7 +59,6 @@ class Learner:
         """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
-        from chatfed.model.by_hand import llama_gradient
         from chatfed.privacy.clipping import refuse_unsuitable
 
         torch.set_num_threads(1)
@@ -83,7 +82,6 @@ class Learner:
             digest,
             space,
             parameters,
-            llama_gradient(model) if how.privacy.unit is Unit.EXAMPLE else None,
         )
 
     def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
@@ -144,6 +142,13 @@ class Learner:
 
         found = gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
         return map(self.space.of_gradient, found)
+
+    @cached_property
+    def by_hand(self) -> Gradient | None:
+        """What takes autograd's place for single dialogues; None where the model is not one that it knows."""
+        from chatfed.model.by_hand import llama_gradient
+
+        return llama_gradient(self.model)
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

@@ -150,3 +150,22 @@ def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
         )
         with pytest.raises(ClippingError, match="draws random numbers"):
             learner.learn(learner.initial, np.arange(3))
+
+
+def test_single_dialogues_gradients_are_worked_out_by_hand_and_are_autograds(
+    tiny_base: Path, tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    for name in ("held-out", "private"):
+        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
+    recipe = Recipe(
+        model=ModelSection(context=64, trainable=("all",)),
+        privacy=PrivacySection(unit=Unit.EXAMPLE, noise=Noise.DISTRIBUTED, sampling_rate=1.0),
+    )
+    learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
+    ours = [part.copy() for part in learner.learn(learner.initial, np.arange(3))]
+    assert learner.by_hand is not None
+    learner.by_hand = None
+    theirs = [part.copy() for part in learner.learn(learner.initial, np.arange(3))]
+    assert len(ours) == 3
+    for a, b in zip(ours, theirs, strict=True):
+        assert 0 < np.linalg.norm(a - b) < 1e-5 * np.linalg.norm(b)
