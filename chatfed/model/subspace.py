@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,15 +54,17 @@ class Subspace:
     """The trainable parameters of a module, in the order of their names, as coordinates float32[d].
 
     share: of the directions of each matrix's inputs, above 0 and below 1; 0: everything that is trainable, its numbers
-    themselves. With directions, all coordinates are 0 at the base, those of parameters that are no matrix too.
+    themselves. whole: globs over names of matrices of which every number is a coordinate all the same. With directions,
+    all coordinates are 0 at the base, those of parameters that are no matrix too.
     """
 
-    def __init__(self, module: nn.Module, share: float = 0.0) -> None:
+    def __init__(self, module: nn.Module, share: float = 0.0, whole: Sequence[str] = ()) -> None:
         self.module, self.share = module, share
         self._parts: list[_Part] = []
         numbers = coordinates = 0
-        for _, p in trainable(module) if share else ():
-            directions = _directions(p, share)
+        for name, p in trainable(module) if share else ():
+            as_it_is = any(fnmatchcase(name, glob) for glob in whole)
+            directions = None if as_it_is else _directions(p, share)
             here = p.numel() if directions is None else len(p) * directions.shape[1]
             ends = numbers + p.numel(), coordinates + here
             places = slice(numbers, ends[0]), slice(coordinates, ends[1])

@@ -66,7 +66,7 @@ class Learner:
         refuse_non_finite(model, base)
         choose_trainable(model, how.model)
         _place(model, how.device)
-        space = Subspace(model, how.model.directions)
+        space = Subspace(model, how.model.share, how.model.whole)
         digest = weights_digest(model)
         if space.share:
             digest = hashlib.sha256(digest + space.digest()).digest()

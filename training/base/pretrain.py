@@ -30,13 +30,7 @@ from .tokens import write_tokens
 
 DOING = "pre-training on public text"
 FORMAT = 5  # raise when this module and those it trains with make another model from the same inputs
-OF_CLIENTS = (
-    "trainable",
-    "directions",
-    "lora_rank",
-    "lora_alpha",
-    "lora_targets",
-)  # the base learns with all its parameters
+OF_CLIENTS = ("trainable", "directions", "whole", "lora_rank", "lora_alpha", "lora_targets")
 
 CARD = """---
 library_name: transformers

@@ -111,10 +111,6 @@ def _check_trained(model: ModelSection) -> None:
             "{model.lora_rank} to 0",
             rank=model.lora_rank,
         )
-    if model.lora_rank and model.directions:
-        raise RecipeError(
-            "{model.lora_rank} and {model.directions} are two ways to learn few numbers: set one of them to 0"
-        )
     if model.lora_targets and not model.lora_rank:
         raise RecipeError("{model.lora_targets} goes with adapters: set {model.lora_rank} above 0, or leave it out")
 
@@ -144,7 +140,7 @@ def _check_decay(recipe: Recipe) -> None:
     plan, model = recipe.federation, recipe.model
     if plan.weight_decay and plan.server_optimizer != "fedadam":
         raise RecipeError('{federation.weight_decay} goes with {federation.server_optimizer} = "fedadam"')
-    if plan.weight_decay and not (model.directions or model.lora_rank):
+    if plan.weight_decay and not (model.share or model.lora_rank):
         raise RecipeError(
             "{federation.weight_decay} draws what is learned towards 0, which is the base only with "
             "{model.directions} or {model.lora_rank}: set one of them above 0, or the decay to 0"

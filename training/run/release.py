@@ -151,7 +151,7 @@ def _save_models(
         card = "The public model that the run began with. It has seen no private dialogue.\n"
         save_model(path / "reference", model, tokenizer, card)
     adapted = choose_trainable(model, section)
-    Subspace(model, section.directions).load(state.weights)
+    Subspace(model, section.share, section.whole).load(state.weights)
     about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
