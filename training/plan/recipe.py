@@ -44,10 +44,8 @@ RING_WIDTHS = (16, 21, 32)
 CLIP_NORMS = (1e-6, 1e6)
 """Between which a clip norm that follows a quantile may move."""
 
-MATRICES = ("*proj.weight", "*embed_tokens.weight", "lm_head.weight")
-"""Names of the small Llama's matrices."""
-
 WHOLE = ("*embed_tokens.weight", "lm_head.weight")
+"""Names of the matrices that say what tokens are; what a house calls things is learned there."""
 
 LEAST_CLIENTS = 3
 """Of a cohort that follows the data: in a sum of two each knows the other's update."""
@@ -96,10 +94,10 @@ class ModelSection(Section):
     layers: int = setting(3, at_least(1))
     heads: int = setting(5, at_least(1))
     intermediate: int = setting(432, at_least(1))
-    vocabulary: int = setting(2048, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
+    vocabulary: int = setting(4096, at_least(300))  # byte-level BPE: 256 bytes and the role markers come first
     context: int = setting(256, at_least(8))  # tokens in a window
-    trainable: tuple[str, ...] = setting(MATRICES, NOT_EMPTY)  # globs, or "all"
-    directions: float = setting(0.1, Rule("0 or more and below 1", lambda share: 0 <= share < 1))  # of inputs; 0: all
+    trainable: tuple[str, ...] = setting(("*proj.weight", *WHOLE), NOT_EMPTY)  # globs, or "all"
+    directions: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1))  # of inputs; 0: all
     whole: tuple[str, ...] = WHOLE  # globs: of these every number is learned, whatever `directions` says
     lora_rank: int = setting(0, at_least(0))  # of adapters, which then are all that is trained; 0: none
     lora_alpha: float = setting(16.0, above(0))  # adapters count lora_alpha / lora_rank
@@ -142,15 +140,15 @@ class PrivacySection(Section):
 
     name: ClassVar[str] = "privacy"
     unit: Unit = choice(Unit.EXAMPLE)  # one dialogue, or all of a client's
-    noise: Noise = choice(Noise.DISTRIBUTED)
+    noise: Noise = choice(Noise.LOCAL)
     target_epsilon: float = setting(8.0, at_least(0))  # per client, over the whole run
     delta: float = setting(1e-5, inside(0, 1))
     noise_multiplier: float = setting(0.0, at_least(0))  # 0: calibrated from target_epsilon
     clip_norm: float = setting(1.0, above(0))  # L2, of a dialogue's gradient, or of a client's whole update
     clipping: str = setting("flat", one_of("flat", "per_layer", "automatic"))  # of a dialogue's gradient
     clip_quantile: float = setting(0.0, between(0, 1))  # of updates' norms that clip_norm follows; 0: it is fixed
-    sampling_rate: float = setting(0.36, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
-    expected_batch_size: float = setting(12.8, above(0))  # dialogues; a public constant, never counted from data
+    sampling_rate: float = setting(1.0, above_up_to(0, 1))  # Poisson, per dialogue and step, or per client and round
+    expected_batch_size: float = setting(36.0, above(0))  # dialogues; a public constant, never counted from data
     local_steps: int = setting(1, at_least(1))  # per participation
     learning_rate: float = setting(1.0, RATE)
     budget_epsilon: float = setting(0.0, at_least(0))  # what a client's ledger allows; 0: target_epsilon
@@ -186,7 +184,7 @@ class SecAggSection(Section):
 
     name: ClassVar[str] = "secagg"
     identities: str = setting("none", one_of("none", "roster"))  # "none": only an honest-but-curious server is claimed
-    threshold: float = setting(0.9, above_up_to(0.5, 1))  # fraction of the cohort that must survive
+    threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
     corrupt: float = setting(0.1, inside(0, 0.5))  # fraction that may be corrupt: sizes of quorum and circle
     dropout: float = setting(0.1, inside(0, 0.5))  # fraction that may drop out of a circle (above 50 clients)
     rotation: bool = True  # spread each update evenly over its coordinates, so that a narrower ring holds it
@@ -199,19 +197,19 @@ class FederationSection(Section):
     """The rounds: how many, who is in them, and what the server does with a sum."""
 
     name: ClassVar[str] = "federation"
-    rounds: int = setting(30, at_least(1))
+    rounds: int = setting(10, at_least(1))
     cohort: int = setting(
         0, Rule(f"0 or between 2 and {MOST_PARTICIPANTS}", lambda n: not n or 2 <= n <= MOST_PARTICIPANTS)
     )
     """Clients that begin in a round; 0: it follows the data (`following`)."""
-    largest_cohort: int = setting(133, between(LEAST_CLIENTS, MOST_PARTICIPANTS))  # where the cohort follows the data
+    largest_cohort: int = setting(40, between(LEAST_CLIENTS, MOST_PARTICIPANTS))  # where the cohort follows the data
     sampling: str = setting("shuffled", one_of("shuffled", "uniform"))
     bands: int = setting(1, between(1, 255))  # rounds in which a client's update is sent; above 1: DP-FTRL
-    server_optimizer: str = setting("fedadam", one_of("fedavg", "fedadam"))
-    server_learning_rate: float = setting(1.6e-2, RATE)
-    server_schedule: str = setting("late", one_of("constant", "linear", "late"))
+    server_optimizer: str = setting("fedavg", one_of("fedavg", "fedadam"))
+    server_learning_rate: float = setting(1.0, RATE)
+    server_schedule: str = setting("linear", one_of("constant", "linear", "late"))
     """How the server's rate falls: not, evenly, or evenly over the last LATE of the rounds."""
-    weight_decay: float = setting(2.5, at_least(0))  # fedadam: coordinates shrink by this times the rate (AdamW)
+    weight_decay: float = setting(0.0, at_least(0))  # fedadam: coordinates shrink by this times the rate (AdamW)
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     adam_epsilon: float = setting(1e-8, above(0))
@@ -288,8 +286,8 @@ SECTIONS: dict[str, type[Section]] = {each.name: type(each.default) for each in 
 def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe, apply `section.key=value` overrides in order, check types and ranges.
 
-    Keys that the file leaves out keep the defaults of the dataclasses above. Without a path, the default recipe is
-    read. Raises RecipeError, one line that names what was given wrong as it was given, and what is allowed.
+    Keys that the file leaves out are the default recipe's, which alone is read where no path is given. Raises
+    RecipeError, one line that names what was given wrong as it was given, and what is allowed.
     """
     return read_settings(path, overrides)[0]
 
@@ -302,8 +300,10 @@ def read_settings(
     options: values by key; --set goes before them. The Origins tell mistakes that only come to light later.
     """
     source = DEFAULT_RECIPE if path is None else path
-    tables = read_tables(source, SECTIONS)
-    in_file = frozenset(f"{section}.{key}" for section, table in tables.items() for key in table if path)
+    given, tables = read_tables(source, SECTIONS), read_tables(DEFAULT_RECIPE, SECTIONS)
+    for section, table in given.items():
+        tables.setdefault(section, {}).update(table)
+    in_file = frozenset(f"{section}.{key}" for section, table in given.items() for key in table if path)
     options, typed = options or {}, {}
     for key, value in options.items():
         section, _, name = key.partition(".")
