@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from chatfed.privacy.ledger import BudgetExceeded, Charge, Ledger
+from chatfed.privacy.noise import system_random
 from chatfed.secagg import client as secagg
 from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
@@ -75,7 +76,7 @@ class Client:
         self.base_digest, self.learn, self.roster = base_digest, learn, roster or {}
         self.pinned = agreement.sums.pinned
 
-    def handle(self, message: bytes, entropy: Entropy = os.urandom) -> bytes:
+    def handle(self, message: bytes, entropy: Entropy = system_random) -> bytes:
         """The answer to one message of the server. Raises ChatfedError when the client takes no part, saying why."""
         if not message or message[0] not in Step.__members__.values():
             raise MalformedMessage(0, "step", "number")

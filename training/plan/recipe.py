@@ -50,7 +50,7 @@ WHOLE = ("*embed_tokens.weight", "lm_head.weight")
 LEAST_CLIENTS = 3
 """Of a cohort that follows the data: in a sum of two each knows the other's update."""
 
-LATE = 0.4
+LATE = 0.6
 """Of the rounds, in which a rate that falls late falls."""
 
 MOST_PARTICIPANTS = 65520
@@ -209,6 +209,7 @@ class FederationSection(Section):
     server_learning_rate: float = setting(1.0, RATE)
     server_schedule: str = setting("linear", one_of("constant", "linear", "late"))
     """How the server's rate falls: not, evenly, or evenly over the last LATE of the rounds."""
+    warmup: int = setting(0, at_least(0))  # first rounds, in which the rate rises evenly
     weight_decay: float = setting(0.0, at_least(0))  # fedadam: coordinates shrink by this times the rate (AdamW)
     beta1: float = setting(0.9, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
     beta2: float = setting(0.99, Rule("0 or more and below 1", lambda value: 0 <= value < 1))
@@ -231,8 +232,12 @@ class FederationSection(Section):
         It falls since late noise stays in the model, and early noise is learned away.
         """
         fall = {"constant": math.inf, "linear": 1.0, "late": LATE}[self.server_schedule]
-        left = [1 - i / self.rounds for i in range(self.rounds)]
-        return [self.server_learning_rate * (1.0 if math.isinf(fall) else min(1.0, each / fall)) for each in left]
+        return [self.server_learning_rate * self._share(i, fall) for i in range(self.rounds)]
+
+    def _share(self, i: int, fall: float) -> float:
+        """Of the rate, in round `i`: after its rise, before its fall over the last `fall` of the rounds."""
+        risen = (i + 1) / (self.warmup + 1) if i < self.warmup else 1.0
+        return risen * (1.0 if math.isinf(fall) else min(1.0, (1 - i / self.rounds) / fall))
 
 
 @dataclass(frozen=True)
