@@ -28,6 +28,7 @@ from ..plan.plan import Learning
 from ..plan.recipe import LocalSection, ModelSection
 from .evaluation import Scores, evaluate
 from .learnable import refuse_unmoved
+from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Learner:
         if space.share:
             digest = hashlib.sha256(digest + space.digest()).digest()
         parameters = sum(p.numel() for p in model.parameters())
+        lower = precision_here("auto") == "bfloat16"  # of the machine alone: no data chooses the arithmetic
         if how.privacy.unit is Unit.EXAMPLE:
             refuse_unsuitable(model)
         return cls(
@@ -83,7 +85,7 @@ class Learner:
             digest,
             space,
             parameters,
-            llama_gradient(model) if how.privacy.unit is Unit.EXAMPLE else None,
+            llama_gradient(model, lower, space.directions) if how.privacy.unit is Unit.EXAMPLE else None,
         )
 
     def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
@@ -142,8 +144,10 @@ class Learner:
         """Each sampled dialogue's gradient: float32[d], in coordinates, for whoever sums them to clip."""
         from chatfed.privacy.dpsgd import gradients
 
-        found = gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
-        return map(self.space.of_gradient, found)
+        given = self.model, examples, private_token_loss, self._config()
+        if self.by_hand is not None:
+            return gradients(*given, by_hand=self.by_hand, coordinates=self.space.dimension)
+        return map(self.space.of_gradient, gradients(*given))
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig
