@@ -13,14 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Projections, Rotation
+from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Projections, Rotation, Sides
 
 _MULTIPLE = 8  # positions of a window are rounded up to it: few shapes, so kernels are set up once
 _ROTATIONS = ("default", "linear", "llama3")  # angles are functions of the position alone
+_WHOLE: Mapping[Any, Tensor] = {}  # no directions
 _CLOSE, _NEAR = 1e-4, 5e-2  # relative, of a trial in float32 and in bfloat16
 
 
-def llama_gradient(module: nn.Module, lower: bool = False) -> LlamaGradient | None:
+def llama_gradient(
+    module: nn.Module, lower: bool = False, directions: Mapping[Any, Tensor] = _WHOLE
+) -> LlamaGradient | None:
     """The gradient of a plain Llama by hand, with its arrays; None for any other model.
 
     Plain: transformers' own layers without hooks, float32 on the processor. Tried once, on a few tokens, and None where
@@ -28,7 +31,7 @@ def llama_gradient(module: nn.Module, lower: bool = False) -> LlamaGradient | No
     """
     if not _plain(module):
         return None
-    made = LlamaGradient(module, lower)
+    made = LlamaGradient(module, lower, directions)
     return made if _agrees(made, module) else None
 
 
@@ -57,6 +60,8 @@ def _agrees(made: LlamaGradient, module: Any) -> bool:
     losses = nn.functional.cross_entropy(logits.transpose(1, 2), rows["targets"], reduction="none")
     wanted = made.places.parameters
     found = torch.autograd.grad((losses * rows["weights"]).sum(), wanted, allow_unused=True, materialize_grads=True)
+    along = made.places.directions
+    found = [g @ along[p] if p in along else g for p, g in zip(wanted, found, strict=True)]
     theirs, ours = torch.cat([g.flatten() for g in found]), torch.empty(made.size)
     made(rows, ours)
     return float((ours - theirs).norm()) <= (_NEAR if made.lower else _CLOSE) * float(theirs.norm())
@@ -69,9 +74,9 @@ class LlamaGradient:
     given, also in its rounding, whatever was computed before.
     """
 
-    def __init__(self, module: Any, lower: bool = False) -> None:
+    def __init__(self, module: Any, lower: bool = False, directions: Mapping[Any, Tensor] = _WHOLE) -> None:
         self.arrays, self.lower = Arrays(), lower
-        self.places = Places(module, self.arrays)
+        self.places = Places(module, self.arrays, directions)
         self.size = self.places.size
         body, self._rotation = module.model, Rotation(module.model.rotary_emb)
         parts = (self.arrays, self.places, lower)
@@ -81,6 +86,8 @@ class LlamaGradient:
         self._embedding: nn.Embedding = body.embed_tokens
         self._norm = Norm(body.norm, -1, self.arrays, self.places)
         self._head = _Head(module.lm_head, parts)
+        self._projections = [self._head.projection, *(each for layer in self._layers for each in layer.projections)]
+        self._sides = Sides([self._embedding.weight], self.places, torch.float32, self.arrays)
 
     def _lowest_trained(self, body: Any) -> int:
         """The way back ends at this layer; -1: at the embedding."""
@@ -97,6 +104,8 @@ class LlamaGradient:
         `rows`: ids and targets int64[rows, T], weights float32[rows, T].
         """
         self.places.begin(out)
+        for projection in self._projections if self.lower else ():
+            projection.renew()  # at each dialogue, for a copy could go stale: a fiftieth of the time
         for ids, targets, weights in zip(rows["ids"], rows["targets"], rows["weights"], strict=True):
             used = weights.nonzero()
             if len(used):
@@ -125,14 +134,14 @@ class LlamaGradient:
             view.zero_()
         if self._embedding.padding_idx is not None:
             back.masked_fill_((ids == self._embedding.padding_idx)[:, None], 0.0)
-        view.index_add_(0, ids, back)
+        view.index_add_(0, ids, *self._sides.of(back))
 
 
 class _Layer:
     """Attention and gate, each behind its norm and beside what passes by."""
 
     def __init__(self, layer: Any, i: int, parts: tuple[Arrays, Places, bool], rotation: Rotation) -> None:
-        arrays, places, _ = parts
+        arrays, places, lower = parts
         own, mlp = layer.self_attn, layer.mlp
         self._arrays = arrays
         self._before, self._between = (
@@ -140,35 +149,30 @@ class _Layer:
             for k, norm in enumerate((layer.input_layernorm, layer.post_attention_layernorm))
         )
         heads = own.q_proj.out_features // own.head_dim, own.k_proj.out_features // own.head_dim
-        self._attention = Attention((*heads, own.head_dim), i, arrays, rotation)
-        self._asked = Projections([own.q_proj, own.k_proj, own.v_proj], *parts)
-        self._answered = Projections([own.o_proj], *parts)
+        self._attention = Attention((*heads, own.head_dim), i, arrays, rotation, lower)
+        self._asked = Projections([own.q_proj, own.k_proj, own.v_proj], (i, "low asked"), *parts)
+        self._answered = Projections([own.o_proj], (i, "low attended"), *parts)
         self._gate = Gate(mlp.gate_proj.out_features, i, arrays)
-        self._widened = Projections([mlp.gate_proj, mlp.up_proj], *parts)
-        self._narrowed = Projections([mlp.down_proj], *parts)
-        self._kept: tuple[Tensor, ...] = ()
+        self._widened = Projections([mlp.gate_proj, mlp.up_proj], (i, "low again"), *parts)
+        self._narrowed = Projections([mlp.down_proj], (i, "low gated"), *parts)
+        self.projections = [self._asked, self._answered, self._widened, self._narrowed]
 
     def forward(self, x: Tensor) -> None:
         """Adds what the layer says to `x` float32[T, width]."""
         rows, take = len(x), self._arrays.take
-        normed, asked, added = self._before.forward(x), take("asked", rows, self._asked.width), take("added", *x.shape)
-        self._asked.forward(normed, asked)
-        attended = self._attention.forward(asked)
-        self._answered.forward(attended, added)
-        again = self._between.forward(x.add_(added))
-        self._widened.forward(again, self._gate.into(rows))
-        gated = self._gate.forward(rows)
-        self._narrowed.forward(gated, added)
+        asked, added = take("asked", rows, self._asked.width), take("added", *x.shape)
+        self._asked.forward(self._before.forward(x), asked)
+        self._answered.forward(self._attention.forward(asked), added)
+        self._widened.forward(self._between.forward(x.add_(added)), self._gate.into(rows))
+        self._narrowed.forward(self._gate.forward(rows), added)
         x.add_(added)
-        self._kept = normed, attended, again, gated
 
     def back(self, back: Tensor) -> None:
         """Makes the gradient of what comes out that of what went in."""
-        normed, attended, again, gated = self._kept
-        both = self._gate.back(self._narrowed.back(back, gated))
-        self._between.back(self._widened.back(both, again), back)
-        asked = self._attention.back(self._answered.back(back, attended))
-        self._before.back(self._asked.back(asked, normed), back)
+        both = self._gate.back(self._narrowed.back(back))
+        self._between.back(self._widened.back(both), back)
+        asked = self._attention.back(self._answered.back(back))
+        self._before.back(self._asked.back(asked), back)
 
 
 class _Head:
@@ -176,16 +180,16 @@ class _Head:
 
     def __init__(self, layer: nn.Linear, parts: tuple[Arrays, Places, bool]) -> None:
         self.weight = layer.weight
-        self._projection, self._arrays = Projections([layer], *parts), parts[0]
+        self.projection, self._arrays = Projections([layer], "low last", *parts), parts[0]
 
     def back(self, x: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """The gradient of `x` float32[T, width], until the next product's."""
-        z = self._arrays.take("logits", len(x), self._projection.width)
-        self._projection.forward(x, z)
+        z = self._arrays.take("logits", len(x), self.projection.width)
+        self.projection.forward(x, z)
         torch.softmax(z, -1, out=z)
         own = targets[:, None]
         z.scatter_(1, own, z.gather(1, own).sub_(1.0)).mul_(weights[:, None])
-        return self._projection.back(z, x)
+        return self.projection.back(z)
 
 
 def _padded(length: int, ids: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,7 +38,7 @@ class Arrays:
         cut = self._cut[name, shape] = whole[:size].view(shape)
         return cut
 
-    def lower(self, name: str, x: Tensor) -> Tensor:
+    def lower(self, name: Name, x: Tensor) -> Tensor:
         """`x` in bfloat16."""
         return self.take(name, *x.shape, dtype=torch.bfloat16).copy_(x)
 
@@ -51,13 +51,16 @@ class Arrays:
 class Places:
     """Where gradients go: each trained parameter's own stretch of one flat vector, in the order of the names.
 
-    A dialogue's first window sets a gradient, later ones add to it (`first`).
+    A matrix with directions P [in, r] has a place for its gradient times P. A dialogue's first window sets a gradient,
+    later ones add to it (`first`).
     """
 
-    def __init__(self, module: nn.Module, arrays: Arrays) -> None:
+    def __init__(self, module: nn.Module, arrays: Arrays, directions: Mapping[Any, Tensor]) -> None:
         trained = sorted((name, p) for name, p in module.named_parameters() if p.requires_grad)
         self.parameters = [p for _, p in trained]
-        self.size = sum(p.numel() for p in self.parameters)
+        self.directions = {p: directions[p] for p in self.parameters if p in directions}
+        self._shapes = [(len(p), self.directions[p].shape[1]) if p in directions else p.shape for p in self.parameters]
+        self.size = sum(math.prod(shape) for shape in self._shapes)
         self.first, self._arrays = True, arrays
         self._at = 0
         self._views: Mapping[Any, Tensor] = {}
@@ -66,8 +69,9 @@ class Places:
         """A dialogue whose gradient goes into `out` float32[size]."""
         self.first = True
         if out.data_ptr() != self._at:
-            pieces = out.split([p.numel() for p in self.parameters])
-            self._views = {p: piece.view_as(p) for p, piece in zip(self.parameters, pieces, strict=True)}
+            pieces = out.split([math.prod(shape) for shape in self._shapes])
+            shaped = [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
+            self._views = dict(zip(self.parameters, shaped, strict=True))
             self._at = out.data_ptr()
 
     def trained(self, parameters: Iterable[nn.Parameter | None]) -> bool:
@@ -79,17 +83,16 @@ class Places:
         """The place of one parameter; None where it is not trained."""
         return self._views.get(p)
 
-    def product(self, ps: Sequence[Tensor], back: Tensor, x: Tensor) -> None:
-        """The gradients of weights that stand one below the other: `back` [T, out] turned, times `x` [T, in]."""
-        views = [self.of(p) for p in ps]
-        if x.dtype is not torch.float32:  # no product of theirs has a float32 result; one call, for each has its price
-            found = torch.mm(back.t(), x, out=self._arrays.take("weight", back.shape[1], x.shape[1], dtype=x.dtype))
-            for view, piece in zip(views, found.split([len(p) for p in ps]), strict=True):
-                self._put(view, piece)
+    def product(self, p: Tensor, back: Tensor, x: Tensor) -> None:
+        """The gradient of a weight: `back` [T, out] turned, times `x` [T, in] or what its directions make of that."""
+        view = self.of(p)
+        if view is None:
             return
-        for view, piece in zip(views, back.split([len(p) for p in ps], 1), strict=True):
-            if view is not None:
-                view.addmm_(piece.t(), x, beta=self._beta)
+        if x.dtype is torch.float32:
+            view.addmm_(back.t(), x, beta=self._beta)
+        else:  # no product of theirs has a float32 result
+            found = torch.mm(back.t(), x, out=self._arrays.take("weight", *view.shape, dtype=x.dtype))
+            (view.copy_ if self.first else view.add_)(found)
 
     def total(self, p: Tensor | None, back: Tensor) -> None:
         """The gradient of what is added, or times what is kept, in each position: the sum of `back` [T, n]."""
@@ -103,56 +106,82 @@ class Places:
         """How often that which is there counts."""
         return 0 if self.first else 1
 
-    def _put(self, view: Tensor | None, found: Tensor) -> None:
-        if view is not None:
-            (view.copy_ if self.first else view.add_)(found)
+
+class Sides:
+    """Directions of weights that share one input, side by side: one product for all."""
+
+    def __init__(self, weights: Sequence[Tensor], places: Places, dtype: torch.dtype, arrays: Arrays) -> None:
+        found = [places.directions.get(p) for p in weights]
+        self._ranks = [0 if p is None else p.shape[1] for p in found]
+        some = [p for p in found if p is not None]
+        self._all = torch.cat(some, 1).to(dtype) if some else None
+        self._arrays = arrays
+
+    def of(self, x: Tensor) -> list[Tensor]:
+        """For each weight `x` [T, in] times its directions, until the next product; `x` where it has none."""
+        if self._all is None:
+            return [x] * len(self._ranks)
+        out = self._arrays.take(f"sides, {x.dtype}", len(x), self._all.shape[1], dtype=x.dtype)
+        pieces = torch.mm(x, self._all, out=out).split(self._ranks, 1)
+        return [piece if rank else x for piece, rank in zip(pieces, self._ranks, strict=True)]
 
 
 class Projections:
-    """Linear layers side by side over one input. Weights are read where they are; `lower`: bfloat16 copies for back."""
+    """Linear layers side by side over one input, which is kept for the way back.
 
-    def __init__(self, layers: Sequence[nn.Linear], arrays: Arrays, places: Places, lower: bool) -> None:
-        self.layers, self._arrays, self._places, self._lower = layers, arrays, places, lower
-        ends = torch.tensor([layer.out_features for layer in layers]).cumsum(0).tolist()
-        self._parts = [slice(end - layer.out_features, end) for layer, end in zip(layers, ends, strict=True)]
-        self.width, self._inputs = ends[-1], layers[0].in_features
-        self._versions, self._copied = list[int](), torch.empty(0)
+    Weights are read where they are; `lower`: products take bfloat16, of weights as the last `renew` found them.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear], name: Name, arrays: Arrays, places: Places, lower: bool) -> None:
+        self.layers, self._name, self._arrays, self._places, self._lower = layers, name, arrays, places, lower
+        self._outs = [layer.out_features for layer in layers]
+        self.width, self._inputs = sum(self._outs), layers[0].in_features
+        self._x = torch.empty(0)
+        dtype = torch.bfloat16 if lower else torch.float32
+        self._sides = Sides([layer.weight for layer in layers], places, dtype, arrays)
+        if lower:
+            self._weight = torch.empty(self.width, self._inputs, dtype=dtype)
+            self._bias = None if layers[0].bias is None else torch.empty(self.width, dtype=dtype)
+
+    def renew(self) -> None:
+        """Copies the weights to bfloat16 as they are now."""
+        for layer, weight in zip(self.layers, self._weight.split(self._outs), strict=True):
+            weight.copy_(layer.weight)
+        if self._bias is not None:
+            for layer, bias in zip(self.layers, self._bias.split(self._outs), strict=True):
+                bias.copy_(layer.bias)
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """Float32[T, width] of float32[T, in]."""
-        for layer, part in zip(self.layers, self._parts, strict=True):
-            if layer.bias is None:
-                torch.mm(x, layer.weight.t(), out=out[:, part])
-            else:
-                torch.addmm(layer.bias, x, layer.weight.t(), out=out[:, part])
-
-    def back(self, back: Tensor, x: Tensor) -> Tensor:
-        """The input's gradient, float32[T, in], until the next one; the weights' and biases' go to their places."""
-        low = back
         if self._lower:
-            low, x = self._arrays.lower("low back", back), self._arrays.lower("low x", x)
-        self._places.product([layer.weight for layer in self.layers], low, x)
-        for layer, part in zip(self.layers, self._parts, strict=True):
-            self._places.total(layer.bias, back[:, part])
+            self._x = self._arrays.lower(self._name, x)
+            out.copy_(nn.functional.linear(self._x, self._weight, self._bias))
+            return
+        self._x = x
+        for layer, part in zip(self.layers, out.split(self._outs, 1), strict=True):
+            if layer.bias is None:
+                torch.mm(x, layer.weight.t(), out=part)
+            else:
+                torch.addmm(layer.bias, x, layer.weight.t(), out=part)
+
+    def back(self, back: Tensor) -> Tensor:
+        """The input's gradient, float32[T, in], until the next one; the weights' and biases' go to their places."""
+        low = self._arrays.lower("low back", back) if self._lower else back
+        parts, sides = low.split(self._outs, 1), self._sides.of(self._x)
+        for layer, part, side in zip(self.layers, parts, sides, strict=True):
+            self._places.product(layer.weight, part, side)
+        for layer, part in zip(self.layers, back.split(self._outs, 1), strict=True):
+            self._places.total(layer.bias, part)
         return self._through(low)
 
     def _through(self, back: Tensor) -> Tensor:
         out = self._arrays.take("through", len(back), self._inputs)
         if self._lower:
             low = self._arrays.take("low through", *out.shape, dtype=back.dtype)
-            return out.copy_(torch.mm(back, self._low_weight(), out=low))
-        torch.mm(back[:, self._parts[0]], self.layers[0].weight, out=out)
-        for layer, part in zip(self.layers[1:], self._parts[1:], strict=True):
-            out.addmm_(back[:, part], layer.weight)
+            return out.copy_(torch.mm(back, self._weight, out=low))
+        for i, (layer, part) in enumerate(zip(self.layers, back.split(self._outs, 1), strict=True)):
+            out.addmm_(part, layer.weight, beta=min(i, 1))
         return out
-
-    def _low_weight(self) -> Tensor:
-        """Copied anew when a weight has been written to."""
-        versions = [layer.weight._version for layer in self.layers]
-        if versions != self._versions:
-            self._copied = torch.cat([layer.weight.detach() for layer in self.layers]).bfloat16()
-            self._versions = versions
-        return self._copied
 
 
 class Norm:
@@ -245,13 +274,19 @@ class Rotation:
 
 
 class Attention:
-    """Causal attention of `heads` queries over `shared` keys and values, each shared by heads / shared queries."""
+    """Causal attention of `heads` queries over `shared` keys and values, each shared by heads / shared queries.
 
-    def __init__(self, sizes: tuple[int, int, int], name: int, arrays: Arrays, rotation: Rotation) -> None:
+    `lower`: products take bfloat16, but for the scores: there it gains least and is lost to an exponential.
+    """
+
+    def __init__(
+        self, sizes: tuple[int, int, int], name: int, arrays: Arrays, rotation: Rotation, lower: bool = False
+    ) -> None:
         self._heads, self._shared, self._size = sizes  # queries, keys (as many values), numbers of each
         self._turned = self._heads + self._shared
         self._groups = self._heads // self._shared
         self._scale, self._name, self._arrays, self._rotation = self._size**-0.5, name, arrays, rotation
+        self._lower, self._dtype = lower, torch.bfloat16 if lower else torch.float32
 
     def forward(self, projected: Tensor) -> Tensor:
         """Float32[T, heads * size] of float32[T, (heads + 2 shared) * size], kept."""
@@ -259,30 +294,39 @@ class Attention:
         heads, given = self._kept(rows), self._by_head(projected)
         self._rotation.turn(given[: self._turned], heads[: self._turned])
         heads[self._turned :].copy_(given[self._turned :])
-        out = take((self._name, "attended"), rows, self._heads * self._size)
-        one, ahead = take("one group", self._shared, rows, self._size), self._ahead(rows)
-        for g, (q, k, v) in enumerate(self._grouped(heads)):
+        out, low = take((self._name, "attended"), rows, self._heads * self._size), self._low("low heads", heads)
+        one, ahead = take("one group", self._shared, rows, self._size, dtype=self._dtype), self._ahead(rows)
+        for g, ((q, k, _), (_, _, v)) in enumerate(zip(self._grouped(heads), self._grouped(low), strict=True)):
             p = torch.baddbmm(ahead, q, k.mT, alpha=self._scale, out=self._shares(g, rows))
             torch.softmax(p, -1, out=p)
-            self._by_head(out)[g :: self._groups].copy_(torch.bmm(p, v, out=one))
+            self._by_head(out)[g :: self._groups].copy_(torch.bmm(self._low("low shares", p), v, out=one))
         return out
 
     def back(self, back: Tensor) -> Tensor:
         """Of what was given to `forward`, until the next one: float32[T, (heads + 2 shared) * size]."""
         rows, take = len(back), self._arrays.take
-        heads, found = self._kept(rows), take("heads", self._turned + self._shared, rows, self._size)
-        ds = take("scores", self._shared, rows, rows)
+        heads, answers = self._low("low heads", self._kept(rows)), self._low("low answers", self._by_head(back))
+        found = take("heads", len(heads), rows, self._size, dtype=self._dtype)
+        made = take("scores", self._shared, rows, rows, dtype=self._dtype)
         for g, ((q, k, v), (dq, dk, dv)) in enumerate(zip(self._grouped(heads), self._grouped(found), strict=True)):
-            p, do = self._shares(g, rows), self._by_head(back)[g :: self._groups]
-            _add_product(p.mT, do, dv, first=g == 0)
-            torch.bmm(do, v.mT, out=ds)
+            p, do = self._shares(g, rows), answers[g :: self._groups]
+            _add_product(self._low("low shares", p).mT, do, dv, first=g == 0)
+            ds = self._float(torch.bmm(do, v.mT, out=made))
             _softmax_back(ds, p, -1, torch.float32, grad_input=ds)
-            _add_product(ds.mul_(self._scale).mT, q, dk, first=g == 0)
-            torch.bmm(ds, k, out=dq)
+            low = self._low("low shares", ds.mul_(self._scale))
+            _add_product(low.mT, q, dk, first=g == 0)
+            torch.bmm(low, k, out=dq)
         out = take("asked", rows, len(found) * self._size)
         self._rotation.turn(found[: self._turned], self._by_head(out)[: self._turned], back=True)
         self._by_head(out)[self._turned :].copy_(found[self._turned :])
         return out
+
+    def _low(self, name: str, x: Tensor) -> Tensor:
+        """What products take of `x`."""
+        return self._arrays.lower(name, x) if self._lower else x
+
+    def _float(self, x: Tensor) -> Tensor:
+        return self._arrays.take("float scores", *x.shape).copy_(x) if self._lower else x
 
     def _kept(self, rows: int) -> Tensor:
         """Queries, keys and values, head by head, so that products of all heads are one call."""

@@ -77,6 +77,11 @@ class Subspace:
         """d, the number of coordinates."""
         return len(self.start)
 
+    @property
+    def directions(self) -> dict[nn.Parameter, Tensor]:
+        """Of each matrix that has some: float32[inputs, r]."""
+        return {part.parameter: part.directions for part in self._parts if part.directions is not None}
+
     def digest(self) -> bytes:
         """SHA-256 of all directions: who has others learns something else."""
         digest = hashlib.sha256()

@@ -226,16 +226,18 @@ def gradients(
     config: DPSGDConfig,
     entropy: Entropy = system_random,
     by_hand: Gradient | None = None,
+    coordinates: int | None = None,
 ) -> Iterator[FloatVector]:
     """The gradient of each dialogue of a Poisson sample, not clipped: float32[d], parameters by name.
 
     One after the other, each computed alone, in memory that the next one takes: the caller measures, clips, rounds and
-    noises. One that is not finite comes as it is. `by_hand`, for the same loss, takes the place of autograd. Raises
-    ClippingError as `train_private` does.
+    noises. One that is not finite comes as it is. `by_hand`, for the same loss, takes the place of autograd; where it
+    writes coordinates of the parameters, not their numbers, `coordinates` is how many. Raises ClippingError as
+    `train_private` does.
 
     Guarantee: each is a function of the weights and of that dialogue alone, also in its rounding.
     """
-    with steady(module), contextlib.closing(DialogueGradients(module, by_hand)) as made:
+    with steady(module), contextlib.closing(DialogueGradients(module, by_hand, coordinates)) as made:
         for index in poisson_sample(len(examples), config.sampling_rate, entropy):
             yield _flat(made, examples, loss, config, index)
 

@@ -29,6 +29,7 @@ from ..plan.plan import Learning
 from ..plan.recipe import LocalSection, ModelSection
 from .evaluation import Scores, evaluate
 from .learnable import refuse_unmoved
+from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
@@ -140,15 +141,18 @@ class Learner:
         """Each sampled dialogue's gradient: float32[d], in coordinates, for whoever sums them to clip."""
         from chatfed.privacy.dpsgd import gradients
 
-        found = gradients(self.model, examples, private_token_loss, self._config(), by_hand=self.by_hand)
-        return map(self.space.of_gradient, found)
+        given = self.model, examples, private_token_loss, self._config()
+        if self.by_hand is not None:
+            return gradients(*given, by_hand=self.by_hand, coordinates=self.space.dimension)
+        return map(self.space.of_gradient, gradients(*given))
 
     @cached_property
     def by_hand(self) -> Gradient | None:
         """What takes autograd's place for single dialogues; None where the model is not one that it knows."""
         from chatfed.model.by_hand import llama_gradient
 
-        return llama_gradient(self.model)
+        lower = precision_here("auto") == "bfloat16"  # of the machine alone: no data chooses the arithmetic
+        return llama_gradient(self.model, lower, self.space.directions)
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

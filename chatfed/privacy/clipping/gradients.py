@@ -64,12 +64,11 @@ class DialogueGradients(RecordedModule):
     several passes`: more rows than go through at once; g is their sum, measured when all of it is there.
     """
 
-    def __init__(self, module: nn.Module, by_hand: Gradient | None = None) -> None:
+    def __init__(self, module: nn.Module, by_hand: Gradient | None = None, coordinates: int | None = None) -> None:
         super().__init__(module)
-        if by_hand is not None and by_hand.size != self.size:
-            raise ClippingError(
-                f"the gradient by hand has {by_hand.size} numbers, {self.size} are trained: make it anew"
-            )
+        wanted = self.size if coordinates is None else coordinates
+        if by_hand is not None and by_hand.size != wanted:
+            raise ClippingError(f"the gradient by hand has {by_hand.size} numbers, {wanted} are trained: make it anew")
         self._by_hand = by_hand  # in the place of autograd, for each dialogue alone
         self._flat, self._named_views = torch.empty(0), list[Tensor]()
         self.layers = layer_numbers(self.named)
@@ -123,9 +122,14 @@ class DialogueGradients(RecordedModule):
         return whole
 
     def flat(self, loss: Loss, batch: dict[str, Tensor], rows: int, rows_at_once: int) -> Tensor:
-        """The same as one float32[size] in the order of the parameters' names, good until the next dialogue."""
+        """The same as one float32[size] in the order of the parameters' names, good until the next dialogue.
+
+        Where what is worked out by hand is coordinates, float32[coordinates].
+        """
         if not len(self._flat):
-            self._flat = torch.from_numpy(np.empty(self.size, np.float32))  # which asks for large pages
+            size = self.size if self._by_hand is None else self._by_hand.size
+            self._flat = torch.from_numpy(np.empty(size, np.float32))  # which asks for large pages
+        if not self._named_views and len(self._flat) == self.size:
             pieces = dict(zip(sorted(self.named), self._flat.split(self._sizes_by_name()), strict=True))
             self._named_views = [pieces[name].view_as(p) for name, p in self.named.items()]
         if self._by_hand is not None and rows:
