@@ -15,7 +15,7 @@ import math
 import numpy as np
 import torch
 
-from chatfed.privacy.clipping.rules import sum_of_squares
+from chatfed.privacy.clipping import sum_of_squares
 from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.noise import random_words, system_random
 from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+PLAIN = Path(__file__).with_name("plain.toml")
+"""A recipe with the code's own defaults, for what is not about the default run."""
+
 TINY = ("hidden=16", "layers=1", "heads=2", "intermediate=32", "vocabulary=320", "context=64", 'trainable=["all"]')
 
 

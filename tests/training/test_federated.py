@@ -14,7 +14,7 @@ import pytest
 from chatfed.audit.comparison import sentence
 from chatfed.privacy.accounting import epsilon
 from chatfed.privacy.guarantee import Adjacency
-from tests.training.processes import TINY, here, rows, settings
+from tests.training.processes import PLAIN, TINY, here, rows, settings
 from training.durable import DiskError
 from training.plan.recipe import load_recipe
 from training.run.display import Display, RoundBar
@@ -38,7 +38,7 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2, privacy__sampling_rate=0.25
     )
     done = here(
-        *("--reference", "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
+        *("--recipe", PLAIN, "--reference", "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
         *("--public", tiny_data / "public.jsonl", "--rounds", "3", "--cohort", "4", "--out", place / "out"),
         *(*tiny, *speed, *given),
     )

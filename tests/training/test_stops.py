@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.privacy.accounting import epsilon
-from tests.training.processes import here, of_session, one_line, rows, settings, start, wait_for
+from tests.training.processes import PLAIN, here, of_session, one_line, rows, settings, start, wait_for
 from training.base.tokens import open_tokens
 from training.parties.aggregator import cohort
 from training.parties.homes import home_of
@@ -55,7 +55,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
         model__context=64,
     )
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
-    first = start(*data, "--rounds", "3", "--cohort", "6", "--out", folder, *options)
+    first = start(*data, "--recipe", PLAIN, "--rounds", "3", "--cohort", "6", "--out", folder, *options)
     try:
         # Killed while clients learn: round 1 is committed, some clients have paid for their update of round 2.
         assert wait_for(lambda: len(rows(folder)) == 1 and bool(learned_in(folder, 1)), 120), "never came to round 2"

@@ -24,6 +24,7 @@ __all__ = [
     "refuse_unsuitable",
     "refusing_memory",
     "steady",
+    "sum_of_squares",
 ]
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from chatfed.privacy.clipping.layers import ClippingError, refuse_unsuitable
     from chatfed.privacy.clipping.output_layer import LogitForm, output_layer_loss
     from chatfed.privacy.clipping.recording import Gradient, Loss
-    from chatfed.privacy.clipping.rules import STYLES, ClipRule, clip_factor
+    from chatfed.privacy.clipping.rules import STYLES, ClipRule, clip_factor, sum_of_squares
     from chatfed.privacy.clipping.steadiness import flushes_denormals, refusing_memory, steady
 else:
     from chatfed.lazy import loading
@@ -43,7 +44,7 @@ else:
             "layers": "ClippingError refuse_unsuitable",
             "output_layer": "LogitForm output_layer_loss",
             "recording": "Gradient Loss",
-            "rules": "STYLES ClipRule clip_factor",
+            "rules": "STYLES ClipRule clip_factor sum_of_squares",
             "steadiness": "flushes_denormals refusing_memory steady",
         },
     )

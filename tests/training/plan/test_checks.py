@@ -27,6 +27,7 @@ def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> 
         (["unit=client", "noise=distributed", "clipping=automatic"], 'leave them at "flat" and 1'),
         (["unit=client", "noise=distributed", "local_steps=2"], 'leave them at "flat" and 1'),
         (["unit=example", "noise=distributed", "local_steps=2"], "set local_steps to 1"),
+        (["unit=example", "noise=distributed", "clipping=per_layer"], 'set clipping to "flat"'),
         (["unit=example", "noise=distributed", "clip_quantile=0.5"], 'needs privacy.unit = "client"'),
     ):
         with pytest.raises(RecipeError, match=mend):

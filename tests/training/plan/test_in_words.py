@@ -10,7 +10,7 @@ import pytest
 from chatfed.audit.figures import above
 from chatfed.privacy.accounting import epsilon
 from tests.training.base.test_overlap import record, written
-from tests.training.processes import TINY, here, one_line, settings
+from tests.training.processes import PLAIN, TINY, here, one_line, settings
 from training.plan.checks import check
 from training.plan.in_words import plan_in_words
 from training.plan.plan import plan_of
@@ -39,7 +39,7 @@ CLIENT_LEVEL = DEFAULT_RECIPE.with_name("client-level.toml")
 def test_an_open_cohort_is_as_many_clients_as_there_are_up_to_the_largest(
     overrides: list[str], clients: int, cohort: int
 ) -> None:
-    recipe = following(load_recipe(None, overrides), clients)
+    recipe = following(load_recipe(PLAIN, overrides), clients)
     assert recipe.federation.cohort == cohort
     assert following(recipe, clients) is recipe, "what is settled stays"
 
@@ -64,7 +64,7 @@ def test_too_few_clients_for_a_sum_that_hides_anybody_are_refused(
     overrides: list[str], clients: int, parts: list[str]
 ) -> None:
     with pytest.raises(RecipeError) as caught:
-        check(load_recipe(None, overrides), clients)
+        check(load_recipe(PLAIN, overrides), clients)
     for part in parts:
         assert part in str(caught.value)
 
@@ -77,24 +77,33 @@ def test_a_named_cohort_is_never_made_smaller() -> None:
 def test_noise_is_for_the_cohort_that_follows() -> None:
     """30 clients in each of 10 rounds are 10 participations each; 400 clients have one."""
     for clients, times in ((400, 1), (30, 10)):
-        recipe = load_recipe()
+        recipe = load_recipe(PLAIN)
         assert planned_participations(recipe, clients) == times
         noise = client_terms(recipe, clients).noise_multiplier
         assert 7.9 < epsilon(noise, 1.0, times, delta=1e-5) <= 8.0
 
 
+def test_noise_of_the_default_recipe_is_for_its_sampling_and_all_of_its_rounds() -> None:
+    recipe = load_recipe()
+    times = planned_participations(recipe, 400)
+    assert times == -(-recipe.federation.rounds * recipe.federation.largest_cohort // 400) > 1
+    noise = client_terms(recipe, 400).noise_multiplier
+    assert 7.9 < epsilon(noise, recipe.privacy.sampling_rate, times, delta=1e-5) <= 8.0
+
+
 @pytest.mark.parametrize(
     ("path", "overrides", "clients", "parts"),
     [
-        (None, [], 400, ["10 rounds of 40 of 400 clients", "at most 1 and", "27 of 40", "each dialogue", "everyone"]),
-        (None, ["privacy.target_epsilon=4"], 30, ["10 rounds of all 30", "at most 10 and", "epsilon at most 4.00"]),
-        (None, ["privacy.sampling_rate=0.25", "privacy.local_steps=3"], 30, ["3 steps", "with probability 0.25"]),
+        (PLAIN, [], 400, ["10 rounds of 40 of 400 clients", "at most 1 and", "27 of 40", "each dialogue", "everyone"]),
+        (PLAIN, ["privacy.target_epsilon=4"], 30, ["10 rounds of all 30", "at most 10 and", "epsilon at most 4.00"]),
+        (PLAIN, ["privacy.sampling_rate=0.25", "privacy.local_steps=3"], 30, ["3 steps", "with probability 0.25"]),
         (
-            None,
+            PLAIN,
             ["privacy.noise_multiplier=3", "federation.rounds=2"],
             30,
             ["multiplier 3.000", f"epsilon at most {above(epsilon(3.0, 1.0, 2, delta=1e-5))}"],
         ),
+        (None, [], 400, ["18 rounds of 88 of 400", "at most 4 and", "1 step", "0.72", "80 of 88", "each dialogue", "sums only"]),
         (CLIENT_LEVEL, [], 999, ["3 rounds of 333 of 999", "1 pass over", "each client, with all", "sums only", "33 "]),
         (None, ["privacy.noise=none", "privacy.target_epsilon=0"], 30, ["No noise", "no privacy is claimed"]),
     ],

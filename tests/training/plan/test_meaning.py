@@ -25,7 +25,7 @@ from training.plan.recipe import SECTIONS, Recipe, following, load_recipe
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
 
-from ..processes import here
+from ..processes import PLAIN, here
 
 OF_CLIENTS = ["privacy.unit=client", "privacy.noise=distributed"]
 
@@ -70,7 +70,7 @@ def test_a_weak_plan_is_warned_of_before_it_starts(
 
 
 def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rate_one() -> None:
-    recipe = load_recipe(None, ["privacy.target_epsilon=1"])
+    recipe = load_recipe(PLAIN, ["privacy.target_epsilon=1"])
     once = client_terms(recipe, 400).mechanism
     assert once is not None
     found = meaning(claim_of(recipe), compose([once], delta=1e-5), [once], holding(2, 3, 3, 3, 400), dealt=False)
@@ -86,7 +86,7 @@ def test_a_person_with_several_dialogues_pays_for_a_longer_vector_exactly_at_rat
 
 @pytest.mark.parametrize("overrides", [["privacy.sampling_rate=0.25"], ["privacy.noise=distributed"]])
 def test_a_person_costs_more_than_a_dialogue_whatever_the_noise(overrides: list[str]) -> None:
-    recipe = following(load_recipe(None, ["privacy.target_epsilon=0.5", *overrides]), 400)
+    recipe = following(load_recipe(PLAIN, ["privacy.target_epsilon=0.5", *overrides]), 400)
     terms = client_terms(recipe, 400)
     assert terms.mechanism is not None
     charges: Sequence[Charge] = charges_of(following(recipe, 400), terms, 5000, 0) or [terms.mechanism]
@@ -123,7 +123,7 @@ def test_a_person_whose_dialogues_are_at_several_clients_is_none_of_them(
     sizes: tuple[int, ...], dealt: bool, rate: float
 ) -> None:
     """Dealt, or one line a client: five dialogues of a person are at five clients, each as far from absent as one."""
-    recipe = load_recipe(None, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
+    recipe = load_recipe(PLAIN, [*OF_CLIENTS, "privacy.target_epsilon=2", f"privacy.sampling_rate={rate}"])
     charges = charges_of(following(recipe, 400), client_terms(recipe, 400), 5000, 0)
     row = meaning(claim_of(recipe), 2.0, charges, holding(*sizes), dealt)["person"][0]
     whole = [dataclasses.replace(charge, sampling_rate=1.0) for charge in charges]
@@ -139,7 +139,7 @@ def test_clients_of_one_dialogue_each_are_said_to_be_one_dialogue_beside_the_cla
 
 
 def test_what_holds_for_a_person_is_not_called_stronger_than_what_holds_for_one_dialogue() -> None:
-    recipe = load_recipe(None, ["privacy.target_epsilon=0.1", "privacy.delta=0.01"])
+    recipe = load_recipe(PLAIN, ["privacy.target_epsilon=0.1", "privacy.delta=0.01"])
     once = client_terms(recipe, 400).mechanism
     assert once is not None
     found = meaning(claim_of(recipe), 0.1, [once], holding(100, 300), dealt=False)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chatfed.privacy.clipping import STYLES
+from tests.training.processes import PLAIN
 from training.plan.checks import check
 from training.plan.recipe import (
     DEFAULT_RECIPE,
@@ -44,9 +45,21 @@ def test_the_default_file_names_every_key() -> None:
     assert {name: set(table) for name, table in tables.items()} == declared
 
 
-def test_every_recipe_in_the_folder_loads() -> None:
-    for path in DEFAULT_RECIPE.parent.glob("*.toml"):
-        load_recipe(path)
+@pytest.mark.parametrize("path", sorted(DEFAULT_RECIPE.parent.glob("*.toml")), ids=lambda path: path.stem)
+def test_every_recipe_in_the_folder_loads_and_contradicts_nothing(path: Path) -> None:
+    check(load_recipe(path), clients=400)
+
+
+def test_the_tests_plain_recipe_is_what_code_alone_gives() -> None:
+    assert load_recipe(PLAIN) == Recipe()
+    check(Recipe(), clients=400)
+
+
+@pytest.mark.parametrize("name", ["adapters", "client-level", "local-noise"])
+def test_a_recipe_for_plain_averages_takes_over_nothing_of_how_the_default_one_learns(name: str) -> None:
+    federation, plain = load_recipe(DEFAULT_RECIPE.with_name(f"{name}.toml")).federation, Recipe().federation
+    of_server = ("server_optimizer", "server_schedule", "warmup", "weight_decay")
+    assert [getattr(federation, key) for key in of_server] == [getattr(plain, key) for key in of_server]
 
 
 def test_a_file_need_only_name_what_differs(tmp_path: Path) -> None:
@@ -167,7 +180,8 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "clipping": "automatic",
         "noise": "none",
         "sampling": "uniform",
-        "server_optimizer": "fedavg",
+        "server_optimizer": "fedadam",
+        "directions": 0.1,
         "ring_bits": 16,
         "server_schedule": "constant",
         "hidden": 2 * recipe.model.hidden,
@@ -230,10 +244,11 @@ def test_to_toml_reads_back_to_the_same_recipe(
 
 
 def test_check_accepts_the_default_recipe_and_its_reference_run() -> None:
-    check(Recipe(), clients=400)
-    reference = without_noise(Recipe())
+    default = load_recipe()
+    check(default, clients=400)
+    reference = without_noise(default)
     check(reference, clients=400)
-    assert reference.privacy.noise == "none" and reference.federation == Recipe().federation
+    assert reference.privacy.noise == "none" and reference.federation == default.federation
 
 
 @pytest.mark.parametrize(
@@ -252,14 +267,14 @@ def test_check_accepts_the_default_recipe_and_its_reference_run() -> None:
 def test_check_names_the_keys_that_contradict_each_other(overrides: list[str], clients: int, parts: list[str]) -> None:
     plain = ["federation.cohort=60", "federation.rounds=10", "privacy.target_epsilon=8", "privacy.budget_epsilon=0"]
     with pytest.raises(RecipeError) as caught:
-        check(load_recipe(None, [*plain, "privacy.noise_multiplier=0", *overrides]), clients)
+        check(load_recipe(PLAIN, [*plain, "privacy.noise_multiplier=0", *overrides]), clients)
     for part in parts:
         assert part in str(caught.value)
 
 
 def test_the_ring_width_that_check_suggests_is_accepted() -> None:
-    check(load_recipe(None, ["secagg.ring_bits=16", "federation.cohort=7"]), clients=400)
-    check(load_recipe(None, ["secagg.ring_bits=21", "federation.cohort=60"]), clients=400)
+    check(load_recipe(PLAIN, ["secagg.ring_bits=16", "federation.cohort=7"]), clients=400)
+    check(load_recipe(PLAIN, ["secagg.ring_bits=21", "federation.cohort=60"]), clients=400)
 
 
 @settings(deadline=None)

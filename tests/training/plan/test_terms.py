@@ -11,6 +11,7 @@ from chatfed.privacy.distributed import distributed_epsilon
 from chatfed.privacy.guarantee import Noise, Protected
 from chatfed.privacy.ledger import Budget
 from tests.training.plans import check_sums, client_level, noisy
+from tests.training.processes import PLAIN
 from training.plan.recipe import Recipe, load_recipe, planned_participations
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
@@ -51,7 +52,7 @@ PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1
 
 
 def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_budget() -> None:
-    recipe = load_recipe(None, [*PLAN, "privacy.noise_multiplier=0.4", "privacy.target_epsilon=8"])
+    recipe = load_recipe(PLAIN, [*PLAN, "privacy.noise_multiplier=0.4", "privacy.target_epsilon=8"])
     with pytest.raises(RecipeError) as caught:
         client_terms(recipe, clients=400)
     for part in ("privacy.noise_multiplier = 0.4", "one planned participation", "epsilon 13.", "budget of 8"):
@@ -62,7 +63,7 @@ def test_noise_whose_planned_cost_is_over_the_budget_is_refused_with_cost_and_bu
 
 def test_noise_within_the_budget_and_calibrated_noise_are_accepted() -> None:
     for overrides in (["privacy.noise_multiplier=0.4", "privacy.budget_epsilon=14"], ["privacy.noise_multiplier=0"]):
-        recipe = load_recipe(None, [*PLAN, *overrides])
+        recipe = load_recipe(PLAIN, [*PLAN, *overrides])
         terms = client_terms(recipe, clients=400)
         assert terms.mechanism is not None
         planned = [terms.mechanism] * planned_participations(recipe, 400)
