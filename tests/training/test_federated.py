@@ -38,9 +38,9 @@ def finished(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
         privacy__noise_multiplier=NOISE, pretrain__epochs=0.3, privacy__local_steps=2, privacy__sampling_rate=0.25
     )
     done = here(
-        *("--recipe", PLAIN, "--reference", "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
+        *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--recipe", PLAIN),
         *("--public", tiny_data / "public.jsonl", "--rounds", "3", "--cohort", "4", "--out", place / "out"),
-        *(*tiny, *speed, *given),
+        *("--reference", *tiny, *speed, *given),
     )
     assert done.returncode == 0, done.stderr
     return place / "out", done.stdout
@@ -107,7 +107,7 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
     given = settings(
         privacy__noise="distributed", privacy__target_epsilon=3.0, privacy__local_steps=1,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
-        privacy__clipping="per_layer", privacy__expected_batch_size=4.0,
+        privacy__expected_batch_size=4.0,
     )  # fmt: skip
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
