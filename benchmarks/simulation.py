@@ -110,14 +110,18 @@ class World:
             "data.overlap": "keep",  # clients share what the generator says: time is measured, nothing is claimed
             "model.context": self.setting.context,
             "model.trainable": json.dumps(self.setting.trainable, allow_nan=False),
+            "model.directions": 0,  # every number of them
             "privacy.unit": "client",
             "privacy.noise": "distributed",
             "privacy.noise_multiplier": NOISE,
             "privacy.budget_epsilon": 22,
             "privacy.clip_norm": CLIP,
+            "privacy.sampling_rate": 1,
             "local.batch": BATCH,
             "local.learning_rate": RATE,
             "secagg.threshold": 0.9,
+            "federation.server_optimizer": "fedavg",
+            "federation.weight_decay": 0,
             "runtime.workers": workers,
             "runtime.evaluation_dialogues": 1,
         }

@@ -27,8 +27,8 @@ from chatfed.privacy.dpsgd import DPSGDConfig, train_private
 from chatfed.types import IntVector
 from serving.run_folder import read_run_folder
 from tests.training.bases import TINY, write_base
+from tests.training.processes import PLAIN, here, one_line, rows, settings, start
 from tests.training.processes import TINY as TINY_MODEL
-from tests.training.processes import here, one_line, rows, settings, start
 from training.base.evaluation import evaluate
 from training.base.tokens import next_token_loss, open_tokens, private_token_loss
 from training.run.run_folder import RunFolder
@@ -86,7 +86,7 @@ def few(tiny_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options(data: Path, base: Path, out: Path, unit: str) -> list[str | Path]:
     speed = settings(runtime__evaluation_dialogues=4, model__lora_rank=4, model__lora_alpha=8)
     of_files = ("--data", data / "private.jsonl", "--validation", data / "held_out.jsonl", "--base", base)
-    return [*of_files, "--rounds", "2", "--cohort", "4", "--out", out, *speed, *OF_UNIT[unit]]
+    return [*of_files, "--recipe", PLAIN, "--rounds", "2", "--cohort", "4", "--out", out, *speed, *OF_UNIT[unit]]
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -181,7 +181,7 @@ def test_a_base_that_the_run_made_is_kept_beside_its_adapters(few: Path, tiny_da
     done = here(
         *("--data", few / "private.jsonl", "--validation", few / "held_out.jsonl"),
         *("--public", tiny_data / "public.jsonl", "--rounds", "1", "--cohort", "2", "--out", tmp_path / "out"),
-        *(*sizes, *given),
+        *("--recipe", PLAIN, *sizes, *given),
     )
     assert done.returncode == 0, done.stderr
     (base,) = (path for path in (tmp_path / "cache" / "base").iterdir() if path.is_dir())

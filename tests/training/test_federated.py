@@ -81,7 +81,7 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(
     )  # fmt: skip
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
-        *("--reference", "--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
+        *("--recipe", PLAIN, "--reference", "--rounds", "2", "--cohort", "8", "--out", tmp_path / "out", *given),
     )
     assert done.returncode == 0, done.stderr
     assert "Each client, with all its dialogues" in done.stdout and "Each dialogue" not in done.stdout
@@ -135,7 +135,7 @@ def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data: Path, t
     )  # fmt: skip
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),
-        *("--rounds", "3", "--cohort", "4", "--out", tmp_path / "out", *given),
+        *("--recipe", PLAIN, "--rounds", "3", "--cohort", "4", "--out", tmp_path / "out", *given),
     )
     assert done.returncode == 0, done.stderr
     privacy = json.loads((tmp_path / "out" / "privacy.json").read_text())

@@ -53,7 +53,7 @@ def damaged(base: Path, folder: Path, name: str, value: float, dtype: torch.dtyp
     return folder
 
 
-FROZEN, TRAINED = "model.layers.1.self_attn.q_proj.weight", "lm_head.weight"
+FROZEN, TRAINED = "model.layers.1.input_layernorm.weight", "lm_head.weight"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import BASE, Federation, a_recipe, integer_sum, names, ring_sum_of
-from tests.training.processes import here, rows, settings
+from tests.training.processes import PLAIN, here, rows, settings
 from training.parties.identity import IdentityError
 from training.parties.rounds import run_round
 from training.parties.session import Step
@@ -96,7 +96,7 @@ def test_a_run_with_a_roster_says_what_its_masks_hold_against_and_keeps_keys_to_
     out = tmp_path / "out"
     done = here(
         *("--base", tiny_base, "--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl"),
-        *("--rounds", "2", "--cohort", "4", "--out", out),
+        *("--recipe", PLAIN, "--rounds", "2", "--cohort", "4", "--out", out),
         *settings(
             secagg__identities='"roster"', model__trainable='["all"]', model__context=64, runtime__workers=1,
             privacy__noise_multiplier=1.1, runtime__evaluation_dialogues=5, runtime__cache=f'"{tmp_path / "cache"}"',

@@ -123,7 +123,7 @@ def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_
     folder = tmp_path / "out"
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
     process = start(
-        *(*data, "--rounds", "50", "--cohort", "6", "--out", folder),
+        *(*data, "--recipe", PLAIN, "--rounds", "50", "--cohort", "6", "--out", folder),
         *settings(runtime__cache=f'"{tmp_path / "cache"}"', privacy__noise_multiplier=20, model__context=64),
     )
     try:

@@ -13,7 +13,7 @@ from chatfed.model.tokenizer import MARKER
 from chatfed.types import ChatfedError, ClientId
 from tests.conftest import build_tiny
 from tests.training.base.test_overlap import Files, record
-from tests.training.processes import here, one_line
+from tests.training.processes import PLAIN, here, one_line
 from training.base.learnable import refuse_unmoved, refuse_without_targets
 from training.base.tokens import ASSISTANT, DialogueExamples, TokenTable
 from training.plan.checks import check
@@ -193,10 +193,10 @@ def test_a_model_of_which_nothing_trained_is_in_the_loss_is_refused(tiny_tokeniz
 )
 def test_a_plan_that_moves_no_weight_is_refused(overrides: list[str], part: str) -> None:
     with pytest.raises(RecipeError) as caught:
-        check(load_recipe(None, overrides), 400)
+        check(load_recipe(PLAIN, overrides), 400)
     assert "epsilon would be spent all the same" in str(caught.value) and part in str(caught.value)
 
 
 @pytest.mark.parametrize("overrides", [[], ["privacy.learning_rate=1e-3"], ["federation.server_optimizer=fedadam"]])
 def test_a_plan_that_moves_weights_a_little_is_not(overrides: list[str]) -> None:
-    check(load_recipe(None, overrides), 400)
+    check(load_recipe(PLAIN, overrides), 400)
