@@ -4,7 +4,8 @@ All take the same steps on the same tokens with the same loss and AdamW; rows ar
 is called as a client calls it, `train_private`, with its checks and the putting on and off of its hooks inside the
 time: `private` in one pass over 1,024 tokens at a time, `private_alone` a dialogue at a time by autograd, as is safe
 against a server that chooses the weights, `private_by_hand` so too, but as a learner does it where the model is a plain
-Llama. Opacus' hooks are put on before the clock starts. fastDP is not here: no package of it can be installed.
+Llama. What a learner does with each dialogue has a table of its own (`dp_alone`). Opacus' hooks are put on before the
+clock starts. fastDP is not here: no package of it can be installed.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import Row, interleaved, machine, parser, print_table, write_json
+from benchmarks.dp_alone import MAKERS as ALONE
+from benchmarks.dp_alone import alone_settings, compare_alone
 from benchmarks.dp_models import QUICK_MODEL, FixedRows, Setting, fresh, scaling_settings, settings
 from chatfed.command_line import exit_code
 from chatfed.model.parameters import dimension, flatten
@@ -82,8 +85,8 @@ def private(work: Work, alone: bool = False, by_hand: Gradient | None = None) ->
     rows, optimizer = len(work.data), work.optimizer()
     at_once = 1 if alone else max(1, min(rows, TOKENS_AT_ONCE // work.data.batch["ids"].shape[1]))
     config = DPSGDConfig(work.clip, work.noise, 1.0, rows, work.steps, LEARNING_RATE, dialogues_at_once=at_once)
-    step = partial(train_private, optimizer=optimizer, by_hand=by_hand)
-    return lambda: step(work.model, work.data, private_token_loss, config)
+    given = work.model, work.data, private_token_loss, config
+    return lambda: train_private(*given, optimizer=optimizer, by_hand=by_hand)
 
 
 def private_alone(work: Work) -> Callable[[], None]:
@@ -183,6 +186,8 @@ OURS = ("ordinary", "private", "private_alone", "private_by_hand")
 
 def prepare(name: str, setting: Setting) -> Callable[[], None]:
     """A candidate with a model of its own."""
+    if name in ALONE:
+        return ALONE[name](setting)
     return MAKERS[name](Work(fresh(setting), FixedRows.random(setting), setting.steps))
 
 
@@ -301,12 +306,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     about = "A private training step beside an ordinary one and its peers, on one thread."
     made = parser("dp_step", about)
     made.add_argument("--scaling", action="store_true", help="how the ratio changes with the sizes")
+    made.add_argument("--alone", action="store_true", help="dialogues one by one as learners take them, and no more")
     options = made.parse_args(arguments)
     _calm()
     start, rounds = time.perf_counter(), 3 if options.quick else 5 if options.scaling else 7
     rows, figures = list[Row](), dict[str, Any]()
     names = OURS if options.scaling else tuple(MAKERS)
-    for setting in (scaling_settings if options.scaling else settings)(options.quick):
+    alone = dict[str, Any]()
+    for setting in () if options.scaling else alone_settings(options.quick):
+        more, alone[setting.name] = compare_alone(setting, rounds, memory(setting, tuple(ALONE)))
+        rows += more
+    for setting in () if options.alone else (scaling_settings if options.scaling else settings)(options.quick):
         more, figures[setting.name] = compare(setting, rounds, names)
         rows += more
     title = "private training (quick: figures mean little)" if options.quick else "private training"
@@ -314,7 +324,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print_table(title, where, rows)
     print(f"medians of {rounds} interleaved samples; {time.perf_counter() - start:.0f} s in all")
     if options.json:
-        write_json(options.json, {"machine": where, "quick": options.quick, "settings": figures})
+        write_json(options.json, {"machine": where, "quick": options.quick, "settings": figures, "alone": alone})
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Places:
     def __init__(self, module: nn.Module, arrays: Arrays, directions: Mapping[Any, Tensor]) -> None:
         trained = sorted((name, p) for name, p in module.named_parameters() if p.requires_grad)
         self.parameters = [p for _, p in trained]
-        self.directions = {p: directions[p] for p in self.parameters if p in directions}
+        self.directions: dict[Any, Tensor] = {p: directions[p] for p in self.parameters if p in directions}
         self._shapes = [(len(p), self.directions[p].shape[1]) if p in directions else p.shape for p in self.parameters]
         self.size = sum(math.prod(shape) for shape in self._shapes)
         self.first, self._arrays = True, arrays
@@ -129,7 +129,7 @@ class Sides:
 class Projections:
     """Linear layers side by side over one input, which is kept for the way back.
 
-    Weights are read where they are; `lower`: products take bfloat16, of weights as the last `renew` found them.
+    Weights are read where they are; `lower`: products take bfloat16, of weights as they were copied last.
     """
 
     def __init__(self, layers: Sequence[nn.Linear], name: Name, arrays: Arrays, places: Places, lower: bool) -> None:
@@ -139,17 +139,17 @@ class Projections:
         self._x = torch.empty(0)
         dtype = torch.bfloat16 if lower else torch.float32
         self._sides = Sides([layer.weight for layer in layers], places, dtype, arrays)
-        if lower:
-            self._weight = torch.empty(self.width, self._inputs, dtype=dtype)
-            self._bias = None if layers[0].bias is None else torch.empty(self.width, dtype=dtype)
+        biased, rows = layers[0].bias is not None, self.width if lower else 0
+        self._weight = torch.empty(rows, self._inputs, dtype=dtype)
+        self._bias = torch.empty(rows, dtype=dtype) if biased else None
 
-    def renew(self) -> None:
-        """Copies the weights to bfloat16 as they are now."""
-        for layer, weight in zip(self.layers, self._weight.split(self._outs), strict=True):
-            weight.copy_(layer.weight)
+    def copies(self) -> list[tuple[Tensor, Tensor]]:
+        """In bfloat16, each to be filled before anything is computed, with the weight that it is of."""
+        outs = self._outs if self._lower else []
+        pairs = list(zip(self._weight.split(outs), (layer.weight for layer in self.layers), strict=False))
         if self._bias is not None:
-            for layer, bias in zip(self.layers, self._bias.split(self._outs), strict=True):
-                bias.copy_(layer.bias)
+            pairs += zip(self._bias.split(outs), (layer.bias for layer in self.layers), strict=False)
+        return pairs
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """Float32[T, width] of float32[T, in]."""

@@ -100,6 +100,8 @@ def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path
         assert_measured(setting, "time_ratio", "alone_time_ratio", "opacus_hooks_time_ratio", "opacus_ghost_time_ratio")
         assert_measured(setting, "functorch_time_ratio", "parameters", "trained")
         assert 0 < setting["trained"] <= setting["parameters"]
+    for setting in found["alone"].values():
+        assert_measured(setting, "float32_private_per_s", "float32_ordinary_per_s", "float32_time_ratio")
 
 
 def test_simulation_benchmark_watches_whole_runs_and_writes_its_figures(tmp_path: Path) -> None:
