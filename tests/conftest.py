@@ -61,7 +61,7 @@ def tiny_base(tiny_tokenizer: PreTrainedTokenizerFast, tmp_path_factory: pytest.
 
     folder = tmp_path_factory.mktemp("base") / "model"
     model = build_tiny(tiny_tokenizer)
-    untie_output(model)  # as pre-training leaves a base: the default recipe trains the output layer alone
+    untie_output(model)  # as pre-training leaves a base
     save_model(folder, model, tiny_tokenizer, "A tiny random model for tests.\n")
     return folder
 

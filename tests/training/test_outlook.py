@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.training.processes import here
+from tests.training.processes import PLAIN, here
 from training.base.corpus import clients_that_train, load_corpus
 from training.cli import QUICK
 from training.outlook import SIZES, outlook
@@ -30,8 +30,8 @@ def test_it_names_the_digest_and_every_condition_of_the_claim(path: Path | None,
 
 
 def test_planned_participations_are_paid_for_one_by_one() -> None:
-    twice = load_recipe(None, ["federation.rounds=20", "federation.largest_cohort=40", "privacy.noise_multiplier=2"])
-    once = load_recipe(None, ["federation.rounds=10", "federation.largest_cohort=40", "privacy.noise_multiplier=2"])
+    twice = load_recipe(PLAIN, ["federation.rounds=20", "federation.largest_cohort=40", "privacy.noise_multiplier=2"])
+    once = load_recipe(PLAIN, ["federation.rounds=10", "federation.largest_cohort=40", "privacy.noise_multiplier=2"])
     found = ["".join(outlook(recipe, 400)).partition("epsilon ")[2].partition(" at")[0] for recipe in (once, twice)]
     assert float(found[0].split()[-1]) < float(found[1].split()[-1]) < 8
 
