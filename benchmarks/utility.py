@@ -63,7 +63,7 @@ def run_all(rows: Mapping[str, Row], given: Sequence[str], out: Path) -> dict[st
     for name, row in rows.items():
         folder = out / name
         summary = _trained(row, given, folder)
-        base = json.dumps(summary["before"], sort_keys=True)  # the same figures to the last bit: the same base
+        base = _base(summary)
         if summary["ceiling"] is None:
             if base in ceilings:  # found there, it is only measured
                 shutil.copytree(ceilings[base] / "ceiling", folder / "ceiling", dirs_exist_ok=True)
@@ -72,6 +72,11 @@ def run_all(rows: Mapping[str, Row], given: Sequence[str], out: Path) -> dict[st
         ceilings.setdefault(base, folder)
         summaries[name] = summary
     return summaries
+
+
+def _base(summary: Mapping[str, Any]) -> str:
+    """Equal for runs of one base: the same figures before training, to the last bit."""
+    return json.dumps(summary["before"], sort_keys=True, allow_nan=False)
 
 
 def _trained(row: Row, given: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -102,9 +107,9 @@ def table(
         "|---|---|---|---|---|---|---|",
     ]
     figures: dict[str, dict[str, Any]] = {}
-    bases = list(dict.fromkeys(json.dumps(summary["before"], sort_keys=True) for summary in summaries.values()))
+    bases = list(dict.fromkeys(_base(summary) for summary in summaries.values()))
     for number, base in enumerate(bases, 1):
-        of = {name: s for name, s in summaries.items() if json.dumps(s["before"], sort_keys=True) == base}
+        of = {name: s for name, s in summaries.items() if _base(s) == base}
         for name, says, found in _rows_of(rows, of, f" {number}" if len(bases) > 1 else ""):
             figures[name] = found
             lines.append(_line(says, found))
