@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from chatfed.privacy.clipping import STYLES, ClippingError
-from chatfed.privacy.dpsgd import DPSGDConfig, gradients, train_private
+from chatfed.privacy.dpsgd import DPSGDConfig, gradients, noisy_mean, train_private
 
 from .models import language_loss, llama, text
 
@@ -65,3 +65,21 @@ def test_a_gradient_by_hand_of_another_size_is_refused() -> None:
     config = DPSGDConfig(0.5, 0.0, 1.0, 1.0, 1, 1.0)
     with pytest.raises(ClippingError, match="make it anew"):
         next(gradients(model, text([1]), language_loss, config, by_hand=made))
+
+
+def test_a_step_from_gradients_as_they_come_is_the_step_that_a_module_takes() -> None:
+    model, data = llama(), text([1, 2, 0, 3])
+    config = DPSGDConfig(0.1, 0.0, 1.0, 3.0, 1, 1.0)
+    before = torch.cat([p.detach().flatten() for _, p in sorted(model.named_parameters())]).numpy()
+    mean = noisy_mean(gradients(model, data, language_loss, config), before.size, config)
+    train_private(model, data, language_loss, config)
+    after = torch.cat([p.detach().flatten() for _, p in sorted(model.named_parameters())]).numpy()
+    assert np.abs(before - mean - after).max() < 1e-6 and np.linalg.norm(mean) > 1e-3
+
+
+def test_a_step_from_gradients_carries_the_noise_of_its_sum_and_nothing_of_one_that_is_not_finite() -> None:
+    config = DPSGDConfig(0.5, 4.0, 1.0, 10.0, 1, 1.0)
+    good, wrong = np.zeros(50_000, np.float32), np.full(50_000, np.nan, np.float32)
+    good[0] = 1e6
+    mean = noisy_mean(iter([good, wrong]), good.size, config)
+    assert mean[1:].std() == pytest.approx(4.0 * 0.5 / 10, rel=0.02) and abs(mean[0]) < 0.05 + 6 * 0.2

@@ -106,7 +106,8 @@ def test_fedavg_is_the_weights_plus_rate_times_mean() -> None:
     assert state.weights.dtype == np.float32
 
 
-def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch() -> None:
+@pytest.mark.parametrize("decay", [0.0, 2.0])
+def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch(decay: float) -> None:
     import torch
 
     generator = np.random.default_rng(1)
@@ -117,11 +118,12 @@ def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch() -> None
         beta1=0.8,
         beta2=0.95,
         adam_epsilon=1e-6,
+        weight_decay=decay,
     )
     state = initial_state(generator.normal(size=12).astype(np.float32))
     weights, first, second = [float(w) for w in state.weights], [0.0] * 12, [0.0] * 12
     parameter = torch.nn.Parameter(torch.from_numpy(state.weights.copy()))
-    adam = torch.optim.Adam([parameter], lr=0.05, betas=(0.8, 0.95), eps=1e-6)
+    adam = torch.optim.AdamW([parameter], lr=0.05, betas=(0.8, 0.95), eps=1e-6, weight_decay=decay)
     for step in range(1, 7):
         mean = generator.normal(size=12).astype(np.float32)
         state = apply_update(state, mean, settings_)
@@ -129,6 +131,7 @@ def test_fedadam_agrees_with_a_loop_over_single_numbers_and_with_torch() -> None
             first[k] = 0.8 * first[k] + 0.2 * m
             second[k] = 0.95 * second[k] + 0.05 * m * m
             corrected = (second[k] / (1 - 0.95**step)) ** 0.5
+            weights[k] *= 1 - 0.05 * decay
             weights[k] += 0.05 * (first[k] / (1 - 0.8**step)) / (corrected + 1e-6)
         parameter.grad = -torch.from_numpy(mean)
         adam.step()
@@ -150,3 +153,11 @@ def test_with_as_many_clients_as_a_cohort_everyone_is_asked_each_round(sampling:
     clients = names(4)
     plan = FederationSection(6, 4, sampling=sampling)
     assert all(cohort(clients, index, plan) == list(clients) for index in range(6))
+
+
+def test_the_rate_rises_at_first_and_falls_late_and_is_never_more_than_its_name() -> None:
+    plan = FederationSection(rounds=10, server_learning_rate=2.0, server_schedule="late", warmup=2)
+    assert plan.rates() == pytest.approx([2 / 3, 4 / 3, 2, 2, 2, 5 / 3, 4 / 3, 1, 2 / 3, 1 / 3])
+    for schedule, last in (("constant", 2.0), ("linear", 0.2), ("late", 1 / 3)):
+        rates = replace(plan, server_schedule=schedule, warmup=0).rates()
+        assert rates[0] == 2.0 and rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(last)

@@ -37,3 +37,14 @@ def test_units_and_noise_that_do_not_go_together_are_refused_with_the_mend() -> 
 def test_a_quantile_without_distributed_noise_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"clip_quantile = 0\.5 needs"):
         check(load_recipe(None, ["privacy.clip_quantile=0.5"]), 400)
+
+
+def test_decay_towards_what_is_not_the_base_is_refused() -> None:
+    for keys, mend in (
+        (["model.directions=0"], r"which is the base only with model\.directions or model\.lora_rank"),
+        (["federation.server_optimizer=fedavg"], 'goes with federation.server_optimizer = "fedadam"'),
+        (["federation.weight_decay=50"], "in one round it would take all that was learned"),
+    ):
+        with pytest.raises(RecipeError, match=mend):
+            check(load_recipe(None, keys), 400)
+    check(load_recipe(None, ["model.lora_rank=4"]), 400)
