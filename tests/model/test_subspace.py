@@ -99,7 +99,7 @@ def test_directions_do_not_hang_on_the_last_digits_or_the_signs_that_a_library_g
     found = Subspace(model, 0.25).digest()
     with torch.no_grad():
         for _, p in trainable(model):
-            p *= 1 + 1e-7  # as another library's last digits
+            p.mul_(1 + 1e-7)  # as another library's last digits
     assert Subspace(model, 0.25).digest() == found
 
 

@@ -14,7 +14,7 @@ from training.plan.plan import plan_of
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, following
 from training.plan.sums import Sums
 from training.plan.terms import ClientTerms
-from training.plan.upload import NoisyUpload
+from training.plan.upload import UpdateUpload
 
 SEED = b"s" * 32  # of a rotation
 
@@ -49,7 +49,7 @@ def check_sums(recipe: Recipe, terms: ClientTerms, clients: int, dimension: int)
     plan_of(following(recipe, clients), clients, terms).refuse_unaffordable(dimension)
 
 
-def noisy(recipe: Recipe, dimension: int, noise_multiplier: float, clip_norm: float = 0.0) -> NoisyUpload:
+def noisy(recipe: Recipe, dimension: int, noise_multiplier: float, clip_norm: float = 0.0) -> UpdateUpload:
     made = codec_of(recipe, noise_multiplier).upload(recipe.federation.cohort, dimension, SEED, clip_norm)
-    assert isinstance(made, NoisyUpload)
+    assert isinstance(made, UpdateUpload)
     return made
