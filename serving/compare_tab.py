@@ -75,7 +75,7 @@ class Comparison:
         request: gr.Request,
     ) -> Iterator[tuple[Any, Any]]:
         """Writes both answers, a few words at a time: (prompt field, cards)."""
-        prompt = prompt.strip()[:LONGEST_MESSAGE]
+        prompt = (prompt or "").strip()[:LONGEST_MESSAGE]
         if not prompt:  # it was taken out of its field meanwhile
             self._talk.generations.release(session_of(request))
             yield ready(ASK), self.start()

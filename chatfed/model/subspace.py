@@ -127,7 +127,8 @@ class Subspace:
         found = np.empty(self.dimension, np.float32)
         into = torch.from_numpy(found)
         for part in self._parts:
-            into[part.coordinates] = part.of(whole[part.numbers].view_as(part.base))
+            mine = whole[part.numbers].view_as(part.base).to(part.base.device)
+            into[part.coordinates] = part.of(mine).cpu()
         return found
 
 

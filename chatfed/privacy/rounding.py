@@ -83,12 +83,19 @@ def add_clipped(total: IntVector, gradient: FloatVector, norm: float, scale: flo
     Guarantee: what is added is a function of `gradient` alone and has an L2 norm of at most `scale` steps, whatever it
     is, and nothing of one that is not finite is added. Proof: with |g| known to 2^-18 (`sum_of_squares`) and one
     rounding in each product, |factor g| computed in float32 is at most `scale`; cutting makes no coordinate longer.
+    Raises InvalidValue for another shape or type.
 
     >>> total = np.zeros(3, dtype=np.int64)
     >>> add_clipped(total, np.array([3.0, -4.0, 0.001], dtype=np.float32), norm=1.0, scale=1000.0)
     >>> total.tolist()
     [599, -799, 0]
     """
+    if gradient.dtype != np.float32 or gradient.shape != total.shape or not 0 < scale <= norm * _LONGEST:
+        raise InvalidValue(
+            f"a gradient of {gradient.dtype}{list(gradient.shape)} for a sum of {list(total.shape)} in steps of "
+            f"{norm:g} / {scale:g}: give float32 of the sum's shape, and a step above 1e-30",
+            param="gradient",
+        )
     length = math.sqrt(sum_of_squares(torch.from_numpy(gradient)))
     usable = length <= norm * _LONGEST  # False for what is not a number
     factor = np.float32(_SURE * scale / max(length, norm) if usable else 0.0)

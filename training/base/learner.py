@@ -97,6 +97,8 @@ class Learner:
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
+        if self.how.privacy.unit is Unit.EXAMPLE:
+            _ = self.by_hand  # which is tried on the base: before these weights take its place
         self.space.load(weights)
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
@@ -152,6 +154,7 @@ class Learner:
         from chatfed.model.by_hand import llama_gradient
 
         lower = precision_here("auto") == "bfloat16"  # of the machine alone: no data chooses the arithmetic
+        self.space.load(self.initial)  # tried on the base, whatever weights the server sent
         return llama_gradient(self.model, lower, self.space.directions)
 
     def _config(self) -> DPSGDConfig:

@@ -37,7 +37,7 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_bands(recipe, clients)
     _check_ring(recipe)
     _check_lengths(recipe.privacy)
-    _check_unit(recipe.privacy)
+    _check_unit(recipe.privacy, recipe.model.share)
     _check_noise(recipe.privacy)
     _check_moves(recipe)
     _check_says_something(recipe.privacy)
@@ -251,7 +251,7 @@ def _check_lengths(privacy: PrivacySection) -> None:
         )
 
 
-def _check_unit(privacy: PrivacySection) -> None:
+def _check_unit(privacy: PrivacySection, share: float) -> None:
     """Unit, noise and way of learning that do not go together."""
     if privacy.unit is Unit.CLIENT and privacy.noise is Noise.LOCAL:
         raise RecipeError(
@@ -262,6 +262,12 @@ def _check_unit(privacy: PrivacySection) -> None:
         raise RecipeError(
             '{privacy.clipping} and {privacy.local_steps} are for {privacy.unit} = "example": a client\'s whole update '
             'is clipped flat, and how it learns stands in [local]; leave them at "flat" and 1'
+        )
+    if privacy.clipping != "flat" and privacy.noise is not Noise.DISTRIBUTED and share:
+        raise RecipeError(
+            '{privacy.clipping} = "{clipping}" goes with {model.directions} = 0: coordinates are clipped as a whole; '
+            'set clipping to "flat", or directions to 0',
+            clipping=privacy.clipping,
         )
     if privacy.noise is Noise.DISTRIBUTED and privacy.clipping != "flat":
         raise RecipeError(

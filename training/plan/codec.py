@@ -158,7 +158,12 @@ def _of_dialogues(
     """(steps per clip norm, longest vector in steps, coordinates): cut towards zero, so that nothing is longer."""
     together = max(1.0, codec.privacy.expected_batch_size)  # as if all pointed the same way
     root = math.sqrt(max(dimension, 4))
-    scale = min(room / together, for_noise / sum_reach(share, participants, dimension), MOST_STD / share, FINEST * root)
+    scale = min(
+        room / together,
+        for_noise / sum_reach(share, participants, dimension),
+        MOST_STD * (1 - 1e-9) / share,
+        FINEST * root,
+    )
     if scale < LEAST_FINE * root:
         raise ChatfedError("a step would be too coarse")
     return scale, scale, dimension

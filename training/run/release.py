@@ -66,8 +66,9 @@ def _means(means: dict[str, Any]) -> str:
 
 
 HOLDS_AGAINST = {
-    "none": "an honest-but-curious server: with those who collude it learns the sum of the honest survivors' updates, "
-    "which are at least the survivors minus the colluders",
+    "none": "an honest-but-curious server, together with at most the fraction `corrupt` of the clients, or one (above "
+    "50 clients, where each has as many neighbours as `degree` says, but for a probability of 2^-40): it learns the "
+    "sum of the honest survivors' updates, which are at least the survivors minus the colluders",
     "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
     "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
     "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
@@ -209,10 +210,13 @@ def _secure_aggregation(agreement: Agreement, dimension: int) -> dict[str, Any]:
     parameters = sums.parameters(agreement.schedule.sizes[-1], dimension)
     facts: dict[str, Any] = {
         "threshold": sums.secagg.threshold,
+        "corrupt": sums.secagg.corrupt,
+        "share_threshold": parameters.threshold,
+        **({} if parameters.complete else {"degree": parameters.degree}),
         "ring_bits": parameters.ring_bits,
         "identities": sums.secagg.identities,
         "holds_against": HOLDS_AGAINST[sums.secagg.identities] + (SENT_AGAIN.format(bands=bands) if bands > 1 else ""),
     }
     if sums.pinned:
-        facts |= {"corrupt": sums.secagg.corrupt, "quorum": parameters.quorum, "committee": parameters.committee}
+        facts |= {"quorum": parameters.quorum, "committee": parameters.committee}
     return facts
