@@ -186,8 +186,10 @@ class Chat:
         if turn.role == "user" or not starts:
             starts.append(len(turns))
         over = int(sizes.sum()) - self.context
-        kept = next((at for at in starts if sizes[first:at].sum() >= over), starts[-1])
-        return word_spans(turn.content), [*turns[:first], *turns[kept:]], turn
+        near = [at for at in starts if sizes[first:at].sum() >= over] or starts[-1:]
+        cuts = ([*turns[:first], *turns[at:]] for at in near)  # what opens a dialogue opens the cut one anew
+        fits = (cut for cut in cuts if len(encode_said(self.tokenizer, cut, turn)[0].ids) <= self.context)
+        return word_spans(turn.content), next(fits, [*turns[:first], *turns[near[-1] :]]), turn
 
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""

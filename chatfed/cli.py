@@ -24,7 +24,7 @@ PROGRAMS = {  # command: where it is found, and what its help begins with
     "train": ("training.cli", "Trains a chat model on the dialogues of many clients, privately."),
     "resume": ("training.cli", "Goes on with an interrupted run, where it was."),
     "plan": ("training.cli", "Says what a recipe would cost and claim, before anything runs."),
-    "serve": ("serving.app", "Serves a trained model as a page: chat, comparison, leakage probe, privacy."),
+    "serve": ("serving.app", "Serves a trained model as a page: chat, compare, probe, privacy."),
     "probe": ("serving.app", "Serves the same page, opened at the leakage probe."),
     "quiz": ("training.quiz", "Asks a run's models about the generated house."),
     "identity": ("training.identity", "A key of one's own, and its line of the roster."),
