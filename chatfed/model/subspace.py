@@ -134,6 +134,8 @@ class Subspace:
 
 def _directions(parameter: nn.Parameter, share: float) -> torch.Tensor | None:
     """The leading right singular vectors of a matrix, by its Gram matrix in float64: float32[inputs, r]."""
+    import torch
+
     if parameter.dim() != 2:
         return None
     inputs = parameter.shape[1]
@@ -145,6 +147,4 @@ def _directions(parameter: nn.Parameter, share: float) -> torch.Tensor | None:
     leading = vectors[:, : -rank - 1 : -1]
     largest = np.take_along_axis(leading, np.abs(leading).argmax(0)[None], 0)
     rounded = np.rint(leading * np.sign(largest) / _GRID) * _GRID  # a vector's sign is anybody's choice
-    import torch
-
     return torch.from_numpy(rounded.astype(np.float32)).to(parameter.device)
