@@ -28,6 +28,7 @@ from .parties.rounds import Outcome, commit, run_round
 from .parties.session import Session
 from .plan.claims import Spent
 from .plan.recipe import Recipe
+from .run.counted import counted_base
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish
@@ -55,15 +56,15 @@ def federate(
     stored = folder.latest()
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
+    prepared, measured = _after_the_count(prepared, clock, display)
     with simulation(prepared.workplace()) as clients:
         digest, weights, parameters = clients.facts()
         if stored and stored.base != digest:
             raise RunError(
-                f"{prepared.base} is not the base model that this run began with: bring that back, or start anew."
+                f"{prepared.begun_with} is not the base model that this run began with: bring that back, or start anew."
             )
         prepared.plan.refuse_unaffordable(len(weights))
-        with clock.phase("evaluate"):
-            before = clients.evaluate(weights, prepared.held_out)
+        before = measured or _measured(clients, weights, prepared, clock)
         display.say(_opening(prepared, before.result(), parameters, len(weights)))
         state = stored.state if stored else initial_state(weights, _moving_clip_norm(prepared))
         metrics = stored.metrics if stored else []
@@ -82,6 +83,23 @@ def federate(
     }
     summary = publish(prepared, rounds.state, metrics, before.result(), after.result(), facts, clock)
     return Ended(prepared, clock, before, after, owners, summary)
+
+
+def _after_the_count(prepared: Prepared, clock: Clock, display: Display) -> tuple[Prepared, Scores | None]:
+    """What rounds begin with where n-grams are counted first, and what was measured on the public base before."""
+    count = prepared.plan.counting
+    if count is None:
+        return prepared, None
+    with simulation(prepared.workplace(counting=True)) as clients:
+        digest, weights, _ = clients.facts()
+        before = _measured(clients, weights, prepared, clock)
+        start = counted_base(prepared, count, clients, digest, clock, display)
+    return replace(prepared, start=str(start)), before
+
+
+def _measured(clients: Simulation, weights: FloatVector, prepared: Prepared, clock: Clock) -> Scores:
+    with clock.phase("evaluate"):
+        return clients.evaluate(weights, prepared.held_out)
 
 
 def _moving_clip_norm(prepared: Prepared) -> float:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from chatfed.model.refusals import ModelError
@@ -168,6 +170,24 @@ class Text:
                 raise ValueError("the model gives no cache back")
             self._own = {given[0]: said[given[0]]}  # where there are more, they are older names of the same
         return said.logits[0].float()  # type: ignore[no-any-return]
+
+
+class Rows:
+    """Several texts of one length that grow together."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._ids: Tensor | None = None
+        self._cache = new_cache(decoder.model) if decoder.way == "given" and decoder.in_chunks else None
+
+    def add(self, ids: NDArray[np.int32]) -> Tensor:
+        """Goes on with int32[rows, n]: the logits after the last of each, float32[rows, vocabulary]."""
+        more = torch.from_numpy(ids.astype(np.int64))
+        if self._cache is not None:
+            found: Tensor = self._decoder._ask(more, True, self._decoder._given(self._cache)).logits
+            return found.float()
+        self._ids = more if self._ids is None else torch.cat([self._ids, more], 1)
+        return self._decoder.whole(self._ids)
 
 
 def example(vocabulary: int) -> list[int]:

@@ -15,7 +15,7 @@ implements it it fell below the exact value from 1e-10 on.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -192,12 +192,19 @@ def _without_noise(history: History) -> bool:
 
 
 def calibrate_noise(
-    target_epsilon: float, sampling_rate: float, steps: int, *, delta: float, by: str | None = None
+    target_epsilon: float,
+    sampling_rate: float,
+    steps: int,
+    *,
+    delta: float,
+    by: str | None = None,
+    before: Sequence[Mechanism] = (),
 ) -> float:
     """Smallest noise multiplier (to 1e-3 relative, rounded up) with epsilon(...) <= target_epsilon.
 
-    Brackets by interpolation on the logarithms; the answer has been evaluated, so it is on the safe side.
-    Raises PrivacyError when the target is not a positive finite number or no multiplier up to 1e9 reaches it.
+    before: mechanisms that are composed with these steps. Brackets by interpolation on the logarithms; the answer has
+    been evaluated, so it is on the safe side. Raises PrivacyError when the target is not a positive finite number or no
+    multiplier up to 1e9 reaches it.
 
     >>> noise = calibrate_noise(3.0, 0.1, 100, delta=1e-5)
     >>> round(noise, 1), epsilon(noise, 0.1, 100, delta=1e-5) <= 3.0
@@ -213,7 +220,12 @@ def calibrate_noise(
         return 0.0
 
     def spent(noise: float) -> float:
-        return epsilon(noise, sampling_rate, steps, delta=delta, by=by)
+        return compose([*before, Mechanism(noise, sampling_rate, steps)], delta=delta, by=by)
+
+    if before and (already := compose(before, delta=delta, by=by)) >= target_epsilon:
+        raise PrivacyError(
+            f"target epsilon {target_epsilon}: what comes before costs {already:g} by itself", param="target_epsilon"
+        )
 
     low, high = _bracket(target_epsilon, Mechanism(1.0, sampling_rate, steps), delta)
     above, below = spent(low), spent(high)

@@ -11,6 +11,7 @@ Steinke 2021, section 4), so the accounting needs no probability for it.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,6 +26,19 @@ _MOST_DRAWS = 200  # all too long with probability below 1e-43
 _BLOCK = 1 << 15
 _LONGEST = 1e30  # clip norms; float32 keeps its full precision down to 1e-38
 _SURE = 1.0 - 5e-6  # a norm is known to 2^-18 / 2, the factor and a product to 2^-24 each
+
+
+class Scattered(NamedTuple):
+    """A vector that is 0 but in some places: its numbers there."""
+
+    places: IntVector  # int64[k], each once
+    values: FloatVector  # float32[k]
+
+    def dense(self, dimension: int) -> FloatVector:
+        """The vector itself: float32[d]."""
+        vector = np.zeros(dimension, np.float32)
+        vector[self.places] = self.values
+        return vector
 
 
 def inflated_norm(norm: float, granularity: float, dimension: int, beta: float = BETA) -> float:
@@ -77,7 +91,7 @@ def round_within(vector: FloatVector, norm: float, entropy: Entropy = system_ran
     )
 
 
-def add_clipped(total: IntVector, gradient: FloatVector, norm: float, scale: float) -> None:
+def add_clipped(total: IntVector, gradient: FloatVector | Scattered, norm: float, scale: float) -> None:
     """Adds float32[d] to `total` int64[d], clipped to L2 `norm` and cut towards zero to steps of norm / scale.
 
     Guarantee: what is added is a function of `gradient` alone and has an L2 norm of at most `scale` steps, whatever it
@@ -90,6 +104,11 @@ def add_clipped(total: IntVector, gradient: FloatVector, norm: float, scale: flo
     >>> total.tolist()
     [599, -799, 0]
     """
+    if isinstance(gradient, Scattered):  # of places that were named twice one counts: no longer either
+        added = np.zeros(len(gradient.places), np.int64)
+        add_clipped(added, gradient.values, norm, scale)
+        total[gradient.places] += added
+        return
     if gradient.dtype != np.float32 or gradient.shape != total.shape or not 0 < scale <= norm * _LONGEST:
         raise InvalidValue(
             f"a gradient of {gradient.dtype}{list(gradient.shape)} for a sum of {list(total.shape)} in steps of "

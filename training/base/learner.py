@@ -18,6 +18,7 @@ import numpy as np
 
 from chatfed.model.adapters import Adapters, attach, check_adapters
 from chatfed.model.checkpoint import weights_digest
+from chatfed.model.ngrams import NGrams
 from chatfed.model.parameters import refuse_non_finite, set_trainable
 from chatfed.model.subspace import Subspace
 from chatfed.model.transformer import load_model
@@ -27,7 +28,10 @@ from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from ..durable import read_if_there
 from ..plan.plan import Learning
 from ..plan.recipe import LocalSection, ModelSection
+from ..plan.upload import Part
+from .counting import Counting
 from .evaluation import Scores, evaluate
+from .imagining import Imagined, imagined, opening
 from .learnable import refuse_unmoved
 from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -85,9 +89,34 @@ class Learner:
             parameters,
         )
 
-    def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[FloatVector]]:
+    def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[Part]]:
         """The client's training: global weights float32[d] -> the parts of its update, float32[d] each."""
         return lambda weights: self.learn(weights, self.private.clients[client])
+
+    def counts_of(self, client: ClientId) -> Callable[[FloatVector], Iterable[Part]]:
+        """The client's count of n-grams: any vector float32[cells] -> the parts of its sketch, float32[cells] each."""
+        return lambda weights: self.count(self.private.clients[client], len(weights))
+
+    def count(self, dialogues: IntVector, cells: int) -> Iterable[Part]:
+        """The sketch of each dialogue's n-grams, as a gradient, where each dialogue is protected by shared noise.
+
+        Otherwise one part: their sum, with the noise in it where that is the client's own.
+        """
+        privacy, counting = self.how.privacy, Counting(self.how.ngrams.longest, cells, self.how.train_on)
+        if privacy.unit is Unit.CLIENT:
+            return [counting.summed(self.private, dialogues)]
+        gradients = counting.gradients(self.private, dialogues)
+        if privacy.noise is Noise.DISTRIBUTED:
+            return gradients
+        from chatfed.privacy.dpsgd import noisy_mean
+
+        mean = noisy_mean((each.dense(cells) for each in gradients), cells, self._config())
+        return [-mean]
+
+    def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Imagined:
+        """Texts of the base, as `imagined` says."""
+        self.space.load(self.initial)
+        return imagined(self.model.eval(), ngrams, opening(self.tokenizer), texts, self.context, seed)
 
     def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
         """Learns from `weights`: the parts of the update, float32[d] each.

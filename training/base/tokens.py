@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chatfed.privacy.clipping import LogitForm
 
 LENGTHS = 16  # windows are padded to a multiple in bfloat16, whose kernels are built anew for each shape
+SOFT = ("near", "shares")  # a table's files, where its places have several possible tokens
 ASSISTANT = 8  # bit beside a token's kind: the message is the assistant's
 
 
@@ -88,6 +89,8 @@ class TokenTable:
     starts: IntVector  # int64[dialogues + 1]
     bytes: IntVector  # int64[dialogues]: of the words of each that are measured, in UTF-8, white space not counted
     clients: Mapping[ClientId, IntVector]  # which dialogues are whose; empty where nobody is named
+    near: NDArray[np.int32] | None = None  # int32[tokens, k]: what might have stood in each place, where that is known
+    shares: NDArray[np.float16] | None = None  # float16[tokens, k]: the probability of each
 
     def __len__(self) -> int:
         return len(self.starts) - 1
@@ -146,6 +149,7 @@ def open_tokens(folder: Path) -> TokenTable:
             starts,
             np.load(folder / "bytes.npy", "r"),
             Owned.open(folder / "clients"),
+            *(np.load(folder / f"{name}.npy", "r") if (folder / f"{name}.npy").exists() else None for name in SOFT),
         )
     except (OSError, ValueError) as error:
         raise ChatfedError(
@@ -185,6 +189,7 @@ class Windows:
     targets: NDArray[np.int64]  # int64[rows, T] the token after each input
     kinds: NDArray[np.uint8]  # uint8[rows, T] of the targets; padding is MARKER
     owner: IntVector  # int64[rows] position in the list of dialogues asked for
+    places: NDArray[np.int64]  # int64[rows, T] of the targets in the table; of padding 0
 
 
 def windows(table: TokenTable, dialogues: IntVector, context: int) -> Windows:
@@ -200,7 +205,9 @@ def windows(table: TokenTable, dialogues: IntVector, context: int) -> Windows:
         ids[row, : stop - start] = table.ids[start:stop]
         kinds[row, : stop - start] = table.kinds[start:stop]
     owner = np.array([place for place, _, _ in pieces], np.int64)
-    return Windows(ids[:, :-1], ids[:, 1:], kinds[:, 1:], owner)
+    at = np.array([start for _, start, _ in pieces], np.int64)[:, None] + np.arange(longest)
+    stops = np.array([stop for _, _, stop in pieces], np.int64)[:, None]
+    return Windows(ids[:, :-1], ids[:, 1:], kinds[:, 1:], owner, np.where(at < stops, at, 0)[:, 1:])
 
 
 @dataclass(frozen=True)
@@ -219,7 +226,8 @@ class DialogueExamples:
     def rows(self, indices: IntVector) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         """The windows of the examples `indices`, as rows.
 
-        Ids and targets int64[rows, T], weights float32[rows, T]; owner int64[rows].
+        Ids and targets int64[rows, T], weights float32[rows, T]; owner int64[rows]. Of a table with several possible
+        tokens a place also those and their shares, [rows, T, k].
 
         A dialogue's weights sum to 1, over all its rows: its loss is its mean cross-entropy.
         """
@@ -236,6 +244,9 @@ class DialogueExamples:
             "targets": torch.from_numpy(batch.targets).to(self.device),
             "weights": torch.from_numpy(weights).to(self.device),
         }
+        if self.table.near is not None and self.table.shares is not None:
+            rows["near"] = torch.from_numpy(self.table.near[batch.places].astype(np.int64)).to(self.device)
+            rows["shares"] = torch.from_numpy(self.table.shares[batch.places].astype(np.float32)).to(self.device)
         return rows, torch.from_numpy(batch.owner)
 
 
@@ -296,7 +307,10 @@ def _tried_form(model: Any) -> LogitForm | None:
 
 
 def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:
-    """Weighted cross-entropy in nats of each row: float32[rows]. Rows are padded or cut to a multiple of `multiple`."""
+    """Weighted cross-entropy in nats of each row: float32[rows]. Rows are padded or cut to a multiple of `multiple`.
+
+    Of the targets, or where a place has several possible tokens of their shares (Hinton et al. 2015, section 2).
+    """
     import torch.nn.functional as F
 
     used = rows["weights"].any(0).nonzero()
@@ -304,5 +318,9 @@ def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], mu
     longer = -(-length // multiple) * multiple - rows["ids"].shape[1]  # below 0: F.pad cuts
     ids, targets, weights = (F.pad(rows[name], (0, longer)) for name in ("ids", "targets", "weights"))
     logits = model(input_ids=ids).logits
-    loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none")
-    return (loss.view_as(weights) * weights).sum(1)
+    if "near" in rows:
+        near, shares = (F.pad(rows[name], (0, 0, 0, longer)) for name in ("near", "shares"))
+        loss = -(F.log_softmax(logits.float(), -1).gather(2, near) * shares).sum(2)
+    else:
+        loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view_as(weights)
+    return (loss * weights).sum(1)

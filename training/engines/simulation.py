@@ -21,9 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from chatfed.model.ngrams import NGrams
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
 from ..base.evaluation import Scores
+from ..base.imagining import Imagined
 from ..base.learner import Learner
 from ..durable import DiskError, disk_error, write_atomically
 from ..parties.client import Client
@@ -31,6 +33,7 @@ from ..parties.homes import home_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
 from ..plan.plan import Plan
+from ..plan.upload import Part
 from ..workers import end_with_parent, worker_context
 
 Dropouts = Mapping[Step, frozenset[ClientId]]
@@ -38,6 +41,7 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 SIDE_BY_SIDE = 4  # clients of a worker at a time, of which one computes and the others wait for the disk
+TEXTS_AT_ONCE = 64  # that a worker imagines side by side
 TOGETHER = 16  # messages in a worker's hands at most
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
 
@@ -58,6 +62,7 @@ class Workplace:
     held_out: Path  # folder of the held-out token table
     homes: Path  # one folder per client, each the client's own disk
     roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
+    counting: bool = False  # clients count n-grams, and do not learn
 
 
 @dataclass
@@ -117,6 +122,12 @@ class Simulation:
         parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.workers)))
         futures = [self.pool.submit(_evaluate, weights, part) for part in parts]
         return Scores(np.concatenate([future.result().sums for future in futures]))
+
+    def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Iterator[Imagined]:
+        """Texts that the base imagines with the counts, some at a time."""
+        sizes = [min(TEXTS_AT_ONCE, texts - at) for at in range(0, texts, TEXTS_AT_ONCE)]
+        futures = [self.pool.submit(_imagine, ngrams, size, seed + i) for i, size in enumerate(sizes)]
+        return (future.result() for future in futures)
 
     def facts(self) -> tuple[bytes, FloatVector, int]:
         """Digest of the base model, its trainable weights, and the number of all its parameters.
@@ -209,7 +220,7 @@ def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[R
     return list(_worker().hands.map(_answer, clients, messages))
 
 
-def _closing(turn: ExitStack, parts: Iterable[FloatVector]) -> Iterator[FloatVector]:
+def _closing(turn: ExitStack, parts: Iterable[Part]) -> Iterator[Part]:
     yield from parts
     turn.close()
 
@@ -224,12 +235,15 @@ def _answer(client: ClientId, message: bytes) -> Reply:
     place = worker.workplace
     with ExitStack() as turn:  # at the model, given back with the update's last part, or here
 
-        def learn(weights: FloatVector) -> Iterator[FloatVector]:
+        def learn(weights: FloatVector) -> Iterator[Part]:
             turn.enter_context(worker.learning)
-            return _closing(turn, worker.learner.for_client(client)(weights))
+            task = worker.learner.counts_of if place.counting else worker.learner.for_client
+            return _closing(turn, task(client)(weights))
 
         home, digest = home_of(place.homes, client), worker.learner.base_digest
-        participant = Client(client, home, place.plan.agreement, place.plan.terms, digest, learn, worker.roster)
+        agreed = place.plan.counting if place.counting else place.plan
+        assert agreed is not None, "there is a count where it is asked for"
+        participant = Client(client, home, agreed.agreement, agreed.terms, digest, learn, worker.roster)
         try:
             return client, participant.handle(message), ""
         except ChatfedError as error:
@@ -240,6 +254,10 @@ def _answer(client: ClientId, message: bytes) -> Reply:
 
 def _evaluate(weights: FloatVector, dialogues: IntVector) -> Scores:
     return _worker().learner.evaluate(weights, dialogues)
+
+
+def _imagine(ngrams: NGrams, texts: int, seed: int) -> Imagined:
+    return _worker().learner.imagine(ngrams, texts, seed)
 
 
 def _base_facts() -> tuple[bytes, FloatVector, int]:

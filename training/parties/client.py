@@ -18,6 +18,7 @@ import numpy as np
 
 from chatfed.privacy.ledger import BudgetExceeded, Charge, Ledger
 from chatfed.privacy.noise import system_random
+from chatfed.privacy.rounding import Scattered
 from chatfed.secagg import client as secagg
 from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
@@ -27,14 +28,14 @@ from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 from ..durable import alone, erase, from_json, read_if_there, sweep, to_json, write_atomically
 from ..plan.agreement import Agreement
 from ..plan.terms import ClientTerms
-from ..plan.upload import NoisyUpload, Upload
+from ..plan.upload import NoisyUpload, Part, Upload
 from .homes import damaged, finished, ledger_of, read_tagged, remember_as_finished, tagged
 from .identity import Roster, keys_of, read_key, signer
 from .session import Session, Step, rotation_seed, round_context, round_name
 
 _COUNT = struct.Struct("<I")
 
-Learn = Callable[[FloatVector], Iterable[FloatVector]]
+Learn = Callable[[FloatVector], Iterable[Part]]
 """Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where
 that is the client's own; or, where noise is shared and single dialogues are protected, what each one adds to it."""
 
@@ -117,7 +118,7 @@ class Client:
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
         return advert
 
-    def _parts(self, session: Session, lag: int) -> Iterable[FloatVector]:
+    def _parts(self, session: Session, lag: int) -> Iterable[Part]:
         """What this client learns in this round, or learned in the one that its update began in.
 
         Nothing if it was not there.
@@ -130,6 +131,7 @@ class Client:
             size = len(session.weights)
             return [np.frombuffer(raw, "<f4", size)] if stored == began and len(raw) == 4 * size else []
         (update,) = self.learn(session.weights)
+        assert not isinstance(update, Scattered), "no update that is sent again is one"
         write_atomically(path, tagged(began, update.astype("<f4").tobytes()))
         return [update]
 

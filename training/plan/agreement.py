@@ -23,7 +23,10 @@ class Agreement:
         return bool(self.sums.codec.privacy.clip_quantile)
 
 
-def agree(recipe: Recipe, noise_multiplier: float) -> Agreement:
-    """What a recipe, its cohort settled, and the clients' noise multiplier make of every round."""
+def agree(recipe: Recipe, noise_multiplier: float, digest: bytes = b"") -> Agreement:
+    """What a recipe, its cohort settled, and the clients' noise multiplier make of every round.
+
+    digest: of the recipe that this one was made of, where it is not its own.
+    """
     codec = Codec(recipe.privacy, recipe.secagg, coefficients(recipe.federation), noise_multiplier)
-    return Agreement(recipe.digest(), recipe.federation, Sums(recipe.secagg, codec))
+    return Agreement(digest or recipe.digest(), recipe.federation, Sums(recipe.secagg, codec))

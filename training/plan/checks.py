@@ -39,6 +39,7 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_lengths(recipe.privacy)
     _check_unit(recipe.privacy, recipe.model.share)
     _check_noise(recipe.privacy)
+    _check_counting(recipe)
     _check_moves(recipe)
     _check_says_something(recipe.privacy)
 
@@ -281,6 +282,28 @@ def _check_unit(privacy: PrivacySection, share: float) -> None:
             "for one step: a second one would learn from a first without noise; set local_steps to 1, or "
             '{privacy.noise} to "local"',
             steps=privacy.local_steps,
+        )
+
+
+def _check_counting(recipe: Recipe) -> None:
+    """What the count of n-grams costs, beside what all may."""
+    privacy, count = recipe.privacy, recipe.ngrams
+    if not count.longest or privacy.noise is Noise.NONE:
+        return
+    most = min(privacy.budget, privacy.target_epsilon) if not privacy.noise_multiplier else privacy.budget
+    if count.epsilon >= most:
+        raise RecipeError(
+            "{ngrams.epsilon} = {epsilon:g} leaves nothing of epsilon {most:g} for the rounds that come after: "
+            "lower it, or set {ngrams.longest} to 0",
+            epsilon=count.epsilon,
+            most=most,
+        )
+    if recipe.federation.bands > 1:
+        raise RecipeError(
+            "{ngrams.longest} = {longest} with {federation.bands} = {bands}: updates that are sent again are "
+            "not accounted beside a count; set {ngrams.longest} to 0, or {federation.bands} to 1",
+            longest=count.longest,
+            bands=recipe.federation.bands,
         )
 
 

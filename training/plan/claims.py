@@ -126,6 +126,7 @@ class Claim:
     agreement: Agreement
     private: bool  # there is noise, and a guarantee
     simulated: bool  # clients are made up, and the unit all the same
+    counting: Agreement | None = None  # of the count of n-grams before the first round
 
     @property
     def protected(self) -> Protected:
@@ -144,6 +145,8 @@ class Claim:
     def _guarantee(self, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
         privacy, bands = self.privacy, self.agreement.schedule.bands
         sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), self.protected
+        if self.counting:
+            sampling += "; the count of n-grams before the first round takes all of every client"
         sampling += _without_amplification(cost.costliest, privacy.delta)
         if bands > 1:
             sampling += f"; each update is sent in up to {bands} rounds and charged in each"
@@ -225,6 +228,12 @@ class Claim:
     def _first_rounds(self) -> str:
         sums, sizes = self.agreement.sums, self.agreement.schedule.sizes
         small = sizes[0]
+        if self.counting:
+            count = self.counting.schedule.cohort
+            return (
+                f" (in the count of n-grams at most {sums.colluders(count)} of {count}, and no fewer than "
+                f"{sums.threshold(count)})"
+            )
         if small == sizes[-1]:
             return ""
         return (

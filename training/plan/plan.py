@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+
+from chatfed.privacy.distributed import DistributedGaussian
 
 from .agreement import Agreement, agree
 from .checks import check
 from .claims import Claim
-from .recipe import LocalSection, ModelSection, PrivacySection, Recipe, following, planned_participations
-from .terms import ClientTerms, check_affordable, client_terms
+from .recipe import (
+    LocalSection,
+    ModelSection,
+    NGramsSection,
+    PrivacySection,
+    Recipe,
+    counting,
+    following,
+    planned_participations,
+)
+from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
 
 
 @dataclass(frozen=True)
@@ -17,10 +29,25 @@ class Learning:
 
     model: ModelSection
     privacy: PrivacySection
+    ngrams: NGramsSection
     local: LocalSection
     noise_multiplier: float
     train_on: str
     device: str
+
+
+@dataclass(frozen=True)
+class Counting:
+    """The count of n-grams before the first round: one secure sum, of all clients' sketches."""
+
+    terms: ClientTerms
+    agreement: Agreement
+    cells: int  # of the vectors
+
+    @property
+    def charges(self) -> list[DistributedGaussian]:
+        """What it costs a client where noise is shared."""
+        return charges_of(self.agreement.sums.codec, self.agreement.schedule, self.cells, 0)
 
 
 @dataclass(frozen=True)
@@ -34,6 +61,7 @@ class Plan:
     agreement: Agreement  # of a round: whom it asks, secure sums and their floors, code of updates
     learning: Learning
     claim: Claim
+    counting: Counting | None = None  # where n-grams are counted first
 
     def refuse_unaffordable(self, dimension: int) -> None:
         """That rings hold the rounds of a model of `dimension` trained weights, and budgets their cost.
@@ -41,7 +69,8 @@ class Plan:
         Raises RecipeError.
         """
         codec, schedule = self.agreement.sums.codec, self.agreement.schedule
-        check_affordable(codec, schedule, dimension, self.participations, self.terms.budget)
+        before = self.counting.charges if self.counting else []
+        check_affordable(codec, schedule, dimension, self.participations, self.terms.budget, before)
 
 
 def resolve(recipe: Recipe, clients: int) -> Plan:
@@ -57,18 +86,21 @@ def resolve(recipe: Recipe, clients: int) -> Plan:
     for participants in recipe.federation.sizes:
         plan.agreement.sums.circle(participants)
         plan.agreement.sums.codec.refuse_hopeless(participants)
+    if plan.counting:
+        plan.counting.agreement.sums.parameters(plan.counting.agreement.schedule.cohort, plan.counting.cells)
     return plan
 
 
 def learning_of(recipe: Recipe, noise_multiplier: float) -> Learning:
     """What a learner needs of a recipe."""
     device, train_on = recipe.runtime.device, recipe.data.train_on
-    return Learning(recipe.model, recipe.privacy, recipe.local, noise_multiplier, train_on, device)
+    return Learning(recipe.model, recipe.privacy, recipe.ngrams, recipe.local, noise_multiplier, train_on, device)
 
 
 def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
     """The plan on terms that are known; checks nothing."""
     agreement, private = agree(recipe, terms.noise_multiplier), terms.mechanism is not None
+    count = counting_of(recipe, clients)
     return Plan(
         recipe,
         clients,
@@ -76,5 +108,15 @@ def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
         terms,
         agreement,
         learning_of(recipe, terms.noise_multiplier),
-        Claim(recipe.privacy, agreement, private, recipe.data.simulated_clients),
+        Claim(recipe.privacy, agreement, private, recipe.data.simulated_clients, count.agreement if count else None),
+        count,
     )
+
+
+def counting_of(recipe: Recipe, clients: int) -> Counting | None:
+    """The count that a recipe begins with; None where it counts nothing."""
+    terms = count_terms(recipe, clients)
+    if terms is None:
+        return None
+    digest = hashlib.sha256(b"n-grams" + recipe.digest()).digest()  # no message of the count is one of a round
+    return Counting(terms, agree(counting(recipe, clients), terms.noise_multiplier, digest), recipe.ngrams.cells)

@@ -169,6 +169,23 @@ class PrivacySection(Section):
 
 
 @dataclass(frozen=True)
+class NGramsSection(Section):
+    """A count of n-grams at all clients before the first round, and what the server makes of it."""
+
+    name: ClassVar[str] = "ngrams"
+    longest: int = setting(0, between(0, 16))  # tokens in the longest n-gram; 0: nothing is counted
+    epsilon: float = setting(
+        5.0, above(0)
+    )  # what the count alone costs a client; the rounds have the rest of the target
+    cells: int = setting(1 << 20, at_least(300))  # of the vectors that are summed
+    texts: int = setting(1536, at_least(1))  # that the server imagines with the counts, to train the base on
+    epochs: float = setting(5.0, above(0))  # passes over them
+    batch: int = setting(4, at_least(1))  # texts, of each of pretrain.replicas
+    learning_rate: float = setting(3e-3, RATE)
+    seed: int = setting(1, SEED)
+
+
+@dataclass(frozen=True)
 class LocalSection(Section):
     """How a client learns where the unit is the client: plain SGD, since its whole update is clipped."""
 
@@ -260,6 +277,7 @@ class Recipe:
     model: ModelSection = ModelSection()
     pretrain: PretrainSection = PretrainSection()
     privacy: PrivacySection = PrivacySection()
+    ngrams: NGramsSection = NGramsSection()
     local: LocalSection = LocalSection()
     secagg: SecAggSection = SecAggSection()
     federation: FederationSection = FederationSection()
@@ -322,6 +340,28 @@ def read_settings(
         return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
         raise origins.told(error) from None
+
+
+def counting(recipe: Recipe, clients: int) -> Recipe:
+    """The same recipe for the count of n-grams: one round of all clients, in which each gives all its dialogues.
+
+    What is summed are vectors of `ngrams.cells` numbers, of norm 1 for what is protected.
+    """
+    everyone = replace(
+        recipe.federation, rounds=1, cohort=min(clients, MOST_PARTICIPANTS), bands=1, max_participations=0
+    )
+    all_of_it = replace(
+        recipe.privacy,
+        noise_multiplier=0.0,
+        target_epsilon=recipe.ngrams.epsilon if recipe.privacy.noise is not Noise.NONE else 0.0,
+        budget_epsilon=recipe.privacy.budget,
+        clip_norm=1.0,
+        clip_quantile=0.0,
+        sampling_rate=1.0,
+        local_steps=1,
+        learning_rate=1.0,
+    )
+    return replace(recipe, federation=everyone, privacy=all_of_it)
 
 
 def without_noise(recipe: Recipe) -> Recipe:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chatfed.privacy.accounting import Mechanism, calibrate_noise, compose
 from chatfed.privacy.conversions import PrivacyError
@@ -13,7 +13,7 @@ from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.privacy.ledger import Budget
 
 from .codec import COARSEST_AGAIN, Codec, coefficients
-from .recipe import FederationSection, Recipe, planned_participations
+from .recipe import FederationSection, Recipe, counting, planned_participations
 from .settings import RecipeError
 from .upload import NoisyUpload
 
@@ -40,10 +40,19 @@ def client_terms(recipe: Recipe, clients: int) -> ClientTerms:
     per_round = privacy.local_steps if privacy.unit is Unit.EXAMPLE else 1
     steps = per_round * planned_participations(recipe, clients)
     again = _over_all_sums(recipe)
-    multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps)
+    counted = [count.mechanism] if (count := count_terms(recipe, clients)) and count.mechanism else []
+    multiplier = privacy.noise_multiplier or again * _calibrated(recipe, steps, counted)
     once = Mechanism(multiplier / again, privacy.sampling_rate, per_round)
-    _check_budget(recipe, once, planned_participations(recipe, clients))
+    _check_budget(recipe, once, planned_participations(recipe, clients), counted)
     return ClientTerms(multiplier, once, Budget(privacy.budget, privacy.delta, privacy.unit.protected))
+
+
+def count_terms(recipe: Recipe, clients: int) -> ClientTerms | None:
+    """What the count of n-grams costs a client: a first charge on the same budget. None where nothing is counted."""
+    if not recipe.ngrams.longest:
+        return None
+    nothing_else = replace(recipe.ngrams, longest=0)
+    return client_terms(replace(counting(recipe, clients), ngrams=nothing_else), clients)
 
 
 def _over_all_sums(recipe: Recipe) -> float:
@@ -56,23 +65,30 @@ def _over_all_sums(recipe: Recipe) -> float:
     return math.sqrt(sum(each**2 for each in c) + (len(c) - 1) * (COARSEST_AGAIN**2 - 1))
 
 
-def _calibrated(recipe: Recipe, steps: int) -> float:
+def _calibrated(recipe: Recipe, steps: int, before: Sequence[Mechanism]) -> float:
     privacy = recipe.privacy
     aim = privacy.target_epsilon * (1 - FOR_SUMS if privacy.noise is Noise.DISTRIBUTED else 1)
     try:
-        return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta)
+        return calibrate_noise(aim, privacy.sampling_rate, steps, delta=privacy.delta, before=before)
     except PrivacyError as error:
         raise RecipeError("{privacy.target_epsilon} = {aim:g}: {why}", aim=privacy.target_epsilon, why=error) from None
 
 
-def check_affordable(codec: Codec, schedule: FederationSection, dimension: int, planned: int, budget: Budget) -> None:
+def check_affordable(
+    codec: Codec,
+    schedule: FederationSection,
+    dimension: int,
+    planned: int,
+    budget: Budget,
+    before: Sequence[DistributedGaussian] = (),
+) -> None:
     """What is known once the model's dimension is: that a ring holds a round, and that clients can afford all planned.
 
-    Raises RecipeError.
+    before: charges that come first. Raises RecipeError.
     """
     for first in range(schedule.bands):  # the first rounds' sums are smaller, and their shares larger
         if charges := charges_of(codec, schedule, dimension, first):
-            _check_affordable(charges * planned, planned, budget)
+            _check_affordable([*before, *charges * planned], planned, budget)
 
 
 def charges_of(codec: Codec, schedule: FederationSection, dimension: int, first: int) -> list[DistributedGaussian]:
@@ -98,10 +114,10 @@ def _check_affordable(charges: Sequence[DistributedGaussian], planned: int, budg
         )
 
 
-def _check_budget(recipe: Recipe, once: Mechanism, planned: int) -> None:
+def _check_budget(recipe: Recipe, once: Mechanism, planned: int, before: Sequence[Mechanism]) -> None:
     """Clients would refuse the last rounds, or all: that is known before anything runs."""
     privacy = recipe.privacy
-    cost = compose([once] * planned, delta=privacy.delta)
+    cost = compose([*before, *[once] * planned], delta=privacy.delta)
     if cost > privacy.budget:
         times = "the one planned participation" if planned == 1 else f"the {planned} planned participations"
         raise RecipeError(

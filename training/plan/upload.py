@@ -17,7 +17,7 @@ import numpy as np
 from chatfed.privacy.discrete import discrete_gaussian
 from chatfed.privacy.distributed import DistributedGaussian
 from chatfed.privacy.noise import poisson_sample
-from chatfed.privacy.rounding import add_clipped, round_within
+from chatfed.privacy.rounding import Scattered, add_clipped, round_within
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.integers import SignedSum
 from chatfed.secagg.masking import RingVector
@@ -26,6 +26,9 @@ from chatfed.types import Entropy, FloatVector, IntVector
 
 BIT = 0.2  # weight of the bit beside an update of norm 1: it makes both together 0.5 % longer
 _WITH_BIT = math.sqrt(1 + (BIT / 2) ** 2)
+
+Part = FloatVector | Scattered
+"""What is protected in an update: float32[d]."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,13 +60,14 @@ class PlainUpload:
         """Width of the ring, bits."""
         return self.code.ring_bits
 
-    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
+    def encode(self, parts: Iterable[Part], entropy: Entropy) -> RingVector:
         """One update float32[d] -> ring elements; a longer one is scaled down to the code's norm.
 
         One that is not finite is zeros where noise was in it, and OutOfRange where there was none: the run without
         noise has diverged.
         """
-        (update,) = parts
+        (part,) = parts
+        update = _dense(part, self.coordinates)
         if self.noised and not np.isfinite(update).all():
             update = np.zeros_like(update)
         return self.code.encode(clipped(update, self.code.norm), 1.0, entropy)
@@ -113,8 +117,8 @@ class DialoguesUpload(NoisyUpload):
 
     gradient_norm: float = 1.0  # L2 bound of one dialogue's gradient, the clip norm of DP-SGD
 
-    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
-        """Any number of gradients float32[d], each gone when the next is asked for -> ring elements, noise included."""
+    def encode(self, parts: Iterable[Part], entropy: Entropy) -> RingVector:
+        """Any number of parts float32[d], each gone when the next is asked for -> ring elements, noise included."""
         steps = np.zeros(self.coordinates, np.int64)
         for part in parts:
             add_clipped(steps, part, self.gradient_norm, self.scale)
@@ -134,7 +138,7 @@ class UpdateUpload(NoisyUpload):
     rotation: bytes | None = None
     weight: float = 1.0  # of an update that is sent again
 
-    def encode(self, parts: Iterable[FloatVector], entropy: Entropy) -> RingVector:
+    def encode(self, parts: Iterable[Part], entropy: Entropy) -> RingVector:
         """One update float32[d], or nothing of one that began without this client -> ring elements, noise included.
 
         Noise alone where the client's own coin says so, and where the update is not finite: who is told apart by
@@ -143,7 +147,8 @@ class UpdateUpload(NoisyUpload):
         """
         steps = np.zeros(self.coordinates, np.int64)
         taken = len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) > 0
-        for update in parts:
+        for part in parts:
+            update = _dense(part, self.dimension)
             finite = bool(np.isfinite(update).all())
             steps += self._rounded(update if finite else np.zeros_like(update), entropy) * (taken and finite)
         return self._released(steps, entropy)
@@ -177,6 +182,10 @@ class UpdateUpload(NoisyUpload):
 
 
 Upload = PlainUpload | DialoguesUpload | UpdateUpload
+
+
+def _dense(part: Part, dimension: int) -> FloatVector:
+    return part.dense(dimension) if isinstance(part, Scattered) else part
 
 
 def clipped(update: FloatVector, norm: float) -> FloatVector:

@@ -64,15 +64,28 @@ class Prepared:
     clients: list[ClientId]  # sorted
     held_out: IntVector  # of the held-out dialogues, those that are measured
     roster: Roster = field(default_factory=dict)  # empty: the plan pins no identities
+    start: str = ""  # folder of what rounds begin with, where that is not the base
 
-    def workplace(self) -> Workplace:
-        """What a worker process is given."""
+    def workplace(self, counting: bool = False) -> Workplace:
+        """What a worker process is given. counting: for the count before the first round, of the base."""
         state = self.folder.state
         roster = self.folder.roster if self.roster else None
         workers = self.plan.recipe.runtime.workers
         return Workplace(
-            self.plan, workers, self.base, state / "private", state / "held-out", self.folder.homes, roster
+            self.plan,
+            workers,
+            self.base if counting else self.begun_with,
+            state / "private",
+            state / "held-out",
+            self.folder.homes,
+            roster,
+            counting,
         )
+
+    @property
+    def begun_with(self) -> str:
+        """Folder or hub name of the model that rounds begin with."""
+        return self.start or self.base
 
 
 def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clock: Clock) -> Prepared:

@@ -151,6 +151,8 @@ def _save_models(
     if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
         card = "The public model that the run began with. It has seen no private dialogue.\n"
         save_model(path / "reference", model, tokenizer, card)
+    if prepared.start:
+        model, _ = load_model(prepared.start)
     adapted = choose_trainable(model, section)
     Subspace(model, section.share, section.whole).load(state.weights)
     about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}

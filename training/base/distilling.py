@@ -1,0 +1,69 @@
+"""The model trained on what is imagined with counts: it learns to say by itself what mixture says it would.
+
+What protects the counts protects the model (it sees nothing else of any client). Knows no client and no round.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from chatfed.model.checkpoint import replace_folder
+
+from ..durable import disk_error
+from ..plan.recipe import Recipe
+from .imagining import Imagined
+from .pretrain import precision_here
+from .replica import Job
+from .tokens import SOFT, Owned
+
+CARD = """The public base model, trained further on {tokens:,} tokens that it imagined with what clients had counted.
+"""
+
+
+def write_imagined(folder: Path, texts: Iterable[Imagined]) -> None:
+    """Texts as a token table with several possible tokens in each place: whole or not at all. Raises DiskError."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        found = list(texts)
+        ids = np.concatenate([each.ids.ravel() for each in found])
+        lengths = np.concatenate([np.full(len(each.ids), each.ids.shape[1]) for each in found])
+        (scratch / "ids.i32").write_bytes(ids.tobytes())
+        (scratch / "kinds.u8").write_bytes(np.ones(len(ids), np.uint8).tobytes())  # all are learned
+        np.save(scratch / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
+        np.save(scratch / "bytes.npy", np.zeros(len(lengths), np.int64))
+        for name in SOFT:
+            np.save(scratch / f"{name}.npy", np.concatenate([_flat(getattr(each, name)) for each in found]))
+        (scratch / "clients").mkdir()
+        Owned.write(scratch / "clients", {})
+        replace_folder(scratch, folder)
+    except OSError as error:
+        raise disk_error(folder, error) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _flat(places: np.ndarray) -> np.ndarray:
+    return places.reshape(-1, places.shape[-1])
+
+
+def distilling_job(recipe: Recipe, base: str, tokens: Path, folder: Path) -> Job:
+    """Training of `base` on the imagined texts in `tokens`, as pre-training trains, into `folder`."""
+    settings = recipe.ngrams
+    how = replace(
+        recipe.pretrain,
+        epochs=settings.epochs,
+        max_tokens=0,
+        batch=settings.batch,
+        learning_rate=settings.learning_rate,
+        precision=precision_here(recipe.pretrain.precision),
+        seed=settings.seed,
+    )
+    return Job(recipe.model, how, tokens, folder, math.inf, "learning what was counted", CARD, base)
