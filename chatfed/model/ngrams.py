@@ -17,7 +17,7 @@ from chatfed.types import FloatVector, IntVector
 Keys = NDArray[np.uint64]  # uint64[n]: a hash of each n-gram
 Tokens = NDArray[np.int32]  # int32[n, length]
 
-TRUST = 0.6
+TRUST = 0.5
 """Share of what counts say of the next token in a mixture: the rest is the model's, which sees all that was said."""
 
 MOST_TOKENS = 4096  # heaviest tokens, whose pairs are tried

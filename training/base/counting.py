@@ -36,32 +36,35 @@ class Counting:
         """Of an n-gram of so many tokens beside one of two; of single ones less, since the same are everywhere."""
         return 0.4 if length == 1 else _LIGHTER ** (length - 2)
 
-    def sketch(self, table: TokenTable, dialogue: int) -> Scattered:
-        """The different n-grams of a dialogue that end in a token to be learned: of norm 1, or 0 without any."""
+    def sketch(self, table: TokenTable, dialogues: IntVector) -> Scattered:
+        """The different n-grams of some dialogues that end in a token to be learned: of norm 1, or 0 without any.
+
+        One that is in several of them counts the square root of their number: between saying that it is there, and
+        letting what everybody says drown the rest.
+        """
+        found = [self._ngrams(table, int(dialogue)) for dialogue in dialogues]
+        keys, weights = [np.empty(0, np.uint64)], [np.empty(0)]
+        for length in range(1, self.longest + 1):
+            different, dialogues_with = np.unique(_end_to_end([each[length - 1] for each in found]), return_counts=True)
+            keys.append(different)
+            weights.append(self.weight(length) * np.sqrt(dialogues_with))
+        sketch = Sketch(self.dimension).of(np.concatenate(keys), np.concatenate(weights).astype(np.float32))
+        norm = float(np.linalg.norm(sketch.values.astype(np.float64)))
+        return Scattered(sketch.places, (sketch.values / max(norm, 1e-9)).astype(np.float32))
+
+    def _ngrams(self, table: TokenTable, dialogue: int) -> list[Keys]:
         start, stop = int(table.starts[dialogue]), int(table.starts[dialogue + 1])
         kinds = table.kinds[start:stop]
         counted = (kinds & ~np.uint8(ASSISTANT)) != MARKER
         if self.train_on == "assistant":
             counted &= (kinds & ASSISTANT) != 0
-        found = ngrams_in(table.ids[start:stop], counted, self.longest)
-        weights = [np.full(len(keys), self.weight(length), np.float32) for length, keys in enumerate(found, 1)]
-        sketch = Sketch(self.dimension).of(np.concatenate(found), np.concatenate(weights))
-        norm = float(np.linalg.norm(sketch.values.astype(np.float64)))
-        return Scattered(sketch.places, (sketch.values / max(norm, 1e-9)).astype(np.float32))
+        return ngrams_in(table.ids[start:stop], counted, self.longest)
 
     def gradients(self, table: TokenTable, dialogues: IntVector) -> Iterator[Scattered]:
         """Sketches as gradients, whose step goes down: each dialogue's with its sign turned."""
-        for dialogue in dialogues:
-            places, values = self.sketch(table, int(dialogue))
+        for at in range(len(dialogues)):
+            places, values = self.sketch(table, dialogues[at : at + 1])
             yield Scattered(places, -values)
-
-    def summed(self, table: TokenTable, dialogues: IntVector) -> FloatVector:
-        """All n-grams of some dialogues together: float32[d]."""
-        total = np.zeros(self.dimension, np.float32)
-        for dialogue in dialogues:
-            places, values = self.sketch(table, int(dialogue))
-            total[places] += values
-        return total
 
     def read(self, mean: FloatVector, vocabulary: int, openers: IntVector) -> NGrams:
         """The n-grams that a noisy mean of sketches float32[d] holds, with their counts in a unit of its own.
@@ -81,3 +84,7 @@ class Counting:
             return items.search(keys, expected) / weight
 
         return counts
+
+
+def _end_to_end(parts: list[Keys]) -> Keys:
+    return np.concatenate([np.empty(0, np.uint64), *parts])

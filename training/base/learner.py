@@ -104,7 +104,7 @@ class Learner:
         """
         privacy, counting = self.how.privacy, Counting(self.how.ngrams.longest, cells, self.how.train_on)
         if privacy.unit is Unit.CLIENT:
-            return [counting.summed(self.private, dialogues)]
+            return [counting.sketch(self.private, dialogues)]
         gradients = counting.gradients(self.private, dialogues)
         if privacy.noise is Noise.DISTRIBUTED:
             return gradients
