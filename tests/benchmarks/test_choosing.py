@@ -129,3 +129,12 @@ def test_the_page_keeps_all_but_its_table() -> None:
     assert between_marks(twice, ["| one |"]) == once
     with pytest.raises(InvalidValue, match="each once"):
         between_marks("no marks", [])
+
+
+def test_help_shows_examples_and_a_mistyped_recipe_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        choosing.main(["--help"])
+    assert "python -m benchmarks.choosing --docs docs" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        choosing.main(["--recipe", "defualt"])
+    assert "defualt" in capsys.readouterr().err
