@@ -220,6 +220,12 @@ def test_pairs_are_expected_as_often_as_independent_tokens_would_meet_and_opener
                      key((MARK, 0)): 4.5, key((MARK, 1)): 1.5}  # fmt: skip
 
 
+def test_no_more_is_expected_than_of_the_ends_where_noise_left_less_of_what_is_between() -> None:
+    oracle = Oracle(Counter({(0,): 2, (0, 0): 8}))
+    grown(oracle, VOCABULARY, np.array([MARK]), 3)
+    assert oracle.expected[2] == pytest.approx([8.0])
+
+
 def test_of_many_tokens_the_heaviest_make_pairs_and_openers_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ngrams, "MOST_TOKENS", 2)
     oracle = Oracle(Counter({(0,): 1, (1,): 7, (2,): 3, (3,): 5}))

@@ -178,6 +178,8 @@ def test_items_below_zero_are_never_found() -> None:
     sketch, keys = Sketch(3000), drawn(5, 100)
     vector = sketch.of(keys, np.full(100, -9, np.float32)).dense(3000)
     assert not HeavyItems(sketch, vector).search(keys).any()
+    once_found = HeavyItems(sketch, vector, keys=keys[:1], weights=np.array([-9], np.float32))
+    assert not once_found.search(keys).any(), "nor is one that others have brought below it since"
 
 
 def test_what_is_expected_spares_few_heavy_items_the_bar_that_many_light_ones_raise() -> None:
