@@ -21,6 +21,7 @@ TRUST = 0.5
 """Share of what counts say of the next token in a mixture: the rest is the model's, which sees all that was said."""
 
 MOST_TOKENS = 4096  # heaviest tokens, whose pairs are tried
+_NOTHING = 1e-9  # probability that is not to be shared out: single ones are too small for float32
 _TIMES, _SHIFT = np.uint64(0x9E3779B97F4A7C15), np.uint64(29)
 
 
@@ -104,10 +105,12 @@ class _Followers:
         row = np.repeat(np.arange(len(rows)), sizes)
         item = np.arange(len(row)) + np.repeat(self.starts[at] - (np.cumsum(sizes) - sizes), sizes)
         token, had = self.tokens[item], probabilities[rows[row], self.tokens[item]]
-        others = np.maximum(1 - np.bincount(row, had, len(rows)), 1e-9)
-        kept = (TRUST * self.left[at] / others + 1 - TRUST).astype(np.float32)
-        probabilities[rows] *= kept[:, None]
-        probabilities[rows[row], token] = had * np.float32(1 - TRUST) + np.float32(TRUST) * self.shares[item]
+        others = probabilities[rows].sum(1, dtype=np.float64) - np.bincount(row, had, len(rows))
+        none = others < _NOTHING  # no other token can follow: what is left goes to those that are listed
+        kept = TRUST * np.where(none, 0, self.left[at] / np.maximum(others, _NOTHING)) + 1 - TRUST
+        trust = (TRUST / np.where(none, 1 - self.left[at], 1)).astype(np.float32)
+        probabilities[rows] *= kept.astype(np.float32)[:, None]
+        probabilities[rows[row], token] = had * np.float32(1 - TRUST) + trust[row] * self.shares[item]
 
 
 def _followers(tokens: Tokens, counts: FloatVector, shorter: Keys, of_shorter: FloatVector) -> _Followers:

@@ -124,10 +124,12 @@ class HeavyItems:
         self.keys = np.concatenate([self.keys, fresh])
         self.weights = np.concatenate([self.weights, np.zeros(len(fresh), np.float32)])
         places, signs = self.sketch.cells(self.keys)
-        for _ in range(_SETTLING):  # Jacobi's method for the least squares: items hardly share cells
+        for _ in range(_SETTLING):  # steepest descent for the least squares: a whole step where no cells are shared
             more = (self.rest[places] * signs).sum(0)
-            self.weights += more
-            np.subtract.at(self.rest, places.ravel(), (signs * more).ravel())
+            moved = np.bincount(places.ravel(), (signs * more).ravel(), len(self.rest))
+            step = np.float32(np.square(more, dtype=np.float64).sum() / max(float(moved @ moved), 1e-300))
+            self.weights += step * more
+            self.rest -= step * moved.astype(np.float32)
 
 
 def _mixed(keys: Keys, row: int) -> Keys:

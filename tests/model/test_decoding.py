@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from chatfed import Chat, Generation, Turn
 from chatfed.model import decoding
-from chatfed.model.decoding import Decoder, close
+from chatfed.model.decoding import Decoder, Rows, close
 from chatfed.model.tokenizer import train_tokenizer
 from tests.model.architectures import VOCABULARY, tiny
 from tests.model.tokenizers_of_others import TEXTS
@@ -103,3 +104,28 @@ def test_a_base_s_own_ends_end_a_reply() -> None:
     model = tiny("llama")
     model.generation_config.eos_token_id = [17, 23]
     assert {17, 23} <= Chat(model, train_tokenizer(TEXTS, 290))._ends
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gemma2", "lfm2", "rwkv", "minimax", "mamba", "bamba", "openai-gpt"])
+def test_rows_that_grow_together_get_the_logits_of_their_whole_texts(kind: str) -> None:
+    decoder = Decoder(tiny(kind))
+    texts = np.array([IDS, IDS[::-1], [*IDS[5:], *IDS[:5]]], np.int32)
+    rows, at = Rows(decoder), 0
+    for step in (3, 1, 1, 4, 1):
+        found = rows.add(texts[:, at : at + step])
+        at += step
+        wanted = decoder.whole(torch.from_numpy(texts[:, :at].astype(np.int64)))
+        assert found.shape == (3, VOCABULARY) and found.dtype == torch.float32
+        assert all(close(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+def test_rows_are_read_once_where_there_is_a_cache() -> None:
+    decoder = Decoder(tiny("llama"))
+    seen: list[tuple[int, ...]] = []
+    decoder.model.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    rows = Rows(decoder)
+    for step in (3, 1, 2):
+        rows.add(np.ones((5, step), np.int32))
+    assert seen == [(5, 3), (5, 1), (5, 2)]

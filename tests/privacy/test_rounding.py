@@ -1,4 +1,4 @@
-"""Rounding keeps the mean and never passes the norm; the norm's formula is Hoeffding's bound and not below it."""
+"""Rounding keeps the mean and never passes the norm, nor does cutting; the norm's formula is Hoeffding's bound."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from chatfed.privacy.rounding import BETA, inflated_norm, round_within
+from chatfed.privacy.rounding import BETA, Scattered, add_clipped, inflated_norm, round_within
 from chatfed.types import ChatfedError, Entropy, FloatVector
 
 from .entropy import replay
@@ -89,3 +91,70 @@ def test_a_short_entropy_source_is_refused() -> None:
     short: Entropy = lambda size: b"x"  # noqa: E731
     with pytest.raises(ChatfedError, match="entropy"):
         round_within(np.zeros(4, dtype=np.float32), 1.0, short)
+
+
+finite32 = st.floats(-(2.0**99), 2.0**99, width=32)
+any32 = st.floats(width=32)
+placed = st.lists(st.tuples(st.integers(0, 19), any32), max_size=40)
+placed_once = st.dictionaries(st.integers(0, 19), finite32, max_size=20).map(lambda found: list(found.items()))
+
+
+def scattered(found: list[tuple[int, float]]) -> Scattered:
+    return Scattered(
+        np.array([place for place, _ in found], np.int64), np.array([value for _, value in found], np.float32)
+    )
+
+
+def added(part: FloatVector | Scattered, norm: float, scale: float) -> list[int]:
+    total = np.zeros(20, np.int64)
+    add_clipped(total, part, norm, scale)
+    steps: list[int] = total.tolist()
+    return steps
+
+
+@settings(deadline=None)
+@given(placed, st.sampled_from([1.0, 0.03, 2e5]), st.sampled_from([1.0, 1000.0, 1e9]))
+@example([(3, 1.0)] * 30, 1.0, 1000.0)
+@example([(3, math.inf), (4, 1.0)], 1.0, 1000.0)
+@example([(3, math.nan), (3, 1.0)], 1.0, 1000.0)
+def test_numbers_at_any_places_add_no_more_than_the_norm_also_where_a_place_is_named_twice(
+    found: list[tuple[int, float]], norm: float, scale: float
+) -> None:
+    steps = added(scattered(found), norm, scale)
+    assert sum(step**2 for step in steps) <= scale**2
+    assert {place for place, step in enumerate(steps) if step} <= {place for place, _ in found}
+    if not all(math.isfinite(value) for _, value in found):
+        assert not any(steps)
+
+
+@settings(deadline=None)
+@given(placed_once, st.sampled_from([1.0, 0.03, 2e5]), st.sampled_from([1.0, 1000.0, 1e9]))
+def test_a_vector_adds_the_same_dense_or_by_its_places(
+    found: list[tuple[int, float]], norm: float, scale: float
+) -> None:
+    part = scattered(found)
+    dense = part.dense(20)
+    assert dense[part.places].tolist() == part.values.tolist() and np.count_nonzero(dense) <= len(found)
+    loose = 1 + 2e-5 * scale  # norms are summed in another order
+    assert added(part, norm, scale) == pytest.approx(added(dense, norm, scale), abs=loose)
+    if np.linalg.norm(dense.astype(np.float64)) < norm / 2:  # nothing is clipped
+        assert added(part, norm, scale) == added(dense, norm, scale)
+
+
+@settings(deadline=None)
+@given(st.lists(placed, min_size=1, max_size=5), st.integers(0, 4))
+def test_a_part_more_or_less_moves_the_sum_by_one_norm_in_whole_steps(
+    parts: list[list[tuple[int, float]]], left_out: int
+) -> None:
+    with_it, without = np.zeros(20, np.int64), np.zeros(20, np.int64)
+    for place, part in enumerate(parts):
+        add_clipped(with_it, scattered(part), 1.0, 700.0)
+        if place != left_out % len(parts):
+            add_clipped(without, scattered(part), 1.0, 700.0)
+    assert sum(int(step) ** 2 for step in with_it - without) <= 700**2
+
+
+def test_places_without_numbers_for_them_are_refused() -> None:
+    for places, values in (([1, 2], np.ones(1, np.float32)), ([1], np.ones(1)), ([1], np.ones((1, 1), np.float32))):
+        with pytest.raises(ChatfedError, match="gradient"):
+            add_clipped(np.zeros(20, np.int64), Scattered(np.array(places), values), 1.0, 10.0)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from chatfed.model.decoding import Decoder, Rows
 from chatfed.model.ngrams import NGrams
-from chatfed.model.tokenizer import MARKER, encode_dialogue
+from chatfed.model.tokenizer import MARKER, encode_dialogue, end_ids
 from chatfed.types import IntVector, Turn
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ class Imagined:
 
 
 def opening(tokenizer: PreTrainedTokenizerFast) -> list[int]:
-    """The tokens that stand before the first word of every dialogue."""
+    """The tokens that stand before the first word of every dialogue, or of one that goes on where none do."""
     encoded = encode_dialogue(tokenizer, [Turn("user", "a")])
-    return [int(token) for token in encoded.ids[: int(np.argmax(encoded.kinds != MARKER))]]
+    first = [int(token) for token in encoded.ids[: int(np.argmax(encoded.kinds != MARKER))]]
+    return first or end_ids(tokenizer)  # a model is asked after some token
 
 
 def markers(tokenizer: PreTrainedTokenizerFast) -> IntVector:

@@ -114,9 +114,13 @@ class Learner:
         return [-mean]
 
     def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Imagined:
-        """Texts of the base, as `imagined` says."""
+        """Texts of the base, as `imagined` says, token by token on the processor."""
         self.space.load(self.initial)
-        return imagined(self.model.eval(), ngrams, opening(self.tokenizer), texts, self.context, seed)
+        _place(self.model, "cpu")
+        try:
+            return imagined(self.model.eval(), ngrams, opening(self.tokenizer), texts, self.context, seed)
+        finally:
+            _place(self.model, self.how.device)
 
     def learn(self, weights: FloatVector, dialogues: IntVector) -> Iterable[FloatVector]:
         """Learns from `weights`: the parts of the update, float32[d] each.

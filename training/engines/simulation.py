@@ -32,7 +32,8 @@ from ..parties.client import Client
 from ..parties.homes import home_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
-from ..plan.plan import Plan
+from ..plan.plan import Learning, Plan, learning_of
+from ..plan.recipe import counting
 from ..plan.upload import Part
 from ..workers import end_with_parent, worker_context
 
@@ -63,6 +64,14 @@ class Workplace:
     homes: Path  # one folder per client, each the client's own disk
     roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
     counting: bool = False  # clients count n-grams, and do not learn
+
+    @property
+    def learning(self) -> Learning:
+        """What workers learn with, or count with: noise of a client's own is that which its ledger is charged for."""
+        plan = self.plan
+        if not (self.counting and plan.counting):
+            return plan.learning
+        return learning_of(counting(plan.recipe, plan.clients), plan.counting.terms.noise_multiplier)
 
 
 @dataclass
@@ -196,7 +205,7 @@ def _start(workplace: Workplace) -> None:
     end_with_parent()
     global _place
     try:
-        learner = Learner.open(workplace.plan.learning, workplace.base, workplace.tokens, workplace.held_out)
+        learner = Learner.open(workplace.learning, workplace.base, workplace.tokens, workplace.held_out)
         _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error

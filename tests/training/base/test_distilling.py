@@ -1,0 +1,100 @@
+"""What is imagined is learned from as any text, with all that might have stood in each place."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from chatfed.model.transformer import load_model
+from chatfed.types import ChatfedError
+from training.base.distilling import distilling_job, write_imagined
+from training.base.imagining import NEAR, Imagined
+from training.base.replica import Replica
+from training.base.tokens import DialogueExamples, next_token_loss, open_tokens
+from training.plan.recipe import ModelSection, NGramsSection, PretrainSection, Recipe
+
+
+def texts(count: int, length: int, seed: int = 0) -> Imagined:
+    random = np.random.default_rng(seed)
+    shares = random.dirichlet(np.ones(NEAR), (count, length)).astype(np.float16)
+    near = random.integers(0, 300, (count, length, NEAR)).astype(np.int32)
+    return Imagined(random.integers(0, 300, (count, length)).astype(np.int32), near, shares)
+
+
+def test_texts_of_several_lengths_are_read_back_from_disk_as_they_were(tmp_path: Path) -> None:
+    written = [texts(2, 5), texts(3, 9, 1), texts(1, 2, 2)]
+    write_imagined(tmp_path / "deep" / "imagined", iter(written))
+    table = open_tokens(tmp_path / "deep" / "imagined")
+    assert len(table) == 6 and table.near is not None and table.shares is not None and not table.clients
+    each = [(one, row) for one in written for row in range(len(one.ids))]
+    for dialogue, (one, row) in enumerate(each):
+        place = slice(int(table.starts[dialogue]), int(table.starts[dialogue + 1]))
+        assert table.ids[place].tolist() == one.ids[row].tolist()
+        assert table.near[place].tolist() == one.near[row].tolist()
+        assert table.shares[place].tobytes() == one.shares[row].tobytes()
+    assert (table.near.dtype.name, table.shares.dtype.name) == ("int32", "float16"), "small on disk"
+    rows, _ = DialogueExamples(table, np.arange(6), 64).rows(np.arange(6))
+    assert (rows["weights"] > 0).sum(1).tolist() == [4, 4, 8, 8, 8, 1], "all but the first are learned"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["imagined"]
+
+
+def test_texts_that_break_off_leave_nothing_and_others_take_the_place_of_what_was_there(tmp_path: Path) -> None:
+    def failing() -> object:
+        yield texts(2, 5)
+        raise ChatfedError("a worker broke off")
+
+    with pytest.raises(ChatfedError, match="broke off"):
+        write_imagined(tmp_path / "imagined", failing())  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    for count in (2, 3):
+        write_imagined(tmp_path / "imagined", [texts(count, 4)])
+    assert len(open_tokens(tmp_path / "imagined")) == 3
+
+
+def test_what_is_counted_is_learned_as_long_as_the_recipe_says_from_the_base_on(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    counted = NGramsSection(longest=3, epochs=2.5, batch=3, learning_rate=0.01, seed=7)
+    pretrain = PretrainSection(epochs=9, max_tokens=100, batch=32, replicas=2, max_seconds=5, precision="float32")
+    recipe = Recipe(model=ModelSection(context=64), pretrain=pretrain, ngrams=counted)
+    job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / "made")
+    write_imagined(job.tokens, [texts(12, 6)])
+    how = job.pretrain
+    assert (how.epochs, how.batch, how.learning_rate, how.seed, how.replicas) == (2.5, 3, 0.01, 7, 2)
+    assert job.steps(open_tokens(job.tokens)) == 5, "no bound of pre-training's holds: 2.5 times 12 texts, 6 a step"
+    assert job.ends == math.inf and job.start == str(tiny_base) and not job.done()
+    base = load_model(tiny_base)[0]
+    for mine, its in zip(job.build()[0].parameters(), base.parameters(), strict=True):
+        assert torch.equal(mine, its)
+
+
+def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_there(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    one = texts(4, 8)
+    one.near[:] = one.near[:, :1]  # of a text all places are alike
+    one.shares[:] = np.array([0.75, 0.25] + [0] * (NEAR - 2), np.float16)
+    recipe = Recipe(
+        model=ModelSection(context=64),
+        pretrain=PretrainSection(replicas=1, precision="float32"),
+        ngrams=NGramsSection(longest=2, learning_rate=0.03, batch=4),
+    )
+    job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / "made")
+    write_imagined(job.tokens, [one])
+    examples = DialogueExamples(table := open_tokens(job.tokens), np.arange(4), 64)
+    replica = Replica(job, table, 0)
+    with torch.no_grad():
+        before = float(next_token_loss(replica.network, examples.rows(np.arange(4))[0]).mean())
+    for _ in range(60):
+        replica.learn(examples, 1.0)
+    entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
+    assert before > 4 and entropy - 0.01 < replica.loss < entropy + 0.3, "what nobody can learn away"
+    ids = torch.from_numpy(one.ids[:, :-1].astype(np.int64))
+    with torch.no_grad():
+        said = replica.network(input_ids=ids).logits[:, -1].softmax(-1).numpy()
+    likely = said[np.arange(4)[:, None], one.near[:, 0, :2]]
+    assert likely == pytest.approx(np.tile([0.75, 0.25], (4, 1)), abs=0.15)
