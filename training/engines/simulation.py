@@ -32,7 +32,7 @@ from ..parties.client import Client
 from ..parties.homes import home_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
-from ..plan.plan import Plan
+from ..plan.plan import Counting, Plan
 from ..plan.upload import Part
 from ..workers import end_with_parent, worker_context
 
@@ -63,6 +63,14 @@ class Workplace:
     homes: Path  # one folder per client, each the client's own disk
     roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
     counting: bool = False  # clients count n-grams, and do not learn
+
+    @property
+    def agreed(self) -> Plan | Counting:
+        """What clients hold to here: terms, agreement and way of learning."""
+        if not self.counting:
+            return self.plan
+        assert self.plan.counting is not None, "there is a count where it is asked for"
+        return self.plan.counting
 
 
 @dataclass
@@ -196,7 +204,7 @@ def _start(workplace: Workplace) -> None:
     end_with_parent()
     global _place
     try:
-        learner = Learner.open(workplace.plan.learning, workplace.base, workplace.tokens, workplace.held_out)
+        learner = Learner.open(workplace.agreed.learning, workplace.base, workplace.tokens, workplace.held_out)
         _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
@@ -241,8 +249,7 @@ def _answer(client: ClientId, message: bytes) -> Reply:
             return _closing(turn, task(client)(weights))
 
         home, digest = home_of(place.homes, client), worker.learner.base_digest
-        agreed = place.plan.counting if place.counting else place.plan
-        assert agreed is not None, "there is a count where it is asked for"
+        agreed = place.agreed
         participant = Client(client, home, agreed.agreement, agreed.terms, digest, learn, worker.roster)
         try:
             return client, participant.handle(message), ""
