@@ -16,7 +16,7 @@ from .base.evaluation import Scores
 from .base.pretrain import about_pretraining
 from .engines.simulation import simulation
 from .federated import Ended, federate
-from .plan.recipe import without_noise
+from .plan.variants import without_noise
 from .run.display import Display
 from .run.prepared import Prepared
 from .run.release import write_page

@@ -92,6 +92,7 @@ def _after_the_count(prepared: Prepared, clock: Clock, display: Display) -> tupl
         return prepared, None
     with simulation(prepared.workplace(counting=True)) as clients:
         digest, weights, _ = clients.facts()
+        prepared.plan.refuse_unaffordable(len(weights))  # the rounds too: before anything is counted
         before = _measured(clients, weights, prepared, clock)
         start = counted_base(prepared, count, clients, digest, clock, display)
     return replace(prepared, start=str(start)), before
@@ -155,10 +156,10 @@ class Rounds:
     def _begin(self) -> Spent:
         """What the ledgers hold now. Raises LedgerError where they hold less than the run has recorded."""
         folder, cost = self.prepared.folder, self._spent(self.prepared.clients)
+        check_ledgers(folder.charges(), cost)
         if not self.state.round:
             self.checkpoint()
         else:
-            check_ledgers(folder.charges(), cost)
             self.display.say(f"Going on after round {self.state.round}.")
         return cost
 

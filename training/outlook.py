@@ -8,7 +8,7 @@ from itertools import groupby
 from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
-from chatfed.privacy.guarantee import Guarantee, Noise
+from chatfed.privacy.guarantee import Guarantee
 from chatfed.types import ClientId
 
 from .plan.claims import Spent, accountant_of
@@ -29,6 +29,9 @@ def outlook(recipe: Recipe, clients: int) -> Iterator[str]:
     yield f"Recipe {plan.agreement.digest.hex()[:16]}, for {clients:,} clients."
     yield plan_in_words(plan)
     yield f"An update travels in a ring of {_ring(plan)}."
+    if count := plan.counting:
+        bits = count.agreement.sums.codec.upload(count.clients, count.cells).ring_bits
+        yield f"A client's count travels as {count.cells:,} numbers in a ring of {bits} bits."
     rounds = plan.agreement.schedule.rounds
     yield from _said(plan.claim.guarantee(_planned(plan), rounds, repeats=None, dealt=False))  # no data was read
 
@@ -38,10 +41,9 @@ def _planned(plan: Plan) -> Spent:
 
     With shared noise, which is accounted once the model's size is known, that is its budget.
     """
-    privacy, mechanism, cost = plan.claim.privacy, plan.terms.mechanism, {ClientId(""): planned_epsilon(plan)}
-    if mechanism is None or privacy.noise is Noise.DISTRIBUTED:
+    privacy, charges, cost = plan.claim.privacy, plan.own_charges, {ClientId(""): planned_epsilon(plan)}
+    if not charges:
         return Spent(cost, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS, ())
-    charges = (mechanism,) * plan.participations
     return Spent(cost, {}, accountant_of(charges, privacy.delta), charges)
 
 

@@ -37,7 +37,7 @@ def codec_of(recipe: Recipe, noise_multiplier: float = 0.0) -> Codec:
 
 def claim_of(recipe: Recipe, terms: ClientTerms | None = None) -> Claim:
     private = recipe.privacy.noise != "none" if terms is None else terms.mechanism is not None
-    return Claim(recipe.privacy, agree(recipe, 0.0), private, recipe.data.simulated_clients)
+    return Claim(recipe.privacy, agree(recipe, 0.0), private, recipe.data.simulated_clients, None)
 
 
 def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -> list[DistributedGaussian]:

@@ -28,10 +28,11 @@ from training.parties.client import Refused
 from training.parties.session import Session
 from training.plan.checks import check
 from training.plan.codec import coefficients
-from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, without_noise
+from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.settings import RecipeError
 from training.plan.terms import ClientTerms, client_terms
 from training.plan.upload import NoisyUpload
+from training.plan.variants import without_noise
 
 SIZE = 300
 CLIENTS = names(12)

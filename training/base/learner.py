@@ -100,8 +100,11 @@ class Learner:
     def count(self, dialogues: IntVector, cells: int) -> Iterable[Part]:
         """The sketch of each dialogue's n-grams, as a gradient, where each dialogue is protected by shared noise.
 
-        Otherwise one part: their sum, with the noise in it where that is the client's own.
+        Otherwise one part: their sum, with the noise in it where that is the client's own. Raises ChatfedError for
+        another number of cells than this client's.
         """
+        if cells != self.how.ngrams.cells:
+            raise ChatfedError(f"the server asks for {cells} cells, this client counts in {self.how.ngrams.cells}")
         privacy, counting = self.how.privacy, Counting(self.how.ngrams.longest, cells, self.how.train_on)
         if privacy.unit is Unit.CLIENT:
             return [counting.sketch(self.private, dialogues)]

@@ -32,8 +32,7 @@ from ..parties.client import Client
 from ..parties.homes import home_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
-from ..plan.plan import Learning, Plan, learning_of
-from ..plan.recipe import counting
+from ..plan.plan import Counting, Plan
 from ..plan.upload import Part
 from ..workers import end_with_parent, worker_context
 
@@ -66,12 +65,12 @@ class Workplace:
     counting: bool = False  # clients count n-grams, and do not learn
 
     @property
-    def learning(self) -> Learning:
-        """What workers learn with, or count with: noise of a client's own is that which its ledger is charged for."""
-        plan = self.plan
-        if not (self.counting and plan.counting):
-            return plan.learning
-        return learning_of(counting(plan.recipe, plan.clients), plan.counting.terms.noise_multiplier)
+    def agreed(self) -> Plan | Counting:
+        """What clients hold to here: terms, agreement and way of learning."""
+        if not self.counting:
+            return self.plan
+        assert self.plan.counting is not None, "there is a count where it is asked for"
+        return self.plan.counting
 
 
 @dataclass
@@ -205,7 +204,7 @@ def _start(workplace: Workplace) -> None:
     end_with_parent()
     global _place
     try:
-        learner = Learner.open(workplace.learning, workplace.base, workplace.tokens, workplace.held_out)
+        learner = Learner.open(workplace.agreed.learning, workplace.base, workplace.tokens, workplace.held_out)
         _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
@@ -250,8 +249,7 @@ def _answer(client: ClientId, message: bytes) -> Reply:
             return _closing(turn, task(client)(weights))
 
         home, digest = home_of(place.homes, client), worker.learner.base_digest
-        agreed = place.plan.counting if place.counting else place.plan
-        assert agreed is not None, "there is a count where it is asked for"
+        agreed = place.agreed
         participant = Client(client, home, agreed.agreement, agreed.terms, digest, learn, worker.roster)
         try:
             return client, participant.handle(message), ""

@@ -13,6 +13,7 @@ from chatfed.types import ClientId
 
 from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
 from .settings import Key, RecipeError, shown
+from .variants import counting
 
 LEAST_MOVE = 1e-9
 """Of all weights together over a run (L2): weights in float32 do not feel less."""
@@ -35,7 +36,10 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_cohort(recipe, clients)
     _check_decay(recipe)
     _check_bands(recipe, clients)
-    _check_ring(recipe)
+    _check_ring(recipe, recipe.federation.cohort, "{federation.cohort} = {cohort}")
+    if recipe.ngrams.longest:
+        all_clients = counting(recipe, clients).federation.cohort
+        _check_ring(recipe, all_clients, "all {cohort} clients, whose n-grams are counted ({ngrams.longest})")
     _check_lengths(recipe.privacy)
     _check_unit(recipe.privacy, recipe.model.share)
     _check_noise(recipe.privacy)
@@ -202,15 +206,15 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
         )
 
 
-def _check_ring(recipe: Recipe) -> None:
+def _check_ring(recipe: Recipe, cohort: int, whose: str) -> None:
     # The ring holds the sum of `cohort` updates, so that one client gets this many steps on each side of zero.
-    bits, cohort = recipe.secagg.ring_bits, recipe.federation.cohort
+    bits = recipe.secagg.ring_bits
     if recipe.privacy.noise is Noise.DISTRIBUTED:
         return  # sized with the noise, once the model's dimension is known
     if bits and _steps(bits, cohort) < LEAST_STEPS:
         width = next(width for width in RING_WIDTHS if _steps(width, cohort) >= LEAST_STEPS)
         raise RecipeError(
-            "{secagg.ring_bits} = {bits} leaves {steps} steps on each side of zero for {federation.cohort} = {cohort}; "
+            "{secagg.ring_bits} = {bits} leaves {steps} steps on each side of zero for " + whose + "; "
             "at least {least} are needed: set {secagg.ring_bits} to {width}, or to 0 for the narrowest that the noise "
             "allows",
             bits=bits,

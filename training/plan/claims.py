@@ -126,7 +126,7 @@ class Claim:
     agreement: Agreement
     private: bool  # there is noise, and a guarantee
     simulated: bool  # clients are made up, and the unit all the same
-    counting: Agreement | None = None  # of the count of n-grams before the first round
+    counting: Agreement | None  # of the count of n-grams before the first round
 
     @property
     def protected(self) -> Protected:
@@ -146,7 +146,9 @@ class Claim:
         privacy, bands = self.privacy, self.agreement.schedule.bands
         sampling, unit = _sampling(privacy.unit, privacy.sampling_rate), self.protected
         if self.counting:
-            sampling += "; the count of n-grams before the first round takes all of every client"
+            sampling += (
+                "; the count of n-grams before the first round samples nothing: it takes all of whoever is asked"
+            )
         sampling += _without_amplification(cost.costliest, privacy.delta)
         if bands > 1:
             sampling += f"; each update is sent in up to {bands} rounds and charged in each"
@@ -207,8 +209,8 @@ class Claim:
             rounds=rounds,
             assumptions=(
                 "each client runs this code on its own machine, and draws its share of the noise",
-                f"at least {fewest - corrupt} of the {fewest} or more survivors of each round are honest: the noise of "
-                "so many is counted",
+                f"at least {fewest - corrupt} of the {fewest} or more survivors of each round{self._honest_in_count()} "
+                "are honest: the noise of so many is counted",
                 "secure aggregation holds against that server (docs/protocol.md)",
                 "the operating system's random generator and AES-256 are sound",
                 "nobody sets a client's ledger back",
@@ -225,10 +227,17 @@ class Claim:
             ),
         )
 
+    def _honest_in_count(self) -> str:
+        if not self.counting:
+            return ""
+        count, sums = self.counting.schedule.cohort, self.counting.sums
+        fewest = sums.threshold(count)
+        return f", and at least {fewest - sums.colluders(count)} of the {fewest} or more of the count of n-grams,"
+
     def _first_rounds(self) -> str:
         sums, sizes = self.agreement.sums, self.agreement.schedule.sizes
         small = sizes[0]
-        if self.counting:
+        if self.counting:  # which goes with sums of one size
             count = self.counting.schedule.cohort
             return (
                 f" (in the count of n-grams at most {sums.colluders(count)} of {count}, and no fewer than "

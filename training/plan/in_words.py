@@ -20,9 +20,25 @@ def _rounds(plan: Plan) -> str:
     again = f", each update sent in up to {schedule.bands} of them" if schedule.bands > 1 else ""
     largest = schedule.sizes[-1]
     return (
-        f"{schedule.rounds} {_plural(schedule.rounds, 'round')} of {asked} clients{again}; each takes part in at most "
+        f"{_count(plan)}{schedule.rounds} {_plural(schedule.rounds, 'round')} of {asked} clients{again}; each takes "
+        f"part in at most "
         f"{plan.participations} and {_work(plan.learning)}; no sum of fewer than "
         f"{plan.agreement.sums.threshold(largest)} of {largest} is unmasked"
+    )
+
+
+def _count(plan: Plan) -> str:
+    """What comes before the rounds; empty where nothing does."""
+    count = plan.counting
+    if count is None:
+        return ""
+    fewest = count.agreement.sums.threshold(count.clients)
+    asked = f"all {plan.clients}" if count.clients == plan.clients else f"{count.clients} of {plan.clients}"
+    cost = f" of epsilon {above(count.epsilon)} by itself" if plan.claim.private else ""
+    longest = plan.learning.ngrams.longest
+    return (
+        f"first one count{cost} of n-grams up to {longest} {_plural(longest, 'token')} at {asked} clients, unmasked "
+        f"for {fewest} or more; then "
     )
 
 
@@ -43,7 +59,7 @@ def _cost(plan: Plan) -> str:
         return "No noise is added, and no privacy is claimed"
     unit = plan.claim.protected + (", with all its dialogues," if privacy.unit is Unit.CLIENT else "")
     curious = plan.agreement.sums.colluders(plan.agreement.schedule.cohort)
-    colluding = f"{curious} {_plural(curious, 'client')} of a round"
+    colluding = f"{curious} {_plural(curious, 'client')} of a round{_colluding_in_count(plan)}"
     against = {
         Noise.LOCAL: "everyone",
         Noise.DISTRIBUTED: f"whoever sees the sums only, with at most {colluding}",
@@ -54,12 +70,15 @@ def _cost(plan: Plan) -> str:
     )
 
 
+def _colluding_in_count(plan: Plan) -> str:
+    count = plan.counting
+    return f", and {count.agreement.sums.colluders(count.clients)} of the count" if count else ""
+
+
 def planned_epsilon(plan: Plan) -> float:
     """Epsilon of all planned participations; with shared noise, accounted once the model is there, the budget."""
-    terms, privacy = plan.terms, plan.claim.privacy
-    if privacy.noise is Noise.DISTRIBUTED or terms.mechanism is None:
-        return privacy.budget
-    return min(privacy.budget, compose([terms.mechanism] * plan.participations, delta=privacy.delta))
+    privacy, charges = plan.claim.privacy, plan.own_charges
+    return min(privacy.budget, compose(charges, delta=privacy.delta)) if charges else privacy.budget
 
 
 def _plural(count: int, word: str, words: str = "") -> str:

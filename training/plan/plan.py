@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from chatfed.privacy.distributed import DistributedGaussian
+from chatfed.privacy.accounting import Mechanism, compose
+from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
+from chatfed.privacy.guarantee import Noise
 
 from .agreement import Agreement, agree
 from .checks import check
@@ -16,11 +18,12 @@ from .recipe import (
     NGramsSection,
     PrivacySection,
     Recipe,
-    counting,
     following,
     planned_participations,
 )
+from .settings import RecipeError
 from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
+from .variants import counting
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,34 @@ class Counting:
 
     terms: ClientTerms
     agreement: Agreement
+    learning: Learning  # its clip norm, noise and sampling are the count's own
     cells: int  # of the vectors
+
+    @property
+    def clients(self) -> int:
+        """Whom it asks: all, but for more than a sum can take."""
+        return self.agreement.schedule.cohort
 
     @property
     def charges(self) -> list[DistributedGaussian]:
         """What it costs a client where noise is shared."""
         return charges_of(self.agreement.sums.codec, self.agreement.schedule, self.cells, 0)
+
+    @property
+    def epsilon(self) -> float:
+        """What it costs a client by itself; 0 where nothing is charged."""
+        delta, own = self.terms.budget.delta, self.terms.mechanism
+        if own is None:
+            return 0.0
+        return distributed_epsilon(self.charges, delta=delta) if self.charges else compose([own], delta=delta)
+
+    def refuse_hopeless(self) -> None:
+        """Raises RecipeError where no ring holds its sum, graph.NoSuchGraph where no circle bears so many clients."""
+        try:
+            self.agreement.sums.parameters(self.clients, self.cells)
+        except RecipeError as error:
+            said = error.template.replace("{federation.cohort}", "all clients")
+            raise RecipeError("the count of n-grams ({ngrams.cells}): " + said, **error.values) from None
 
 
 @dataclass(frozen=True)
@@ -61,7 +86,16 @@ class Plan:
     agreement: Agreement  # of a round: whom it asks, secure sums and their floors, code of updates
     learning: Learning
     claim: Claim
-    counting: Counting | None = None  # where n-grams are counted first
+    counting: Counting | None  # where n-grams are counted first
+
+    @property
+    def own_charges(self) -> tuple[Mechanism, ...]:
+        """What all that is planned is charged as, where noise is the client's own; else nothing."""
+        once = self.terms.mechanism
+        if once is None or self.claim.privacy.noise is Noise.DISTRIBUTED:
+            return ()
+        before = self.counting.terms.mechanism if self.counting else None
+        return ((before,) if before else ()) + (once,) * self.participations
 
     def refuse_unaffordable(self, dimension: int) -> None:
         """That rings hold the rounds of a model of `dimension` trained weights, and budgets their cost.
@@ -87,7 +121,7 @@ def resolve(recipe: Recipe, clients: int) -> Plan:
         plan.agreement.sums.circle(participants)
         plan.agreement.sums.codec.refuse_hopeless(participants)
     if plan.counting:
-        plan.counting.agreement.sums.parameters(plan.counting.agreement.schedule.cohort, plan.counting.cells)
+        plan.counting.refuse_hopeless()
     return plan
 
 
@@ -119,4 +153,5 @@ def counting_of(recipe: Recipe, clients: int) -> Counting | None:
     if terms is None:
         return None
     digest = hashlib.sha256(b"n-grams" + recipe.digest()).digest()  # no message of the count is one of a round
-    return Counting(terms, agree(counting(recipe, clients), terms.noise_multiplier, digest), recipe.ngrams.cells)
+    alike, noise = counting(recipe, clients), terms.noise_multiplier
+    return Counting(terms, agree(alike, noise, digest), learning_of(alike, noise), recipe.ngrams.cells)

@@ -41,20 +41,13 @@ DEFAULT_RECIPE = Path(__file__).parents[1] / "recipes" / "default.toml"
 
 RING_WIDTHS = (16, 21, 32)
 
-CLIP_NORMS = (1e-6, 1e6)
-"""Between which a clip norm that follows a quantile may move."""
-
+CLIP_NORMS = (1e-6, 1e6)  # between which a clip norm that follows a quantile may move
 WHOLE = ("*embed_tokens.weight", "lm_head.weight")
 """Names of the matrices that say what tokens are; what a house calls things is learned there."""
 
-LEAST_CLIENTS = 3
-"""Of a cohort that follows the data: in a sum of two each knows the other's update."""
-
-LATE = 0.6
-"""Of the rounds, in which a rate that falls late falls."""
-
-MOST_PARTICIPANTS = 65520
-"""Of a secure sum: Shamir's field has 65,521 elements."""
+LEAST_CLIENTS = 3  # of a cohort that follows the data: in a sum of two each knows the other's update
+LATE = 0.6  # of the rounds, in which a rate that falls late falls
+MOST_PARTICIPANTS = 65520  # of a secure sum: Shamir's field has 65,521 elements
 
 
 @dataclass(frozen=True)
@@ -174,9 +167,7 @@ class NGramsSection(Section):
 
     name: ClassVar[str] = "ngrams"
     longest: int = setting(0, between(0, 16))  # tokens in the longest n-gram; 0: nothing is counted
-    epsilon: float = setting(
-        5.0, above(0)
-    )  # what the count alone costs a client; the rounds have the rest of the target
+    epsilon: float = setting(5.0, above(0))  # of the count alone; the rounds have the rest of the target
     cells: int = setting(1 << 20, at_least(300))  # of the vectors that are summed
     texts: int = setting(1536, at_least(1))  # that the server imagines with the counts, to train the base on
     epochs: float = setting(5.0, above(0))  # passes over them
@@ -340,36 +331,6 @@ def read_settings(
         return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
         raise origins.told(error) from None
-
-
-def counting(recipe: Recipe, clients: int) -> Recipe:
-    """The same recipe for the count of n-grams: one round of all clients, in which each gives all its dialogues.
-
-    What is summed are vectors of `ngrams.cells` numbers, of norm 1 for what is protected.
-    """
-    everyone = replace(
-        recipe.federation, rounds=1, cohort=min(clients, MOST_PARTICIPANTS), bands=1, max_participations=0
-    )
-    all_of_it = replace(
-        recipe.privacy,
-        noise_multiplier=0.0,
-        target_epsilon=recipe.ngrams.epsilon if recipe.privacy.noise is not Noise.NONE else 0.0,
-        budget_epsilon=recipe.privacy.budget,
-        clip_norm=1.0,
-        clip_quantile=0.0,
-        sampling_rate=1.0,
-        local_steps=1,
-        learning_rate=1.0,
-    )
-    return replace(recipe, federation=everyone, privacy=all_of_it)
-
-
-def without_noise(recipe: Recipe) -> Recipe:
-    """The same run with no noise and no claim: what `--reference` prints beside the private one."""
-    none = replace(recipe.privacy, noise=Noise.NONE, noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
-    bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
-    once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
-    return replace(recipe, privacy=bare, federation=once)
 
 
 def following(recipe: Recipe, clients: int) -> Recipe:

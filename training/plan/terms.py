@@ -13,9 +13,10 @@ from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.privacy.ledger import Budget
 
 from .codec import COARSEST_AGAIN, Codec, coefficients
-from .recipe import FederationSection, Recipe, counting, planned_participations
+from .recipe import FederationSection, Recipe, planned_participations
 from .settings import RecipeError
 from .upload import NoisyUpload
+from .variants import counting
 
 FOR_SUMS = 1e-3  # of the target: their accountant keeps a piece of delta, and their noise is a little narrower
 

@@ -27,9 +27,10 @@ from ..base.together import Progress, in_processes
 from ..durable import Stopped
 from ..engines.simulation import Simulation
 from ..parties.aggregator import invited
-from ..parties.ledgers import spent
+from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, commit, run_round
 from ..parties.session import Session
+from ..plan.claims import Spent
 from ..plan.plan import Counting as Counted
 from .display import Display
 from .prepared import Clock, Prepared
@@ -46,9 +47,10 @@ def counted_base(
     if not (made / "config.json").exists():
         with clock.phase("count"), display.rounds(1, 0) as bar:
             clients.on_reply = bar.reply
+            _account(prepared)  # before anything is charged, so that what is charged is not forgotten
             outcome, seconds = _sum(prepared, count, session, clients, digest)
             found = _read(prepared, outcome)
-            _account(prepared, outcome, found, seconds)
+            _tell(prepared, outcome, found, seconds, _account(prepared))
         display.say(_in_words(found))
         with clock.phase("distil"):
             _learn(prepared, found, clients, made, display)
@@ -119,17 +121,23 @@ def _shown(texts: Iterator[Imagined], of: int, show: Progress) -> Iterator[Imagi
         yield each
 
 
-def _account(prepared: Prepared, outcome: Outcome, found: NGrams, seconds: float) -> None:
-    """What the count cost by its clients' ledgers, and what it gave, on record."""
-    folder, plan = prepared.folder, prepared.plan
-    cost = spent(folder.homes, prepared.clients, plan.terms)
+def _account(prepared: Prepared) -> Spent:
+    """What all ledgers hold, on record. Raises LedgerError where they hold less than is on record already."""
+    folder = prepared.folder
+    cost = spent(folder.homes, prepared.clients, prepared.plan.terms)
+    check_ledgers(folder.charges(), cost)
     folder.keep_charges(cost.participations)
+    return cost
+
+
+def _tell(prepared: Prepared, outcome: Outcome, found: NGrams, seconds: float, cost: Spent) -> None:
+    """What the count cost and what it gave, as counted.json."""
     about: dict[str, Any] = {
         "survivors": len(outcome.survivors),
         "dropped": {step.name.lower(): len(who) for step, who in outcome.dropped.items()},
-        "epsilon_max": cost.most if plan.claim.private else None,
+        "epsilon_max": cost.most if prepared.plan.claim.private else None,
         "found": [len(tokens) for tokens in found.tokens],
         "seconds": seconds,
         "bytes_up": outcome.bytes_up,
     }
-    folder.write_json("counted.json", about)
+    prepared.folder.write_json("counted.json", about)

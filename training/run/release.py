@@ -25,7 +25,8 @@ from ..plan.agreement import Agreement
 from ..plan.claims import Spent
 from ..plan.meaning import meaning
 from ..plan.plan import Plan
-from ..plan.upload import NoisyUpload
+from ..plan.sums import Sums
+from ..plan.upload import NoisyUpload, Upload
 
 if TYPE_CHECKING:
     from ..base.evaluation import Evaluation
@@ -41,7 +42,7 @@ pipeline_tag: text-generation
 
 Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues. The
 clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds, each on its own dialogues;
-their updates met in a masked sum.
+their updates met in a masked sum.{counted}
 
 **Privacy.** {sentence}{means}
 
@@ -49,6 +50,10 @@ their updates met in a masked sum.
 
 The model is small and answers in the manner of its training dialogues. It can be wrong; do not let it decide anything.
 """
+
+
+COUNTED = """ Before the first round their n-grams
+were counted in one masked sum, and the public model learned from texts that it imagined with the counts."""
 
 
 def _means(means: dict[str, Any]) -> str:
@@ -119,6 +124,7 @@ def publish(
         **_ledger_facts(plan, cost, claim, metrics),
         **_noise_facts(plan, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights)),
+        **_count_facts(plan),
         "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
@@ -151,15 +157,20 @@ def _save_models(
     if not (section.base and section.lora_rank):  # adapters name their base: one that was there before is not copied
         card = "The public model that the run began with. It has seen no private dialogue.\n"
         save_model(path / "reference", model, tokenizer, card)
+    base = prepared.base
     if prepared.start:
         model, _ = load_model(prepared.start)
+        if section.lora_rank:  # adapters are of this one: what they name must be handed out beside them
+            base = str(path / "counted")
+            save_model(path / "counted", model, tokenizer, COUNTED.strip() + f" {claim.sentence()}\n")
     adapted = choose_trainable(model, section)
     Subspace(model, section.share, section.whole).load(state.weights)
     about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
+    about["counted"] = COUNTED if prepared.start else ""
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:
-        base = str(Path(prepared.base).resolve()) if Path(prepared.base).exists() else prepared.base
+        base = str(Path(base).resolve()) if Path(base).exists() else base
         card = CARD.format(**about, library=f"peft\nbase_model: {to_json(base)}")
         save_adapters(path / "model", adapted, tokenizer, card, base)
 
@@ -198,13 +209,42 @@ def _noise_facts(plan: Plan, dimension: int, metrics: list[dict[str, Any]]) -> d
         **facts,
         **({"clip_quantile": privacy.clip_quantile, "clip_norm_by_round": moves} if moves else {}),
         **({"coefficients": sums.codec.coefficients} if schedule.bands > 1 else {}),
+        **_share_facts(code, sums, cohort),
+    }
+
+
+def _share_facts(code: Upload, sums: Sums, participants: int) -> dict[str, Any]:
+    """Of noise that is shared: a share of it, and how many are certain."""
+    if not isinstance(code, NoisyUpload):
+        return {}
+    return {
         "ring_step": code.clip_norm / code.scale,
         "share_std": code.mechanism.std * code.clip_norm / code.scale,
         "honest_shares": code.mechanism.shares,
-        "fewest_survivors": sums.threshold(cohort),
-        "most_colluders": sums.colluders(cohort),
+        "fewest_survivors": sums.threshold(participants),
+        "most_colluders": sums.colluders(participants),
         "rounded_norm": code.mechanism.norm * code.clip_norm / code.scale,
     }
+
+
+def _count_facts(plan: Plan) -> dict[str, Any]:
+    """The same of the count before the first round, where there is one: what it was accounted with, and its cost."""
+    count = plan.counting
+    if count is None:
+        return {}
+    sums = count.agreement.sums
+    facts = {
+        "clients": count.clients,
+        "cells": count.cells,
+        "longest": plan.learning.ngrams.longest,
+        "epsilon": count.epsilon if plan.claim.private else None,
+        "noise_multiplier": count.terms.noise_multiplier,
+        "clip_norm": count.learning.privacy.clip_norm,
+        "sampling_rate": count.learning.privacy.sampling_rate,
+        **_share_facts(sums.codec.upload(count.clients, count.cells), sums, count.clients),
+        "secure_aggregation": _secure_aggregation(count.agreement, count.cells),
+    }
+    return {"count": facts}
 
 
 def _secure_aggregation(agreement: Agreement, dimension: int) -> dict[str, Any]:

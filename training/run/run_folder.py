@@ -23,8 +23,8 @@ from ..plan.recipe import Recipe, load_recipe
 from ..plan.repeats import Repeats
 
 OUTPUTS = (
-    *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "quiz.json", "report.html"),
-    *("model", "reference"),
+    *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "quiz.json", "counted.json", "report.html"),
+    *("model", "reference", "counted"),
 )
 
 
@@ -205,6 +205,11 @@ class RunFolder:
         """Charges by client as last recorded; none before the first round."""
         return from_json(read_if_there(self.state / "charges.json") or b"{}")  # type: ignore[no-any-return]
 
+    @property
+    def asked(self) -> bool:
+        """Whether clients may have been asked for anything: then their ledgers must not be lost."""
+        return any((self.state / name).exists() for name in ("server.npz", "charges.json"))
+
     def settle(self, round_index: int, survivors: Sequence[ClientId]) -> None:
         """Says for whom clients will be asked to unmask: in a later attempt they answer for no others."""
         content = {"round": round_index, "survivors": list(survivors)}
@@ -275,7 +280,7 @@ def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
 
     An earlier run there is an error, or with `replace` moved aside; nothing is deleted.
 
-    A run that is given up before its first checkpoint leaves no trace, and what was moved aside is back.
+    A run that is given up before any client is asked leaves no trace, and what was moved aside is back.
     """
     aside = _moved_aside(path, replace)
     folder = RunFolder(path)
@@ -283,7 +288,7 @@ def fresh_run(path: Path, replace: bool) -> Iterator[RunFolder]:
         yield folder
     except ChatfedError as error:
         begun = (path / "recipe.toml").exists()
-        if (isinstance(error, DiskError) and begun) or (folder.state / "server.npz").exists():
+        if (isinstance(error, DiskError) and begun) or folder.asked:
             raise
         shutil.rmtree(path, ignore_errors=True)
         if aside:

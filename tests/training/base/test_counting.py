@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -44,11 +45,16 @@ def table_of(dialogues: list[list[tuple[int, int, bool]]]) -> TokenTable:
 
 
 def of_ngrams(counting: Counting, ngrams: set[NGram]) -> np.ndarray:
-    """The sketch of a set of n-grams, by a loop, of norm 1: the obvious twin."""
+    """The sketch of a set of n-grams: the obvious twin."""
+    return of_weights(counting, {ngram: counting.weight(len(ngram)) for ngram in ngrams})
+
+
+def of_weights(counting: Counting, ngrams: dict[NGram, float]) -> np.ndarray:
+    """The sketch of weighted n-grams, by a loop, of norm 1."""
     total = np.zeros(counting.dimension)
-    for ngram in ngrams:
-        weight = np.array([counting.weight(len(ngram))], np.float32)
-        total += Sketch(counting.dimension).of(keys_of(np.array([ngram], np.int32)), weight).dense(counting.dimension)
+    for ngram, weight in ngrams.items():
+        one, sketch = np.array([weight], np.float32), Sketch(counting.dimension)
+        total += sketch.of(keys_of(np.array([ngram], np.int32)), one).dense(counting.dimension)
     norm = float(np.linalg.norm(total))
     return total / norm if norm > 1e-6 else np.zeros(counting.dimension)
 
@@ -67,7 +73,7 @@ def test_a_sketch_has_a_norm_of_one_and_holds_what_ends_in_a_word_to_be_learned(
     one: list[tuple[int, int, bool]], longest: int, cells: int, train_on: str
 ) -> None:
     counting = Counting(longest, cells, train_on)
-    found = counting.sketch(table_of([one]), 0).dense(cells)
+    found = counting.sketch(table_of([one]), np.array([0])).dense(cells)
     assert found == pytest.approx(of_ngrams(counting, slow_ngrams(one, longest, train_on)), abs=1e-3)
     assert np.linalg.norm(found.astype(np.float64)) == pytest.approx(1 if found.any() else 0, abs=1e-5)
 
@@ -95,16 +101,31 @@ def test_a_dialogue_s_sketch_depends_on_that_dialogue_alone(
     one: list[tuple[int, int, bool]], before: list[tuple[int, int, bool]], after: list[tuple[int, int, bool]]
 ) -> None:
     counting = Counting(6, 300)
-    alone, among = counting.sketch(table_of([one]), 0), counting.sketch(table_of([before, one, after]), 1)
+    alone, among = (
+        counting.sketch(table_of([one]), np.array([0])),
+        counting.sketch(table_of([before, one, after]), np.array([1])),
+    )
     assert alone.places.tobytes() == among.places.tobytes() and alone.values.tobytes() == among.values.tobytes()
 
 
-def test_a_client_s_sum_is_that_of_its_dialogues_and_gradients_point_the_other_way() -> None:
+def added(counting: Counting, table: TokenTable, count: int) -> np.ndarray:
+    """The sum of the first dialogues' sketches."""
+    return np.sum([counting.sketch(table, np.array([each])).dense(counting.dimension) for each in range(count)], 0)
+
+
+def test_a_client_s_n_grams_weigh_the_root_of_its_dialogues_and_gradients_point_the_other_way() -> None:
     word = [(n, WORD_START, False) for n in range(5)]
     table, counting = table_of([word, word[:2], [], word[3:]]), Counting(3, 600)
-    dense = [counting.sketch(table, place).dense(600) for place in range(4)]
+    dense = [counting.sketch(table, np.array([place])).dense(600) for place in range(4)]
     assert not dense[2].any()
-    assert counting.summed(table, np.array([0, 1, 3])) == pytest.approx(dense[0] + dense[1] + dense[3], abs=1e-6)
+    whole = counting.sketch(table, np.array([0, 0, 0, 0, 3])).dense(600)
+    weights: dict[NGram, float] = {}
+    for times, place in ((4, 0), (1, 3)):
+        for ngram in slow_ngrams([word, word[:2], [], word[3:]][place], 3, "all"):
+            weights[ngram] = weights.get(ngram, 0) + times
+    of = {ngram: counting.weight(len(ngram)) * math.sqrt(times) for ngram, times in weights.items()}
+    assert whole == pytest.approx(of_weights(counting, of), abs=1e-6)
+    assert np.linalg.norm(whole) == pytest.approx(1, abs=1e-6)
     for place, gradient in zip((3, 2), counting.gradients(table, np.array([3, 2])), strict=True):
         assert np.array_equal(gradient.dense(600), -dense[place])
 
@@ -122,7 +143,7 @@ def test_a_message_that_is_not_to_be_learned_and_a_marker_end_no_ngram(
     ends = [at for at in range(len(ids)) if encoded.kinds[at] != MARKER and encoded.turns[at] in learned]
     wanted = {tuple(ids[at - n : at + 1]) for at in ends for n in range(min(3, at + 1))}
     counting = Counting(3, 60_000, train_on)
-    assert counting.sketch(table, 0).dense(60_000) == pytest.approx(of_ngrams(counting, wanted), abs=1e-6)
+    assert counting.sketch(table, np.array([0])).dense(60_000) == pytest.approx(of_ngrams(counting, wanted), abs=1e-6)
     assert bool(wanted) == bool(learned)
     assert not {ngram[-1] for ngram in wanted} & set(markers(tiny_tokenizer).tolist())
 
@@ -147,7 +168,7 @@ def summed() -> tuple[np.ndarray, dict[NGram, int]]:
     for one in dialogues:
         for ngram in slow_ngrams(one, 4, "all"):
             counts[ngram] += 1
-    return counting.summed(table_of(dialogues), np.arange(1000)), counts
+    return added(counting, table_of(dialogues), 1000), counts
 
 
 def found_in(mean: np.ndarray) -> dict[NGram, float]:
@@ -210,13 +231,15 @@ def test_who_counts_adds_the_noise_that_its_ledger_is_charged_for(place: Workpla
     """That of the rounds is another: they are sampled, and others clip."""
     plan = place.plan
     assert plan.counting is not None and plan.counting.terms.mechanism is not None
-    assert place.learning.noise_multiplier == plan.counting.terms.noise_multiplier > plan.learning.noise_multiplier
-    assert place.learning.privacy.sampling_rate == plan.counting.terms.mechanism.sampling_rate == 1.0
-    assert replace(place, counting=False).learning == plan.learning
-    learner = Learner.open(place.learning, place.base, place.tokens, place.held_out)
+    assert (
+        place.agreed.learning.noise_multiplier == plan.counting.terms.noise_multiplier > plan.learning.noise_multiplier
+    )
+    assert place.agreed.learning.privacy.sampling_rate == plan.counting.terms.mechanism.sampling_rate == 1.0
+    assert replace(place, counting=False).agreed.learning == plan.learning
+    learner = Learner.open(place.agreed.learning, place.base, place.tokens, place.held_out)
     (part,) = learner.counts_of(ClientId("ann"))(np.zeros(30_000, np.float32))
     assert isinstance(part, np.ndarray)
-    norm = place.learning.privacy.clip_norm / place.learning.privacy.expected_batch_size
+    norm = place.agreed.learning.privacy.clip_norm / place.agreed.learning.privacy.expected_batch_size
     assert np.std(part) == pytest.approx(plan.counting.terms.noise_multiplier * norm, rel=0.03)
 
 
@@ -224,9 +247,11 @@ def test_who_counts_adds_the_noise_that_its_ledger_is_charged_for(place: Workpla
 def test_a_client_s_count_is_the_mean_or_the_sum_of_its_sketches_up_and_single_gradients_down(
     unit: Unit, place: Workplace
 ) -> None:
-    learner = Learner.open(place.learning, place.base, place.tokens, place.held_out)
+    learner = Learner.open(place.agreed.learning, place.base, place.tokens, place.held_out)
     table, counting = open_tokens(place.tokens), Counting(3, 900)
-    wanted = counting.summed(table, np.arange(4))
+    wanted = added(counting, table, 4)
+    if unit is Unit.CLIENT:
+        wanted = counting.sketch(table, np.arange(4)).dense(900)
     learner.how = learning_of(recipe(noise=Noise.NONE, target_epsilon=0.0, unit=unit, clip_norm=1.0), 0.0)
     (part,) = learner.counts_of(ClientId("ann"))(np.zeros(900, np.float32))
     size = 1.0 if unit is Unit.CLIENT else learner.how.privacy.expected_batch_size

@@ -16,7 +16,7 @@ from tests.secagg.rounds import entropy_from
 from tests.training.federation import FOUR, TERMS, WEIGHTS, Federation, Learner, a_recipe, invitation, update_of
 from training.parties.client import Refused
 from training.parties.session import Step
-from training.plan.recipe import without_noise
+from training.plan.variants import without_noise
 
 A, B, C, D = FOUR
 

@@ -15,9 +15,10 @@ from tests.training.plans import charges_of, claim_of, client_level
 from training.plan.agreement import Agreement
 from training.plan.claims import Claim, Spent
 from training.plan.plan import Learning, Plan
-from training.plan.recipe import load_recipe, without_noise
+from training.plan.recipe import load_recipe
 from training.plan.terms import ClientTerms, client_terms
 from training.plan.upload import PlainUpload
+from training.plan.variants import without_noise
 
 PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
 

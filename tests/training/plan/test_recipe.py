@@ -20,9 +20,9 @@ from training.plan.recipe import (
     Recipe,
     load_recipe,
     planned_participations,
-    without_noise,
 )
 from training.plan.settings import RecipeError, one_of
+from training.plan.variants import without_noise
 
 
 def written(folder: Path, text: str) -> Path:

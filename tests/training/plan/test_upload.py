@@ -21,8 +21,9 @@ from tests.training.federation import names, update_of
 from tests.training.plans import SEED, client_level, codec_of, noisy
 from training.parties.aggregator import follow_quantile
 from training.plan.checks import check
-from training.plan.recipe import FederationSection, PrivacySection, Recipe, without_noise
+from training.plan.recipe import FederationSection, PrivacySection, Recipe
 from training.plan.upload import PlainUpload, clipped
+from training.plan.variants import without_noise
 
 CLIENTS = names(10)
 

@@ -1,0 +1,39 @@
+"""A recipe made over for what is beside a run's rounds: the count before them, and the same run without noise. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from chatfed.privacy.guarantee import Noise
+
+from .recipe import MOST_PARTICIPANTS, Recipe
+
+
+def counting(recipe: Recipe, clients: int) -> Recipe:
+    """The same recipe for the count of n-grams: one round of all clients, in which each gives all its dialogues.
+
+    What is summed are vectors of `ngrams.cells` numbers, of norm 1 for what is protected.
+    """
+    everyone = replace(
+        recipe.federation, rounds=1, cohort=min(clients, MOST_PARTICIPANTS), bands=1, max_participations=0
+    )
+    all_of_it = replace(
+        recipe.privacy,
+        noise_multiplier=0.0,
+        target_epsilon=recipe.ngrams.epsilon if recipe.privacy.noise is not Noise.NONE else 0.0,
+        budget_epsilon=recipe.privacy.budget,
+        clip_norm=1.0,
+        clip_quantile=0.0,
+        sampling_rate=1.0,
+        local_steps=1,
+        learning_rate=1.0,
+    )
+    return replace(recipe, federation=everyone, privacy=all_of_it)
+
+
+def without_noise(recipe: Recipe) -> Recipe:
+    """The same run with no noise and no claim: what `--reference` prints beside the private one."""
+    none = replace(recipe.privacy, noise=Noise.NONE, noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
+    bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
+    once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
+    return replace(recipe, privacy=bare, federation=once)
