@@ -290,23 +290,12 @@ def _check_unit(privacy: PrivacySection, share: float) -> None:
 
 
 def _check_counting(recipe: Recipe) -> None:
-    """What the count of n-grams costs, beside what all may."""
-    privacy, count = recipe.privacy, recipe.ngrams
-    if not count.longest or privacy.noise is Noise.NONE:
-        return
-    most = min(privacy.budget, privacy.target_epsilon) if not privacy.noise_multiplier else privacy.budget
-    if count.epsilon >= most:
-        raise RecipeError(
-            "{ngrams.epsilon} = {epsilon:g} leaves nothing of epsilon {most:g} for the rounds that come after: "
-            "lower it, or set {ngrams.longest} to 0",
-            epsilon=count.epsilon,
-            most=most,
-        )
-    if recipe.federation.bands > 1:
+    """A count of n-grams, and what is not accounted beside it."""
+    if recipe.ngrams.longest and recipe.federation.bands > 1 and recipe.privacy.noise is not Noise.NONE:
         raise RecipeError(
             "{ngrams.longest} = {longest} with {federation.bands} = {bands}: updates that are sent again are "
             "not accounted beside a count; set {ngrams.longest} to 0, or {federation.bands} to 1",
-            longest=count.longest,
+            longest=recipe.ngrams.longest,
             bands=recipe.federation.bands,
         )
 

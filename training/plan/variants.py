@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from chatfed.privacy.guarantee import Noise
@@ -20,7 +21,7 @@ def counting(recipe: Recipe, clients: int) -> Recipe:
     all_of_it = replace(
         recipe.privacy,
         noise_multiplier=0.0,
-        target_epsilon=recipe.ngrams.epsilon if recipe.privacy.noise is not Noise.NONE else 0.0,
+        target_epsilon=recipe.ngrams.share * min(recipe.privacy.target_epsilon or math.inf, recipe.privacy.budget),
         budget_epsilon=recipe.privacy.budget,
         clip_norm=1.0,
         clip_quantile=0.0,

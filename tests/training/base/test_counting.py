@@ -213,7 +213,7 @@ def recipe(**privacy: Any) -> Recipe:
     return Recipe(
         model=ModelSection(context=64, trainable=("*norm*",)),
         privacy=replace(PrivacySection(), **privacy),
-        ngrams=NGramsSection(longest=3, cells=900, epsilon=2.0),
+        ngrams=NGramsSection(longest=3, cells=900, share=0.25),
         federation=FederationSection(cohort=5),
     )
 

@@ -31,11 +31,11 @@ from training.plan.variants import counting, without_noise
 CELLS = 9000
 
 
-def a_recipe(noise: str = "distributed", unit: str = "example", epsilon: float = 5.0, **privacy: Any) -> Recipe:
+def a_recipe(noise: str = "distributed", unit: str = "example", share: float = 0.625, **privacy: Any) -> Recipe:
     given = {"target_epsilon": 8.0, "sampling_rate": 0.4, "clip_norm": 0.7} | privacy
     return Recipe(
         privacy=PrivacySection(unit=Unit(unit), noise=Noise(noise), **given),
-        ngrams=NGramsSection(longest=3, epsilon=epsilon, cells=CELLS),
+        ngrams=NGramsSection(longest=3, share=share, cells=CELLS),
         federation=FederationSection(rounds=12, cohort=10),
         secagg=SecAggSection(threshold=0.8),
     )
@@ -140,9 +140,8 @@ def test_budgets_hold_the_rounds_beside_the_count_or_the_plan_is_refused() -> No
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        (a_recipe(epsilon=8.0), "leaves nothing of epsilon 8"),
-        (a_recipe("local", epsilon=9.0), "ngrams.epsilon = 9"),
-        (a_recipe(budget_epsilon=4.0, noise_multiplier=3.0), "leaves nothing of epsilon 4"),
+        (a_recipe(share=0.999, noise_multiplier=1.0), "over its budget"),
+        (a_recipe(share=0.9, budget_epsilon=4.0, noise_multiplier=1.0), "over its budget"),
         (a_recipe("local", noise_multiplier=0.5), "over its budget"),
     ],
 )
