@@ -43,7 +43,7 @@ def test_decay_towards_what_is_not_the_base_is_refused() -> None:
     for keys, mend in (
         (["model.directions=0"], r"which is the base only with model\.directions or model\.lora_rank"),
         (["federation.server_optimizer=fedavg"], 'goes with federation.server_optimizer = "fedadam"'),
-        (["federation.weight_decay=50"], "in one round it would take all that was learned"),
+        (["federation.weight_decay=90"], "in one round it would take all that was learned"),
     ):
         with pytest.raises(RecipeError, match=mend):
             check(load_recipe(None, keys), 400)

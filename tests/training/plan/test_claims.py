@@ -20,7 +20,13 @@ from training.plan.terms import ClientTerms, client_terms
 from training.plan.upload import PlainUpload
 from training.plan.variants import without_noise
 
-PLAN = ["federation.rounds=10", "federation.cohort=40", "privacy.sampling_rate=1", "privacy.local_steps=1"]
+PLAN = [
+    "ngrams.longest=0",
+    "federation.rounds=10",
+    "federation.cohort=40",
+    "privacy.sampling_rate=1",
+    "privacy.local_steps=1",
+]
 
 
 @pytest.mark.parametrize("noise", ["local", "distributed"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chatfed.audit.figures import above
-from chatfed.privacy.accounting import epsilon
+from chatfed.privacy.accounting import Mechanism, compose, epsilon
 from tests.training.base.test_overlap import record, written
 from tests.training.processes import PLAIN, TINY, here, one_line, settings
 from training.plan.checks import check
@@ -17,7 +17,7 @@ from training.plan.in_words import plan_in_words
 from training.plan.plan import plan_of
 from training.plan.recipe import DEFAULT_RECIPE, following, load_recipe, planned_participations
 from training.plan.settings import RecipeError
-from training.plan.terms import client_terms
+from training.plan.terms import client_terms, count_terms
 from training.run.run_folder import RunFolder
 
 CLIENT_LEVEL = DEFAULT_RECIPE.with_name("client-level.toml")
@@ -88,8 +88,10 @@ def test_noise_of_the_default_recipe_is_for_its_sampling_and_all_of_its_rounds()
     recipe = load_recipe()
     times = planned_participations(recipe, 400)
     assert times == -(-recipe.federation.rounds * recipe.federation.largest_cohort // 400) > 1
-    noise = client_terms(recipe, 400).noise_multiplier
-    assert 7.9 < epsilon(noise, recipe.privacy.sampling_rate, times, delta=1e-5) <= 8.0
+    count, noise = count_terms(recipe, 400), client_terms(recipe, 400).noise_multiplier
+    assert count is not None and count.mechanism is not None
+    rounds = Mechanism(noise, recipe.privacy.sampling_rate, times)
+    assert 7.9 < compose([count.mechanism, rounds], delta=1e-5) <= 8.0
 
 
 @pytest.mark.parametrize(
@@ -151,12 +153,13 @@ def test_the_readmes_command_for_own_data_runs_with_thirty_clients(own: Path) ->
         *("--public", own / "public.jsonl", "--epsilon", "4", "--out", own / "runs" / "mine", *tiny, *small),
     )
     assert done.returncode == 0, done.stderr
-    assert "The plan: 2 rounds of all 30 clients; each takes part in at most 2" in done.stdout
+    assert "then 2 rounds of all 30 clients; each takes part in at most 2" in done.stdout
+    assert "first one count of epsilon 3.00" in done.stdout
     assert done.stdout.index("The plan") < done.stdout.index("public base model is")
     begun = RunFolder(own / "runs" / "mine").begun()
     assert begun.recipe.federation.cohort == 30, "the folder has the recipe that ran, and can be gone on with"
     privacy = json.loads((own / "runs" / "mine" / "privacy.json").read_text())
-    assert 3.9 < privacy["epsilon"] <= 4.0 and privacy["participations_most"] == 2 and privacy["clients_charged"] == 30
+    assert 3.9 < privacy["epsilon"] <= 4.0 and privacy["participations_most"] == 3 and privacy["clients_charged"] == 30
     assert privacy["repeats"]["dialogues"] == 60 and "none was found" in privacy["sentence"]
 
 
