@@ -35,25 +35,14 @@ class Row:
 
 
 PLAIN = {"privacy.noise": "none", "privacy.target_epsilon": 0}
-EXAMPLE = {
-    "privacy.unit": "example",
-    "privacy.noise": "local",
-    "privacy.clip_norm": 1.0,
-    "privacy.expected_batch_size": 12,
-    "federation.server_learning_rate": 1.0,
-}
-TWELVE = {"federation.rounds": 12, "federation.cohort": 83, "federation.server_learning_rate": 1.0}
-CLIENT = "client-level"
+MANY = {"federation.largest_cohort": 200}  # of clients that have few dialogues each, more in a round
 ROWS: dict[str, Row] = {
-    "plain": Row("federated, no noise", CLIENT, PLAIN),
-    "example8": Row("each dialogue, local noise, epsilon 8", CLIENT, EXAMPLE),
-    "dialogue8": Row("each dialogue, distributed noise, epsilon 8", CLIENT, EXAMPLE | {"privacy.noise": "distributed"}),
-    "client8": Row("each client, distributed noise, epsilon 8", CLIENT),
-    "rounds12": Row("each client, twelve rounds of 83, epsilon 8", CLIENT, TWELVE),
-    "bands4": Row(
-        "the same, each update sent in 4 rounds (DP-FTRL), epsilon 8", CLIENT, TWELVE | {"federation.bands": 4}
-    ),
-    "client2": Row("each client, distributed noise, epsilon 2", CLIENT, {"privacy.target_epsilon": 2}),
+    "plain": Row("the same without noise", "default", PLAIN | MANY),
+    "dialogue8": Row("each dialogue, noise shared in the sum, epsilon 8", "default", MANY),
+    "dialogue2": Row("the same, epsilon 2", "default", MANY | {"privacy.target_epsilon": 2}),
+    "local8": Row("each dialogue, local noise, epsilon 8", "local-noise"),
+    "client8": Row("each client, noise shared in the sum, epsilon 8", "client-level"),
+    "client2": Row("the same, epsilon 2", "client-level", {"privacy.target_epsilon": 2}),
 }
 
 
@@ -164,9 +153,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("runs/utility"), metavar="FOLDER", help="for the runs' folders"
     )
+    parser.add_argument("--only", action="append", choices=list(ROWS), help="one row; may be given several times")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     options, given = parser.parse_known_args(arguments)
-    lines, figures = table(ROWS, run_all(ROWS, given, options.out.resolve()))
+    rows = {name: row for name, row in ROWS.items() if not options.only or name in options.only}
+    lines, figures = table(rows, run_all(rows, given, options.out.resolve()))
     print(machine("torch", "transformers"), *lines, sep="\n")
     if options.json:
         write_json(options.json, {"machine": machine("torch", "transformers"), **figures})
