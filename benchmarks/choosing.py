@@ -21,7 +21,7 @@ from chatfed.command_line import Parser, exit_code
 from chatfed.data.dialogue import Dialogue
 from chatfed.data.helpdesk import HelpdeskCorpus, generate, read, write
 from chatfed.types import ChatfedError, ClientId, InvalidValue
-from training.durable import read_if_there, write_atomically
+from training.durable import read_if_there, to_json, write_atomically
 from training.plan.recipe import Recipe, load_recipe
 from training.plan.settings import RecipeError
 
@@ -143,7 +143,7 @@ def kept(summary: Mapping[str, Any], counted: Mapping[str, Any]) -> Found:
 def run_all(cells: Iterable[Cell], recipe: Path, given: Sequence[str], out: Path) -> dict[str, Found]:
     """Every cell's figures, made now or found in cells.json. Raises ChatfedError where that is of another recipe."""
     kind, file = load_recipe(recipe, given).digest().hex(), out / "cells.json"
-    stored = json.loads(read_if_there(file) or json.dumps({"recipe": kind, "cells": {}}))
+    stored = json.loads(read_if_there(file) or to_json({"recipe": kind, "cells": {}}))
     if stored["recipe"] != kind:
         raise ChatfedError(f"{file} is of another recipe: choose another --out, or move it aside", param=str(file))
     done: dict[str, Found] = stored["cells"]

@@ -188,7 +188,9 @@ def test_utility_reads_finished_runs_and_says_how_much_of_what_could_be_learned_
     shares = {name: each["share"] for name, each in found.items() if name != "machine"}
     expected = dict.fromkeys(ROWS, 0.0) | {"plain": 0.5, "client8": 0.25, "client2": 0.125, "base": 0, "ceiling": 1}
     assert shares == pytest.approx(expected, abs=1e-3)
-    line = "| each client, noise shared in the sum, epsilon 8 | 7.50 | 2.000 | 2.00 | 25% [23% to 27%] | 10.0% | 20.0% |"
+    line = (
+        "| each client, noise shared in the sum, epsilon 8 | 7.50 | 2.000 | 2.00 | 25% [23% to 27%] | 10.0% | 20.0% |"
+    )
     assert line in done.stdout
     table = [each for each in done.stdout.splitlines() if each.startswith("| ")]
     assert table[1].startswith("| base model, no private dialogue | 0 | 2.500 | 0.00 | 0% |")

@@ -27,7 +27,7 @@ from training.run.run_folder import RunFolder
 def options(tiny_data: Path, tiny_base: Path, out: Path) -> list[object]:
     given = settings(
         runtime__workers=1, runtime__evaluation_dialogues=20, model__context=64, model__trainable='["all"]',
-        privacy__noise_multiplier=1.1, pretrain__learning_rate=0.1,
+        privacy__noise_multiplier=1.1, pretrain__learning_rate=0.1, ngrams__longest=0,
     )  # fmt: skip
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
     return [*data, "--rounds", "1", "--cohort", "4", "--out", out, *given]

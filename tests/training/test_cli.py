@@ -36,7 +36,7 @@ def data(tmp_path: Path) -> Path:
 
 def given(data: Path, tmp_path: Path, base: Path) -> list[str | Path]:
     cache = settings(runtime__cache=f'"{tmp_path / "cache"}"', runtime__workers=1)
-    options = settings(privacy__noise_multiplier=2.0, runtime__evaluation_dialogues=3)
+    options = settings(privacy__noise_multiplier=2.0, runtime__evaluation_dialogues=3, ngrams__longest=0)
     places = ("--data", data, "--base", base, "--out", tmp_path / "out", "--cohort", "3", "--rounds", "1")
     return [*places, *cache, *options]
 

@@ -107,7 +107,7 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
     given = settings(
         privacy__noise="distributed", privacy__target_epsilon=3.0, privacy__local_steps=1,
         secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64,
-        privacy__expected_batch_size=4.0,
+        privacy__expected_batch_size=4.0, ngrams__longest=0,
     )  # fmt: skip
     done = here(
         *("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base),

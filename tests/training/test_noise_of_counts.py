@@ -39,8 +39,8 @@ CLIENTS = names(10)
 ZEROS = np.zeros(CELLS, np.float32)
 
 
-def planned(unit: str = "example", epsilon: float = 5.0) -> Plan:
-    return resolve(a_recipe(unit=unit, epsilon=epsilon), len(CLIENTS))
+def planned(unit: str = "example", share: float = 0.625) -> Plan:
+    return resolve(a_recipe(unit=unit, share=share), len(CLIENTS))
 
 
 @dataclass
@@ -105,7 +105,7 @@ def test_a_count_asked_again_is_the_same_numbers_at_no_cost(tmp_path: Path) -> N
 def test_another_count_is_another_charge_that_the_budget_does_not_bear(
     weights: FloatVector, run: bytes, tmp_path: Path
 ) -> None:
-    federation = Counts.of(tmp_path, planned(epsilon=7.0))
+    federation = Counts.of(tmp_path, planned(share=0.875))
     federation.run(federation.invite())
     with pytest.raises(BelowThreshold):
         federation.run(federation.invite(weights, run))
