@@ -6,7 +6,6 @@ Prepare; then in each round invite, sum, step, account, checkpoint and measure; 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,17 +13,15 @@ from typing import Any
 import numpy as np
 
 from chatfed.audit.comparison import compare
-from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ClientId, FloatVector, IntVector
 
 from .base.evaluation import Evaluation, Scores
 from .base.pretrain import about_pretraining
 from .base.tokens import open_tokens
-from .durable import Stopped
 from .engines.simulation import Dropouts, Simulation, simulation
 from .parties.aggregator import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
 from .parties.ledgers import check_ledgers, spent
-from .parties.rounds import Outcome, commit, run_round
+from .parties.rounds import Outcome, commit
 from .parties.session import Session
 from .plan.claims import Spent
 from .plan.recipe import Recipe
@@ -33,6 +30,7 @@ from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish
 from .run.run_folder import RunError, RunFolder
+from .run.summed import summed
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
@@ -187,24 +185,8 @@ class Rounds:
 
     def sum(self, session: Session) -> tuple[Outcome, float]:
         """What the secure sum tells, and the seconds that it took. Raises Stopped where there is none."""
-        folder, started = self.prepared.folder, time.monotonic()
-        try:
-            outcome = run_round(
-                session,
-                self.prepared.plan.agreement,
-                self.base_digest,
-                self.clients,
-                folder.settled(session.round),
-                lambda survivors: folder.settle(session.round, survivors),
-                roster=self.prepared.roster,
-            )
-        except ProtocolError as error:
-            refusals = self.clients.refusals.values()
-            why = f" One client said: {next(iter(refusals))}" if refusals else ""
-            raise Stopped(
-                f"Round {session.round + 1} ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}"
-            ) from None
-        return outcome, time.monotonic() - started
+        agreement, name = self.prepared.plan.agreement, f"Round {session.round + 1}"
+        return summed(self.prepared, agreement, session, self.clients, self.base_digest, session.round, name)
 
     def step(self, session: Session, outcome: Outcome) -> None:
         """The server's optimiser on what the sum told, and the clip norm of the next round."""

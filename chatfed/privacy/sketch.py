@@ -20,10 +20,7 @@ from chatfed.types import FloatVector, InvalidValue
 Keys = NDArray[np.uint64]  # uint64[n]: items, by a hash of whoever knows what they are
 
 ROWS = 3
-_MIX = (
-    np.uint64(0xBF58476D1CE4E5B9),
-    np.uint64(0x94D049BB133111EB),
-)  # splitmix64 (Steele, Lea and Flood 2014, figure 16)
+_MIX = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)  # splitmix64 (Steele, Lea and Flood 2014)
 _GOLDEN = 0x9E3779B97F4A7C15
 _SETTLING = 4  # corrections after which weights that share cells move by less than noise
 _AT_ONCE = 1 << 20  # candidates, of those that are looked up together

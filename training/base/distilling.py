@@ -1,4 +1,4 @@
-"""The model trained on what is imagined with counts: it learns to say by itself what mixture says it would.
+"""The model trained on what is imagined with counts: it learns to say by itself what the mixture says.
 
 What protects the counts protects the model (it sees nothing else of any client). Knows no client and no round.
 """

@@ -27,9 +27,7 @@ class Imagined:
     """Texts of one length."""
 
     ids: NDArray[np.int32]  # int32[texts, T]
-    near: NDArray[
-        np.int32
-    ]  # int32[texts, T, NEAR]: tokens that might have stood in each place; of the first alone itself
+    near: NDArray[np.int32]  # int32[texts, T, NEAR]: what might have stood in each place; of given tokens themselves
     shares: NDArray[np.float16]  # float16[texts, T, NEAR]: the probability of each; of a place they sum to 1
 
 

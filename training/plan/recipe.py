@@ -167,9 +167,7 @@ class NGramsSection(Section):
 
     name: ClassVar[str] = "ngrams"
     longest: int = setting(0, between(0, 16))  # tokens in the longest n-gram; 0: nothing is counted
-    share: float = setting(
-        0.75, inside(0, 1)
-    )  # of the target epsilon, that the count alone costs; rounds have the rest
+    share: float = setting(0.75, inside(0, 1))  # of the target epsilon, for the count; rounds have the rest
     cells: int = setting(1 << 20, at_least(300))  # of the vectors that are summed
     texts: int = setting(1536, at_least(1))  # that the server imagines with the counts, to train the base on
     epochs: float = setting(5.0, above(0))  # passes over them

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,21 @@ import numpy as np
 
 from chatfed.model.ngrams import NGrams
 from chatfed.model.transformer import load_tokenizer
-from chatfed.secagg.messages import ProtocolError
 
 from ..base.counting import Counting
 from ..base.distilling import distilling_job, write_imagined
 from ..base.imagining import Imagined, markers
 from ..base.together import Progress, in_processes
-from ..durable import Stopped
 from ..engines.simulation import Simulation
 from ..parties.aggregator import invited
 from ..parties.ledgers import check_ledgers, spent
-from ..parties.rounds import Outcome, commit, run_round
+from ..parties.rounds import Outcome, commit
 from ..parties.session import Session
 from ..plan.claims import Spent
 from ..plan.plan import Counting as Counted
 from .display import Display
 from .prepared import Clock, Prepared
+from .summed import summed
 
 BEFORE = -1  # what the run's folder calls the round of the count
 
@@ -71,23 +69,7 @@ def _session(prepared: Prepared, count: Counted) -> Session:
 def _sum(
     prepared: Prepared, count: Counted, session: Session, clients: Simulation, digest: bytes
 ) -> tuple[Outcome, float]:
-    folder, started = prepared.folder, time.monotonic()
-    try:
-        outcome = run_round(
-            session,
-            count.agreement,
-            digest,
-            clients,
-            folder.settled(BEFORE),
-            lambda survivors: folder.settle(BEFORE, survivors),
-            roster=prepared.roster,
-        )
-    except ProtocolError as error:
-        why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
-        raise Stopped(
-            f"The count of n-grams ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}"
-        ) from None
-    return outcome, time.monotonic() - started
+    return summed(prepared, count.agreement, session, clients, digest, BEFORE, "The count of n-grams")
 
 
 def _read(prepared: Prepared, outcome: Outcome) -> NGrams:
