@@ -17,8 +17,8 @@ from chatfed.types import FloatVector, IntVector
 Keys = NDArray[np.uint64]  # uint64[n]: a hash of each n-gram
 Tokens = NDArray[np.int32]  # int32[n, length]
 
-TRUST = 0.5
-"""Share of what counts say of the next token in a mixture: the rest is the model's, which sees all that was said."""
+DOUBT = 0.65
+"""Share of the model, which sees all that was said, beside what counts say after one token; after n of them DOUBT^n."""
 
 MOST_TOKENS = 4096  # heaviest tokens, whose pairs are tried
 _NOTHING = 1e-9  # probability that is not to be shared out: single ones are too small for float32
@@ -73,12 +73,13 @@ class NGrams:
         """Next-token probabilities float32[rows, V] of a model, with what counts say after `before`, int64[rows, T].
 
         From short contexts to long ones: a context that was counted gives its followers their share of its count, and
-        the rest to all others in proportion to what they had (Katz 1987, section II); that counts TRUST, and what was
-        there before 1 - TRUST (Jelinek and Mercer 1980). Changes and returns `probabilities`.
+        the rest to all others in proportion to what they had (Katz 1987, section II); what was there before counts
+        DOUBT to the power of the context's length (Jelinek and Mercer 1980: the longer, the more it says). Changes and
+        returns `probabilities`.
         """
         for length in range(1, min(self.longest - 1, before.shape[1]) + 1):
             keys = keys_of(before[:, before.shape[1] - length :].astype(np.int32))
-            self._followers[length - 1].mix(probabilities, keys)
+            self._followers[length - 1].mix(probabilities, keys, 1 - DOUBT**length)
         return probabilities
 
 
@@ -92,8 +93,8 @@ class _Followers:
     shares: FloatVector  # float32[n], of the context's count
     left: FloatVector  # float32[c], the share of all that is not listed
 
-    def mix(self, probabilities: NDArray[np.float32], keys: Keys) -> None:
-        """Mixes in place what follows the contexts uint64[rows]."""
+    def mix(self, probabilities: NDArray[np.float32], keys: Keys, share: float) -> None:
+        """Mixes in place what follows the contexts uint64[rows], which then counts `share` in [0, 1]."""
         if not len(self.contexts):
             return
         at = np.minimum(np.searchsorted(self.contexts, keys), len(self.contexts) - 1)
@@ -107,10 +108,10 @@ class _Followers:
         token, had = self.tokens[item], probabilities[rows[row], self.tokens[item]]
         others = probabilities[rows].sum(1, dtype=np.float64) - np.bincount(row, had, len(rows))
         none = others < _NOTHING  # no other token can follow: what is left goes to those that are listed
-        kept = TRUST * np.where(none, 0, self.left[at] / np.maximum(others, _NOTHING)) + 1 - TRUST
-        trust = (TRUST / np.where(none, 1 - self.left[at], 1)).astype(np.float32)
+        kept = share * np.where(none, 0, self.left[at] / np.maximum(others, _NOTHING)) + 1 - share
+        trust = (share / np.where(none, 1 - self.left[at], 1)).astype(np.float32)
         probabilities[rows] *= kept.astype(np.float32)[:, None]
-        probabilities[rows[row], token] = had * np.float32(1 - TRUST) + trust[row] * self.shares[item]
+        probabilities[rows[row], token] = had * np.float32(1 - share) + trust[row] * self.shares[item]
 
 
 def _followers(tokens: Tokens, counts: FloatVector, shorter: Keys, of_shorter: FloatVector) -> _Followers:

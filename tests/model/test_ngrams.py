@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from itertools import product
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from chatfed.model import ngrams
-from chatfed.model.ngrams import TRUST, Heavy, Keys, NGrams, grown, keys_of, ngrams_in
+from chatfed.model.ngrams import DOUBT, Heavy, Keys, NGrams, grown, keys_of, ngrams_in
 from chatfed.types import FloatVector
 
 relaxed = settings(deadline=None)
@@ -89,7 +90,8 @@ def slow_mixture(
         others = sum(p for token, p in enumerate(now) if token not in follows)
         left = 1 - sum(follows.values()) / total
         said = [follows[t] / total if t in follows else left * p / others for t, p in enumerate(now)]
-        now = [TRUST * s + (1 - TRUST) * p for s, p in zip(said, now, strict=True)]
+        doubt = math.prod([DOUBT] * length)
+        now = [(1 - doubt) * s + doubt * p for s, p in zip(said, now, strict=True)]
     return now
 
 
@@ -123,14 +125,14 @@ def test_a_mixture_with_a_model_that_is_all_but_sure_sums_to_one(sure: float, of
     mixed = ONE_PAIR.mixed(logits.softmax(-1).numpy(), np.zeros((3, 1), np.int64))
     assert (mixed >= 0).all() and mixed.sum(1, dtype=np.float64) == pytest.approx(1, abs=1e-5)
     if of == 1:
-        assert mixed[0, 1] >= TRUST * 0.5
+        assert mixed[0, 1] >= (1 - DOUBT) * 0.5
 
 
 def test_where_nothing_else_can_follow_all_goes_to_what_is_listed() -> None:
     mixed = ONE_PAIR.mixed(np.array([[0, 1, 0]], np.float32), np.array([[0]]))
     assert mixed.tolist() == [[0, 1, 0]]
     listed = ONE_PAIR.mixed(np.array([[0.5, 0, 0.5]], np.float32), np.array([[0]]))
-    assert listed[0] == pytest.approx([0.375, 0.25, 0.375])
+    assert listed[0] == pytest.approx([0.4125, 0.175, 0.4125])
 
 
 NOTHING = made({}, 3)
@@ -248,4 +250,4 @@ def test_counts_that_say_more_of_followers_than_of_their_context_leave_nothing_t
     """Noise does that: counts are read one by one."""
     by_context: dict[NGram, int] = defaultdict(int, {(0,): 2, (1,): 9, (0, 1): 4, (0, 2): 4})
     mixed = made(by_context, 2).mixed(np.full((1, 4), 0.25, np.float32), np.array([[0]]))
-    assert mixed[0] == pytest.approx([0.125, 0.375, 0.375, 0.125])
+    assert mixed[0] == pytest.approx([0.1625, 0.3375, 0.3375, 0.1625])

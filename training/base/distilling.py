@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from chatfed.model.checkpoint import replace_folder
+from chatfed.model.tokenizer import MARKER, WORD_REST
 
 from ..durable import disk_error
 from ..plan.recipe import Recipe
@@ -36,7 +37,8 @@ def write_imagined(folder: Path, texts: Iterable[Imagined]) -> None:
         ids = np.concatenate([each.ids.ravel() for each in found])
         lengths = np.concatenate([np.full(len(each.ids), each.ids.shape[1]) for each in found])
         (scratch / "ids.i32").write_bytes(ids.tobytes())
-        (scratch / "kinds.u8").write_bytes(np.ones(len(ids), np.uint8).tobytes())  # all are learned
+        said = np.concatenate([each.said.ravel() for each in found])
+        (scratch / "kinds.u8").write_bytes(np.where(said, WORD_REST, MARKER).astype(np.uint8).tobytes())
         np.save(scratch / "starts.npy", np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64))
         np.save(scratch / "bytes.npy", np.zeros(len(lengths), np.int64))
         for name in SOFT:

@@ -31,7 +31,7 @@ from ..plan.recipe import LocalSection, ModelSection
 from ..plan.upload import Part
 from .counting import Counting
 from .evaluation import Scores, evaluate
-from .imagining import Imagined, imagined, opening
+from .imagining import Imagined, imagined, script
 from .learnable import refuse_unmoved
 from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -121,7 +121,7 @@ class Learner:
         self.space.load(self.initial)
         _place(self.model, "cpu")
         try:
-            return imagined(self.model.eval(), ngrams, opening(self.tokenizer), texts, self.context, seed)
+            return imagined(self.model.eval(), ngrams, script(self.tokenizer), texts, self.context, seed)
         finally:
             _place(self.model, self.how.device)
 

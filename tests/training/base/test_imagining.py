@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from chatfed.model.ngrams import TRUST, NGrams
-from chatfed.model.tokenizer import MARKER, encode_dialogue, train_tokenizer
+from chatfed.model.ngrams import DOUBT, NGrams
+from chatfed.model.tokenizer import MARKER, WORD_START, encode_dialogue, train_tokenizer
 from chatfed.model.transformer import load_model
 from chatfed.types import Turn
 from tests.model.architectures import tiny
 from tests.model.tokenizers_of_others import TEXTS
 from tests.training.bases import bare
-from training.base.imagining import NEAR, Imagined, _drawn, _likeliest, imagined, markers, opening
+from training.base.imagining import NEAR, Imagined, Script, _drawn, _likeliest, imagined, markers, script
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -39,15 +39,15 @@ def chain(*tokens: int) -> NGrams:
 
 
 def alike(one: Imagined, other: Imagined) -> bool:
-    return all(getattr(one, n).tobytes() == getattr(other, n).tobytes() for n in ("ids", "near", "shares"))
+    return all(getattr(one, n).tobytes() == getattr(other, n).tobytes() for n in ("ids", "near", "shares", "said"))
 
 
 def test_texts_follow_from_the_seed_and_from_the_counts(model: PreTrainedModel) -> None:
-    found = imagined(model, NOTHING, [1, 4], 3, CONTEXT, seed=5)
-    assert alike(found, imagined(model, NOTHING, [1, 4], 3, CONTEXT, seed=5))
+    found = imagined(model, NOTHING, Script([1, 4]), 3, CONTEXT, seed=5)
+    assert alike(found, imagined(model, NOTHING, Script([1, 4]), 3, CONTEXT, seed=5))
     others = [
-        imagined(model, NOTHING, [1, 4], 3, CONTEXT, seed=6),
-        imagined(model, chain(4, 9, 4), [1, 4], 3, CONTEXT, 5),
+        imagined(model, NOTHING, Script([1, 4]), 3, CONTEXT, seed=6),
+        imagined(model, chain(4, 9, 4), Script([1, 4]), 3, CONTEXT, 5),
     ]
     assert not any(alike(found, other) for other in others)
 
@@ -57,7 +57,7 @@ def test_each_place_has_the_likeliest_tokens_of_the_mixture_after_what_was_said(
     model: PreTrainedModel, ngrams: NGrams
 ) -> None:
     """Where nothing was counted, of the model itself. The twin asks for the whole text and makes one place."""
-    found = imagined(model, ngrams, [1, 4], 4, CONTEXT, seed=1)
+    found = imagined(model, ngrams, Script([1, 4]), 4, CONTEXT, seed=1)
     assert found.near.shape == found.shares.shape == (4, found.ids.shape[1], NEAR)
     with torch.no_grad():
         own = model(input_ids=torch.from_numpy(found.ids.astype(np.int64))).logits.softmax(-1).numpy()
@@ -72,28 +72,53 @@ def test_each_place_has_the_likeliest_tokens_of_the_mixture_after_what_was_said(
 
 
 def test_texts_begin_as_told_and_the_first_places_have_one_token_alone(model: PreTrainedModel) -> None:
-    found = imagined(model, NOTHING, [1, 4, 7], 2, CONTEXT, seed=2)
+    found = imagined(model, NOTHING, Script([1, 4, 7]), 2, CONTEXT, seed=2)
     assert found.ids[:, :3].tolist() == [[1, 4, 7]] * 2
     assert found.near[:, :3, 0].tolist() == [[1, 4, 7]] * 2
     assert found.shares[:, :3].sum(2).tolist() == [[1, 1, 1]] * 2 and (found.shares[:, :3, 0] == 1).all()
 
 
 def test_lengths_are_between_a_quarter_of_the_context_and_all_of_it(model: PreTrainedModel) -> None:
-    lengths = {imagined(model, NOTHING, [1], 1, 8, seed).ids.shape[1] for seed in range(24)}
+    lengths = {imagined(model, NOTHING, Script([1]), 1, 8, seed).ids.shape[1] for seed in range(24)}
     assert min(lengths) == 2 and max(lengths) == 8 and len(lengths) >= 6
-    assert imagined(model, NOTHING, [1, 2, 3, 4, 5], 1, 4, 0).ids.shape == (1, 6), "one token at least is imagined"
+    assert imagined(model, NOTHING, Script([1, 2, 3, 4, 5]), 1, 4, 0).ids.shape == (1, 6), (
+        "one token at least is imagined"
+    )
 
 
 def test_what_is_counted_is_said_as_often_as_it_is_trusted(model: PreTrainedModel) -> None:
-    said = [imagined(model, chain(4, 70, 71), [1, 4], 64, CONTEXT, seed).ids[:, 2:4].tolist() for seed in (1, 2, 3)]
+    begin = Script([1, 4])
+    said = [imagined(model, chain(4, 70, 71), begin, 64, CONTEXT, seed).ids[:, 2:4].tolist() for seed in (1, 2, 3)]
     first = [pair for texts in said for pair in texts if pair[0] == 70]
     said_of = len(first) / 192, np.mean([pair[1] == 71 for pair in first])
-    assert all(TRUST - 0.12 < share < TRUST + 0.2 for share in said_of)
+    assert all(1 - DOUBT - 0.12 < share < 1 - DOUBT + 0.2 for share in said_of)
+
+
+def test_user_and_assistant_take_turns_and_no_model_learns_what_the_template_writes(
+    tiny_tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """A model knows no role markers: it learns none, and would go on after a message with rubbish."""
+    end, user, assistant = (int(tiny_tokenizer.vocab[f"<|{name}|>"]) for name in ("end", "user", "assistant"))
+    pairs = np.array([[user, end], [assistant, end]], np.int32)
+    short = NGrams((pairs[:, :1], pairs), (np.full(2, 9, np.float32), np.full(2, 9, np.float32)))
+    model = tiny("llama", vocab_size=len(tiny_tokenizer)).eval()
+    found = imagined(model, short, script(tiny_tokenizer), 128, 24, seed=0)
+    turns = 0
+    for ids, said in zip(found.ids.tolist(), found.said.tolist(), strict=True):
+        markers_at = [at for at, token in enumerate(ids) if not said[at]]
+        opens = [assistant, user] * len(ids)
+        behind = [at + 1 for at, token in enumerate(ids[:-1]) if token == end and said[at]]
+        assert markers_at[2:] == behind and [ids[at] for at in behind] == opens[: len(behind)]
+        turns += len(behind)
+    given = ~found.said
+    assert turns > 32, "or this looked at nothing"
+    assert (found.near[given] == found.ids[given][:, None]).all() and (found.shares[given][:, 0] == 1).all()
+    assert not found.shares[given][:, 1:].any()
 
 
 def test_a_model_of_fewer_tokens_than_places_for_them_has_all_of_them() -> None:
     small = tiny("llama", vocab_size=40).eval()
-    found = imagined(small, NOTHING, [1], 3, CONTEXT, seed=0)
+    found = imagined(small, NOTHING, Script([1]), 3, CONTEXT, seed=0)
     assert found.near.shape[2] == NEAR and (found.ids < 40).all()
     for near, shares in zip(found.near[:, 1:].reshape(-1, NEAR), found.shares[:, 1:].reshape(-1, NEAR), strict=True):
         assert sorted(near[:40].tolist()) == list(range(40)) and not near[40:].any() and not shares[40:].any()
@@ -103,7 +128,7 @@ def test_a_model_of_fewer_tokens_than_places_for_them_has_all_of_them() -> None:
 @pytest.mark.parametrize("kind", ["rwkv", "bamba"])
 def test_models_with_other_memories_imagine_as_well(kind: str) -> None:
     model = tiny(kind).eval()
-    found = imagined(model, NOTHING, [1, 4], 2, 12, seed=3)
+    found = imagined(model, NOTHING, Script([1, 4]), 2, 12, seed=3)
     with torch.no_grad():
         own = model(input_ids=torch.from_numpy(found.ids[:, :-1].astype(np.int64))).logits[:, -1].softmax(-1).numpy()
     assert (own.argmax(1) == found.near[np.arange(2), -1, found.shares[:, -1].argmax(1)]).all()
@@ -128,23 +153,49 @@ def test_the_likeliest_of_a_row_are_those_of_a_sort_and_share_one(tokens: int) -
         assert given[:kept] == pytest.approx(row[places[:kept]] / row[most].sum(), rel=1e-5)
 
 
-def test_an_opening_is_what_stands_before_the_first_word_of_all_dialogues(
-    tiny_tokenizer: PreTrainedTokenizerFast,
-) -> None:
-    begin = opening(tiny_tokenizer)
-    assert tiny_tokenizer.decode(begin) == "<|begin|><|user|>"
+def test_a_script_is_what_a_template_writes_around_messages(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
+    ours = script(tiny_tokenizer)
+    assert tiny_tokenizer.decode(ours.begin) == "<|begin|><|user|>"
+    assert [tiny_tokenizer.decode(each) for each in ours.closing] == ["<|end|>"] * 2
+    assert [tiny_tokenizer.decode(each) for each in ours.between] == ["<|assistant|>", "<|user|>"]
     encoded = encode_dialogue(tiny_tokenizer, [Turn("user", "hello"), Turn("assistant", "yes")])
-    assert encoded.ids[:2].tolist() == begin and encoded.kinds[2] != MARKER
+    assert encoded.ids[:2].tolist() == ours.begin and encoded.kinds[2] != MARKER
     names = tiny_tokenizer.convert_ids_to_tokens(markers(tiny_tokenizer).tolist())
     assert sorted(names) == ["<|assistant|>", "<|begin|>", "<|user|>"], "and none that ends what is said"
 
 
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+LLAMA2 = (
+    "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
+)
+
+
+@pytest.mark.parametrize("template", [CHATML, LLAMA2], ids=["chatml", "llama2"])
+def test_a_talk_that_follows_a_script_is_spelt_as_its_template_spells_it(template: str) -> None:
+    """Closings and what is between, put around words, make the tokens of the whole dialogue."""
+    other = train_tokenizer(TEXTS, 290)
+    other.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "<s>", "</s>"]})
+    other.chat_template = template
+    found = script(other)
+    turns = [Turn(role, "ab") for role in ("user", "assistant", "user", "assistant")]
+    encoded = encode_dialogue(other, turns)
+    words = [encoded.ids[(encoded.turns == at) & (encoded.kinds >= WORD_START)].tolist() for at in range(4)]
+    made = list(found.begin)
+    for at, said in enumerate(words[:-1]):
+        made += said + found.closing[at % 2] + found.between[at % 2]
+    assert made + words[-1] == encoded.ids[: len(made) + len(words[-1])].tolist()
+
+
 def test_other_tokenizers_have_something_to_begin_with() -> None:
     plain = bare(train_tokenizer(TEXTS, 290))
-    assert plain.decode(opening(plain)) == "User:"
+    assert plain.decode(script(plain).begin) == "User:"
     unmarked = train_tokenizer(TEXTS, 290)
     unmarked.chat_template = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}"
-    assert unmarked.decode(opening(unmarked)) == "<|end|>", (
+    assert unmarked.decode(script(unmarked).begin) == "<|end|>", (
         "what stands between messages, where nothing opens the first"
     )
     assert not len(markers(unmarked))
