@@ -66,7 +66,7 @@ def test_cells_go_from_small_to_large_and_each_is_a_recipe_that_can_be_planned()
         recipe = load_recipe(DEFAULT, settings(cell, Path("mine.jsonl"), Path("house"), 0.72))
         assert recipe.privacy.expected_batch_size == pytest.approx(0.72 * cell.dialogues)
         assert recipe.data.public == "house/public.jsonl"
-        assert resolve(recipe, cell.clients).agreement.schedule.cohort == min(75, cell.clients)
+        assert resolve(recipe, cell.clients).agreement.schedule.cohort == min(160, cell.clients)
 
 
 def scores(value: float, top1: float) -> dict[str, Any]:
