@@ -14,7 +14,7 @@ from chatfed.model.tokenizer import MARKER, WORD_START, encode_dialogue, train_t
 from chatfed.model.transformer import load_model
 from chatfed.types import Turn
 from tests.model.architectures import tiny
-from tests.model.tokenizers_of_others import TEXTS
+from tests.model.tokenizers_of_others import KINDS, TEMPLATES, TEXTS, trained
 from tests.training.bases import bare
 from training.base.imagining import NEAR, Imagined, Script, _drawn, _likeliest, imagined, markers, script
 
@@ -164,30 +164,18 @@ def test_a_script_is_what_a_template_writes_around_messages(tiny_tokenizer: PreT
     assert sorted(names) == ["<|assistant|>", "<|begin|>", "<|user|>"], "and none that ends what is said"
 
 
-CHATML = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
-LLAMA2 = (
-    "{% for m in messages %}{% if m.role == 'user' %}<s>[INST] {{ m.content }} [/INST]"
-    "{% else %} {{ m.content }}</s>{% endif %}{% endfor %}"
-)
-
-
-@pytest.mark.parametrize("template", [CHATML, LLAMA2], ids=["chatml", "llama2"])
-def test_a_talk_that_follows_a_script_is_spelt_as_its_template_spells_it(template: str) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_talk_that_follows_a_script_is_spelt_as_its_template_spells_it(name: str, kind: str) -> None:
     """Closings and what is between, put around words, make the tokens of the whole dialogue."""
-    other = train_tokenizer(TEXTS, 290)
-    other.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>", "<s>", "</s>"]})
-    other.chat_template = template
+    other = trained(kind, TEMPLATES[name])
     found = script(other)
-    turns = [Turn(role, "ab") for role in ("user", "assistant", "user", "assistant")]
-    encoded = encode_dialogue(other, turns)
-    words = [encoded.ids[(encoded.turns == at) & (encoded.kinds >= WORD_START)].tolist() for at in range(4)]
-    made = list(found.begin)
-    for at, said in enumerate(words[:-1]):
-        made += said + found.closing[at % 2] + found.between[at % 2]
-    assert made + words[-1] == encoded.ids[: len(made) + len(words[-1])].tolist()
+    encoded = encode_dialogue(other, [Turn(role, "printer printer") for role in ("user", "assistant", "user")])
+    words = [encoded.ids[(encoded.turns == at) & (encoded.kinds >= WORD_START)].tolist() for at in range(3)]
+    made = [*found.begin, *words[0]]
+    for at, said in enumerate(words[1:]):
+        made += found.closing[at] + found.between[at] + said
+    assert made == encoded.ids[: len(made)].tolist() and all(words)
 
 
 def test_other_tokenizers_have_something_to_begin_with() -> None:
