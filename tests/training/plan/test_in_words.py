@@ -45,7 +45,7 @@ def test_an_open_cohort_is_as_many_clients_as_there_are_up_to_the_largest(
     assert following(recipe, clients) is recipe, "what is settled stays"
 
 
-@pytest.mark.parametrize(("clients", "cohort", "times"), [(999, 333, 1), (30, 30, 3)])
+@pytest.mark.parametrize(("clients", "cohort", "times"), [(999, 999, 1), (30, 30, 1)])
 def test_the_recipe_for_whole_clients_follows_the_data_too(clients: int, cohort: int, times: int) -> None:
     recipe = following(load_recipe(CLIENT_LEVEL), clients)
     check(recipe, clients)
