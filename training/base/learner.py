@@ -31,7 +31,7 @@ from ..plan.recipe import LocalSection, ModelSection
 from ..plan.upload import Part
 from .counting import Counting
 from .evaluation import Scores, evaluate
-from .imagining import Imagined, imagined, script
+from .imagining import Imagined, imagined, script_of
 from .learnable import refuse_unmoved
 from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -121,7 +121,8 @@ class Learner:
         self.space.load(self.initial)
         _place(self.model, "cpu")
         try:
-            return imagined(self.model.eval(), ngrams, script(self.tokenizer), texts, self.context, seed)
+            script, on = script_of(self.tokenizer), self.how.train_on
+            return imagined(self.model.eval(), ngrams, script, texts, self.context, seed, train_on=on)
         finally:
             _place(self.model, self.how.device)
 
