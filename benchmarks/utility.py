@@ -35,7 +35,7 @@ class Row:
 
 
 PLAIN = {"privacy.noise": "none", "privacy.target_epsilon": 0}
-MANY = {"federation.largest_cohort": 199}  # of 999 clients with few dialogues each: all are asked once
+MANY = {"federation.largest_cohort": 199}  # of 999 clients with few dialogues each: nobody is asked twice
 ROWS: dict[str, Row] = {
     "plain": Row("the same without noise", "default", PLAIN | MANY),
     "dialogue8": Row("each dialogue, noise shared in the sum, epsilon 8", "default", MANY),

@@ -151,7 +151,7 @@ def _tiles(summary: Mapping[str, Any], privacy: Mapping[str, Any]) -> Markup:
         [
             ("ε per " + _unit(privacy), _epsilon(privacy, "epsilon"), _delta_note(privacy)),
             ("Held-out bits per byte", bits(_bits(summary, "after")), f"{bits(before)} before: {_verdict(summary)}"),
-            ("Clients", count(summary.get("clients")), f"{count(summary.get('rounds'))} rounds"),
+            ("Clients", count(summary.get("clients")), f"rounds: {count(summary.get('rounds'))}"),
             ("Trained parameters", trained, f"of {count(summary.get('parameters'))}"),
         ]
     )

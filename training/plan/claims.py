@@ -24,7 +24,7 @@ SEVERAL = (
 )
 FIXED = (
     "the recipe was fixed without looking at the private dialogues (the default one was tuned on generated corpora, of "
-    "seed 7 and an earlier form of seed 1, which are nobody's)"
+    "seeds 7 and 1, which are nobody's)"
 )
 _KEPT_BY_CLIENTS = {
     Unit.EXAMPLE: "which dialogues a step took stays with the client",

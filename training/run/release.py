@@ -41,7 +41,7 @@ pipeline_tag: text-generation
 # A chat model trained with chatfed
 
 Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues. The
-clients trained {trainable_parameters:,} of its {parameters:,} parameters in {rounds} rounds, each on its own dialogues;
+clients trained {trainable_parameters:,} of its {parameters:,} parameters, each on its own dialogues (rounds: {rounds});
 their updates met in a masked sum.{counted}
 
 **Privacy.** {sentence}{means}
