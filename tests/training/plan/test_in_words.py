@@ -106,7 +106,7 @@ def test_noise_of_the_default_recipe_is_for_its_sampling_and_all_of_its_rounds()
             30,
             ["multiplier 3.000", f"epsilon at most {above(epsilon(3.0, 1.0, 2, delta=1e-5))}"],
         ),
-        (CLIENT_LEVEL, [], 999, ["3 rounds of 333 of 999", "1 pass over", "each client, with all", "sums only", "33 "]),
+        (CLIENT_LEVEL, [], 999, ["1 round of all 999", "1 pass over", "each client, with all", "sums only", "99 "]),
         (None, ["privacy.noise=none", "privacy.target_epsilon=0"], 30, ["No noise", "no privacy is claimed"]),
     ],
 )

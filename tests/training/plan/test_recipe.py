@@ -55,7 +55,7 @@ def test_the_tests_plain_recipe_is_what_code_alone_gives() -> None:
     check(Recipe(), clients=400)
 
 
-@pytest.mark.parametrize("name", ["adapters", "client-level", "local-noise"])
+@pytest.mark.parametrize("name", ["adapters", "local-noise"])
 def test_a_recipe_for_plain_averages_takes_over_nothing_of_how_the_default_one_learns(name: str) -> None:
     federation, plain = load_recipe(DEFAULT_RECIPE.with_name(f"{name}.toml")).federation, Recipe().federation
     of_server = ("server_optimizer", "server_schedule", "warmup", "weight_decay")
