@@ -39,8 +39,8 @@ def test_planned_participations_are_paid_for_one_by_one() -> None:
 def test_a_ring_is_told_by_the_model_s_size() -> None:
     recipe = load_recipe(CLIENT_LEVEL)
     plan = resolve(recipe, 999)
-    (ring,) = [line for line in outlook(recipe, 999) if "ring" in line]
-    widths = {size: plan.agreement.sums.codec.upload(333, size).ring_bits for size in SIZES[4:]}
+    (ring,) = [line for line in outlook(recipe, 999) if line.startswith("An update travels in a ring")]
+    widths = {size: plan.agreement.sums.codec.upload(999, size).ring_bits for size in SIZES[4:]}
     narrow = max(size for size, bits in widths.items() if bits == 21)
     assert f"21 bits for up to {narrow:,} trained parameters, else 32 bits." in ring
 
