@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 USUAL = 24  # tokens of a message that a template closes with nothing that anybody says
-ASSISTANT = 1
+ANSWERS = 1  # the speaker of a talk who is the assistant
 NEAR = 64  # likeliest tokens of a place that are kept: the others share a hundredth or two
 
 
@@ -53,7 +53,7 @@ class Script:
 
 def script_of(tokenizer: PreTrainedTokenizerFast) -> Script:
     """The script of the tokenizer's template. Where it opens nothing, a talk begins as one that goes on."""
-    encoded = _longest(tokenizer, [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")])
+    encoded = _talk(tokenizer)
     ids = [int(token) for token in encoded.ids]
     words = [np.flatnonzero((encoded.turns == turn) & (encoded.kinds >= WORD_START)) for turn in range(3)]
     begin = tuple(ids[: words[0][0]]) or tuple(end_ids(tokenizer))  # a model is asked after some token
@@ -70,18 +70,19 @@ def script_of(tokenizer: PreTrainedTokenizerFast) -> Script:
 
 def markers(tokenizer: PreTrainedTokenizerFast) -> IntVector:
     """The tokens that stand between messages and are nobody's words."""
-    encoded = _longest(tokenizer, [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")])
+    encoded = _talk(tokenizer)
     return np.unique(encoded.ids[encoded.kinds == MARKER]).astype(np.int64)
 
 
-def _longest(tokenizer: PreTrainedTokenizerFast, turns: list[Turn]) -> Encoded:
-    """As many of the messages as the template takes: some take one exchange alone."""
-    try:
-        return encode_dialogue(tokenizer, turns)
-    except TemplateError:
-        if len(turns) == 1:
-            raise
-        return _longest(tokenizer, turns[:-1])
+def _talk(tokenizer: PreTrainedTokenizerFast) -> Encoded:
+    """A short talk, of as many messages as the template takes: some take one exchange alone."""
+    turns = [Turn("user", "a"), Turn("assistant", "b"), Turn("user", "c")]
+    for taken in (turns, turns[:2]):
+        try:
+            return encode_dialogue(tokenizer, taken)
+        except TemplateError:
+            continue
+    return encode_dialogue(tokenizer, turns[:1])
 
 
 def imagined(
@@ -106,7 +107,7 @@ def imagined(
     rows = Rows(Decoder(model))
     logits = rows.add(found.ids[:, : len(script.begin)])
     for at in range(len(script.begin), length):
-        learned = np.array([train_on == "all" or talk.speaker == ASSISTANT for talk in talks])
+        learned = np.array([train_on == "all" or talk.speaker == ANSWERS for talk in talks])
         mixed = logits.softmax(-1).numpy()
         mixed[learned] = ngrams.mixed(mixed[learned], found.ids[learned, :at].astype(np.int64))
         tokens, own = zip(
@@ -124,7 +125,7 @@ class _Talk:
 
     script: Script
     random: np.random.Generator
-    speaker: int = 0  # 0 the user, 1 the assistant
+    speaker: int = 0  # the user, or ANSWERS
     message: tuple[int, ...] = ()
     waits: tuple[int, ...] = ()
 
