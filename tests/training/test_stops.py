@@ -15,6 +15,7 @@ import pytest
 from chatfed.privacy.accounting import epsilon
 from tests.training.processes import PLAIN, here, of_session, one_line, rows, settings, start, wait_for
 from training.base.tokens import open_tokens
+from training.durable import read_if_there
 from training.parties.aggregator import cohort
 from training.parties.homes import home_of
 from training.run.run_folder import RunFolder
@@ -30,8 +31,9 @@ def charged_in(folder: Path, round_index: int) -> list[Path]:
 
 def learned_in(folder: Path, round_index: int) -> list[Path]:
     """Homes of the clients that have stored what they learned, not only that they paid for it."""
-    key, updates = f"/{round_index}/".encode(), (folder / "state" / "clients").glob("*/update.bin")
-    return [path.parent for path in updates if key in (content := path.read_bytes())[2:60] and len(content) > 4096]
+    key, homes = f"/{round_index}/".encode(), (folder / "state" / "clients").glob("*")
+    updates = ((home, read_if_there(home / "update.bin") or b"") for home in homes)  # one may go while we look
+    return [home for home, content in updates if key in content[2:60] and len(content) > 4096]
 
 
 def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
