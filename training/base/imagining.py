@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 USUAL = 24  # tokens of a message that a template closes with nothing that anybody says
 ANSWERS = 1  # the speaker of a talk who is the assistant
-NEAR = 64  # likeliest tokens of a place that are kept: the others share a hundredth or two
+NEAR = 64  # likeliest tokens of a place that are kept: the others share a hundredth, on unlike text a quarter
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Imagined:
 
     ids: NDArray[np.int32]  # int32[texts, T]
     near: NDArray[np.int32]  # int32[texts, T, NEAR]: what might have stood in each place; of given tokens themselves
-    shares: NDArray[np.float16]  # float16[texts, T, NEAR]: the probability of each; of a place they sum to 1
+    shares: NDArray[np.float16]  # float16[texts, T, NEAR]: the probability of each; what is left is all the others'
     said: NDArray[np.bool_]  # bool[texts, T]: to be learned: drawn, not written by the template
 
     def put(self, at: int, ids: NDArray[np.int32], said: NDArray[np.bool_], mixed: NDArray[np.float32]) -> None:
@@ -167,9 +167,8 @@ def _drawn(probabilities: NDArray[np.float32], random: np.random.Generator) -> N
 
 
 def _likeliest(probabilities: NDArray[np.float32]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The NEAR likeliest tokens of each row, int64[rows, NEAR], and their shares of what they have together."""
+    """The NEAR likeliest tokens of each row, int64[rows, NEAR], and their probabilities float32[rows, NEAR]."""
     few = NEAR - min(NEAR, probabilities.shape[1])
     near = np.argpartition(probabilities, few - NEAR, 1)[:, few - NEAR :]
-    kept = np.take_along_axis(probabilities, near, 1)
-    shares = kept / kept.sum(1, keepdims=True)
+    shares = np.take_along_axis(probabilities, near, 1)
     return np.pad(near, ((0, 0), (0, few))), np.pad(shares, ((0, 0), (0, few)))

@@ -309,7 +309,8 @@ def _tried_form(model: Any) -> LogitForm | None:
 def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], multiple: int = 1) -> torch.Tensor:
     """Weighted cross-entropy in nats of each row: float32[rows]. Rows are padded or cut to a multiple of `multiple`.
 
-    Of the targets, or where a place has several possible tokens of their shares (Hinton et al. 2015, section 2).
+    Of the targets, or where a place has several possible tokens of their shares (Hinton et al. 2015, section 2), and of
+    what is left as the share of all other tokens together: without it they would be taught to be impossible.
     """
     import torch.nn.functional as F
 
@@ -320,7 +321,11 @@ def next_token_loss(model: torch.nn.Module, rows: Mapping[str, torch.Tensor], mu
     logits = model(input_ids=ids).logits
     if "near" in rows:
         near, shares = (F.pad(rows[name], (0, 0, 0, longer)) for name in ("near", "shares"))
-        loss = -(F.log_softmax(logits.float(), -1).gather(2, near) * shares).sum(2)
+        likely = F.log_softmax(logits.float(), -1)
+        loss = -(likely.gather(2, near) * shares).sum(2)
+        if near.shape[2] < likely.shape[2]:
+            others = likely.scatter(2, near, float("-inf")).logsumexp(2)
+            loss = loss - (1 - shares.sum(2)).clamp_min(0) * others
     else:
         loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), reduction="none").view_as(weights)
     return (loss * weights).sum(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -89,12 +90,13 @@ def test_the_loss_of_one_sure_token_a_place_is_that_of_the_token(
     assert torch.allclose(found, hard, rtol=1e-5) and float(hard.min()) > 0.1
 
 
-def test_the_loss_of_several_tokens_a_place_is_their_cross_entropy_by_a_loop(
-    model: PreTrainedModel, table: TokenTable
+@pytest.mark.parametrize("known", [1.0, 0.6])
+def test_the_loss_of_several_tokens_a_place_is_their_cross_entropy_by_a_loop_and_that_of_all_others_together(
+    model: PreTrainedModel, table: TokenTable, known: float
 ) -> None:
     random = np.random.default_rng(3)
-    near = random.integers(0, 300, (table.tokens, 3))
-    soft = with_choices(table, near, random.dirichlet(np.ones(3), table.tokens))
+    near = random.integers((0, 100, 200), (100, 200, 300), (table.tokens, 3))
+    soft = with_choices(table, near, known * random.dirichlet(np.ones(3), table.tokens))
     assert soft.near is not None and soft.shares is not None
     rows, _ = DialogueExamples(soft, np.array([2]), 1000).rows(np.arange(1))
     start, stop = int(table.starts[2]), int(table.starts[3])
@@ -105,6 +107,25 @@ def test_the_loss_of_several_tokens_a_place_is_their_cross_entropy_by_a_loop(
     nats = []
     for place in range(start + 1, stop):
         if int(table.kinds[place]) & ~ASSISTANT != MARKER:
-            each = zip(soft.near[place].tolist(), soft.shares[place].tolist(), strict=True)
-            nats.append(-sum(share * float(scores[place - start - 1, token]) for token, share in each))
+            each = list(zip(soft.near[place].tolist(), soft.shares[place].tolist(), strict=True))
+            said = scores[place - start - 1]
+            others = 1 - sum(math.exp(float(said[token])) for token, _ in each)
+            nats.append(-sum(share * float(said[token]) for token, share in each))
+            nats[-1] -= max(0.0, 1 - sum(share for _, share in each)) * math.log(others)
     assert found == pytest.approx(sum(nats) / len(nats), rel=1e-4)
+
+
+def test_a_model_that_says_what_the_places_say_has_nothing_to_learn(model: PreTrainedModel, table: TokenTable) -> None:
+    """Also where the likeliest tokens are a part of all: what is not listed must not be taught to be impossible."""
+    asked = np.array([2])
+    rows, _ = DialogueExamples(table, asked, 1000).rows(np.arange(1))
+    with torch.no_grad():
+        own = model(input_ids=rows["ids"]).logits.float().softmax(-1)
+    shares, near = own.topk(5, -1)
+    assert float(shares.sum(-1).min()) < 0.9
+    steps = []
+    for listed in (shares, shares / shares.sum(-1, keepdim=True)):
+        model.zero_grad()
+        next_token_loss(model, {**rows, "near": near, "shares": listed}).sum().backward()
+        steps.append(float(model.get_output_embeddings().weight.grad.norm()))
+    assert steps[0] < 1e-5 and steps[1] > 0.1

@@ -77,10 +77,10 @@ def test_each_place_has_the_likeliest_tokens_of_the_mixture_after_what_was_said(
         for at in range(2, len(ids)):
             wanted = ngrams.mixed(own[[row], at - 1].copy(), ids[None, :at].astype(np.int64))[0]
             most = np.sort(wanted)[-NEAR:]
-            assert wanted[found.near[row, at]] == pytest.approx(found.shares[row, at] * most.sum(), abs=2e-3)
+            assert wanted[found.near[row, at]] == pytest.approx(found.shares[row, at], abs=1e-3)
             assert np.sort(wanted[found.near[row, at]]) == pytest.approx(most, abs=1e-5)
             assert len(set(found.near[row, at].tolist())) == NEAR
-    assert found.shares.astype(np.float64).sum(2) == pytest.approx(1, abs=5e-3)
+            assert found.shares[row, at].astype(np.float64).sum() == pytest.approx(most.sum(), abs=5e-3) != 1
 
 
 def test_texts_begin_as_told_and_the_first_places_have_one_token_alone(model: PreTrainedModel) -> None:
@@ -155,14 +155,14 @@ def test_tokens_are_drawn_as_often_as_they_are_probable_and_never_one_that_is_no
 
 
 @pytest.mark.parametrize("tokens", [NEAR - 1, NEAR, NEAR + 1, 3 * NEAR])
-def test_the_likeliest_of_a_row_are_those_of_a_sort_and_share_one(tokens: int) -> None:
+def test_the_likeliest_of_a_row_are_those_of_a_sort_with_their_probabilities(tokens: int) -> None:
     rows = np.random.default_rng(tokens).dirichlet(np.ones(tokens), 5).astype(np.float32)
     near, shares = _likeliest(rows)
     for row, places, given in zip(rows, near, shares, strict=True):
         most = np.argsort(-row)[:NEAR]
         kept = min(tokens, NEAR)
         assert sorted(places[:kept].tolist()) == sorted(most.tolist()) and not given[kept:].any()
-        assert given[:kept] == pytest.approx(row[places[:kept]] / row[most].sum(), rel=1e-5)
+        assert given[:kept].tolist() == row[places[:kept]].tolist()
 
 
 def test_a_script_is_what_a_template_writes_around_messages(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
