@@ -1,7 +1,8 @@
 """A client's own book of what its data has cost: durable, and closed once the budget is spent. Knows no server.
 
-Every charge is on disk before it is answered, so a killed process has either charged in full or not at all. Charges
-have a key (for instance "run/round"): the same charge again costs nothing, so a resumed round is not counted twice.
+In a file every charge is on disk before it is answered; on other paper as that says. So a killed process has either
+charged in full or not at all. Charges have a key (for instance "run/round"): the same charge again costs nothing, so a
+resumed round is not counted twice.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from chatfed.privacy.accounting import Mechanism, PrivacyError, compose
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
@@ -33,7 +34,7 @@ class LedgerError(ChatfedError):
     """A ledger that cannot be believed or is not the caller's; nothing was charged."""
 
     code = "bad_ledger"
-    mend = "restore the ledger's file, or have its owner begin another"
+    mend = "restore the ledger from a backup, or have its owner begin another"
 
 
 class BudgetExceeded(LedgerError):
@@ -70,34 +71,61 @@ class Entry:
     mechanism: Charge
 
 
-class Ledger:
-    """One client's ledger file. Safe between processes; `entries` and `epsilon` are read from disk each time."""
+@dataclass(frozen=True)
+class Written:
+    """What a ledger says: whose it is, the budget on record, and all charges in the order in which they were made."""
 
-    def __init__(self, path: Path, owner: ClientId, budget: Budget) -> None:
-        self.path, self.owner, self.budget = path, owner, budget
+    owner: ClientId
+    budget: Budget
+    entries: tuple[Entry, ...]
+
+
+class Paper(Protocol):
+    """What a ledger is written on."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in errors."""
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Held while a ledger is read and written: nobody else writes meanwhile."""
+
+    def read(self) -> Written | None:
+        """What is written there; None on an empty one. Raises LedgerError for what cannot be believed."""
+
+    def write(self, written: Written) -> None:
+        """Takes the place of what was there, and keeps its entries. Raises ChatfedError with nothing changed."""
+
+
+class Ledger:
+    """One client's ledger. Safe between processes as its paper is; `entries` and `epsilon` are read anew each time."""
+
+    def __init__(self, paper: Paper, owner: ClientId, budget: Budget) -> None:
+        self.paper, self.owner, self.budget = paper, owner, budget
 
     @classmethod
-    def open(cls, path: str | Path, owner: ClientId, budget: Budget, *, change_budget: bool = False) -> Ledger:
-        """The ledger at `path`; a missing file begins an empty one (mode 0600), on disk before this returns.
+    def open(cls, where: str | Path | Paper, owner: ClientId, budget: Budget, *, change_budget: bool = False) -> Ledger:
+        """The ledger in a file (mode 0600) or on any other paper; an empty one is begun, written before this returns.
 
-        Raises LedgerError when the file is damaged, belongs to another client, or records another budget (pass
+        Raises LedgerError when the ledger is damaged, belongs to another client, or records another budget (pass
         change_budget=True to set a new one: what was spent stays spent).
         """
-        ledger = cls(Path(path), owner, budget)
-        with ledger._locked():
-            if not ledger.path.exists():
+        ledger = cls(LedgerFile(Path(where)) if isinstance(where, str | Path) else where, owner, budget)
+        with ledger.paper.locked():
+            if ledger.paper.read() is None:
                 ledger._write(())
                 return ledger
             entries, recorded = ledger._read()
             if recorded != budget:
                 if recorded.unit != budget.unit:
                     raise LedgerError(
-                        f"{path}: charges there are for one {recorded.unit}, not for one {budget.unit}: keep a ledger "
-                        "of its own for each"
+                        f"{ledger.paper.name}: charges there are for one {recorded.unit}, not for one {budget.unit}: "
+                        "keep a ledger of its own for each"
                     )
                 if not change_budget:
                     raise LedgerError(
-                        f"{path}: the budget on record is {recorded}, not {budget}: keep it or pass change_budget=True"
+                        f"{ledger.paper.name}: the budget on record is {recorded}, not {budget}: keep it or pass "
+                        "change_budget=True"
                     )
                 ledger._write(entries)
         return ledger
@@ -125,12 +153,12 @@ class Ledger:
         The same key and mechanism again changes nothing. Raises BudgetExceeded when the total would pass the budget and
         LedgerError when the key stands for another mechanism; in both cases nothing is written.
         """
-        with self._locked():
+        with self.paper.locked():
             entries, _ = self._read()
             for entry in entries:
                 if entry.key == key:
                     if entry.mechanism != mechanism:
-                        raise LedgerError(f"{self.path}: {key!r} stands for {entry.mechanism}, not {mechanism}")
+                        raise LedgerError(f"{self.paper.name}: {key!r} stands for {entry.mechanism}, not {mechanism}")
                     return self._cost(entries)
             after = (*entries, Entry(key, mechanism))
             try:
@@ -154,13 +182,38 @@ class Ledger:
             return compose((charge for charge in charges if isinstance(charge, Mechanism)), delta=self.budget.delta)
         if len(shares) < len(charges):
             raise LedgerError(
-                f"{self.path}: charges for noise of one's own and for shares of a sum's cannot be added up: keep a "
-                "ledger of its own for each"
+                f"{self.paper.name}: charges for noise of one's own and for shares of a sum's cannot be added up: "
+                "keep a ledger of its own for each"
             )
         return _cost_of_shares(shares, self.budget.delta)
 
+    def _read(self) -> tuple[tuple[Entry, ...], Budget]:
+        written = self.paper.read()
+        if written is None:
+            raise LedgerError(f"{self.paper.name}: the privacy ledger is gone: restore it from a backup")
+        if written.owner != self.owner:
+            raise LedgerError(
+                f"{self.paper.name}: the privacy ledger is of client {written.owner!r}, not of {self.owner!r}"
+            )
+        return written.entries, written.budget
+
+    def _write(self, entries: tuple[Entry, ...]) -> None:
+        self.paper.write(Written(self.owner, self.budget, entries))
+
+
+@dataclass(frozen=True)
+class LedgerFile:
+    """A ledger's own file, JSON with a checksum. Safe between processes; on disk when `write` returns."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """Its path."""
+        return str(self.path)
+
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Holds the lock file beside the ledger (the ledger itself is replaced, so it cannot carry the lock)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._beside(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -173,32 +226,39 @@ class Ledger:
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)
 
-    def _read(self) -> tuple[tuple[Entry, ...], Budget]:
+    def read(self) -> Written | None:
+        """None where no file is. Raises LedgerError for one that is damaged."""
         try:
-            raw = json.loads(self.path.read_text(encoding="utf-8"))
+            text = self.path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise _unreadable(self.path, error) from error
+        try:
+            raw = json.loads(text)
             body = raw["body"]
             if raw["format"] != _FORMAT or raw["sha256"] != _digest(body):
                 raise ValueError("checksum")
-            owner, budget = body["owner"], Budget(**body["budget"])
-            entries = tuple(Entry(e["key"], _charge(e["mechanism"])) for e in body["entries"])
-        except OSError as error:
-            raise LedgerError(f"{self.path}: the privacy ledger cannot be read ({error.strerror})") from error
+            entries = tuple(Entry(e["key"], charge_of(e["mechanism"])) for e in body["entries"])
+            return Written(body["owner"], Budget(**body["budget"]), entries)
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-            raise LedgerError(
-                f"{self.path}: the privacy ledger is damaged, so what was spent is unknown: restore it from a backup"
-            ) from error
-        if owner != self.owner:
-            raise LedgerError(f"{self.path}: the privacy ledger is of client {owner!r}, not of {self.owner!r}")
-        return entries, budget
+            raise _unreadable(self.path, error) from error
 
-    def _write(self, entries: tuple[Entry, ...]) -> None:
+    def write(self, written: Written) -> None:
+        """Whole or not at all. Raises LedgerError with nothing charged."""
         body = {
-            "owner": self.owner,
-            "budget": asdict(self.budget),
-            "entries": [{"key": e.key, "mechanism": asdict(e.mechanism)} for e in entries],
+            "owner": written.owner,
+            "budget": asdict(written.budget),
+            "entries": [{"key": e.key, "mechanism": asdict(e.mechanism)} for e in written.entries],
         }
         text = json.dumps({"format": _FORMAT, "sha256": _digest(body), "body": body}, indent=1, allow_nan=False) + "\n"
         _replace(self.path, self._beside(".tmp"), text.encode())
+
+
+def _unreadable(path: Path, error: Exception) -> LedgerError:
+    if isinstance(error, OSError):
+        return LedgerError(f"{path}: the privacy ledger cannot be read ({error.strerror})")
+    return LedgerError(f"{path}: the privacy ledger is damaged, so what was spent is unknown: restore it from a backup")
 
 
 @lru_cache(maxsize=256)
@@ -207,7 +267,8 @@ def _cost_of_shares(shares: tuple[DistributedGaussian, ...], delta: float) -> fl
     return distributed_epsilon(shares, delta=delta)
 
 
-def _charge(stored: dict[str, Any]) -> Charge:
+def charge_of(stored: dict[str, Any]) -> Charge:
+    """A charge from its fields by name. Raises TypeError or ChatfedError for others."""
     return DistributedGaussian(**stored) if "shares" in stored else Mechanism(**stored)
 
 

@@ -227,8 +227,8 @@ LEDGER_BEFORE_ENUMS = b"""{
 def test_a_ledger_is_written_as_it_was_before_units_were_enums(tmp_path: Path) -> None:
     book = Ledger.open(tmp_path / "book", OWNER, Budget(6.0, 1e-5, Protected.CLIENT))
     book.charge("run/1", ONE)
-    assert book.path.read_bytes() == LEDGER_BEFORE_ENUMS
-    assert Ledger.open(book.path, OWNER, Budget(6.0, 1e-5, Protected("client"))).budget.unit is Protected.CLIENT
+    assert (tmp_path / "book").read_bytes() == LEDGER_BEFORE_ENUMS
+    assert Ledger.open(book.paper, OWNER, Budget(6.0, 1e-5, Protected("client"))).budget.unit is Protected.CLIENT
 
 
 def test_a_budget_for_a_unit_that_nobody_knows_is_refused() -> None:
