@@ -216,11 +216,12 @@ def _mask_key(state: Shared, other: int, public: dict[int, bytes]) -> bytes:
 def _envelope_key(state: Shared, other: int, sender: int, to: int) -> bytes:
     """Key of one direction; bound to all four public keys, so that a substituted mask key spoils the envelope."""
     keys = [key for i in (sender, to) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
-    try:
-        secret = primitives.agree(state.envelope_agreement, state.adverts[other].envelope_key)
-    except primitives.LowOrderKey:
-        raise MalformedMessage(other, Kind.ADVERT.label, "envelope key") from None
-    return primitives.derive(secret, b"share-envelope", state.view.digest, name(sender), name(to), *keys)
+    if other not in state.agreed:
+        try:
+            state.agreed[other] = primitives.agree(state.envelope_agreement, state.adverts[other].envelope_key)
+        except primitives.LowOrderKey:
+            raise MalformedMessage(other, Kind.ADVERT.label, "envelope key") from None
+    return primitives.derive(state.agreed[other], b"share-envelope", state.view.digest, name(sender), name(to), *keys)
 
 
 def _seal_shares(state: Shared, to: int, shares: bytes, nonce: bytes) -> bytes:

@@ -9,16 +9,14 @@ import hashlib
 import hmac
 import struct
 import time
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Iterable
+from functools import cache, lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from chatfed.types import ChatfedError, Entropy
 
@@ -34,6 +32,7 @@ TAG_BYTES = 16
 SIGNATURE_BYTES = 64
 STREAM_LIMIT = 2**36 - 32  # bytes of one AES-GCM key stream, NIST SP 800-38D section 5.2.1.1
 _PROTOCOL = b"chatfed secagg 2"
+_LENGTH = struct.Struct("<I").pack
 
 
 class LowOrderKey(ChatfedError):
@@ -53,17 +52,32 @@ def draw(entropy: Entropy, size: int) -> bytes:
 
 def _framed(label: bytes, parts: tuple[bytes, ...]) -> bytes:
     """Injective: no two lists of parts give the same bytes."""
-    return b"".join(struct.pack("<I", len(part)) + part for part in (_PROTOCOL, label, *parts))
+    return b"".join([_framed_label(label), *[_LENGTH(len(part)) + part for part in parts]])
 
 
-def digest(label: bytes, *parts: bytes) -> bytes:
-    """SHA-256 of the protocol's name, a label and length-prefixed parts -> bytes[32]."""
-    return hashlib.sha256(_framed(label, parts)).digest()
+@cache
+def _framed_label(label: bytes) -> bytes:
+    return b"".join(_LENGTH(len(part)) + part for part in (_PROTOCOL, label))
+
+
+def digest(label: bytes, *parts: bytes, ids: Iterable[int] = ()) -> bytes:
+    """SHA-256 of the protocol's name, a label and length-prefixed parts -> bytes[32].
+
+    ids: of participants; each is one more part, of 4 bytes, little-endian.
+    """
+    return hashlib.sha256(_framed(label, parts) + _framed_ids(tuple(ids))).digest()
+
+
+@lru_cache(maxsize=8)
+def _framed_ids(ids: tuple[int, ...]) -> bytes:
+    """Cached: the same sets go into many digests."""
+    return b"".join([_LENGTH(4) + _LENGTH(each) for each in ids])
 
 
 def derive(secret: bytes, label: bytes, *info: bytes) -> bytes:
-    """HKDF-SHA256 (RFC 5869), no salt, info = framed label and parts -> bytes[32]."""
-    return HKDF(algorithm=SHA256(), length=KEY_BYTES, salt=None, info=_framed(label, info)).derive(secret)
+    """HKDF-SHA256 (RFC 5869), no salt, info = framed label and parts -> bytes[32]: one block, as long as the hash."""
+    pseudorandom = hmac.digest(bytes(KEY_BYTES), secret, "sha256")  # section 2.2
+    return hmac.digest(pseudorandom, _framed(label, info) + b"\x01", "sha256")  # section 2.3
 
 
 def same(left: bytes, right: bytes) -> bool:
@@ -99,8 +113,12 @@ def sign(private: bytes, message: bytes) -> bytes:
     return Ed25519PrivateKey.from_private_bytes(private).sign(message)
 
 
+@lru_cache(maxsize=4096)
 def signed(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether the signature is that of the identity `public` on `message`."""
+    """Whether the signature is that of the identity `public` on `message`.
+
+    Cached: a process may serve many participants, who are shown the same ones. Nothing here is secret.
+    """
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):

@@ -49,7 +49,7 @@ class Round:
     me: int
     roster: Roster = ()
 
-    @property
+    @cached_property
     def session(self) -> bytes:
         """What every key and message of this attempt is bound to, bytes[32]."""
         return self.parameters.session(self.ctx, self.attempt, self.roster)
@@ -136,6 +136,11 @@ class Shared:
     def envelope_agreement(self) -> PrivateKey:
         """The own key for envelopes of shares."""
         return primitives.load(self.envelope_private)
+
+    @cached_property
+    def agreed(self) -> dict[int, bytes]:
+        """Secrets for envelopes, by neighbour, as far as they were worked out: one serves both directions."""
+        return {}
 
     def to_parts(self) -> list[bytes]:
         """For the disk, all but the round."""

@@ -133,12 +133,12 @@ def decode_survivors(message: Buffer, context: bytes, allowed: Container[int], r
 
 def sharers_digest(context: bytes, sharers: Iterable[int], commitment: bytes) -> bytes:
     """What the maker of a masked input signs: who had shared when it masked, and its commitment -> bytes[32]."""
-    return primitives.digest(b"sharers", context, commitment, *map(ID.pack, sorted(sharers)))
+    return primitives.digest(b"sharers", context, commitment, ids=sorted(sharers))
 
 
 def survivors_digest(context: bytes, survivors: Iterable[int]) -> bytes:
     """What a survivor signs, and what its answer refers to -> bytes[32]."""
-    return primitives.digest(b"survivors", context, *map(ID.pack, sorted(survivors)))
+    return primitives.digest(b"survivors", context, ids=sorted(survivors))
 
 
 def encode_masked_input(

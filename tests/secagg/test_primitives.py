@@ -1,0 +1,48 @@
+"""Keys and digests are the standards', whatever way they are worked out."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from chatfed.secagg import primitives
+
+PARTS = st.lists(st.binary(max_size=80), max_size=4)
+
+
+def framed(*parts: bytes) -> bytes:
+    return b"".join(struct.pack("<I", len(part)) + part for part in (b"chatfed secagg 2", *parts))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(min_size=1, max_size=100), st.binary(max_size=20), PARTS)
+def test_derived_keys_are_those_of_another_hkdf(secret: bytes, label: bytes, parts: list[bytes]) -> None:
+    other = HKDF(algorithm=SHA256(), length=32, salt=None, info=framed(label, *parts)).derive(secret)
+    assert primitives.derive(secret, label, *parts) == other
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=20), PARTS, st.lists(st.integers(0, 2**32 - 1), max_size=30))
+def test_ids_in_a_digest_are_parts_of_four_bytes(label: bytes, parts: list[bytes], ids: list[int]) -> None:
+    written_out = [*parts, *(each.to_bytes(4, "little") for each in ids)]
+    assert primitives.digest(label, *parts, ids=ids) == hashlib.sha256(framed(label, *written_out)).digest()
+    assert primitives.digest(label, *parts, ids=ids) == primitives.digest(label, *written_out)
+
+
+def test_a_signature_counts_for_its_signer_and_message_only_also_when_asked_again() -> None:
+    one, other = b"\x01" * 32, b"\x02" * 32
+    signature = primitives.sign(one, b"yes")
+    asked = [
+        (primitives.identity_public(one), signature, b"yes"),
+        (primitives.identity_public(other), signature, b"yes"),
+        (primitives.identity_public(one), signature, b"no"),
+        (primitives.identity_public(one), signature[:-1] + bytes([signature[-1] ^ 1]), b"yes"),
+        (b"no key", signature, b"yes"),
+    ]
+    for _ in range(2):
+        assert [primitives.signed(*each) for each in asked] == [True, False, False, False, False]
