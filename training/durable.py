@@ -52,7 +52,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
             os.fsync(file.fileno())
         os.chmod(temporary, mode)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise disk_error(path, error) from error
     finally:
@@ -141,7 +141,7 @@ def erase(folder: Path, *names: str) -> None:
     for path in there:
         path.unlink(missing_ok=True)
     if there:
-        _sync_folder(folder)
+        sync_folder(folder)
 
 
 def disk_error(path: Path | str, error: OSError) -> DiskError:
@@ -151,7 +151,8 @@ def disk_error(path: Path | str, error: OSError) -> DiskError:
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Puts the names in a folder on the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from .base.pretrain import about_pretraining
 from .base.tokens import open_tokens
 from .engines.simulation import Dropouts, Simulation, simulation
 from .parties.aggregator import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
+from .parties.homes import await_sole_use
 from .parties.ledgers import check_ledgers, spent
 from .parties.rounds import Outcome, commit
 from .parties.session import Session
@@ -29,7 +31,7 @@ from .run.counted import counted_base
 from .run.display import Display
 from .run.prepared import Clock, Prepared, prepare
 from .run.release import publish
-from .run.run_folder import RunError, RunFolder
+from .run.run_folder import Checkpoint, RunError, RunFolder
 from .run.summed import summed
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
@@ -51,9 +53,22 @@ def federate(
     recipe: Recipe, folder: RunFolder, run: bytes, display: Display, dropouts: Callable[[int], Dropouts] | None = None
 ) -> Ended:
     """Runs or goes on with the run in `folder` to its end. Raises ChatfedError."""
+    folder.refuse_an_earlier_build()
+    await_sole_use(folder.homes)
     stored = folder.latest()
     clock = Clock(dict(stored.seconds) if stored else {})
     prepared = prepare(recipe, folder, run, display, clock)
+    with closing(prepared.homes):
+        return _federate(prepared, stored, clock, display, dropouts)
+
+
+def _federate(
+    prepared: Prepared,
+    stored: Checkpoint | None,
+    clock: Clock,
+    display: Display,
+    dropouts: Callable[[int], Dropouts] | None,
+) -> Ended:
     prepared, measured = _after_the_count(prepared, clock, display)
     with simulation(prepared.workplace()) as clients:
         digest, weights, parameters = clients.facts()
@@ -69,7 +84,7 @@ def federate(
         rounds = Rounds(prepared, clients, digest, before.result(), clock, display, state, metrics)
         after = rounds.run(dropouts) or clients.evaluate(rounds.state.weights, prepared.held_out)
         clock.peak.look()
-    owners = open_tokens(folder.state / "held-out").owners(prepared.held_out)
+    owners = open_tokens(prepared.folder.state / "held-out").owners(prepared.held_out)
     facts: dict[str, Any] = {
         "clients": len(prepared.clients),
         "rounds": rounds.state.round,
@@ -162,7 +177,7 @@ class Rounds:
         return cost
 
     def _spent(self, clients: Iterable[ClientId]) -> Spent:
-        return spent(self.prepared.folder.homes, clients, self.prepared.plan.terms)
+        return spent(self.prepared.homes, clients, self.prepared.plan.terms)
 
     def _unmeasured(self) -> bool:
         """Whether the run was stopped between a round's end and its evaluation."""

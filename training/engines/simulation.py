@@ -1,23 +1,24 @@
 """All clients of a federation on one machine: worker processes that hold one model each and serve any client.
 
-A client between two messages is a folder on disk, so memory does not grow with the number of clients. A worker is given
-the messages of several small clients at a time and serves them side by side, since most of a step that does not learn
-is waiting for the disk; what goes to all clients is written once, not sent to each. Knows how bytes reach a client and
-which scripted client stays silent; the bytes' meaning is `training/parties/client.py`'s.
+A client between two messages is records in a store, so memory does not grow with the number of clients. A worker is
+given the messages of several small clients of one store at a time, so that what they write reaches the disk together;
+who began a round with a worker stays with it, which has its state at hand; what goes to all clients is written once,
+not sent to each. Knows how bytes reach a client and which scripted client stays silent; the bytes' meaning is
+`training/parties/client.py`'s.
 """
 
 from __future__ import annotations
 
 import signal
 import tempfile
-import threading
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
-from itertools import islice
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,22 +28,22 @@ from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from ..base.evaluation import Scores
 from ..base.imagining import Imagined
 from ..base.learner import Learner
-from ..durable import DiskError, disk_error, write_atomically
+from ..durable import disk_error, write_atomically
+from ..parties.answering import answers
 from ..parties.client import Client
-from ..parties.homes import home_of
+from ..parties.homes import Homes, home_of, store_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
 from ..plan.plan import Counting, Plan
-from ..plan.upload import Part
 from ..workers import end_with_parent, worker_context
 
 Dropouts = Mapping[Step, frozenset[ClientId]]
 """Clients that fall silent at a step, for the rest of the round. Scripted; real ones are missing keys of an
 exchange."""
 
-SIDE_BY_SIDE = 4  # clients of a worker at a time, of which one computes and the others wait for the disk
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
 TOGETHER = 16  # messages in a worker's hands at most
+AT_HAND = 256  # clients whose state of the round a worker keeps in memory
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
 
 Reply = tuple[ClientId, bytes | None, str]
@@ -60,7 +61,7 @@ class Workplace:
     base: str  # folder or hub name of the public base model
     tokens: Path  # folder of the clients' token table
     held_out: Path  # folder of the held-out token table
-    homes: Path  # one folder per client, each the client's own disk
+    homes: Path  # folder of the clients' stores and identity keys
     roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
     counting: bool = False  # clients count n-grams, and do not learn
 
@@ -73,17 +74,28 @@ class Workplace:
         return self.plan.counting
 
 
+@dataclass(frozen=True)
+class Job:
+    """A call to be made in a worker, by itself or with those of a worker that may come to it."""
+
+    call: Callable[..., Any]
+    given: Callable[[], tuple[Any, ...]]  # made when it is sent, not while it waits
+    worker: int | None = None  # that alone can do it; None: whichever is free
+
+
 @dataclass
 class Simulation:
     """Carries messages to simulated clients: an `Exchange`."""
 
     workplace: Workplace
-    pool: ProcessPoolExecutor
+    workers: Sequence[ProcessPoolExecutor]  # of one process each
     dropouts: Dropouts = field(default_factory=dict)
     on_reply: Callable[[Step, int, int], None] = lambda step, done, of: None
     refusals: dict[ClientId, str] = field(default_factory=dict)  # why a client that answered nothing did so
     silent: set[ClientId] = field(default_factory=set)
     together: int = 1  # messages to a worker in one trip, in this round
+    left: list[Future[Any]] = field(default_factory=list)  # under way when an exchange was broken off
+    served: dict[ClientId, int] = field(default_factory=dict)  # the worker that has a client's state at hand
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         """Answers as they come, of the clients that give one.
@@ -94,16 +106,22 @@ class Simulation:
         if step == Step.SESSION:
             self.silent.clear()
             self.refusals.clear()
+            self.served.clear()
             self.together = self._together(messages)
         self.silent |= self.dropouts.get(step, frozenset())
         with _post(self.workplace.homes.parent, messages) as post:
-            asked = self._asked(post, [each for each in messages if each not in self.silent])
-            for done, (client, answer, reason) in enumerate(asked, 1):
-                self.on_reply(step, done, len(messages))
-                if answer is not None:
-                    yield client, answer
-                else:
-                    self.refusals[client] = reason
+            trips = self._trips([each for each in messages if each not in self.silent])
+            jobs = [Job(_answer_all, partial(_addressed, trip, post), self.served.get(trip[0])) for trip in trips]
+            done = 0
+            for worker, replies in self.run(jobs):
+                for client, answer, reason in replies:
+                    done += 1
+                    self.served[client] = worker
+                    self.on_reply(step, done, len(messages))
+                    if answer is not None:
+                        yield client, answer
+                    else:
+                        self.refusals[client] = reason
 
     def _together(self, messages: Mapping[ClientId, bytes]) -> int:
         """How many small clients travel together: not so many that a worker stands idle at the end of a step."""
@@ -111,38 +129,72 @@ class Simulation:
         fair = len(messages) // (8 * self.workplace.workers)
         return max(1, min(TOGETHER, fair, TOGETHER_BYTES // longest))
 
-    def _asked(self, post: Post, clients: Sequence[ClientId]) -> Iterator[Reply]:
-        """Every client's reply, two trips to each worker under way."""
-        waiting, asked = iter(clients), set[Future[list[Reply]]]()
-        while True:
-            while len(asked) < 2 * self.workplace.workers:
-                if not (trip := list(islice(waiting, self.together))):
-                    break
-                asked.add(self.pool.submit(_answer_all, trip, post(trip)))
-            if not asked:
-                return
-            for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                asked.remove(future)
-                yield from future.result()
+    def _trips(self, clients: Sequence[ClientId]) -> list[list[ClientId]]:
+        """Clients that travel together: of one store and, once a round has begun, of one worker."""
+        going: dict[tuple[Path, int | None], list[ClientId]] = {}
+        trips = list[list[ClientId]]()
+        for client in clients:
+            trip = going.setdefault((store_of(self.workplace.homes, client), self.served.get(client)), [])
+            if not trip:
+                trips.append(trip)
+            trip.append(client)
+            if len(trip) == self.together:
+                going[store_of(self.workplace.homes, client), self.served.get(client)] = []
+        return trips
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Any]]:
+        """Which worker did it, and what came of each job, as they end. Each worker has two under way."""
+        owned: list[deque[Job]] = [deque() for _ in self.workers]
+        free = deque[Job]()
+        for job in jobs:
+            (free if job.worker is None else owned[job.worker]).append(job)
+        under_way: dict[Future[Any], int] = {}
+        wait(self.left)  # of an exchange that was broken off: nobody is asked while it is at work for another
+        try:
+            while True:
+                for most in (1, 2):  # first one for each, so that nobody waits while another has two
+                    for worker, queue in enumerate(owned):
+                        if list(under_way.values()).count(worker) < most and (queue or free):
+                            job = (queue or free).popleft()
+                            under_way[self.workers[worker].submit(job.call, *job.given())] = worker
+                if not under_way:
+                    return
+                for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    yield under_way.pop(future), future.result()
+        finally:
+            self.left = [future for future in under_way if not future.cancel()]
 
     def evaluate(self, weights: FloatVector, dialogues: IntVector) -> Scores:
         """Scores held-out dialogues under the global model, split over the workers."""
-        parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * self.workplace.workers)))
-        futures = [self.pool.submit(_evaluate, weights, part) for part in parts]
-        return Scores(np.concatenate([future.result().sums for future in futures]))
+        parts = np.array_split(dialogues, max(1, min(len(dialogues), 2 * len(self.workers))))
+        found = self._in_order(_evaluate, [(weights, part) for part in parts])
+        return Scores(np.concatenate([scores.sums for scores in found]))
 
     def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Iterator[Imagined]:
         """Texts that the base imagines with the counts, some at a time."""
         sizes = [min(TEXTS_AT_ONCE, texts - at) for at in range(0, texts, TEXTS_AT_ONCE)]
-        futures = [self.pool.submit(_imagine, ngrams, size, seed + i) for i, size in enumerate(sizes)]
-        return (future.result() for future in futures)
+        return self._in_order(_imagine, [(ngrams, size, seed + i) for i, size in enumerate(sizes)])
+
+    def _in_order(self, call: Callable[..., Any], given: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
+        """What the calls give, in their order, each as soon as those before are done."""
+        jobs = [Job(_numbered, partial(tuple, (at, call, *values))) for at, values in enumerate(given)]
+        early, next_one = dict[int, Any](), 0
+        for _, (at, found) in self.run(jobs):
+            early[at] = found
+            while next_one in early:
+                yield early.pop(next_one)
+                next_one += 1
 
     def facts(self) -> tuple[bytes, FloatVector, int]:
         """Digest of the base model, its trainable weights, and the number of all its parameters.
 
         Raises ChatfedError when learning would move only some of what is trained.
         """
-        return self.pool.submit(_base_facts).result()
+        return self.workers[0].submit(_base_facts).result()
+
+
+def _addressed(clients: Sequence[ClientId], post: Post) -> tuple[Sequence[ClientId], list[bytes] | Path]:
+    return clients, post(clients)
 
 
 @contextmanager
@@ -168,10 +220,16 @@ def _post(folder: Path, messages: Mapping[ClientId, bytes]) -> Iterator[Post]:
 @contextmanager
 def simulation(workplace: Workplace, dropouts: Dropouts | None = None) -> Iterator[Simulation]:
     """Worker processes with one thread each (two threads on two cores collapse when anything else runs)."""
-    with ProcessPoolExecutor(
-        workplace.workers, mp_context=worker_context(__name__), initializer=_start, initargs=(workplace,)
-    ) as pool:
-        yield Simulation(workplace, pool, dropouts or {})
+    with ExitStack() as pools:
+        workers = [
+            pools.enter_context(
+                ProcessPoolExecutor(1, mp_context=worker_context(__name__), initializer=_start, initargs=(workplace,))
+            )
+            for _ in range(workplace.workers)
+        ]
+        for worker in workers:  # all begin at once
+            worker.submit(_begun)
+        yield Simulation(workplace, workers, dropouts or {})
 
 
 def enrol(homes: Path, clients: Sequence[ClientId], roster: Path) -> None:
@@ -195,8 +253,23 @@ class _Worker:
     workplace: Workplace
     learner: Learner
     roster: Roster
-    hands: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(SIDE_BY_SIDE))
-    learning: threading.Lock = field(default_factory=threading.Lock)  # there is one model
+    homes: Homes
+    clients: OrderedDict[ClientId, Client] = field(default_factory=OrderedDict)  # those served last
+
+    def client(self, name: ClientId) -> Client:
+        """The client, with what it has at hand if it was served here before."""
+        found = self.clients.pop(name, None) or self._made(name)
+        self.clients[name] = found
+        if len(self.clients) > AT_HAND:
+            self.clients.popitem(last=False)
+        return found
+
+    def _made(self, name: ClientId) -> Client:
+        place, agreed = self.workplace, self.workplace.agreed
+        learn = self.learner.counts_of if place.counting else self.learner.for_client
+        identity = home_of(place.homes, name) / "identity.key" if self.roster else None
+        records, digest = self.homes.of(name), self.learner.base_digest
+        return Client(records, agreed.agreement, agreed.terms, digest, learn(name), self.roster, identity)
 
 
 def _start(workplace: Workplace) -> None:
@@ -205,7 +278,8 @@ def _start(workplace: Workplace) -> None:
     global _place
     try:
         learner = Learner.open(workplace.agreed.learning, workplace.base, workplace.tokens, workplace.held_out)
-        _place = _Worker(workplace, learner, read_roster(workplace.roster) if workplace.roster else {})
+        roster = read_roster(workplace.roster) if workplace.roster else {}
+        _place = _Worker(workplace, learner, roster, Homes(workplace.homes))
     except ChatfedError as error:  # an initialiser that raises breaks the pool, and nobody learns why
         _place = error
     except Exception as error:
@@ -220,43 +294,34 @@ def _worker() -> _Worker:
     return _place
 
 
+def _begun() -> None:
+    """Nothing: whoever asks for it has a worker begin."""
+
+
+def _numbered(at: int, call: Callable[..., Any], *given: Any) -> tuple[int, Any]:
+    return at, call(*given)
+
+
 def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[Reply]:
     """Several clients' replies, in their order."""
+    worker = _worker()
     messages = [_posted(post)] * len(clients) if isinstance(post, Path) else post
-    if len(clients) == 1:
-        return [_answer(clients[0], messages[0])]
-    return list(_worker().hands.map(_answer, clients, messages))
-
-
-def _closing(turn: ExitStack, parts: Iterable[Part]) -> Iterator[Part]:
-    yield from parts
-    turn.close()
+    worker.homes.admit(clients)
+    asked = [worker.client(name).steps(message) for name, message in zip(clients, messages, strict=True)]
+    try:
+        given = answers(asked, worker.homes)
+    except BaseException:
+        worker.clients.clear()  # what they have at hand is not on the disk
+        raise
+    return [
+        (name, None, str(answer)) if isinstance(answer, ChatfedError) else (name, answer, "")
+        for name, answer in zip(clients, given, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1)
 def _posted(path: Path) -> bytes:
     return path.read_bytes()
-
-
-def _answer(client: ClientId, message: bytes) -> Reply:
-    worker = _worker()
-    place = worker.workplace
-    with ExitStack() as turn:  # at the model, given back with the update's last part, or here
-
-        def learn(weights: FloatVector) -> Iterator[Part]:
-            turn.enter_context(worker.learning)
-            task = worker.learner.counts_of if place.counting else worker.learner.for_client
-            return _closing(turn, task(client)(weights))
-
-        home, digest = home_of(place.homes, client), worker.learner.base_digest
-        agreed = place.agreed
-        participant = Client(client, home, agreed.agreement, agreed.terms, digest, learn, worker.roster)
-        try:
-            return client, participant.handle(message), ""
-        except ChatfedError as error:
-            if isinstance(error.__cause__, OSError):  # this machine's disk, not the client's choice: the run must stop
-                raise DiskError(str(error)) from None
-            return client, None, str(error)
 
 
 def _evaluate(weights: FloatVector, dialogues: IntVector) -> Scores:

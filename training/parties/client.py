@@ -1,4 +1,4 @@
-"""A client in a federation: its own terms, ledger and disk around the secure sum's pure steps.
+"""A client in a federation: its own terms, ledger and records around the secure sum's pure steps.
 
 Charges its ledger, learns, then takes part in the secure sum with what it learned: who has it learn pays, also for what
 is never summed, since time and failures tell of data too. It gives a round one update only, encoded and noised once and
@@ -8,10 +8,10 @@ it signs one survivor set a round, whatever the attempt. Knows no socket and no 
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,15 @@ from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
 from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
 from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
 
-from ..durable import alone, erase, from_json, read_if_there, sweep, to_json, write_atomically
+from ..durable import from_json, to_json
 from ..plan.agreement import Agreement
 from ..plan.terms import ClientTerms
 from ..plan.upload import NoisyUpload, Part, Upload
-from .homes import damaged, finished, ledger_of, read_tagged, remember_as_finished, tagged
+from .answering import Steps, answers
 from .identity import Roster, keys_of, read_key, signer
+from .ledgers import finished, ledger_of, remember_as_finished
 from .session import Session, Step, rotation_seed, round_context, round_name
+from .store import ClientStore, Key
 
 _COUNT = struct.Struct("<I")
 
@@ -58,49 +60,59 @@ class _Invited:
 
 
 class Client:
-    """One client; everything it must remember between messages is in its folder `home`.
+    """One client; everything it must remember between messages is among its records.
 
-    roster: the client's own, where the recipe pins identities; its private key is then `identity.key` in `home`.
+    A client may be made anew for each message. One that is kept has its state of the round at hand. identity: the file
+    of its private key, and roster: its own, both where the recipe pins identities.
     """
 
     def __init__(
         self,
-        name: ClientId,
-        home: Path,
+        records: ClientStore,
         agreement: Agreement,
         terms: ClientTerms,
         base_digest: bytes,
         learn: Learn,
         roster: Roster | None = None,
+        identity: Path | None = None,
     ) -> None:
-        self.name, self.home, self.agreement, self.terms = name, home, agreement, terms
-        self.base_digest, self.learn, self.roster = base_digest, learn, roster or {}
+        self.name, self.records, self.agreement, self.terms = records.client, records, agreement, terms
+        self.base_digest, self.learn, self.roster, self.identity = base_digest, learn, roster or {}, identity
         self.pinned = agreement.sums.pinned
+        self._at_hand: tuple[bytes, states.ClientState, _Invited] | None = None  # what is stored, and what it says
 
     def handle(self, message: bytes, entropy: Entropy = system_random) -> bytes:
-        """The answer to one message of the server. Raises ChatfedError when the client takes no part, saying why."""
+        """The answer to one message of the server, once it is on record. Raises ChatfedError where it takes no part."""
+        [answer] = answers([self.steps(message, entropy)], self.records.store)
+        if isinstance(answer, ChatfedError):
+            raise answer
+        return answer
+
+    def steps(self, message: bytes, entropy: Entropy = system_random) -> Steps:
+        """Comes to the answer to a message, and yields where what it wrote must be on the disk before it goes on.
+
+        Before the answer leaves, too.
+        """
         if not message or message[0] not in Step.__members__.values():
             raise MalformedMessage(0, "step", "number")
         step, body = Step(message[0]), message[1:]
-        answers: Mapping[Step, Callable[[bytes, Entropy], bytes]] = {
-            Step.SESSION: self._join,
+        answering: Mapping[Step, Callable[[bytes, Entropy], bytes]] = {
             Step.ADVERTS: self._share,
             Step.SHARES: self._masked_input,
             Step.SURVIVORS: self._consent if self.pinned else self._unmask,
             **({Step.CERTIFICATE: self._unmask_certified} if self.pinned else {}),
             Step.COMMITTED: self._forget,
         }
-        if step not in answers:
+        if step == Step.SESSION:
+            return bytes([step]) + (yield from self._join(message, entropy))
+        if step not in answering:
             raise MalformedMessage(0, "step", "number")
-        with alone(self.home / "lock"):  # two messages at once must not learn twice for one charge
-            sweep(self.home)
-            return bytes([step]) + answers[step](body, entropy)
+        return bytes([step]) + answering[step](body, entropy)
 
-    def _join(self, body: bytes, entropy: Entropy) -> bytes:
-        session = Session.from_bytes(body)
+    def _join(self, message: bytes, entropy: Entropy) -> Steps:
+        session, ctx = _invitation(message, self.base_digest)
         place = self._place(session)
         lag = session.since[place - 1]
-        ctx = round_context(session, self.base_digest)  # a hash of all weights: once
         key = self._key(session, ctx, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign() if self.pinned else None
@@ -111,28 +123,29 @@ class Client:
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
             self._refuse_too_soon(session, key, lag)
-            self._pay(key, code)
-            self._store_upload(key, code, code.encode(self._parts(session, lag), entropy))
+            self._pay(key, code, entropy)
+            yield  # what it pays for begins once the charge is on the disk
+            self._store_upload(key, code, code.encode(self._parts(session, lag, entropy), entropy), entropy)
         least = self.agreement.sums.floors(parameters)
         state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
         self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
         return advert
 
-    def _parts(self, session: Session, lag: int) -> Iterable[Part]:
-        """What this client learns in this round, or learned in the one that its update began in.
-
-        Nothing if it was not there.
-        """
+    def _parts(self, session: Session, lag: int, entropy: Entropy) -> Iterable[Part]:
+        """What this client learns in this round, or learned in the one that its update began in, if it was there."""
         if self.agreement.schedule.bands == 1:
             return self.learn(session.weights)
-        path, began = self.home / "begun.bin", f"{session.run.hex()}/{session.round - lag}/"
+        began = f"{session.run.hex()}/{session.round - lag}/"
         if lag:
-            stored, raw = read_tagged(path) or ("", b"")
+            if self.records.tag("begun") != began:
+                return []
+            _, raw = self.records.read("begun") or ("", b"")
             size = len(session.weights)
-            return [np.frombuffer(raw, "<f4", size)] if stored == began and len(raw) == 4 * size else []
+            return [np.frombuffer(raw, "<f4", size)] if len(raw) == 4 * size else []
         (update,) = self.learn(session.weights)
         assert not isinstance(update, Scattered), "no update that is sent again is one"
-        write_atomically(path, tagged(began, update.astype("<f4").tobytes()))
+        self.records.draw_secret(Key.BEGUN, entropy)
+        self.records.write("begun", began, update.astype("<f4").tobytes(), entropy)
         return [update]
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
@@ -201,51 +214,53 @@ class Client:
         assert isinstance(state, states.Masked), "the step before has checked it"
         numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
         chosen = to_json(sorted(invited.cohort[i - 1] for i in numbers)).encode()
-        key, before = read_tagged(self.home / "answered.bin") or (invited.key, chosen)
+        key, before = self.records.read("answered") or (invited.key, chosen)
         if key == invited.key and before != chosen:
             raise Refused(
                 f"{self.name}: answered for other survivors of this round before; it answers for no second set."
             )
         if key != invited.key:  # another round's set is forgotten now, so that round is over
-            remember_as_finished(self.home, key)
-        write_atomically(self.home / "answered.bin", tagged(invited.key, chosen))
+            remember_as_finished(self.records, key)
+        self.records.write("answered", invited.key, chosen)
 
     def _refuse_forgotten_set(self, key: str) -> None:
         """A set that was signed or answered for must be on record: without it, any other would be answered too."""
-        if (read_tagged(self.home / "round.bin") or ("",))[0] != key:
+        if self.records.tag("round") != key:
             return
         state, _ = self._load()
-        chosen, _ = read_tagged(self.home / "answered.bin") or ("", b"")
+        chosen, _ = self.records.read("answered") or ("", b"")
         if isinstance(state, states.Consented | states.Answered) and chosen != key:
             raise Refused(
-                f"{self.name}: answered in this round before, but {self.home / 'answered.bin'}, which says for which "
-                "survivors, is gone: restore it, or leave the round."
+                f"{self.name}: answered in this round before, but for which survivors is no longer in "
+                f"{self.records.store.path}: restore that, or leave the round."
             )
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
         over = list[str]()
-        for name in ("round.bin", "update.bin", "answered.bin"):
-            key, _ = read_tagged(self.home / name) or ("", b"")
+        for name in ("round", "update", "answered"):
+            key = self.records.tag(name)
             if key.startswith(round_name(body)):
-                remember_as_finished(self.home, key.partition(" ")[0])
+                remember_as_finished(self.records, key.partition(" ")[0])
                 over.append(name)
-        if "round.bin" in over:  # the key first: what a disk keeps of states, erased or not, is closed from then on
-            over.insert(0, "state.key")
+        if over and ("update" in over or not self.records.there("update")):  # else the key is another release's
+            self.records.destroy_secret(Key.RELEASE)  # what a disk keeps of these is closed for good
+            self._at_hand = None
         if self._forgets_begun(body):
-            over.append("begun.bin")
-        erase(self.home, *over)
+            self.records.destroy_secret(Key.BEGUN)
+            over.append("begun")
+        self.records.erase(*over)
         return b""
 
     def _forgets_begun(self, body: bytes) -> bool:
         """Whether no later round of those that an update is sent again for is left."""
         run, at, schedule = body[:16].hex(), int.from_bytes(body[16:], "little"), self.agreement.schedule
-        stored, _ = read_tagged(self.home / "begun.bin") or ("", b"")
+        stored = self.records.tag("begun")
         return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + schedule.bands, schedule.rounds) - 1
 
     def ledger(self) -> Ledger:
         """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
-        return ledger_of(self.home, self.name, self.terms.budget)
+        return ledger_of(self.records, self.terms.budget)
 
     def _place(self, session: Session) -> int:
         """This client's number in the round, from 1."""
@@ -292,50 +307,51 @@ class Client:
                 )
 
     def _refuse_if_finished(self, key: str) -> None:
-        if key in finished(self.home):
+        if key in finished(self.records):
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
 
-    def _pay(self, key: str, code: Upload) -> None:
+    def _pay(self, key: str, code: Upload, entropy: Entropy) -> None:
         """Charges before the data is looked at.
 
         First it marks what it pays for, in the place of the update to be: a learning that was cut short is done again
         for the charge that was made, one that gave an update is not. Refuses before any work when the ledger has no
         room, or when this round's one update was made and is gone.
         """
-        cost, path = self._cost(code), self.home / "update.bin"
-        if cost is None:
-            return
-        ledger = self.ledger()
-        if (read_tagged(path) or ("",))[0] != self._made_by(key, code):
-            if any(entry.key == key for entry in ledger.entries):
+        cost, marked = self._cost(code), self.records.tag("update") == self._made_by(key, code)
+        ledger = self.ledger() if cost is not None else None
+        if not marked:
+            if ledger and any(entry.key == key for entry in ledger.entries):
                 raise Refused(
                     f"{self.name}: paid for round {key} before, and the update that it made is gone or was made on "
                     "other terms; it makes no second one."
                 )
-            if not ledger.affords(cost):
+            if ledger and cost is not None and not ledger.affords(cost):
                 raise BudgetExceeded(
                     f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
                     f"stays out."
                 )
-            write_atomically(path, tagged(self._made_by(key, code), b""))
-        ledger.charge(key, cost)
+            self.records.draw_secret(Key.RELEASE, entropy)
+            self.records.write("update", self._made_by(key, code), b"", entropy)
+        if ledger and cost is not None:
+            ledger.charge(key, cost)
 
-    def _store_upload(self, key: str, code: Upload, vector: RingVector) -> None:
+    def _store_upload(self, key: str, code: Upload, vector: RingVector, entropy: Entropy) -> None:
         """What leaves, noise included.
 
         It is never made again: of other noise, rounding, rotation or scale for the same update a server that has both
         could take the difference, without the noise or without the update.
         """
-        write_atomically(self.home / "update.bin", tagged(self._made_by(key, code), vector.tobytes()))
+        self.records.write("update", self._made_by(key, code), vector.tobytes(), entropy)
 
     def _stored_upload(self, key: str, code: Upload) -> RingVector | None:
-        path = self.home / "update.bin"
-        made_by, raw = read_tagged(path) or ("", b"")
-        if made_by != self._made_by(key, code) or not raw:  # nothing yet: `_pay` has marked it
+        if self.records.tag("update") != self._made_by(key, code):
+            return None
+        _, raw = self.records.read("update") or ("", b"")
+        if not raw:  # nothing yet: `_pay` has marked it
             return None
         dtype = ring_dtype(code.ring_bits)
         if len(raw) != ring_length(code.coordinates, code.ring_bits) * dtype.itemsize:
-            raise damaged(path)
+            raise self.records.damaged("update")
         return np.frombuffer(raw, dtype)  # type: ignore[return-value]  # of one of the ring's types
 
     def _made_by(self, key: str, code: Upload) -> str:
@@ -347,39 +363,37 @@ class Client:
         return f"{key} {self.agreement.digest.hex()} {self._cost(code)}"
 
     def _sign(self) -> Sign:
-        return signer(read_key(self.home / "identity.key"))
-
-    def _state_key(self, entropy: Entropy = os.urandom) -> bytes:
-        """What round states are sealed under: of the identity, else drawn for the round and erased with it."""
-        if (self.home / "identity.key").exists():
-            return primitives.derive(read_key(self.home / "identity.key"), b"state")
-        path = self.home / "state.key"
-        key = read_if_there(path)
-        if key is None:
-            key = primitives.draw(entropy, primitives.KEY_BYTES)
-            write_atomically(path, key)
-        if len(key) != primitives.KEY_BYTES:
-            raise damaged(path)
-        return key
+        assert self.identity is not None, "where identities are pinned, whoever makes a client names its key"
+        return signer(read_key(self.identity))
 
     def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
-        """State and cohort in one file: the numbers in a survivor set mean nothing without the names of that round."""
+        """State and cohort in one record: a survivor set's numbers mean nothing without the names of that round."""
         about = to_json(vars(invited)).encode()
-        sealed = states.store(state, self._round_key(about, entropy), entropy)
-        write_atomically(self.home / "round.bin", tagged(invited.key, _COUNT.pack(len(about)) + about + sealed))
+        body = _COUNT.pack(len(about)) + about + states.store(state, self._round_key(about), entropy)
+        self.records.write("round", invited.key, body)
+        self._at_hand = body, state, invited
 
     def _load(self) -> tuple[states.ClientState, _Invited]:
-        stored = read_tagged(self.home / "round.bin")
+        stored = self.records.read("round")
         if stored is None:
             raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
         body = stored[1]
+        if self._at_hand and self._at_hand[0] == body:
+            return self._at_hand[1:]
         at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
         about, sealed = body[_COUNT.size : at], body[at:]
         state = states.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
         return state, _Invited(**from_json(about))
 
-    def _round_key(self, about: bytes, entropy: Entropy = os.urandom) -> bytes:
-        return primitives.derive(self._state_key(entropy), b"round", about)
+    def _round_key(self, about: bytes) -> bytes:
+        return primitives.derive(self.records.secret(Key.RELEASE), b"round", about)
+
+
+@lru_cache(maxsize=1)
+def _invitation(message: bytes, base: bytes) -> tuple[Session, bytes]:
+    """The session in a message, and the context that it is: worked out once for all clients of a process."""
+    session = Session.from_bytes(message[1:])
+    return session, round_context(session, base)
 
 
 def _round_of(key: str) -> int:

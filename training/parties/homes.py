@@ -1,83 +1,100 @@
-"""What a client keeps on its disk: files with a checksum and a release's key, the rounds that are over, its ledger.
-
-A file that is gone must not read as a fresh start: a ledger that is missing, or knows less than its client has given,
-is refused. Knows no message and no model.
-"""
+"""Where what simulated clients keep lies in a run's folder: a few stores for all, and a folder of each for its key."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from chatfed.privacy.ledger import Budget, Ledger, LedgerError
-from chatfed.secagg import primitives, states
 from chatfed.types import ClientId
 
-from ..durable import read_if_there, write_atomically
+from ..durable import Busy
+from .store import ClientStore, Store
 
-LEDGER = "ledger.json"
-OF_ROUNDS = ("finished", "update.bin", "round.bin", "answered.bin", "begun.bin", "state.key")
-"""Files that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
+AT_WORK = "at-work"  # a file that is locked as long as anybody is
+STORES = 4  # of all clients together: each commit of one holds up only those who write there too
 
 
 def home_of(homes: Path, client: ClientId) -> Path:
     """A client's own folder; its name is a digest, since a client's id may be any text."""
-    return homes / hashlib.sha256(client.encode()).hexdigest()[:32]
+    return homes / _digest(client).hex()[:32]
 
 
-def tagged(key: str, body: bytes) -> bytes:
-    """With a checksum: a bit that flips on the disk must not pass for another key, set or update."""
-    name = key.encode()
-    content = len(name).to_bytes(2, "little") + name + body
-    return content + primitives.digest(b"file", content)
+def store_of(homes: Path, client: ClientId) -> Path:
+    """The store that holds a client's records: always the same one, whoever serves it."""
+    return homes / f"{_digest(client)[0] % STORES}.db"
 
 
-def read_tagged(path: Path) -> tuple[str, bytes] | None:
-    """The key and the body that are stored in `path`, or None when nothing is. Raises DamagedState."""
-    raw = read_if_there(path)
-    if raw is None:
-        return None
-    content, end = raw[:-32], 2 + int.from_bytes(raw[:2], "little")
-    if primitives.digest(b"file", content) != raw[-32:]:
-        raise damaged(path)
-    return content[2:end].decode(), content[end:]
+class Homes:
+    """The stores below a folder, opened as they are asked for. For one thread; other processes serve other clients.
+
+    It is at work there from its beginning until it is closed, or its process ends. Raises DiskError and DamagedState as
+    a store does.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._stores: dict[Path, Store] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+        self._at_work: int | None = os.open(folder / AT_WORK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._at_work, fcntl.LOCK_SH)
+
+    def of(self, client: ClientId) -> ClientStore:
+        """A client's records."""
+        path = store_of(self.folder, client)
+        if path not in self._stores:
+            self._stores[path] = Store(path, shared=True)
+        return self._stores[path].of(client)
+
+    def there(self, client: ClientId) -> bool:
+        """Whether a store is there that might hold records of the client."""
+        return store_of(self.folder, client).exists()
+
+    def commit(self) -> None:
+        """What was written is on the disk when this returns."""
+        for store in self._stores.values():
+            store.commit()
+
+    def discard(self) -> None:
+        """Forgets what was written since the last commit."""
+        for store in self._stores.values():
+            store.discard()
+
+    def admit(self, clients: Iterable[ClientId]) -> None:
+        """Gives each a place in its store, those of one store together. Raises DiskError."""
+        stores: dict[int, tuple[Store, list[ClientId]]] = {}
+        for client in clients:
+            store = self.of(client).store
+            stores.setdefault(id(store), (store, []))[1].append(client)
+        for store, some in stores.values():
+            store.admit(some)
+
+    def close(self) -> None:
+        """Lets go of all files."""
+        while self._stores:
+            self._stores.popitem()[1].close()
+        if self._at_work is not None:
+            os.close(self._at_work)
+            self._at_work = None
 
 
-def damaged(path: Path) -> states.DamagedState:
-    """The error for a file of a client's that is not as it was written."""
-    return states.DamagedState(f"{path} is damaged; leave the round")
+def await_sole_use(folder: Path, seconds: float = 10.0) -> None:
+    """Waits until no process is at work there, as workers are for a moment whose parent was killed. Raises Busy."""
+    if not (folder / AT_WORK).exists():
+        return
+    end = time.monotonic() + seconds
+    with open(folder / AT_WORK, "rb") as file:
+        while True:
+            try:
+                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise Busy(f"Another process is at work in {folder}: wait for it, or stop it.") from None
+                time.sleep(0.05)
 
 
-def finished(home: Path) -> list[str]:
-    """Keys of the releases that will not be made again. Raises DamagedState."""
-    return (read_tagged(home / "finished") or ("", b""))[1].decode().split()
-
-
-def remember_as_finished(home: Path, key: str) -> None:
-    """On disk when this returns."""
-    if key not in (known := finished(home)):
-        write_atomically(home / "finished", tagged("", "\n".join([*known, key]).encode()))
-
-
-def took_part(home: Path) -> bool:
-    """Whether a client with noise has anything to account for here."""
-    return any((home / name).exists() for name in (LEDGER, *OF_ROUNDS))
-
-
-def ledger_of(home: Path, owner: ClientId, budget: Budget) -> Ledger:
-    """The client's ledger; a new one where nothing says that it ever took part. Raises LedgerError."""
-    path = home / LEDGER
-    past = [name for name in OF_ROUNDS if (home / name).exists()]
-    if past and not path.exists():
-        raise LedgerError(
-            f"{path} is gone, but {owner} took part in rounds before ({past[0]} is there), so what it spent is "
-            "unknown: restore the ledger from a backup, or begin anew in an empty folder, on data that was never used"
-        )
-    ledger = Ledger.open(path, owner, budget)
-    charged = {entry.key for entry in ledger.entries}
-    if missing := [key for key in finished(home) if key not in charged]:
-        raise LedgerError(
-            f"{path} lacks the charge of {len(missing)} of the rounds that {owner} has finished (round "
-            f"{missing[0].split('/')[1]} among them), as an older copy would: restore the newest one from a backup"
-        )
-    return ledger
+def _digest(client: ClientId) -> bytes:
+    return hashlib.sha256(client.encode()).digest()

@@ -1,20 +1,160 @@
-"""What all clients' ledgers hold together. A simulation may read them; over a network clients say it themselves."""
+"""A client's ledger among its records, the rounds that are over, and what all clients' ledgers hold together.
+
+What is gone must not read as a fresh start: a ledger that is missing, or knows less than its client has given, is
+refused. A simulation may read them all; over a network clients say it themselves.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from dataclasses import asdict, dataclass
 
 from chatfed.privacy.accounting import EXACT
-from chatfed.privacy.ledger import Charge, LedgerError
-from chatfed.types import ClientId
+from chatfed.privacy.ledger import Budget, Charge, Entry, Ledger, LedgerError, Written, charge_of
+from chatfed.secagg import primitives
+from chatfed.types import ChatfedError, ClientId
 
+from ..durable import DiskError, from_json, to_json
 from ..plan.claims import Spent, accountant_of
 from ..plan.terms import ClientTerms
-from .homes import home_of, ledger_of, took_part
+from .homes import Homes
+from .store import ClientStore
+
+LEDGER = "ledger"
+FINISHED = "finished"
+REMEMBERED = 4096  # ledgers that a store keeps in memory as they were read
+OF_ROUNDS = (FINISHED, "update", "round", "answered", "begun")
+"""Records that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
 
 
-def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
+@dataclass(frozen=True)
+class LedgerRecords:
+    """A ledger among a client's records: one that says how many charges there are, and one for each charge.
+
+    Each charge is bound to all before it, so that one that is gone, or of an older copy, does not fit. What is written
+    is on the disk with the store's next commit.
+    """
+
+    records: ClientStore
+
+    @property
+    def name(self) -> str:
+        """Where it lies, and whose it is."""
+        return f"{self.records.store.path}, {self.records.client}"
+
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else writes a client's records (`Store`)."""
+        return contextlib.nullcontext()
+
+    def read(self) -> Written | None:
+        """None where there is none. Raises LedgerError for one that is damaged."""
+        try:
+            head = self.records.read(LEDGER)
+            return None if head is None else self._known(head).written
+        except DiskError:
+            raise
+        except (ChatfedError, ValueError, KeyError, TypeError) as error:
+            raise LedgerError(
+                f"{self.name}: the privacy ledger is damaged, so what was spent is unknown: restore it from a backup"
+            ) from error
+
+    def _known(self, head: tuple[str, bytes]) -> _Known:
+        """What `head` stands for: of what was read before only what is new is read."""
+        remembered: dict[ClientId, _Known] = self.records.store.remembered
+        before = remembered.get(self.records.client)
+        if before is None or before.head != head:
+            owner, about = head[0], from_json(head[1])
+            entries, chain = self._extended(before, about["charges"])
+            if before and chain.hex() != about["chain"]:  # what was remembered is not what was there
+                entries, chain = self._extended(None, about["charges"])
+            if chain.hex() != about["chain"]:
+                raise ValueError("a charge is not the one that was made")
+            before = _Known(head, Written(ClientId(owner), Budget(**about["budget"]), entries), chain)
+            if len(remembered) >= REMEMBERED:
+                remembered.clear()
+            remembered[self.records.client] = before
+        return before
+
+    def _extended(self, before: _Known | None, charges: int) -> tuple[tuple[Entry, ...], bytes]:
+        entries, chain = (before.written.entries, before.chain) if before else ((), bytes(32))
+        new = [self.records.read(_place(at)) or ("", b"") for at in range(len(entries), charges)]
+        return (*entries, *(Entry(key, charge_of(from_json(body))) for key, body in new)), _chained(chain, new)
+
+    def write(self, written: Written) -> None:
+        """Adds what is new to what is there."""
+        head = self.records.read(LEDGER)
+        before = self._known(head) if head else None
+        there, chain = (before.written.entries, before.chain) if before else ((), bytes(32))
+        if written.entries[: len(there)] != there:
+            raise LedgerError(f"{self.name}: a charge that was made is not taken back")
+        new = [(each.key, to_json(asdict(each.mechanism)).encode()) for each in written.entries[len(there) :]]
+        for at, (key, body) in enumerate(new, len(there)):
+            self.records.write(_place(at), key, body)
+        about = {
+            "charges": len(written.entries),
+            "chain": _chained(chain, new).hex(),
+            "budget": asdict(written.budget),
+        }
+        self.records.write(LEDGER, written.owner, to_json(about).encode())
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A ledger as it was read."""
+
+    head: tuple[str, bytes]
+    written: Written
+    chain: bytes
+
+
+def _place(at: int) -> str:
+    return f"charge {at}"
+
+
+def _chained(chain: bytes, charges: Iterable[tuple[str, bytes]]) -> bytes:
+    """Over what is stored, not over what it says to this build: a later one may know more of a charge."""
+    for key, body in charges:
+        chain = primitives.digest(b"charge", chain, key.encode(), body)
+    return chain
+
+
+def finished(records: ClientStore) -> list[str]:
+    """Keys of the releases that will not be made again. Raises DamagedState."""
+    return (records.read(FINISHED) or ("", b""))[1].decode().split()
+
+
+def remember_as_finished(records: ClientStore, key: str) -> None:
+    """On the disk with the next commit."""
+    if key not in (known := finished(records)):
+        records.write(FINISHED, "", "\n".join([*known, key]).encode())
+
+
+def took_part(records: ClientStore) -> bool:
+    """Whether a client with noise has anything to account for here."""
+    return any(records.there(name) for name in (LEDGER, *OF_ROUNDS))
+
+
+def ledger_of(records: ClientStore, budget: Budget) -> Ledger:
+    """The client's ledger; a new one where nothing says that it ever took part. Raises LedgerError."""
+    owner, where = records.client, records.store.path
+    past = [name for name in OF_ROUNDS if records.there(name)]
+    if past and not records.there(LEDGER):
+        raise LedgerError(
+            f"{where} has no ledger of {owner}, which took part in rounds before ({past[0]} is there), so what it "
+            "spent is unknown: restore it from a backup, or begin anew in an empty folder, on data that was never used"
+        )
+    ledger = Ledger.open(LedgerRecords(records), owner, budget)
+    charged = {entry.key for entry in ledger.entries}
+    if missing := [key for key in finished(records) if key not in charged]:
+        raise LedgerError(
+            f"{where}: the ledger of {owner} lacks the charge of {len(missing)} of the rounds that it has finished "
+            f"(round {missing[0].split('/')[1]} among them), as an older copy would: restore the newest from a backup"
+        )
+    return ledger
+
+
+def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:
     """Reads the ledger of each of `clients` that took part.
 
     Raises LedgerError for one that is damaged, gone or too old: a claim without it would be unearned.
@@ -23,9 +163,8 @@ def spent(homes: Path, clients: Iterable[ClientId], terms: ClientTerms) -> Spent
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
     for client in clients:
-        home = home_of(homes, client)
-        if terms.mechanism is not None and took_part(home):
-            ledger = ledger_of(home, client, terms.budget)
+        if terms.mechanism is not None and homes.there(client) and took_part(records := homes.of(client)):
+            ledger = ledger_of(records, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)
                 if epsilons[client] >= most:

@@ -111,6 +111,7 @@ class Session:
         if max(lags, default=0) > round_index:
             raise MalformedMessage(0, "session", "lags")
         weights = np.frombuffer(data, "<f4", offset=at).astype(np.float32)
+        weights.flags.writeable = False  # whoever reads the message may share it
         if not np.isfinite(weights).all():
             raise NotFinite(int(size - np.isfinite(weights).sum()), size)
         return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags))

@@ -106,7 +106,7 @@ def _shown(texts: Iterator[Imagined], of: int, show: Progress) -> Iterator[Imagi
 def _account(prepared: Prepared) -> Spent:
     """What all ledgers hold, on record. Raises LedgerError where they hold less than is on record already."""
     folder = prepared.folder
-    cost = spent(folder.homes, prepared.clients, prepared.plan.terms)
+    cost = spent(prepared.homes, prepared.clients, prepared.plan.terms)
     check_ledgers(folder.charges(), cost)
     folder.keep_charges(cost.participations)
     return cost

@@ -24,6 +24,7 @@ from ..base.templates import template_refusal
 from ..base.tokens import open_tokens, write_tokens
 from ..engines import simulation
 from ..engines.simulation import Workplace, enrol
+from ..parties.homes import Homes
 from ..parties.identity import Roster, read_roster
 from ..plan.checks import check_clients
 from ..plan.in_words import plan_in_words
@@ -63,6 +64,7 @@ class Prepared:
     base: str  # folder or hub name
     clients: list[ClientId]  # sorted
     held_out: IntVector  # of the held-out dialogues, those that are measured
+    homes: Homes  # the simulated clients' records, for whoever reads their ledgers
     roster: Roster = field(default_factory=dict)  # empty: the plan pins no identities
     start: str = ""  # folder of what rounds begin with, where that is not the base
 
@@ -110,7 +112,7 @@ def _found(folder: RunFolder, plan: Plan, run: bytes, base: str) -> Prepared:
     private, held_out = (open_tokens(folder.state / name) for name in ("private", "held-out"))
     measured = _spread(len(held_out), plan.recipe.runtime.evaluation_dialogues)
     roster = read_roster(folder.roster) if plan.agreement.sums.pinned else {}
-    return Prepared(folder, plan, run, base, sorted(private.clients), measured, roster)
+    return Prepared(folder, plan, run, base, sorted(private.clients), measured, Homes(folder.homes), roster)
 
 
 def _spread(count: int, most: int) -> IntVector:

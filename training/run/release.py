@@ -98,7 +98,7 @@ def publish(
 ) -> dict[str, Any]:
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
     folder, plan = prepared.folder, prepared.plan
-    cost = spent(folder.homes, prepared.clients, plan.terms)
+    cost = spent(prepared.homes, prepared.clients, plan.terms)
     check_ledgers(folder.charges(), cost)
     repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
     claim = plan.claim.guarantee(cost, state.round, repeats=repeats, dealt=dealt)

@@ -68,7 +68,7 @@ class RunFolder:
 
     @property
     def homes(self) -> Path:
-        """Simulated clients' own disks, ledgers included."""
+        """What simulated clients keep, ledgers included."""
         return self.path / "state" / "clients"
 
     @property
@@ -118,6 +118,16 @@ class RunFolder:
                 param=str(path),
             )
         return Begun(recipe, run, reference, ceiling)
+
+    def refuse_an_earlier_build(self) -> None:
+        """Raises RunError where clients kept files, as they did before they had stores: nobody would look at them."""
+        earlier = [*self.homes.glob("*/ledger.json"), *self.homes.glob("*/update.bin"), *self.homes.glob("*/round.bin")]
+        if earlier:
+            raise RunError(
+                f"{self.path} was begun by an earlier build of chatfed, whose clients kept files ({earlier[0]}): go on "
+                "with that build, or start a new run.",
+                param=str(self.path),
+            )
 
     def want(self, begun: Begun, reference: bool, ceiling: float) -> Begun:
         """Remembers, over interruptions too, what is wanted beside the run, and what was before."""
