@@ -6,7 +6,9 @@ says how its bytes are opened and closed. Knows no spoiling.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -39,7 +41,8 @@ from training.parties.session import Session, Step, round_name
 
 WHO = 2  # whose messages are spoiled
 KEY = bytes(range(32))
-PRIVATE_FILES = ("round.bin", "update.bin", "answered.bin", "finished", "state.key", "identity.key")
+RECORDS, LOG = "records.db", "records.db-wal"
+Disk = dict[str, bytes]
 BUDGET, OWNER = Budget(8.0, 1e-5, Protected.DIALOGUE), ClientId("client-01")
 
 
@@ -205,7 +208,7 @@ def readers_of_files(folder: Path) -> Iterator[Reader]:
         "roster file", "\n".join(["# who is who", *lines, ""]).encode(), partial(_read_roster, roster), often=20
     )
     charges = tuple(book.Entry(f"run/{number}/", Mechanism(1.5 + number, 0.25, 10)) for number in range(3))
-    Ledger(path, OWNER, BUDGET)._write(charges)  # as `charge` does, without the seconds of accounting
+    book.LedgerFile(path).write(book.Written(OWNER, BUDGET, charges))  # without the seconds of accounting
     yield Reader("ledger file", path.read_bytes(), partial(_read_ledger, path), _ledger_body, _ledger_of, often=20)
 
 
@@ -234,30 +237,39 @@ def _ledger_of(real: bytes, body: bytes) -> bytes:
 
 
 def readers_of_training(folder: Path) -> Iterator[Reader]:
-    """A whole client, on the disk that it had when the message came; and its files, spoiled, under a real message."""
+    """A whole client, on the disk that it had when the message came; files and records, spoiled, under a real one."""
     for identities in ("none", "roster"):
         home = folder / identities
         recipe = a_recipe(ring_bits=16, cohort=4, identities=identities)
         federation = Federation(home, recipe, names(4), entropy=lambda name: entropy_from(f"training {name}"))
-        asked, disks = _watched(federation)
+        asked, disks, logged = _watched(federation)
         for step, message in asked.items():
-            whole = partial(_handled, federation, disks[step], {})
+            whole = partial(_handled, federation, disks[step])
             yield Reader(f"client on {step.name.lower()} @ {identities}", message, whole, often=1)
-        for step, name in ((step, name) for step in asked for name in PRIVATE_FILES if name in disks[step]):
-            read = partial(_handled_with_file, federation, disks[step], name, asked[step])
-            yield Reader(f"file {name} @ {identities}, {step.name.lower()}", disks[step][name], read, often=1)
+        for step, message in asked.items():
+            for file, content in disks[step].items():
+                read = partial(_handled_with_file, federation, disks[step], file, message)
+                yield Reader(f"file {file} @ {identities}, {step.name.lower()}", content, read, often=1)
+            for record, content in _bodies(home / "looked at", disks[step]).items():
+                read = partial(_handled_with_record, federation, disks[step], record, message)
+                yield Reader(f"record {record} @ {identities}, {step.name.lower()}", content, read, often=1)
+        log = partial(_handled_with_file, federation, logged, LOG, asked[Step.SHARES])
+        yield Reader(f"file {LOG} @ {identities}", logged[LOG], log, often=2)
     session = federation.session(attempt=ATTEMPT)
     yield Reader("session", session.to_bytes(), Session.from_bytes, often=20)
     yield Reader("round name", session.name, round_name)
 
 
-def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, dict[str, bytes]]]:
-    """What the first client was asked in its second round, and its disk at that time."""
-    first, asked, disks = federation.clients[0], {}, {}
+def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, Disk], Disk]:
+    """What the first client was asked in its second round, and its disk at that time; once as a kill leaves it."""
+    first, asked, disks, logged = federation.clients[0], dict[Step, bytes](), dict[Step, Disk](), Disk()
 
     def exchange(sent: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         if first in sent:
             step = Step(sent[first][0])
+            if step == Step.SHARES:
+                logged.update(_disk(federation.home / first))
+            federation.restarted(first)
             asked[step], disks[step] = sent[first], _disk(federation.home / first)
         return federation(sent)
 
@@ -266,24 +278,56 @@ def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, dict
         with mock.patch("os.fsync"):
             federation.carry(session, exchange)
     exchange({first: bytes([Step.COMMITTED]) + session.name})
-    return asked, disks
+    return asked, disks, logged
 
 
-def _disk(home: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in home.glob("*")}
+def _disk(home: Path) -> Disk:
+    """All files but the log's index, which is made anew, and the lock, which is empty."""
+    return {path.name: path.read_bytes() for path in home.glob("*") if not path.name.endswith(("-shm", ".lock"))}
 
 
-def _handled(federation: Federation, disk: Mapping[str, bytes], changed: Mapping[str, bytes], message: bytes) -> bytes:
-    name = federation.clients[0]
-    for path in (federation.home / name).glob("*"):
+def _bodies(folder: Path, disk: Disk) -> dict[str, bytes]:
+    """What stands in each of the client's records."""
+    _write(folder, disk)
+    with _rows(folder) as database:
+        return dict(database.execute("select name, body from records"))
+
+
+def _write(home: Path, disk: Disk) -> None:
+    home.mkdir(parents=True, exist_ok=True)
+    for path in home.glob("*"):
         path.unlink()
-    for file, content in {**disk, **changed}.items():
-        (federation.home / name / file).write_bytes(content)
+    for file, content in disk.items():
+        (home / file).write_bytes(content)
+
+
+@contextlib.contextmanager
+def _rows(home: Path) -> Iterator[sqlite3.Connection]:
+    with contextlib.closing(sqlite3.connect(home / RECORDS)) as database:
+        database.execute("pragma synchronous = off")
+        with database:
+            yield database
+
+
+def _handled(
+    federation: Federation, disk: Disk, message: bytes, change: Callable[[Path], None] = lambda home: None
+) -> bytes:
+    name = federation.clients[0]
+    federation.restarted(name)
+    _write(federation.home / name, disk)
+    change(federation.home / name)
     with mock.patch("os.fsync"):  # thousands of times, on files that nobody needs after a crash
+        federation.records(name).store._database.execute("pragma synchronous = off")
         return federation.client(name).handle(message, entropy_from("again"))
 
 
-def _handled_with_file(
-    federation: Federation, disk: Mapping[str, bytes], file: str, message: bytes, data: bytes
-) -> object:
-    return _handled(federation, disk, {file: data}, message)
+def _handled_with_file(federation: Federation, disk: Disk, file: str, message: bytes, data: bytes) -> object:
+    return _handled(federation, {**disk, file: data}, message)
+
+
+def _handled_with_record(federation: Federation, disk: Disk, record: str, message: bytes, data: bytes) -> object:
+    def change(home: Path) -> None:
+        with _rows(home) as database:
+            database.execute("update records set body = ? where name = ?", (data, record))
+
+    return _handled(federation, disk, message, change)

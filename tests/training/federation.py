@@ -1,4 +1,4 @@
-"""A federation in one process: real clients on folders, known updates, and silences scripted at every step."""
+"""A federation in one process: real clients on stores of their own, known updates, silences scripted at every step."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from training.parties.client import Client
 from training.parties.identity import new_key, read_key
 from training.parties.rounds import Exchange, Outcome, run_round
 from training.parties.session import Session, Step
+from training.parties.store import ClientStore, Store
 from training.plan.agreement import Agreement, agree
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.terms import ClientTerms
@@ -88,7 +89,7 @@ class Learner:
 
 @dataclass
 class Federation:
-    """Clients on folders below `home`, and the exchange that reaches them. A client object lives for one message."""
+    """Clients with a store each below `home`, and the exchange that reaches them. A client lives for one message."""
 
     home: Path
     recipe: Recipe
@@ -101,6 +102,7 @@ class Federation:
     gone: set[ClientId] = field(default_factory=set)
     wire: list[tuple[Step, ClientId, bytes]] = field(default_factory=list)  # answers that left a client
     refusals: dict[ClientId, str] = field(default_factory=dict)
+    stores: dict[ClientId, Store] = field(default_factory=dict)  # that are open
 
     roster: dict[ClientId, bytes] = field(default_factory=dict)  # where the recipe pins identities
 
@@ -110,7 +112,8 @@ class Federation:
             if self.recipe.secagg.identities == "roster":
                 path = self.home / client / "identity.key"
                 path.parent.mkdir(parents=True, exist_ok=True)
-                new_key(path, entropy_from(f"identity {client}"))  # the same in every home
+                if not path.exists():
+                    new_key(path, entropy_from(f"identity {client}"))  # the same in every home
                 self.roster[client] = primitives.identity_public(read_key(path))
 
     @property
@@ -119,10 +122,21 @@ class Federation:
 
     def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:
         learner = self.learners[name]
-        home = self.home / name
         terms = terms or self.terms
         agreement = agree(recipe or self.recipe, terms.noise_multiplier)
-        return Client(name, home, agreement, terms, BASE, learner, self.roster)
+        identity = self.home / name / "identity.key" if self.roster else None
+        return Client(self.records(name), agreement, terms, BASE, learner, self.roster, identity)
+
+    def records(self, name: ClientId) -> ClientStore:
+        """What a client keeps, in a store of its own."""
+        if name not in self.stores:
+            self.stores[name] = Store(self.home / name / "records.db")
+        return self.stores[name].of(name)
+
+    def restarted(self, name: ClientId) -> None:
+        """Its process ends, and what it had not committed is gone."""
+        if name in self.stores:
+            self.stores.pop(name).close()
 
     def __call__(self, messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         for name, message in messages.items():
@@ -156,14 +170,14 @@ class Federation:
         return run_round(session, self.agreement, BASE, exchange, roster=self.roster, **how)
 
     def charges(self, name: ClientId) -> int:
-        path = self.home / name / "ledger.json"
-        return len(self.client(name).ledger().entries) if path.exists() else 0
+        return len(self.client(name).ledger().entries) if self.records(name).there("ledger") else 0
 
 
-def stored_upload(home: Path, length: int, dtype: str) -> RingVector:
+def stored_upload(records: ClientStore, length: int, dtype: str) -> RingVector:
     """What a client has stored of its update: the ring elements that leave it, under its masks."""
-    raw = (home / "update.bin").read_bytes()
-    return np.frombuffer(raw[2 + int.from_bytes(raw[:2], "little") :], dtype, length)
+    found = records.read("update")
+    assert found is not None
+    return np.frombuffer(found[1], dtype, length)
 
 
 def code_of(federation: Federation) -> FixedPoint:
@@ -181,7 +195,7 @@ def integer_sum(federation: Federation, survivors: Sequence[ClientId]) -> list[i
     """
     code = code_of(federation)
     stored = {
-        name: stored_upload(federation.home / name, DIMENSION + 1, f"<u{code.ring_bits // 8}") for name in survivors
+        name: stored_upload(federation.records(name), DIMENSION + 1, f"<u{code.ring_bits // 8}") for name in survivors
     }
     for name, vector in stored.items():
         steps = federation.learners[name].update.astype(np.float64) * code.scale + code.level

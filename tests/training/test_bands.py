@@ -162,7 +162,7 @@ def test_an_update_that_is_sent_again_carries_noise_of_its_own(tmp_path: Path) -
     kept = []
     for index in (0, 1):
         federation.run(federation.invitation(index))
-        kept.append(stored_upload(tmp_path / someone, SIZE, "<i2").astype(float))
+        kept.append(stored_upload(federation.records(someone), SIZE, "<i2").astype(float))
     assert kept[0].std() > 2 and abs(np.corrcoef(kept[0], kept[1])[0, 1]) < 0.25
 
 
@@ -194,7 +194,7 @@ def test_a_server_that_calls_it_another_run_gets_a_vector_that_is_charged_for_it
     for name in federation.invitation(0).cohort:
         charged = [entry.mechanism for entry in federation.client(name).ledger().entries]
         assert charged == [charges_of(recipe, federation.terms, SIZE, 0)[0]] * 2
-        assert (tmp_path / name / "begun.bin").read_bytes()[2:].startswith(f"{(b's' * 16).hex()}/0/".encode())
+        assert (federation.records(name).read("begun") or ("",))[0] == f"{(b's' * 16).hex()}/0/"
 
 
 def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_release_of_all(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_r
     federation = a_federation(tmp_path, recipe)
     for index in (0, 1, 2):
         federation.run(first := federation.invitation(index))
-    kept = {name: stored_upload(tmp_path / name, SIZE, "<i2") for name in CLIENTS}
+    kept = {name: stored_upload(federation.records(name), SIZE, "<i2") for name in CLIENTS}
     paid = {name: federation.charges(name) for name in CLIENTS}
     changed = list(first.lags)
     changed[changed.index(1)] = 2
@@ -219,7 +219,7 @@ def test_a_round_that_is_asked_again_with_another_lag_of_one_client_is_another_r
             assert "begins no other in round 2" in federation.refusals[name]
             assert federation.charges(name) == paid[name] and federation.learners[name].calls == 1
         else:
-            assert np.mean(stored_upload(tmp_path / name, SIZE, "<i2") != kept[name]) > 0.5
+            assert np.mean(stored_upload(federation.records(name), SIZE, "<i2") != kept[name]) > 0.5
             assert federation.charges(name) == paid[name] + 1
 
 
@@ -227,7 +227,7 @@ def test_a_second_update_in_the_same_round_is_refused_and_the_first_is_sent_agai
     """Each would be charged, and the planned cost of an update and its echoes was for one."""
     federation = a_federation(tmp_path, banded())
     federation.run(first := federation.invitation(0))
-    kept = {name: stored_upload(tmp_path / name, SIZE, "<i2") for name in first.cohort}
+    kept = {name: stored_upload(federation.records(name), SIZE, "<i2") for name in first.cohort}
     with pytest.raises(BelowThreshold):
         federation.run(federation.invitation(0, WEIGHTS + 1))
     for name in first.cohort:
@@ -235,7 +235,7 @@ def test_a_second_update_in_the_same_round_is_refused_and_the_first_is_sent_agai
     assert set(federation.run(dataclasses.replace(first, attempt=b"3" * 16)).survivors) == set(first.cohort)
     for name in first.cohort:
         assert federation.charges(name) == federation.learners[name].calls == 1
-        assert np.array_equal(stored_upload(tmp_path / name, SIZE, "<i2"), kept[name])
+        assert np.array_equal(stored_upload(federation.records(name), SIZE, "<i2"), kept[name])
 
 
 @settings(max_examples=15, deadline=None)
@@ -271,7 +271,7 @@ def test_a_client_that_was_not_there_when_its_update_should_have_begun_sends_noi
     assert isinstance(code, NoisyUpload)
     for name in began:
         assert federation.learners[name].calls == 0
-        stored = stored_upload(tmp_path / name, code.coordinates, f"<u{2 if code.ring_bits == 16 else 4}")
+        stored = stored_upload(federation.records(name), code.coordinates, f"<u{2 if code.ring_bits == 16 else 4}")
         steps = ((stored.astype(np.int64) + (1 << (code.ring_bits - 1))) % (1 << code.ring_bits)) - (
             1 << (code.ring_bits - 1)
         )
@@ -288,7 +288,7 @@ def test_what_is_kept_for_sending_again_is_erased_with_the_last_round_that_needs
         federation.run(session)
         federation.gone = set()
         commit(session, federation)
-        kept = {name for name in CLIENTS if (tmp_path / name / "begun.bin").exists()}
+        kept = {name for name in CLIENTS if federation.records(name).there("begun")}
         fresh = {name for name, lag in invited(CLIENTS, index, recipe.federation).items() if lag == 0}
         assert kept == (fresh if index < 2 else set())
 

@@ -171,10 +171,10 @@ def test_a_recipe_edited_after_the_start_is_not_resumed_and_what_changes_speed_o
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path | None]:
-    """A tmpfs of 3 MB where this process may mount one."""
+    """A tmpfs of 8 MB where this process may mount one."""
     place = tmp_path / "disk"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", place], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", place], capture_output=True)
     if mounted.returncode:
         yield None
         return

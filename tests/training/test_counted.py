@@ -13,7 +13,7 @@ import pytest
 import training.federated
 import training.run.counted
 from chatfed.privacy.accounting import PLD, Mechanism, compose
-from tests.training.processes import PLAIN, here, one_line, rows, settings
+from tests.training.processes import PLAIN, here, ledgers, lose, one_line, rows, settings
 from training.durable import DiskError
 from training.engines.simulation import Simulation
 from training.parties.session import Step
@@ -49,9 +49,8 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def entries(folder: Path) -> dict[str, list[Any]]:
-    """All charges, by the client's home."""
-    paths = folder.glob("state/clients/*/ledger.json")
-    return {path.parent.name: json.loads(path.read_text())["body"]["entries"] for path in paths}
+    """All charges, by client."""
+    return {client: book["entries"] for client, book in ledgers(folder).items()}
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +141,7 @@ def test_killed_at_every_step_of_the_count_it_goes_on_with_the_same_survivors_an
         assert RunFolder(out).settled(stage.BEFORE) == survivors and read(out / "counted.json")["survivors"] == 7
     done = here(out, command="resume")
     assert done.returncode == 0, done.stderr
-    assert all(book[:1] == books[home] for home, book in entries(out).items())
+    assert all(book[:1] == books[client] for client, book in entries(out).items())
     assert sorted(map(len, entries(out).values())) == [1] * 4 + [2] * 4
     assert read(out / "privacy.json")["count"]["epsilon"] == read(out / "counted.json")["epsilon_max"]
     assert [row["survivors"] for row in rows(out)] == [4]
@@ -175,11 +174,9 @@ def test_a_count_that_ended_without_a_sum_keeps_its_ledgers_and_goes_on(
         patch.setattr(stage, "write_imagined", no_room)
         one_line(here(out, command="resume"), "no room")
     assert entries(out) == books
-    (lost := next(out.glob("state/clients/*/ledger.json"))).rename(tmp_path / "ledger")
-    for path in lost.parent.iterdir():
-        path.unlink()
+    lose(out, lost := next(iter(books)))
     one_line(here(out, command="resume"), "ledgers hold too few")
-    assert not lost.exists() or json.loads(lost.read_text())["body"]["entries"] == []
+    assert {**books, lost: []} == {lost: [], **entries(out)}
 
 
 def test_rounds_that_cannot_be_paid_are_found_before_anything_is_counted(

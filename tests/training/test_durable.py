@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.training.federation import Federation, a_recipe, names
+from chatfed.secagg.states import DamagedState
+from tests.secagg.rounds import entropy_from
+from tests.training.federation import Federation, Learner, a_recipe, invitation, names, update_of
 from training import durable
 from training.durable import alone, erase, sweep, write_atomically
+from training.parties import store
+from training.parties.rounds import commit
 from training.parties.session import Step
 from training.plan.recipe import Recipe
 from training.run.run_folder import RunFolder
 
 A = names(4)[0]
+LARGE = 1_000_000  # numbers: more than SQLite keeps in memory until it commits
 
 
 class Killed(BaseException):
@@ -50,38 +59,92 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
-def test_secrets_of_a_client_killed_while_writing_are_erased_at_its_next_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def files(home: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in home.iterdir()}
+
+
+def killed_while_it_writes_its_update(federation: Federation, message: bytes) -> None:
+    """A process of its own, which is gone with all rows written and none committed."""
+    write = store._write
+
+    def dying(database: Any, waiting: Any) -> None:
+        write(database, waiting)
+        if any(name == "round" for _, name in waiting):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def handle() -> None:
+        store._write = dying
+        federation.client(A).handle(message, federation.entropy(A))
+
+    process = multiprocessing.get_context("fork").Process(target=handle)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_what_a_client_killed_while_writing_leaves_on_its_disk_is_sealed_and_closed_for_good_with_the_round(
+    tmp_path: Path,
 ) -> None:
-    federation = Federation(tmp_path, a_recipe(cohort=4), names(4))
-    killed_while_writing(tmp_path / A / "round.bin", b"the seed of a mask", monkeypatch)
-    assert [path.read_bytes() for path in hidden(tmp_path)] == [b"the seed of a mask"]
-    federation.client(A).handle(bytes([Step.COMMITTED]) + bytes(20))
-    assert hidden(tmp_path) == []
+    killed, twin = (
+        Federation(tmp_path / home, a_recipe(cohort=4), names(4), entropy=entropy_from) for home in ("killed", "twin")
+    )
+    for federation in (killed, twin):
+        federation.learners.update((name, Learner(update_of(name, LARGE))) for name in names(4))
+    session = killed.session(weights=np.zeros(LARGE, np.float32), attempt=b"a" * 16)
+    twin.client(A).handle(invitation(session), twin.entropy(A))
+    _, update = twin.records(A).read("update") or ("", b"")
+    assert len(update) > 4 * LARGE
+
+    killed_while_it_writes_its_update(killed, invitation(session))
+    left = files(killed.home / A)
+    assert len(left["records.db-wal"]) > LARGE, "half of it is on the disk, or the test could not tell"
+    pieces = [update[at : at + 16] for at in range(0, len(update), 4096)]
+    assert not any(piece in content for content in left.values() for piece in pieces)
+    records = killed.records(A)
+    assert (records.read("update") or ("",))[1:] == (b"",), "what was paid for is marked, and nothing more is there"
+    assert records.read("round") is None and killed.charges(A) == 1
+    key = records.secret()
+    assert key in left["records.db.keys"]
+
+    killed.entropy = lambda name: os.urandom
+    assert killed.run(session).survivors == names(4) and killed.charges(A) == 1
+    commit(session, killed)
+    assert not any(files(killed.home / A)["records.db.keys"])
+    assert not any(key in content for content in files(killed.home / A).values())
 
 
-@pytest.mark.parametrize("after", [0, 1, 2])
+def dying_when(place: str, patch: pytest.MonkeyPatch) -> None:
+    """The next time that something is about to be done."""
+
+    def dying(*_: object) -> None:
+        raise Killed
+
+    patch.setattr(store, "_write", dying) if place == "_write" else patch.setattr(os, place, dying)
+
+
+@pytest.mark.parametrize("before", ["pwrite", "fsync", "_write"])
 def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_the_rest_when_told_again(
-    after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    federation, home, taken = Federation(tmp_path, a_recipe(cohort=4), names(4)), tmp_path / A, list[str]()
+    """Before the key is overwritten, before that is sure to be on the disk, and before the rows go."""
+    federation = Federation(tmp_path, a_recipe(cohort=4), names(4))
     federation.run()
-    over, unlink = bytes([Step.COMMITTED]) + federation.session().name, Path.unlink
-    assert {"round.bin", "state.key", "update.bin"} <= {path.name for path in home.iterdir()}
-
-    def dying(path: Path, missing_ok: bool = False) -> None:
-        if len(taken) == after:
-            raise Killed
-        taken.append(path.name)
-        unlink(path, missing_ok)
-
+    over, key = bytes([Step.COMMITTED]) + federation.session().name, federation.records(A).secret()
+    assert all(federation.records(A).there(name) for name in ("round", "update", "answered"))
     with monkeypatch.context() as dead:
-        dead.setattr(Path, "unlink", dying)
+        dying_when(before, dead)
         with pytest.raises(Killed):
             federation.client(A).handle(over)
-    assert not after or not (home / "state.key").exists()
+    federation.restarted(A)
+    assert (key in files(tmp_path / A)["records.db.keys"]) == (before == "pwrite")
+    if before != "pwrite":
+        assert federation.records(A).there("round"), "it goes after the key"
+        with pytest.raises(DamagedState, match="is gone"):
+            federation.client(A).handle(bytes([Step.SURVIVORS]))
     federation.client(A).handle(over)
-    assert {path.name for path in home.iterdir()} <= {"lock", "finished", "ledger.json", "ledger.json.lock"}
+    assert not [name for name in ("round", "update", "answered", "begun") if federation.records(A).there(name)]
+    assert federation.records(A).there("finished") and federation.charges(A) == 1
+    assert not any(files(tmp_path / A)["records.db.keys"])
 
 
 def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_all_clients(
@@ -89,7 +152,7 @@ def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_a
 ) -> None:
     run = RunFolder(tmp_path / "out")
     run.begin(Recipe())
-    for path in (run.state / "server.npz", run.homes / "c1" / "update.bin", run.path / "summary.json"):
+    for path in (run.state / "server.npz", run.homes / "c1" / "identity.key", run.path / "summary.json"):
         killed_while_writing(path, b"half", monkeypatch)
     for folder in (run.state / ".private-x", run.path / ".model-x"):
         folder.mkdir()
@@ -101,7 +164,7 @@ def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_a
 
 def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[Path] = []
-    monkeypatch.setattr(durable, "_sync_folder", synced.append)
+    monkeypatch.setattr(durable, "sync_folder", synced.append)
     for name in ("one", "two", "kept"):
         (tmp_path / name).touch()
     erase(tmp_path, "one", "missing", "two")

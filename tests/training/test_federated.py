@@ -14,8 +14,11 @@ import pytest
 from chatfed.audit.comparison import sentence
 from chatfed.privacy.accounting import epsilon
 from chatfed.privacy.guarantee import Adjacency
-from tests.training.processes import PLAIN, TINY, here, rows, settings
+from tests.training.processes import PLAIN, TINY, here, ledgers, ledgers_below, rows, settings, stored
+from training.base.tokens import open_tokens
 from training.durable import DiskError
+from training.parties.homes import AT_WORK
+from training.parties.store import number_of
 from training.plan.recipe import load_recipe
 from training.run.display import Display, RoundBar
 from training.run.release import write_page
@@ -58,6 +61,27 @@ def test_a_run_folder_holds_everything_and_nothing_half_written(finished: tuple[
     assert list(folder.rglob("*-old")) == []
 
 
+def nothing_opens(folder: Path) -> bool:
+    """Whether all keys of a run's clients are overwritten; there is a slot for each client that was asked."""
+    keys = [path.read_bytes() for path in (folder / "state" / "clients").glob("*.keys")]
+    assert any(keys), "clients had keys"
+    return not any(map(any, keys))
+
+
+def test_no_client_s_update_is_left_in_a_finished_run_nor_a_key_to_what_the_disk_may_remember(
+    finished: tuple[Path, str],
+) -> None:
+    folder, _ = finished
+    clients = {number_of(client).hex() for client in open_tokens(folder / "state" / "private").clients}
+    files = {f"{store}.db{kind}" for store in range(4) for kind in ("", "-wal", "-shm", ".keys", ".lock")}
+    for run, ledger in ((folder, {"ledger", "charge 0", "charge 1"}), (folder / "without-noise", set())):
+        records = stored(run)
+        assert {row.name for row in records} == {*ledger, "finished"}, "no update, no round, nothing begun"
+        assert {row.client for row in records} == clients
+        assert nothing_opens(run)
+        assert {path.name for path in (run / "state" / "clients").iterdir()} <= {*files, AT_WORK}, "nothing beside"
+
+
 def test_privacy_json_says_what_is_claimed_and_the_number_is_the_ledgers_own(finished: tuple[Path, str]) -> None:
     folder, _ = finished
     privacy = json.loads((folder / "privacy.json").read_text())
@@ -95,8 +119,8 @@ def test_a_run_at_client_level_claims_the_client_and_what_its_ledgers_hold(
     moved = [row["clip_norm_next"] for row in rows(tmp_path / "out")]
     assert privacy["clip_norm_by_round"] == [privacy["clip_norm"], moved[0]] and len(set(moved)) == 2
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["reference"]["words"] > 0
-    ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]
-    assert {len(ledger["entries"]) for ledger in ledgers} == {2} and len(ledgers) == 8
+    books = ledgers(tmp_path / "out").values()
+    assert {len(book["entries"]) for book in books} == {2} and len(books) == 8
     assert "each single client" in (tmp_path / "out" / "report.html").read_text()
     assert [row["survivors"] for row in rows(tmp_path / "out")] == [8, 8]
 
@@ -122,8 +146,7 @@ def test_a_run_with_shared_noise_for_single_dialogues_claims_the_dialogue(
     )
     assert 2.9 < privacy["epsilon"] <= 3.0 and privacy["participations_most"] == 2 and privacy["honest_shares"] == 5
     assert privacy["rounded_norm"] == pytest.approx(privacy["clip_norm"] / 4.0, rel=0.02)  # learning rate 1
-    ledgers = [json.loads(path.read_text())["body"] for path in (tmp_path / "out").rglob("ledger.json")]
-    assert {ledger["budget"]["unit"] for ledger in ledgers} == {"dialogue"}
+    assert {book["budget"]["unit"] for book in ledgers(tmp_path / "out").values()} == {"dialogue"}
     assert "each single dialogue" in (tmp_path / "out" / "report.html").read_text()
 
 
@@ -149,7 +172,9 @@ def test_a_run_whose_updates_are_sent_again_charges_every_sum(tiny_data: Path, t
     assert [(row["cohort"], row["survivors"]) for row in rows(tmp_path / "out")] == [(4, 4), (8, 8), (8, 8)]
     checkpoint = RunFolder(tmp_path / "out").latest()
     assert checkpoint is not None and len(checkpoint.state.estimates) == 1
-    assert not list((tmp_path / "out").rglob("begun.bin"))
+    kept = {row.name for row in stored(tmp_path / "out")}
+    assert kept == {"ledger", "charge 0", "charge 1", "charge 2", "finished"}, "no update that is to be sent again"
+    assert nothing_opens(tmp_path / "out")
 
 
 def test_summary_json_compares_before_and_after(finished: tuple[Path, str]) -> None:
@@ -250,14 +275,15 @@ def test_the_recipe_in_the_folder_is_the_one_that_ran(finished: tuple[Path, str]
 
 def test_resuming_a_finished_run_changes_no_ledger_and_no_figure(finished: tuple[Path, str]) -> None:
     folder, _ = finished
-    ledgers = {path: path.read_bytes() for path in folder.rglob("ledger.json")}
+    books = ledgers_below(folder)
+    assert [len(book) for book in books.values()] == [8, 0], "and the run without noise has none"
     metrics = (folder / "metrics.jsonl").read_bytes()
     before = json.loads((folder / "summary.json").read_text())
     for half_written in (".report.html-x", "state/.server.npz-x", "without-noise/state/.server.npz-x"):
         (folder / half_written).write_text("left by a killed process")
     done = here(folder, "--quiet", command="resume")
     assert done.returncode == 0 and done.stdout == "" and done.stderr == ""
-    assert {path: path.read_bytes() for path in folder.rglob("ledger.json")} == ledgers
+    assert ledgers_below(folder) == books
     assert (folder / "metrics.jsonl").read_bytes() == metrics
     after = json.loads((folder / "summary.json").read_text())
     for key in ("before", "after", "reference", "epsilon", "rounds"):

@@ -66,7 +66,7 @@ class Counts(Federation):
         return made
 
     def client(self, name: ClientId, terms: ClientTerms | None = None, recipe: Recipe | None = None) -> Client:
-        return Client(name, self.home / name, self.agreement, self.terms, BASE, self._nothing, self.roster)
+        return Client(self.records(name), self.agreement, self.terms, BASE, self._nothing, self.roster)
 
     def _nothing(self, weights: FloatVector) -> Iterable[Part]:
         self.asked += 1
@@ -118,7 +118,7 @@ def test_another_count_that_is_affordable_has_other_noise_and_is_charged(tmp_pat
     kept = []
     for run in (b"r" * 16, b"s" * 16):
         federation.run(federation.invite(run=run))
-        kept.append(stored_upload(tmp_path / CLIENTS[0], CELLS, "<i4").astype(float))
+        kept.append(stored_upload(federation.records(CLIENTS[0]), CELLS, "<i4").astype(float))
     assert {federation.charges(name) for name in CLIENTS} == {2}
     assert abs(np.corrcoef(kept[0], kept[1])[0, 1]) < 0.1
 
@@ -126,7 +126,7 @@ def test_another_count_that_is_affordable_has_other_noise_and_is_charged(tmp_pat
 def test_a_count_and_a_round_take_no_message_of_the_other(tmp_path: Path) -> None:
     plan = planned()
     counts, client = Counts.of(tmp_path, plan), CLIENTS[0]
-    learner = Client(client, tmp_path / client, plan.agreement, plan.terms, BASE, counts._nothing)
+    learner = Client(counts.records(client), plan.agreement, plan.terms, BASE, counts._nothing)
     of_round = dataclasses.replace(counts.invite(), recipe=plan.agreement.digest)
     for asked, party in ((counts.invite(), learner), (of_round, counts.client(client))):
         with pytest.raises(Refused, match="another recipe"):
@@ -143,7 +143,7 @@ def test_a_round_gives_away_nothing_that_a_count_has_stored(tmp_path: Path) -> N
         for name, message in messages.items():
             party = counts.client(name)
             if message[0] == Step.SHARES:
-                party = Client(name, tmp_path / name, plan.agreement, plan.terms, BASE, counts._nothing)
+                party = Client(counts.records(name), plan.agreement, plan.terms, BASE, counts._nothing)
             try:
                 yield name, party.handle(message)
             except ChatfedError as error:

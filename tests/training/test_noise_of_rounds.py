@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from chatfed.privacy.ledger import Budget
 from chatfed.secagg.messages import BelowThreshold
 from tests.training.federation import Federation, Learner, names, stored_upload, update_of
 from tests.training.plans import client_level, noisy
-from training.parties.homes import home_of
-from training.parties.ledgers import spent
+from training.parties.homes import Homes
+from training.parties.ledgers import LEDGER, OF_ROUNDS, spent
 from training.parties.session import Step
 from training.plan.survivors import threshold
 from training.plan.terms import ClientTerms, client_terms
@@ -93,7 +94,7 @@ def test_another_cohort_gets_another_update_with_other_noise_and_it_is_charged(t
     for others in (federation.clients[8:10], federation.clients[10:]):
         cohort = tuple(sorted((*federation.clients[:8], *others)))
         federation.run(dataclasses.replace(federation.session(0, WEIGHTS), cohort=cohort))
-        kept.append(stored_upload(tmp_path / CLIENTS[0], WEIGHTS.size, "<i2").astype(float))
+        kept.append(stored_upload(federation.records(CLIENTS[0]), WEIGHTS.size, "<i2").astype(float))
     assert [federation.charges(name) for name in federation.clients] == [2] * 8 + [1] * 4
     assert [federation.learners[name].calls for name in federation.clients] == [2] * 8 + [1] * 4
     assert abs(np.corrcoef(kept[0], kept[1])[0, 1]) < 0.1
@@ -105,11 +106,16 @@ def test_what_a_client_keeps_until_the_round_is_over_is_noised_and_does_not_tell
         federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
     federation.run(federation.session(0, WEIGHTS))
     code = noisy(federation.recipe, WEIGHTS.size, federation.terms.noise_multiplier)
-    one, other = (stored_upload(tmp_path / name, WEIGHTS.size, "<i2") for name in CLIENTS[:2])
+    one, other = (stored_upload(federation.records(name), WEIGHTS.size, "<i2") for name in CLIENTS[:2])
     assert one.astype(float).std() == pytest.approx(code.mechanism.std, rel=0.05)
     assert abs(np.corrcoef(one, other)[0, 1]) < 0.1  # noise of its own
-    for path in (tmp_path / CLIENTS[0]).iterdir():
-        assert update_of(CLIENTS[0], WEIGHTS.size).tobytes()[:64] not in path.read_bytes()
+    records = federation.records(CLIENTS[0])
+    kept = [found[1] for name in (LEDGER, *OF_ROUNDS) if (found := records.read(name))]
+    assert len(kept) >= 4, "ledger, update, round and what was answered"
+    federation.restarted(CLIENTS[0])
+    files = [path.read_bytes() for path in (tmp_path / CLIENTS[0]).iterdir()]
+    for content in (*kept, *files):
+        assert update_of(CLIENTS[0], WEIGHTS.size).tobytes()[:64] not in content
 
 
 @pytest.mark.parametrize("rotation", [True, False])
@@ -138,13 +144,14 @@ def test_two_sums_of_one_release_are_the_same_numbers_so_that_no_difference_is_f
 @pytest.mark.parametrize(("rate", "whose"), [(1.0, SUMS), (0.5, SAMPLED_SUMS)])
 def test_the_accountant_named_is_the_one_that_was_asked(tmp_path: Path, rate: float, whose: str) -> None:
     recipe = client_level(sampling_rate=rate)
-    federation = Federation(tmp_path, recipe, CLIENTS, client_terms(recipe, 10))
-    for name in CLIENTS:
-        federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
-    federation.run(federation.session(0, WEIGHTS))
-    for name in CLIENTS:
-        (tmp_path / name).rename(home_of(tmp_path, name))
-    cost = spent(tmp_path, CLIENTS, federation.terms)
+    with closing(Homes(tmp_path)) as homes:
+        stores = {name: homes.of(name).store for name in CLIENTS}
+        federation = Federation(tmp_path, recipe, CLIENTS, client_terms(recipe, 10), stores=stores)
+        for name in CLIENTS:
+            federation.learners[name] = Learner(update_of(name, WEIGHTS.size))
+        federation.run(federation.session(0, WEIGHTS))
+    with closing(Homes(tmp_path)) as homes:
+        cost = spent(homes, CLIENTS, federation.terms)
     assert cost.accountant == whose and cost.charges == 10
 
 

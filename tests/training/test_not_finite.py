@@ -20,7 +20,7 @@ from chatfed.secagg.encoding import FixedPoint, OutOfRange
 from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import WEIGHTS, Federation, a_recipe, names
-from tests.training.processes import here, one_line, settings
+from tests.training.processes import here, one_line, settings, stored
 from training.base.learner import Learner
 from training.base.tokens import write_tokens
 from training.durable import from_json, to_json
@@ -92,7 +92,7 @@ def test_a_run_on_such_a_base_ends_at_its_start_in_one_line_and_charges_nobody(
         *settings(runtime__workers=1, runtime__evaluation_dialogues=5, model__context=64),
     )
     one_line(done, FROZEN, code=2)
-    assert not list(tmp_path.rglob("ledger.json")) and not list(tmp_path.rglob("summary.json"))
+    assert stored(tmp_path / "out") == [] and not list(tmp_path.rglob("summary.json"))
 
 
 class Odd(torch.nn.Module):

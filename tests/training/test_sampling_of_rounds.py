@@ -6,8 +6,10 @@ Replayed: the system's generator is a recorded stream, and what a client's train
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import ssl
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from scipy import stats
 from chatfed.privacy.guarantee import Noise, Protected
 from chatfed.privacy.ledger import Budget
 from chatfed.privacy.noise import poisson_sample
+from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ClientId, Entropy, FloatVector, IntVector
 from tests.privacy.entropy import replay
 from tests.training import federation as parties
@@ -26,6 +29,7 @@ from training.base.learner import Learner
 from training.base.tokens import DialogueExamples, write_tokens
 from training.parties.rounds import Outcome, commit
 from training.parties.session import Session
+from training.parties.store import SEALED
 from training.plan.plan import learning_of
 from training.plan.recipe import FederationSection, ModelSection, PrivacySection, Recipe, SecAggSection
 from training.plan.terms import ClientTerms, client_terms
@@ -204,19 +208,39 @@ def test_over_rounds_a_dialogue_is_in_as_often_as_the_rate_says_and_by_itself(
     assert len({frozenset(np.flatnonzero(row)) for row in taken.reshape(40, OWNED)}) == 40, "never the same again"
 
 
-def everything(rounds: Rounds) -> dict[str, bytes]:
+Raw = tuple[bytes, ...]
+
+
+def everything(rounds: Rounds) -> dict[tuple[str, str], Raw]:
+    """All that lies on clients' disks: each record's columns, and under its file's name the bytes of each key."""
+    found = dict[tuple[str, str], Raw]()
+    for client in CLIENTS:
+        path = rounds.federation.home / client / "records.db"
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
+            for name, key, *row in database.execute("select name, key, body, checksum from records"):
+                found[client, name] = (key.encode(), *row)
+        keys = path.with_name("records.db.keys").read_bytes()
+        found[client, "keys"] = tuple(keys[at : at + KEY_BYTES] for at in range(0, len(keys), KEY_BYTES))
+    return found
+
+
+def in_clear(name: str, raw: Raw) -> object:
+    """What of it is neither noised ring elements, sealed, nor a key; and the lengths of all."""
+    lengths = [len(each) for each in raw]
+    if name == "keys":
+        return lengths, [any(key) for key in raw]
+    key, body, checksum = raw
+    if name in SEALED:
+        return lengths, key
+    if name == "round":  # names stand before what is sealed
+        return lengths, key, body[: 4 + int.from_bytes(body[:4], "little")]
+    return lengths, key, body, checksum
+
+
+def sizes(rounds: Rounds) -> dict[str, int]:
+    """Of all files: what a database does not overwrite of what it held grows with it."""
     home = rounds.federation.home
-    return {str(path.relative_to(home)): path.read_bytes() for path in home.rglob("*") if path.is_file()}
-
-
-def in_clear(raw: bytes) -> tuple[bytes, int]:
-    """What of a client's file is neither noised ring elements, sealed, nor a key; and the length of all."""
-    if raw.startswith(b"{"):
-        return raw, len(raw)
-    tag = raw[: 2 + int.from_bytes(raw[:2], "little")] if len(raw) > 32 else b""
-    at = len(tag) + 4 + int.from_bytes(raw[len(tag) :][:4], "little")  # in round.bin names stand before what is sealed
-    about = raw[len(tag) : at] if raw[len(tag) + 4 :].startswith(b"{") else b""
-    return tag + about, len(raw)
+    return {str(path.relative_to(home)): path.stat().st_size for path in home.rglob("*") if path.is_file()}
 
 
 def test_nothing_that_leaves_a_client_or_stays_with_it_tells_how_many_or_which_were_taken(
@@ -224,18 +248,23 @@ def test_nothing_that_leaves_a_client_or_stays_with_it_tells_how_many_or_which_w
 ) -> None:
     """Streams that take every dialogue and none: what differs is under noise, masks or a seal. Time is left out."""
     kept, left, wires, outcomes = [], [], [], []
+    sized = list[dict[str, int]]()
     for place, byte in (("all", b"\x00"), ("none", b"\xff")):
         system(lambda size, byte=byte: byte * size)  # type: ignore[misc]  # bound now
         rounds = Rounds.begin(tmp_path / place, learner, asked)
         outcomes.append(rounds.run())
         assert {len(sample) for sample in rounds.samples().values()} == {OWNED if place == "all" else 0}
-        kept.append({path: in_clear(raw) for path, raw in everything(rounds).items()})
+        kept.append({(name, what): in_clear(what, raw) for (name, what), raw in everything(rounds).items()})
+        sized.append(sizes(rounds))
         wires.append([(step, name, len(answer)) for step, name, answer in rounds.federation.wire])
         commit(rounds.session(), rounds.federation)
         left.append(everything(rounds))
+        sized.append(sizes(rounds))
     assert wires[0] == wires[1], "messages of the same lengths"
-    assert kept[0] == kept[1] and {Path(path).name for path in kept[0]} >= {"round.bin", "update.bin", "ledger.json"}
-    assert left[0] == left[1] and {Path(path).name for path in left[0]} >= {"ledger.json"}, "alike, byte for byte"
+    ledger = {"ledger", "charge 0", "keys"}
+    assert kept[0] == kept[1] and {what for _, what in kept[0]} == {*ledger, "round", "update", "answered"}
+    assert left[0] == left[1] and {what for _, what in left[0]} == {*ledger, "finished"}, "alike, byte for byte"
+    assert sized[:2] == sized[2:] and len(sized[0]) == 4 * 5, "records, their log with its index, keys, and a lock"
     said = [dataclasses.replace(outcome, mean=learner.initial) for outcome in outcomes]
     assert said[0] == said[1]
 
@@ -246,13 +275,13 @@ def test_a_round_that_is_asked_again_sends_what_is_stored_and_draws_no_second_sa
     sizes = system(replay(b"retry"))
     rounds = Rounds.begin(tmp_path, learner, asked)
     first = rounds.run()
-    stored = {path: raw for path, raw in everything(rounds).items() if path.endswith("update.bin")}
+    stored = {at: raw for at, raw in everything(rounds).items() if at[1] == "update"}
     drawn, looked_at = list(sizes), list(asked)
     assert len(stored) == 4 and drawn and looked_at
     for attempt in (b"b" * 16, b"c" * 16):
         second = rounds.run(attempt=attempt)
         assert np.array_equal(second.mean, first.mean) and second.survivors == first.survivors == CLIENTS
-        assert {path: everything(rounds)[path] for path in stored} == stored
+        assert {at: everything(rounds)[at] for at in stored} == stored
     assert (sizes, asked) == (drawn, looked_at)
     rounds.run(1)
     assert all(rounds.samples(1)[name] != rounds.samples(0)[name] for name in CLIENTS), "another round draws anew"

@@ -13,27 +13,48 @@ from pathlib import Path
 import pytest
 
 from chatfed.privacy.accounting import epsilon
-from tests.training.processes import PLAIN, here, of_session, one_line, rows, settings, start, wait_for
+from tests.training.processes import (
+    PLAIN,
+    charged_in,
+    here,
+    learned_in,
+    of_session,
+    one_line,
+    rows,
+    settings,
+    start,
+    stored,
+    wait_for,
+)
 from training.base.tokens import open_tokens
-from training.durable import read_if_there
 from training.parties.aggregator import cohort
-from training.parties.homes import home_of
+from training.parties.homes import Homes
+from training.parties.ledgers import ledger_of
 from training.run.run_folder import RunFolder
 
 NOISE = 1.1
+KILLING = """
+import os, signal
+from pathlib import Path
+from training.engines.simulation import Simulation
+from training.parties.session import Step
+
+called = Simulation.__call__
+
+def dying(self, messages):
+    step = next(iter(messages.values()))[0]
+    for answered, each in enumerate(called(self, messages), 1):
+        if step == Step.SESSION and answered == {answered} and Path({metrics!r}).read_text():
+            {kill}
+        yield each
+
+Simulation.__call__ = dying
+"""
 
 
-def charged_in(folder: Path, round_index: int) -> list[Path]:
-    """Homes of the clients whose ledger has an entry of this round."""
-    key = f"/{round_index}/".encode()
-    return [path.parent for path in (folder / "state" / "clients").glob("*/ledger.json") if key in path.read_bytes()]
-
-
-def learned_in(folder: Path, round_index: int) -> list[Path]:
-    """Homes of the clients that have stored what they learned, not only that they paid for it."""
-    key, homes = f"/{round_index}/".encode(), (folder / "state" / "clients").glob("*")
-    updates = ((home, read_if_there(home / "update.bin") or b"") for home in homes)  # one may go while we look
-    return [home for home, content in updates if key in content[2:60] and len(content) > 4096]
+def killing(folder: Path, answered: int, kill: str) -> str:
+    """For `start`: a program that is killed in the first round after one that is over, when so many have learned."""
+    return KILLING.format(answered=answered, metrics=str(folder / "metrics.jsonl"), kill=kill)
 
 
 def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
@@ -41,13 +62,10 @@ def gone(leader: subprocess.Popen[str], seconds: float = 15) -> bool:
     return wait_for(lambda: not of_session(leader.pid), seconds, 0.05)
 
 
-def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(
-    tiny_data: Path, tiny_base: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "out"
-    # Eight clients of the file, all asked each round; learning takes a while, so that the kill lands inside it.
+def a_run(tiny_data: Path, tiny_base: Path, folder: Path, rounds: int) -> list[object]:
+    """Eight clients of the file, six asked each round."""
     options = settings(
-        runtime__cache=f'"{tmp_path / "cache"}"',
+        runtime__cache=f'"{folder.parent / "cache"}"',
         runtime__workers=2,
         runtime__evaluation_dialogues=6,
         privacy__noise_multiplier=NOISE,
@@ -57,29 +75,37 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
         model__context=64,
     )
     data = ("--data", tiny_data / "private.jsonl", "--validation", tiny_data / "held_out.jsonl", "--base", tiny_base)
-    first = start(*data, "--recipe", PLAIN, "--rounds", "3", "--cohort", "6", "--out", folder, *options)
+    return [*data, "--recipe", PLAIN, "--rounds", rounds, "--cohort", "6", "--out", folder, *options]
+
+
+def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_twice(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    # Killed while clients learn: round 1 is committed, some clients have paid for their update of round 2. The program
+    # alone: its workers must notice and end.
+    program = killing(folder, 1, "os.kill(os.getpid(), signal.SIGKILL)")
+    first = start(*a_run(tiny_data, tiny_base, folder, 3), first=program)
     try:
-        # Killed while clients learn: round 1 is committed, some clients have paid for their update of round 2.
-        assert wait_for(lambda: len(rows(folder)) == 1 and bool(learned_in(folder, 1)), 120), "never came to round 2"
-        os.kill(first.pid, signal.SIGKILL)  # the program alone: its workers must notice and end
+        assert first.wait(120) == -signal.SIGKILL, "never came to round 2"
         assert gone(first), f"orphans: {of_session(first.pid)}"
         assert len(rows(folder)) == 1
-        assert 0 < len(learned_in(folder, 1)) < 6
-        assert set(learned_in(folder, 1)) <= set(charged_in(folder, 1))
-        learned = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
+        learned = learned_in(folder, 1)
+        assert 0 < len(learned) < 6
+        assert set(learned) <= charged_in(folder, 1)
 
         # Killed with all updates there: all clients have paid for round 2, and the server has no sum of it.
-        second = start(folder, command="resume")
+        second = start(folder, command="resume", first=killing(folder, 6, "os.killpg(0, signal.SIGKILL)"))
         try:
-            assert wait_for(lambda: len(learned_in(folder, 1)) == 6, 120, 0.0005), "never came to the masked inputs"
-            os.killpg(second.pid, signal.SIGKILL)
+            assert second.wait(120) == -signal.SIGKILL, "never came to the masked inputs"
             assert gone(second)
         finally:
             _kill(second)
         assert len(rows(folder)) == 1, "killed too late to tell"
-        updates = {home: (home / "update.bin").read_bytes() for home in learned_in(folder, 1)}
-        assert set(charged_in(folder, 1)) == set(updates), "a client that paid must still have its update"
-        assert all(updates[home] == update for home, update in learned.items()), "an update was learned anew"
+        updates = learned_in(folder, 1)
+        assert len(updates) == 6
+        assert charged_in(folder, 1) == set(updates), "a client that paid must still have its update"
+        assert all(updates[client] == update for client, update in learned.items()), "an update was learned anew"
     finally:
         _kill(first)
 
@@ -87,6 +113,25 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
     assert done.returncode == 0, done.stderr
     assert "Going on after round 1." in done.stdout
     _check_books(folder, 3)
+
+
+def test_a_worker_that_is_killed_ends_the_run_in_one_line_and_it_goes_on(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "out"
+    program = killing(folder, 1, "os.kill(*self.workers[1]._processes, signal.SIGKILL)")
+    process = start(*a_run(tiny_data, tiny_base, folder, 2), first=program)
+    try:
+        said, _ = process.communicate(timeout=120)
+        assert process.returncode == 1 and "Traceback" not in said
+        last = said.strip().splitlines()[-1]
+        assert "A worker process was killed" in last and "chatfed resume" in last
+        assert gone(process) and len(rows(folder)) == 1
+    finally:
+        _kill(process)
+    done = here(folder, command="resume")
+    assert done.returncode == 0, done.stderr
+    _check_books(folder, 2)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:
@@ -98,25 +143,26 @@ def _kill(process: subprocess.Popen[str]) -> None:
 def _check_books(folder: Path, rounds: int) -> None:
     """Every client's ledger has one entry for each round it was asked in, and the claim is what they add up to."""
     from chatfed.privacy.guarantee import Protected
-    from chatfed.privacy.ledger import Budget, Ledger
+    from chatfed.privacy.ledger import Budget
 
     recipe = RunFolder(folder).begun().recipe
     clients = sorted(open_tokens(folder / "state" / "private").clients)
     assert [row["round"] for row in rows(folder)] == list(range(1, rounds + 1))
     asked = Counter(client for index in range(rounds) for client in cohort(clients, index, recipe.federation))
-    costs = []
+    costs, homes = [], Homes(folder / "state" / "clients")
     for client in clients:
-        path = home_of(folder / "state" / "clients", client) / "ledger.json"
-        ledger = Ledger.open(path, client, Budget(recipe.privacy.budget, recipe.privacy.delta, Protected.DIALOGUE))
+        budget = Budget(recipe.privacy.budget, recipe.privacy.delta, Protected.DIALOGUE)
+        ledger = ledger_of(homes.of(client), budget)
         per_round = Counter(int(entry.key.split("/")[1]) for entry in ledger.entries)
         theirs = [i for i in range(rounds) if client in cohort(clients, i, recipe.federation)]
         assert dict(per_round) == dict.fromkeys(theirs, 1), client
         steps = 3 * asked[client]
         assert ledger.epsilon == pytest.approx(epsilon(NOISE, 0.25, steps, delta=1e-5))
         costs.append(ledger.epsilon)
+    homes.close()
     assert json.loads((folder / "privacy.json").read_text())["epsilon"] == max(costs)
     assert json.loads((folder / "summary.json").read_text())["rounds"] == rounds
-    assert not list(folder.glob("state/clients/*/update.bin"))
+    assert not [row for row in stored(folder) if row.name == "update"]
 
 
 def test_interrupted_by_ctrl_c_it_says_how_to_go_on_and_leaves_no_process_and_a_second_start_harms_it_not(

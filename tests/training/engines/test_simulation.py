@@ -1,14 +1,12 @@
-"""Worker processes carry the same bytes to the same end as clients called one by one, and end with their parent."""
+"""Worker processes carry the same bytes to the same end as clients called one by one."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import signal
-import subprocess
-import sys
-import time
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,58 +15,35 @@ import pytest
 import torch
 
 import training.engines.simulation
-from chatfed.privacy.guarantee import Noise, Protected
-from chatfed.privacy.ledger import Budget
+import training.parties.store
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ChatfedError, ClientId, FloatVector
+from tests.training.engines.places import NAMES, ONE, A, B, C, D, session
 from tests.training.federation import invitation
-from tests.training.processes import ROOT, of_session, wait_for
 from training.base.learner import Learner
-from training.base.tokens import write_tokens
-from training.durable import write_atomically
-from training.engines.simulation import TOGETHER, Simulation, Workplace, _answer_all, _Worker, simulation
+from training.durable import DiskError
+from training.engines.simulation import (
+    AT_HAND,
+    TOGETHER,
+    Simulation,
+    Workplace,
+    _answer_all,
+    _Worker,
+    simulation,
+)
 from training.parties.client import Client
-from training.parties.homes import home_of
-from training.parties.rounds import Outcome, run_round
-from training.parties.session import Session, Step, rotation_seed, round_context
-from training.plan.plan import plan_of
-from training.plan.recipe import FederationSection, ModelSection, PrivacySection, Recipe, RuntimeSection
-from training.plan.terms import ClientTerms
+from training.parties.homes import Homes, home_of, store_of
+from training.parties.rounds import Outcome, commit, run_round
+from training.parties.session import Step, rotation_seed, round_context
+from training.parties.store import Key
 from training.plan.upload import PlainUpload
 from training.workers import THREADS, worker_context
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from chatfed.data.helpdesk import HelpdeskCorpus
 
-NAMES = tuple(ClientId(name) for name in ("ann", "bob/../x", "cé", "d" * 300, "one"))
-A, B, C, D, ONE = NAMES
-
-
-@pytest.fixture(scope="module")
-def place(
-    tiny_corpus: HelpdeskCorpus,
-    tiny_base: Path,
-    tiny_tokenizer: PreTrainedTokenizerFast,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Workplace:
-    """Five clients with 3 dialogues each, the last with one; no noise and no sampling, so that learning repeats."""
-    folder = tmp_path_factory.mktemp("simulation")
-    dialogues = [dialogue.messages[:4] for dialogue in tiny_corpus.private[:13]]
-    owned = {name: np.arange(3 * i, min(3 * i + 3, 13)) for i, name in enumerate(NAMES)}
-    write_tokens(folder / "private", tiny_tokenizer, dialogues, owned)
-    write_tokens(folder / "held-out", tiny_tokenizer, [d.messages for d in tiny_corpus.held_out[:5]])
-    recipe = Recipe(
-        model=ModelSection(context=64, trainable=("*norm*", "*bias*")),
-        privacy=PrivacySection(noise=Noise.NONE, target_epsilon=0, sampling_rate=1.0),
-        federation=FederationSection(cohort=5),
-        runtime=RuntimeSection(workers=2),
-    )
-    terms = ClientTerms(0.0, None, Budget(0.0, 1e-5, Protected.DIALOGUE))
-    return Workplace(
-        plan_of(recipe, 5, terms), 2, str(tiny_base), folder / "private", folder / "held-out", folder / "homes"
-    )
+RECORDS = ("ledger", "update", "round", "answered", "begun", "finished")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +62,6 @@ def workers(running: Simulation) -> Simulation:
 @pytest.fixture(scope="module")
 def learner(place: Workplace) -> Learner:
     return Learner.open(place.plan.learning, place.base, place.tokens, place.held_out)
-
-
-def session(place: Workplace, weights: FloatVector, round_index: int) -> Session:
-    return Session(b"r" * 16, os.urandom(16), round_index, place.plan.agreement.digest, tuple(sorted(NAMES)), weights)
 
 
 def same(one: Outcome, other: Outcome) -> bool:
@@ -129,7 +100,7 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
     outcome = run_round(begun, place.plan.agreement, digest, workers)
 
-    def in_process(homes: Path) -> Outcome:
+    def in_process(homes: Homes) -> Outcome:
         gone: set[ClientId] = set()
 
         def exchange(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
@@ -138,16 +109,23 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
                     gone.add(name)
                 if name not in gone:
                     learn = learner.for_client(name)
-                    client = Client(name, home_of(homes, name), place.plan.agreement, place.plan.terms, digest, learn)
+                    client = Client(homes.of(name), place.plan.agreement, place.plan.terms, digest, learn)
                     yield name, client.handle(message)
 
         return run_round(begun, place.plan.agreement, digest, exchange)
 
-    for name in NAMES:
-        if (stored := home_of(place.homes, name) / "update.bin").exists():
-            write_atomically(home_of(tmp_path / "stored", name) / "update.bin", stored.read_bytes())
-    assert same(outcome, in_process(tmp_path / "stored"))
-    learned = in_process(tmp_path / "learned")  # the same but for the rounding into the ring, which is drawn anew
+    with (
+        closing(Homes(place.homes)) as kept,
+        closing(Homes(tmp_path / "stored")) as stored,
+        closing(Homes(tmp_path / "learned")) as fresh,
+    ):
+        for name in NAMES:
+            if update := kept.of(name).read("update"):
+                stored.of(name).draw_secret(Key.RELEASE, os.urandom)
+                stored.of(name).write("update", *update)
+        stored.commit()
+        assert same(outcome, in_process(stored))
+        learned = in_process(fresh)  # the same but for the rounding into the ring, which is drawn anew
     seed = rotation_seed(round_context(begun, digest))
     made = place.plan.agreement.sums.codec.upload(5, len(weights), seed)
     assert isinstance(made, PlainUpload)
@@ -180,42 +158,83 @@ def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place: Workplace,
     assert set(found) == {(Step.SESSION, 1), (Step.ADVERTS, 1), (Step.SHARES, 0), (Step.SURVIVORS, 1)}
 
 
-@pytest.mark.parametrize("breaks", [False, True])
-def test_clients_side_by_side_take_turns_at_the_model_until_the_last_part_or_an_error(
-    place: Workplace, learner: Learner, tmp_path: Path, breaks: bool, monkeypatch: pytest.MonkeyPatch
+def one_after_another(events: Sequence[tuple[ClientId, str]]) -> bool:
+    """Whether each client has come to its end before the next one begins."""
+    return [name for name, what in events if what == "begins"] == list(NAMES) and all(
+        (before[0], after) == (after[0], (before[0], "ends"))
+        for before, after in zip(events[::2], events[1::2], strict=True)
+    )
+
+
+@pytest.mark.parametrize("breaking", [(), (A, C)], ids=["nobody", "some"])
+def test_clients_of_a_trip_learn_one_after_another_each_to_the_end_and_one_that_breaks_off_does_not_stop_the_others(
+    place: Workplace, learner: Learner, tmp_path: Path, breaking: Sequence[ClientId], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_it: list[ClientId] = []
+    events: list[tuple[ClientId, str]] = []
 
     @dataclasses.dataclass
     class Parts(Learner):
         def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterator[FloatVector]]:
             def parts(weights: FloatVector) -> Iterator[FloatVector]:
-                at_it.append(client)
-                time.sleep(0.01)
+                events.append((client, "begins"))
                 yield np.zeros_like(weights)
-                time.sleep(0.01)
-                assert at_it.pop() == client and not at_it
-                if breaks and client != A:
+                events.append((client, "ends"))
+                if client in breaking:
                     raise ChatfedError("broke off")
 
             return parts
 
     parts = Parts(*(getattr(learner, each.name) for each in dataclasses.fields(Learner)))
-    monkeypatch.setattr(
-        training.engines.simulation, "_place", _Worker(dataclasses.replace(place, homes=tmp_path), parts, {})
-    )
-    asked = invitation(session(place, learner.initial, 94))
-    replies = _answer_all(NAMES, [asked] * len(NAMES))
-    assert [client for client, answer, _ in replies if answer] == list(NAMES[:1] if breaks else NAMES)
-    assert [why for _, _, why in replies] == ["", *["broke off" if breaks else ""] * 4]
+    with closing(Homes(tmp_path)) as homes:
+        monkeypatch.setattr(training.engines.simulation, "_place", _Worker(place, parts, {}, homes))
+        asked = invitation(session(place, learner.initial, 94))
+        replies = _answer_all(NAMES, [asked] * len(NAMES))
+    assert one_after_another(events)
+    assert [client for client, _, _ in replies] == list(NAMES)
+    assert [client for client, answer, _ in replies if answer] == [name for name in NAMES if name not in breaking]
+    assert [why for _, _, why in replies] == ["broke off" if name in breaking else "" for name in NAMES]
+
+
+def test_a_disk_that_fails_fails_the_whole_trip_and_nothing_is_at_hand_that_is_not_on_it(
+    place: Workplace, learner: Learner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    asked = [invitation(session(place, learner.initial, 98))] * len(NAMES)
+    with closing(Homes(tmp_path)) as homes:
+        worker = _Worker(place, learner, {}, homes)
+        monkeypatch.setattr(training.engines.simulation, "_place", worker)
+        with monkeypatch.context() as patch:
+            patch.setattr(training.parties.store, "_write", full)
+            with pytest.raises(DiskError, match=r"disk is full.*chatfed resume"):
+                _answer_all(NAMES, asked)
+        assert not worker.clients
+        assert not [name for name in NAMES for what in RECORDS if homes.of(name).there(what)]
+        assert all(answer for _, answer, _ in _answer_all(NAMES, asked))
+        assert all(homes.of(name).there("update") for name in NAMES)
+
+
+def test_a_worker_keeps_at_hand_whom_it_served_last_and_no_more(
+    place: Workplace, learner: Learner, tmp_path: Path
+) -> None:
+    with closing(Homes(tmp_path)) as homes:
+        worker = _Worker(place, learner, {}, homes)
+        first = worker.client(A)
+        for number in range(AT_HAND - 1):
+            worker.client(ClientId(str(number)))
+        assert worker.client(A) is first and len(worker.clients) == AT_HAND
+        worker.client(B)
+        assert list(worker.clients)[-2:] == [A, B] and len(worker.clients) == AT_HAND and "0" not in worker.clients
 
 
 def test_workers_compute_with_one_thread_and_the_main_process_keeps_its_own(
     workers: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = [workers.pool.submit(os.getenv, name).result() for name in THREADS]
-    assert asked == ["1"] * len(THREADS)
-    assert workers.pool.submit(torch.get_num_threads).result() == 1
+    for worker in workers.workers:
+        asked = [worker.submit(os.getenv, name).result() for name in THREADS]
+        assert asked == ["1"] * len(THREADS)
+        assert worker.submit(torch.get_num_threads).result() == 1
     monkeypatch.setenv(THREADS[0], "7")
     monkeypatch.delenv(THREADS[1], raising=False)
     worker_context()
@@ -263,49 +282,13 @@ def test_evaluation_over_workers_is_that_of_one_process(workers: Simulation, lea
 
 
 def test_a_client_s_folder_stays_inside_whatever_its_name(tmp_path: Path) -> None:
-    homes = {home_of(tmp_path, ClientId(name)) for name in ("..", "/etc/passwd", "a/b", "", "\0", "d" * 300, "é")}
+    names = [ClientId(name) for name in ("..", "/etc/passwd", "a/b", "", "\0", "d" * 300, "é")]
+    homes = {home_of(tmp_path, name) for name in names}
     assert len(homes) == 7
     assert all(home.parent == tmp_path and home.name.isalnum() for home in homes)
-
-
-def test_what_a_worker_cannot_begin_with_is_said_by_its_own_words(place: Workplace) -> None:
-    learning = dataclasses.replace(place.plan.learning, model=ModelSection(context=64, trainable=("nothing.*",)))
-    plan = dataclasses.replace(place.plan, learning=learning)
-    broken = dataclasses.replace(place, plan=plan)
-    with simulation(broken) as unable, pytest.raises(ChatfedError, match="matches no parameter"):
-        unable.facts()
-
-
-def test_a_worker_whose_parent_is_killed_ends_by_itself(tmp_path: Path) -> None:
-    program = (
-        "import multiprocessing, time\n"
-        "from training.workers import end_with_parent\n"
-        "def work():\n    end_with_parent()\n    print('up', flush=True)\n    time.sleep(600)\n"
-        "if __name__ == '__main__':\n"
-        "    worker = multiprocessing.get_context('spawn').Process(target=work)\n"
-        "    worker.start()\n    worker.join()\n"
+    assert all(
+        store_of(tmp_path, name).parent == tmp_path and store_of(tmp_path, name).stem.isalnum() for name in names
     )
-    script = tmp_path / "parent.py"
-    script.write_text(program)
-    parent = subprocess.Popen(
-        [sys.executable, script],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    assert parent.stdout is not None
-    try:
-        assert parent.stdout.readline() == "up\n"
-        assert len(of_session(parent.pid)) >= 2
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait(10)
-        assert wait_for(lambda: not of_session(parent.pid), 10, 0.05), of_session(parent.pid)
-    finally:
-        if of_session(parent.pid):
-            os.killpg(parent.pid, signal.SIGKILL)
-        parent.stdout.close()
 
 
 def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids(
@@ -314,33 +297,35 @@ def test_what_a_round_keeps_of_a_client_holds_neither_its_text_nor_its_token_ids
     digest, weights, _ = workers.facts()
     run_round(session(place, weights, 95), place.plan.agreement, digest, workers)
     text = str(tiny_tokenizer.decode(np.fromfile(place.tokens / "ids.i32", np.int32)[:50]))
-    assert any(place.homes.rglob("update.bin")), "the round is not over"
-    for path in place.homes.rglob("*"):
-        if path.is_file():
-            content = path.read_bytes()
-            assert text[10:40].encode() not in content
-            assert np.fromfile(place.tokens / "ids.i32", np.int32)[5:15].tobytes() not in content
+    ids = np.fromfile(place.tokens / "ids.i32", np.int32)[5:15].tobytes()
+    with closing(Homes(place.homes)) as homes:
+        kept = {(name, what): homes.of(name).read(what) for name in NAMES for what in RECORDS}
+    assert all(kept[name, "update"] and kept[name, "round"] for name in NAMES), "the round is not over"
+    opened = [body for _, body in filter(None, kept.values())]
+    for content in (*opened, *(path.read_bytes() for path in place.homes.rglob("*") if path.is_file())):
+        assert text[10:40].encode() not in content
+        assert ids not in content
 
 
-def without_tokens(place: Workplace) -> Workplace:
-    return dataclasses.replace(place, tokens=None)  # type: ignore[arg-type]
-
-
-def on_a_device_that_is_not_there(place: Workplace) -> Workplace:
-    learning = dataclasses.replace(place.plan.learning, device="cuda:99")
-    return dataclasses.replace(place, plan=dataclasses.replace(place.plan, learning=learning))
-
-
-@pytest.mark.parametrize(
-    ("broken", "words"),
-    [
-        (without_tokens, "cannot begin: TypeError"),
-        (on_a_device_that_is_not_there, r"runtime\.device = 'cuda:99'"),
-    ],
-)
-def test_a_worker_that_cannot_begin_ends_in_one_error_whatever_its_kind(
-    place: Workplace, broken: Callable[[Workplace], Workplace], words: str
+def test_once_a_round_is_over_no_client_s_update_is_on_disk_nor_the_key_to_what_a_disk_remembers(
+    place: Workplace, workers: Simulation
 ) -> None:
-    there = broken(dataclasses.replace(place, workers=1))
-    with simulation(there) as unable, pytest.raises(ChatfedError, match=words):
-        unable.facts()
+    digest, weights, _ = workers.facts()
+    begun = session(place, weights, 96)
+    run_round(begun, place.plan.agreement, digest, workers)
+    with closing(Homes(place.homes)) as homes:
+        updates = [found[1] for name in NAMES if (found := homes.of(name).read("update"))]
+        secrets = [homes.of(name).secret() for name in NAMES]
+    assert len(updates) == 5 and all(any(update) for update in updates)
+    assert len(set(secrets)) == 5
+    assert [
+        each for each in secrets if any(each in path.read_bytes() for path in place.homes.glob("*.keys"))
+    ] == secrets
+    commit(begun, workers)
+    with closing(Homes(place.homes)) as homes:
+        assert not [name for name in NAMES for what in ("update", "round", "begun") if homes.of(name).there(what)]
+    for path in place.homes.rglob("*"):
+        content = path.read_bytes()
+        assert path.suffix != ".keys" or not any(content)
+        assert not [each for each in secrets if each in content], path
+        assert not [update for update in updates if update[:32] in content or update[-32:] in content], path

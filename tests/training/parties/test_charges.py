@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sqlite3
+from collections.abc import Sequence
 
 import pytest
 
 from chatfed.privacy.accounting import Mechanism
 from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, BudgetExceeded, LedgerError
-from chatfed.types import ChatfedError, FloatVector
+from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.training.federation import BASE, FOUR, MECHANISM, TERMS, WEIGHTS, Federation, Learner, invitation, update_of
-from training.parties.homes import OF_ROUNDS
+from tests.training.parties.tampering import COLUMNS, flip, rows_of
+from training.parties.ledgers import LEDGER, OF_ROUNDS
 from training.parties.rounds import commit
 from training.parties.session import round_context
+from training.parties.store import SEALED, number_of
 
 A, B, C, D = FOUR
 
@@ -110,7 +115,8 @@ def test_the_budget_ends_participation_at_the_planned_number_of_rounds(federatio
 def test_without_noise_nothing_is_charged_and_no_ledger_is_begun(federation: Federation) -> None:
     federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
     federation.run()
-    assert not (federation.home / A / "ledger.json").exists()
+    with rows_of(federation, A) as database:
+        assert not database.execute("select 1 from records where name = 'ledger' or name like 'charge%'").fetchall()
 
 
 def test_an_update_made_under_other_terms_is_not_sent_under_these(federation: Federation) -> None:
@@ -123,57 +129,153 @@ def test_an_update_made_under_other_terms_is_not_sent_under_these(federation: Fe
     assert [entry.mechanism for entry in federation.client(A).ledger().entries] == [weak]
 
 
-@pytest.mark.parametrize("file", OF_ROUNDS)
+@pytest.mark.parametrize("name", OF_ROUNDS)
 def test_a_ledger_that_is_gone_is_refused_where_anything_of_the_past_is_there(
-    federation: Federation, file: str
+    federation: Federation, name: str
 ) -> None:
-    home = federation.home / A
-    home.mkdir()
-    (home / file).write_bytes(b"of an earlier day")
-    with pytest.raises(LedgerError, match=f"is gone, but client-00 took part .*{file} is there.*restore the ledger"):
+    records = federation.records(A)
+    if name in SEALED:
+        records.draw_secret(SEALED[name], os.urandom)
+    records.write(name, "", b"of an earlier day")
+    records.commit()
+    federation.restarted(A)
+    with pytest.raises(LedgerError, match=f"no ledger of client-00, which took part .*{name} is there.*restore it"):
         federation.client(A).ledger()
-    assert not (home / "ledger.json").exists()
+    federation.records(A).commit()
+    assert not federation.records(A).there(LEDGER)
 
 
-def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(federation: Federation) -> None:
-    for round_index in range(3):
+def finish(federation: Federation, *rounds: int) -> None:
+    for round_index in rounds:
         federation.run(session := federation.session(round_index))
         commit(session, federation)
-    (federation.home / A / "ledger.json").unlink()
+
+
+@pytest.mark.parametrize("what", ["name = 'ledger'", "name = 'ledger' or name like 'charge %'"])
+def test_a_client_whose_ledger_was_deleted_takes_no_part_and_a_fresh_one_does(
+    federation: Federation, what: str
+) -> None:
+    finish(federation, 0, 1, 2)
+    with rows_of(federation, A) as database:
+        assert database.execute(f"delete from records where {what}").rowcount  # noqa: S608
     assert federation.run(federation.session(3)).survivors == (B, C, D)
-    assert "ledger.json is gone" in federation.refusals[A] and "\n" not in federation.refusals[A]
+    assert "has no ledger of client-00, which took part" in federation.refusals[A]
+    assert "\n" not in federation.refusals[A]
     assert federation.learners[A].calls == 3
+    federation.restarted(A)
     for path in (federation.home / A).iterdir():
         path.unlink()
     assert federation.run(federation.session(4)).survivors == FOUR
 
 
+Row = tuple[bytes, str, str, bytes, bytes]
+
+
+def of_ledger(database: sqlite3.Connection) -> list[Row]:
+    return database.execute("select * from records where name = 'ledger' or name like 'charge %'").fetchall()
+
+
+def put(database: sqlite3.Connection, rows: Sequence[Row]) -> None:
+    database.executemany("insert or replace into records values (?, ?, ?, ?, ?)", rows)
+
+
 def test_an_older_copy_of_the_ledger_is_found_by_the_rounds_that_were_finished_since(federation: Federation) -> None:
-    path = federation.home / A / "ledger.json"
-    for round_index in range(3):
-        federation.run(session := federation.session(round_index))
-        commit(session, federation)
-        if round_index == 0:
-            older = path.read_bytes()
-    path.write_bytes(older)
+    finish(federation, 0)
+    with rows_of(federation, A) as database:
+        older = of_ledger(database)
+    finish(federation, 1, 2)
+    with rows_of(federation, A) as database:
+        database.execute("delete from records where name like 'charge %'")
+        put(database, older)
     assert federation.run(federation.session(3)).survivors == (B, C, D)
-    assert "lacks the charge of 2 of the rounds that client-00 has finished (round 1" in federation.refusals[A]
+    assert "lacks the charge of 2 of the rounds that it has finished (round 1" in federation.refusals[A]
     assert federation.learners[A].calls == 3
 
 
-@pytest.mark.parametrize("cut", [0, 1, 100, -9])
-def test_a_ledger_cut_short_is_no_new_budget(federation: Federation, cut: int) -> None:
+DAMAGED = "is damaged, so what was spent is unknown: restore it from a backup"
+
+
+def refused_as_damaged(federation: Federation, name: ClientId = A, at: int = 3) -> bool:
+    calls = federation.learners[name].calls
+    with pytest.raises(LedgerError, match=DAMAGED) as caught:
+        federation.client(name).handle(invitation(federation.session(at)))
+    return "\n" not in str(caught.value) and name in str(caught.value) and federation.learners[name].calls == calls
+
+
+@pytest.mark.parametrize("charge", ["charge 0", "charge 1", "charge 2"])
+def test_a_charge_that_is_gone_is_no_charge_less(federation: Federation, charge: str) -> None:
+    finish(federation, 0, 1, 2)
+    with rows_of(federation, A) as database:
+        database.execute("delete from records where name = ?", (charge,))
+    assert refused_as_damaged(federation)
+
+
+def test_an_older_ledger_does_not_go_with_the_charges_of_another(federation: Federation) -> None:
+    """The same number of charges, each with a good checksum: but not the ones that were made."""
+    finish(federation, 0, 1)
+    with rows_of(federation, A) as database:
+        older = of_ledger(database)
+        database.execute("delete from records")
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=8.0, mechanism=Mechanism(8.0, 0.25, 1))
+    finish(federation, 2, 3)  # cheaper ones
+    with rows_of(federation, A) as database:
+        put(database, [row for row in older if row[1] == LEDGER])
+    assert refused_as_damaged(federation, at=4)
+    with rows_of(federation, A) as database:
+        put(database, older)
+        database.execute("delete from records where name = 'finished'")
+    assert [entry.mechanism for entry in federation.client(A).ledger().entries] == [MECHANISM] * 2
+
+
+def test_charges_do_not_change_places(federation: Federation) -> None:
+    finish(federation, 0, 1)
+    federation.restarted(A)
+    records = federation.records(A)
+    first, second = records.read("charge 0"), records.read("charge 1")
+    assert first and second
+    records.write("charge 0", *second)  # with good checksums
+    records.write("charge 1", *first)
+    records.commit()
+    federation.restarted(A)
+    assert refused_as_damaged(federation)
+
+
+@pytest.mark.parametrize("cut", [0, 1, 40, -9])
+@pytest.mark.parametrize("name", ["ledger", "charge 0"])
+def test_a_ledger_cut_short_is_no_new_budget(federation: Federation, name: str, cut: int) -> None:
     federation.run()
-    path = federation.home / A / "ledger.json"
-    path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(LedgerError, match="is damaged, so what was spent is unknown: restore it from a backup"):
-        federation.client(A).handle(invitation(federation.session(1)))
-    assert federation.learners[A].calls == 1
+    with rows_of(federation, A) as database:
+        [(body,)] = database.execute("select body from records where name = ?", (name,))
+        assert len(body) > 40
+        database.execute("update records set body = ? where name = ?", (body[:cut], name))
+    assert refused_as_damaged(federation)
+
+
+@pytest.mark.parametrize("name", ["ledger", "charge 0", "charge 1"])
+@pytest.mark.parametrize("column", COLUMNS)
+def test_one_flipped_bit_in_a_ledger_is_found(federation: Federation, name: str, column: str) -> None:
+    finish(federation, 0, 1)
+    for bit in (0, 8, -4):
+        with rows_of(federation, A) as database:
+            flip(database, name, column, bit)
+        assert refused_as_damaged(federation)
+        with rows_of(federation, A) as database:
+            flip(database, name, column, bit)
+    assert federation.charges(A) == 2
 
 
 def test_the_ledger_of_another_client_or_for_another_unit_is_refused(federation: Federation) -> None:
     federation.run()
-    (federation.home / A / "ledger.json").write_bytes((federation.home / B / "ledger.json").read_bytes())
+    with rows_of(federation, B) as database:
+        another_s = of_ledger(database)
+    with rows_of(federation, A) as database:
+        put(database, [(number_of(A), *row[1:]) for row in another_s])
+    assert refused_as_damaged(federation)
+    for name in ("ledger", "charge 0"):  # and with checksums as if they were the client's own
+        found = federation.records(B).read(name)
+        assert found
+        federation.records(A).write(name, *found)
+    federation.records(A).commit()
     with pytest.raises(LedgerError, match="of client 'client-01', not of 'client-00'"):
         federation.client(A).handle(invitation(federation.session(1)))
     whole = dataclasses.replace(TERMS, budget=dataclasses.replace(TERMS.budget, unit=Protected.CLIENT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,10 +12,24 @@ import numpy as np
 import pytest
 
 from chatfed.secagg.messages import MalformedMessage
+from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ClientId, Entropy, FloatVector
 from tests.secagg.rounds import entropy_from
-from tests.training.federation import FOUR, TERMS, WEIGHTS, Federation, Learner, a_recipe, invitation, update_of
+from tests.training.federation import (
+    DIMENSION,
+    FOUR,
+    TERMS,
+    WEIGHTS,
+    Federation,
+    Learner,
+    a_recipe,
+    invitation,
+    stored_upload,
+    update_of,
+)
 from training.parties.client import Refused
+from training.parties.identity import read_key
+from training.parties.ledgers import OF_ROUNDS
 from training.parties.session import Step
 from training.plan.variants import without_noise
 
@@ -41,7 +56,7 @@ def test_refuses_another_recipe_and_a_cohort_without_it_before_any_work(federati
     with pytest.raises(Refused, match="other clients only"):
         federation.client(A).handle(invitation(dataclasses.replace(session, cohort=strangers)))
     assert federation.learners[A].calls == 0
-    assert not (federation.home / A / "round.bin").exists()
+    assert not any(federation.records(A).there(name) for name in ("ledger", *OF_ROUNDS))
 
 
 def test_a_setting_of_speed_alone_does_not_make_it_another_recipe(federation: Federation) -> None:
@@ -133,8 +148,19 @@ def test_updates_of_other_sizes_leave_in_messages_of_the_same_length(tmp_path: P
     assert lengths[0] == lengths[1] == lengths[2]
 
 
-def test_neither_the_update_nor_a_private_key_is_in_any_message(federation: Federation) -> None:
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_neither_the_update_nor_a_private_key_is_in_any_message(tmp_path: Path, identities: str) -> None:
+    federation, drawn = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR), list[bytes]()
+
+    def remembered(size: int) -> bytes:
+        drawn.append(os.urandom(size))
+        return drawn[-1]
+
+    federation.entropy = lambda client: remembered
     federation.run()
-    secret_files = [(federation.home / name / "update.bin").read_bytes()[-28:] for name in FOUR]
+    updates = [stored_upload(federation.records(name), DIMENSION + 1, "<u4").tobytes() for name in FOUR]
+    keys = [each for each in drawn if len(each) == KEY_BYTES]  # for masks and envelopes, a seed, one for the disk
+    identity = [read_key(path) for path in tmp_path.glob("*/identity.key")]
+    assert len(keys) >= 4 * 4 and len(identity) == (4 if identities == "roster" else 0)
     sent = b"".join(answer for _, _, answer in federation.wire)
-    assert all(secret not in sent for secret in secret_files)
+    assert not [secret for secret in (*updates, *keys, *identity) if secret in sent]

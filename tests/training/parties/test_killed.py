@@ -18,6 +18,7 @@ from tests.training.federation import (
     ring_sum_of,
     update_of,
 )
+from tests.training.parties.tampering import rows_of
 from training.parties.client import Refused
 from training.parties.rounds import run_round
 from training.parties.session import Step
@@ -43,6 +44,7 @@ def test_killed_while_it_learns_it_learns_again_for_the_charge_that_was_made(fed
     federation.learners[A] = Dying(update_of(A))
     with pytest.raises(Killed):
         federation.client(A).handle(invitation(federation.session()))
+    federation.restarted(A)
     assert federation.charges(A) == 1
     outcome = federation.run()
     assert outcome.survivors == FOUR and federation.charges(A) == 1 and federation.learners[A].calls == 2
@@ -56,6 +58,7 @@ def test_killed_before_the_charge_it_pays_when_it_is_asked_again(
         dead.setattr("chatfed.privacy.ledger.Ledger.charge", lambda *_: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
             federation.client(A).handle(invitation(federation.session()))
+    federation.restarted(A)
     assert (federation.charges(A), federation.learners[A].calls) == (0, 0)
     federation.run()
     assert (federation.charges(A), federation.learners[A].calls) == (1, 1)
@@ -66,7 +69,9 @@ def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_g
     first, second = federation.session(0), federation.session(0, WEIGHTS * 2)
     with pytest.raises(Killed):
         federation.client(A).handle(invitation(first))
+    federation.restarted(A)
     federation.client(A).handle(invitation(second))
+    federation.restarted(A)
     assert federation.charges(A) == 2
     with pytest.raises(Refused, match="makes no second one"):
         federation.client(A).handle(invitation(first))
@@ -74,7 +79,8 @@ def test_killed_while_it_learns_for_one_model_it_pays_for_another_and_does_not_g
 
 
 def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federation: Federation) -> None:
-    federation.client(A).handle(invitation(federation.session()))  # and the process is gone
+    federation.client(A).handle(invitation(federation.session()))
+    federation.restarted(A)
     assert federation.charges(A) == 1
     federation.learners[A] = Learner(-update_of(A))  # learning again would give other numbers, as with fresh noise
     outcome = federation.run()
@@ -84,17 +90,24 @@ def test_crash_after_storing_the_update_gives_that_update_and_one_charge(federat
     assert federation.charges(A) == 1
 
 
+@pytest.mark.parametrize("disk", ["before the commit", "with the round as it was"])
 def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_message_and_no_second_charge(
-    federation: Federation,
+    federation: Federation, disk: str
 ) -> None:
-    kept: dict[str, bytes] = {}
     given: list[bytes] = []
 
     def crashing(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
         if A in messages and messages[A][0] == Step.SHARES:
-            kept["round"] = (federation.home / A / "round.bin").read_bytes()
-            given.append(federation.client(A).handle(messages[A]))
-            (federation.home / A / "round.bin").write_bytes(kept["round"])  # the disk as a crash after charging has it
+            with rows_of(federation, A) as database:
+                [(before, checksum)] = database.execute("select body, checksum from records where name = 'round'")
+            if disk == "before the commit":
+                with pytest.raises(StopIteration) as answered:
+                    next(federation.client(A).steps(messages[A]))
+                given.append(answered.value.value)
+            else:
+                given.append(federation.client(A).handle(messages[A]))
+            with rows_of(federation, A) as database:
+                database.execute("update records set body = ?, checksum = ? where name = 'round'", (before, checksum))
         yield from federation(messages)
 
     outcome = run_round(federation.session(), federation.agreement, BASE, crashing)
@@ -104,10 +117,33 @@ def test_crash_after_charging_and_before_storing_or_sending_gives_the_same_messa
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
 
 
+@pytest.mark.parametrize(
+    ("done", "charges", "learned", "in_all"),
+    [(1, 0, 0, 1), (2, 1, 0, 1), (3, 1, 1, 2), (4, 1, 1, 1)],
+    ids=["it charged", "and that is on disk", "it learned", "and that is on disk"],
+)
+def test_killed_between_any_two_steps_it_has_paid_for_what_it_learned_and_learns_again_what_was_not_kept(
+    federation: Federation, done: int, charges: int, learned: int, in_all: int
+) -> None:
+    going, records = federation.client(A).steps(invitation(federation.session())), federation.records(A)
+    for step in range(done):
+        if step in (0, 2):
+            next(going, None)
+        else:
+            records.commit()
+    federation.restarted(A)
+    assert (federation.charges(A), federation.learners[A].calls) == (charges, learned)
+    outcome = federation.run()
+    assert outcome.survivors == FOUR
+    assert (federation.charges(A), federation.learners[A].calls) == (1, in_all)
+    assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)
+
+
 def test_crash_after_the_masked_input_was_made_loses_the_attempt_but_no_epsilon(federation: Federation) -> None:
     federation.lost = {Step.SHARES: [A, B]}
     with pytest.raises(ChatfedError, match="only 2 participants"):
         federation.run()
+    federation.restarted(A)
     federation.lost = {}
     outcome = federation.run()
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FOUR)

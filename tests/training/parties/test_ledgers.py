@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,32 +11,44 @@ import pytest
 from chatfed.privacy.accounting import EXACT, Mechanism
 from chatfed.privacy.distributed import DistributedGaussian
 from chatfed.privacy.guarantee import Protected
-from chatfed.privacy.ledger import Budget, Ledger, LedgerError
+from chatfed.privacy.ledger import Budget, Entry, Ledger, LedgerError, Written
 from chatfed.types import ClientId
 from tests.training.federation import names
 from tests.training.plans import client_level, noisy
-from training.parties.homes import home_of
-from training.parties.ledgers import check_ledgers, spent
+from training.parties.homes import Homes
+from training.parties.ledgers import (
+    LEDGER,
+    LedgerRecords,
+    check_ledgers,
+    finished,
+    ledger_of,
+    remember_as_finished,
+    spent,
+)
+from training.parties.store import Store
 from training.plan.claims import Spent
 from training.plan.terms import client_terms
 
 CLIENTS = names(10)
+A = CLIENTS[0]
 
 
 def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(tmp_path: Path) -> None:
     recipe = client_level(sampling_rate=0.5)
     terms = client_terms(recipe, 10)
-    cost = spent(tmp_path, CLIENTS, terms)
-    assert cost.charges == 0
+    generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5, Protected.DIALOGUE))
+    homes = Homes(tmp_path)
+    cost = spent(homes, CLIENTS, terms)
+    assert cost.charges == 0 and not list(tmp_path.glob("*.db"))
     for index, cohort in enumerate((CLIENTS[:4], CLIENTS[2:9], CLIENTS[:1])):
         for client in cohort:
             mechanism = noisy(recipe, 1000, terms.noise_multiplier).mechanism
-            path = home_of(tmp_path, client) / "ledger.json"
-            path.parent.mkdir(exist_ok=True)
-            Ledger.open(path, client, Budget(1000.0, 1e-5, Protected.DIALOGUE)).charge(f"round {index}", mechanism)
-        generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5, Protected.DIALOGUE))
-        cost = cost.with_later(spent(tmp_path, cohort, generous))
-        assert cost == spent(tmp_path, CLIENTS, generous)
+            ledger_of(homes.of(client), generous.budget).charge(f"round {index}", mechanism)
+        homes.commit()
+        cost = cost.with_later(spent(homes, cohort, generous))
+        assert cost == spent(homes, CLIENTS, generous)
+    homes.close()
+    assert cost == spent(Homes(tmp_path), CLIENTS, generous)
     assert cost.participations == dict(zip(CLIENTS, [2, 1, 2, 2, 1, 1, 1, 1, 1], strict=False))
 
 
@@ -47,8 +60,77 @@ def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_pa
         ledger.charge("two", Mechanism(1.0, 1.0, 1))
     for change in (False, True):
         with pytest.raises(LedgerError, match="for one client, not for one dialogue: keep a ledger of its own"):
-            Ledger.open(ledger.path, ledger.owner, Budget(100.0, 1e-5, Protected.DIALOGUE), change_budget=change)
-    assert Ledger.open(ledger.path, ledger.owner, ledger.budget).entries[0].mechanism == share
+            Ledger.open(ledger.paper, ledger.owner, Budget(100.0, 1e-5, Protected.DIALOGUE), change_budget=change)
+    assert Ledger.open(ledger.paper, ledger.owner, ledger.budget).entries[0].mechanism == share
+
+
+DIALOGUES = Budget(1000.0, 1e-5, Protected.DIALOGUE)
+ONE = Mechanism(2.0, 0.25, 1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "records.db")
+    yield made
+    made.close()
+
+
+def test_a_ledger_among_records_says_what_it_says_on_a_file(tmp_path: Path, store: Store) -> None:
+    """Kept in memory or read anew, and whatever another Ledger over the same records wrote meanwhile."""
+    records = store.of(A)
+    on_file = Ledger.open(tmp_path / "book", A, DIALOGUES)
+    for at in range(5):
+        for book in (on_file, ledger_of(records, DIALOGUES)):
+            book.charge(f"round/{at % 4}", Mechanism(2.0 + at % 4, 0.25, 1))
+        store.commit()
+        for _ in range(2):
+            among = ledger_of(records, DIALOGUES)
+            assert (among.entries, among.epsilon) == (on_file.entries, on_file.epsilon)
+            store.remembered.clear()
+    assert len(on_file.entries) == 4
+
+
+def test_a_charge_that_was_not_committed_was_not_made(store: Store) -> None:
+    ledger_of(store.of(A), DIALOGUES).charge("run/0", ONE)
+    store.commit()
+    assert ledger_of(store.of(A), DIALOGUES).charge("run/1", ONE) > 0
+    assert len(ledger_of(store.of(A), DIALOGUES).entries) == 2
+    store.discard()
+    assert [entry.key for entry in ledger_of(store.of(A), DIALOGUES).entries] == ["run/0"]
+
+
+def test_a_charge_that_was_made_is_not_taken_back(store: Store) -> None:
+    ledger = ledger_of(store.of(A), DIALOGUES)
+    for at in range(3):
+        ledger.charge(f"run/{at}", ONE)
+    store.commit()
+    paper, entries = LedgerRecords(store.of(A)), ledger.entries
+    cheap = Entry(entries[1].key, Mechanism(9.0, 0.25, 1))
+    for less in ((), entries[:2], entries[1:], (entries[0], cheap, entries[2])):
+        with pytest.raises(LedgerError, match="not taken back"):
+            paper.write(Written(A, DIALOGUES, less))
+    store.commit()
+    store.remembered.clear()
+    assert ledger_of(store.of(A), DIALOGUES).entries == entries
+
+
+def test_two_clients_of_one_store_have_two_ledgers(store: Store) -> None:
+    for at, client in enumerate(CLIENTS[:3]):
+        for turn in range(at + 1):
+            ledger_of(store.of(client), DIALOGUES).charge(f"run/{turn}", ONE)
+    store.commit()
+    store.remembered.clear()
+    assert [len(ledger_of(store.of(client), DIALOGUES).entries) for client in CLIENTS[:3]] == [1, 2, 3]
+    assert not store.of(CLIENTS[3]).there(LEDGER)
+
+
+def test_what_is_finished_stays_so_and_is_named_once(store: Store) -> None:
+    records = store.of(A)
+    assert finished(records) == []
+    for key in ("run/0/x", "run/1/y", "run/0/x"):
+        remember_as_finished(records, key)
+        store.commit()
+    assert finished(records) == ["run/0/x", "run/1/y"]
 
 
 def test_one_lost_ledger_is_noticed_though_others_hold_more_than_was_recorded() -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import multiprocessing
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
 
 from chatfed.secagg.messages import AlreadyAnswered, WrongStep
-from chatfed.types import ChatfedError, ClientId
-from tests.training.federation import FOUR, TERMS, Federation, a_recipe, invitation
+from chatfed.types import ChatfedError, ClientId, FloatVector
+from tests.training.federation import FOUR, TERMS, Federation, Learner, a_recipe, invitation, update_of
+from tests.training.parties.tampering import rows_of
+from training.durable import Busy
 from training.parties.client import Refused
 from training.parties.rounds import commit
 from training.parties.session import Step
+from training.parties.store import Store
 
 A, B, C, D = FOUR
 
@@ -41,6 +46,7 @@ def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path: Path, identitie
         return federation(asked)
 
     federation.carry(federation.session(), watching)
+    federation.restarted(A)
     client, last = federation.client(A), list(messages)[-1]
     assert last == (Step.CERTIFICATE if identities == "roster" else Step.SURVIVORS)
     with pytest.raises(AlreadyAnswered):
@@ -55,6 +61,8 @@ def test_a_client_that_answered_for_one_survivor_set_answers_for_no_other_in_a_l
     federation: Federation,
 ) -> None:
     federation.run()  # the server has the sum of all four, and is killed before its checkpoint
+    for name in FOUR:
+        federation.restarted(name)
     federation.silent = {Step.SHARES: [D]}  # a second sum without D would give D's update by its difference
     with pytest.raises(ChatfedError, match="unmask"):
         federation.run()
@@ -66,8 +74,9 @@ def test_without_the_record_of_its_answer_it_takes_no_part_in_that_round_again(t
     """Else a second set could be answered for: the record's absence would read as never having answered."""
     federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
     federation.run()
-    (federation.home / A / "answered.bin").unlink()
-    with pytest.raises(Refused, match=r"answered\.bin, which says for which survivors, is gone"):
+    with rows_of(federation, A) as database:
+        assert database.execute("delete from records where name = 'answered'").rowcount
+    with pytest.raises(Refused, match="answered in this round before, but for which survivors is no longer in"):
         federation.client(A).handle(invitation(federation.session()))
     assert federation.run(federation.session(1)).survivors == FOUR
 
@@ -78,12 +87,32 @@ def test_the_same_survivor_set_is_answered_again_in_a_later_attempt(federation: 
     assert federation.run().mean.tolist() == first.mean.tolist()
 
 
+def serve(path: Path, told: Connection) -> None:
+    try:
+        Store(path)
+        told.send("served")
+    except Busy as busy:
+        told.send(str(busy))
+
+
 def test_a_client_does_one_thing_at_a_time(federation: Federation) -> None:
-    """Two invitations at once must not learn twice: the second finds what the first has stored."""
-    invited = invitation(federation.session())
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: federation.client(A).handle(invited), range(4)))
-    assert federation.learners[A].calls == 1
+    """Two invitations at once must not learn twice: while one is answered, no other process takes one."""
+    fork, said = multiprocessing.get_context("fork"), list[str]()
+
+    class Interrupted(Learner):
+        def __call__(self, weights: FloatVector) -> list[FloatVector]:
+            here, there = fork.Pipe()
+            other = fork.Process(target=serve, args=(federation.home / A / "records.db", there))
+            other.start()
+            said.append(here.recv())
+            other.join()
+            return super().__call__(weights)
+
+    federation.learners[A] = Interrupted(update_of(A))
+    federation.client(A).handle(invitation(federation.session()))
+    assert said == [f"Another process is at work with {federation.home / A / 'records.db'}: wait for it, or stop it."]
+    federation.client(A).handle(invitation(federation.session()))
+    assert federation.learners[A].calls == federation.charges(A) == 1
 
 
 def test_without_noise_too_a_finished_round_gets_no_second_sum(federation: Federation) -> None:
@@ -117,6 +146,5 @@ def test_answering_the_next_round_finishes_the_one_before_though_no_commit_came(
 
 def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation: Federation) -> None:
     federation.run()
-    assert not (federation.home / A / "cohort.bin").exists()
-    stored = (federation.home / A / "answered.bin").read_bytes()
-    assert all(name.encode() in stored for name in FOUR)
+    _, stored = federation.records(A).read("answered") or ("", b"")
+    assert json.loads(stored) == list(FOUR)

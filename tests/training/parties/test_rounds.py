@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from chatfed.secagg.messages import BelowThreshold
 from chatfed.types import ClientId
 from tests.training.federation import BASE, Federation, a_recipe, code_of, integer_sum, names, ring_sum_of
+from tests.training.parties.tampering import rows_of
 from training.parties.rounds import Outcome, SurvivorsMissing, commit, run_round
 from training.parties.session import Step
 
@@ -177,15 +178,21 @@ def test_a_stranger_s_answer_and_a_second_answer_change_nothing(tmp_path: Path) 
     assert ring_sum_of(federation, outcome) == integer_sum(federation, FIVE)
 
 
-def test_committing_erases_every_update_and_round_state(tmp_path: Path) -> None:
+def test_committing_erases_every_update_and_round_state_and_the_keys_to_what_a_disk_keeps_of_them(
+    tmp_path: Path,
+) -> None:
     federation = Federation(tmp_path, a_recipe(), FIVE)
     session = federation.session()
     federation.run(session)
-    assert (tmp_path / A / "update.bin").exists()
+    assert all(federation.records(name).there("update") for name in FIVE)
+    assert all(any((tmp_path / name / "records.db.keys").read_bytes()) for name in FIVE)
     federation.gone = set()
     commit(session, federation)
-    kept = {path.name.split(".")[0] for path in tmp_path.glob("*/*")}
-    assert kept == {"ledger", "lock", "finished"}
+    for name in FIVE:
+        with rows_of(federation, name) as database:
+            kept = {record for (record,) in database.execute("select name from records")}
+        assert kept == {"ledger", "charge 0", "finished"}
+        assert not any((tmp_path / name / "records.db.keys").read_bytes())
     assert [federation.charges(name) for name in FIVE] == [1] * 5
 
 
