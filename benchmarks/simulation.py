@@ -111,6 +111,7 @@ class World:
             "model.context": self.setting.context,
             "model.trainable": json.dumps(self.setting.trainable, allow_nan=False),
             "model.directions": 0,  # every number of them
+            "ngrams.longest": 0,  # rounds are timed, and nothing before them
             "privacy.unit": "client",
             "privacy.noise": "distributed",
             "privacy.noise_multiplier": NOISE,
