@@ -24,7 +24,7 @@ from .store import ClientStore
 LEDGER = "ledger"
 FINISHED = "finished"
 REMEMBERED = 4096  # ledgers that a store keeps in memory as they were read
-OF_ROUNDS = (FINISHED, "update", "round", "answered", "begun")
+OF_ROUNDS = ("charge 0", FINISHED, "update", "round", "answered", "begun")
 """Records that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
 
 

@@ -1,7 +1,7 @@
 """What clients keep between messages: records in one SQLite file, and the keys to the secret ones apart.
 
 A member has a file of its own; in a simulation many clients share one, and what they write in the meantime reaches the
-disk together. What holds, and is tested (tests/training/parties/test_store.py):
+disk together. What holds, and is tested (test_store.py, test_sealed.py, test_sharing.py, test_damage.py of its folder):
 
 1. What was written before a `commit` is on the disk, all of it, when that returns; what was not is not there at all.
    So a client may let an answer leave, or begin work that it pays for, once `commit` has returned.
@@ -10,6 +10,8 @@ disk together. What holds, and is tested (tests/training/parties/test_store.py):
    for good, wherever a disk or SQLite (its log, its free pages) still has it.
 4. A record that is not as it was written is an error, never another record or none.
 5. One process has a store for itself, or several share it that leave each other's clients alone.
+6. A store whose tables are gone while its keys are there is no new one. What else is damaged in the file (a page of an
+   index, the log) SQLite may not notice: the ledger's own chain, and a run's record of charges, are what is left then.
 
 SQLite keeps what is deleted in its log and its free pages until they are used again. `secure_delete` would overwrite
 those pages, but neither the log's copies of them nor what the file system moved: so nothing rests on it here.
@@ -90,7 +92,7 @@ class Store:
             self._keys = _file(self.keys, opened)
             self._hold(shared)
             self._writer = _file(path.with_name(path.name + ".lock"), opened)
-            self._database = _opened(path)
+            self._database = _opened(path, new=os.fstat(self._keys).st_size == 0)
             self._files = opened.pop_all()
 
     def _hold(self, shared: bool) -> None:
@@ -304,7 +306,8 @@ class ClientStore:
         return slot
 
     def _check(self, name: str, row: _Row) -> None:
-        if row.checksum != self._checksum(name, row.key, row.body):
+        kinds = [type(each) for each in (row.key, row.body, row.checksum)]  # a bit may flip in what says them
+        if kinds != [str, bytes, bytes] or row.checksum != self._checksum(name, row.key, row.body):
             raise self.damaged(name)
 
     def _checksum(self, name: str, key: str, body: bytes) -> bytes:
@@ -339,7 +342,8 @@ def _file(path: Path, opened: contextlib.ExitStack) -> int:
     return handle
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, new: bool) -> sqlite3.Connection:
+    """new: no key was ever kept beside it, as one is before anything else of a client."""
     if not path.exists():  # its log takes the rights of the file
         with contextlib.suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
@@ -351,7 +355,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             raise OSError(errno.ENOTSUP, "SQLite can have no log there: take a disk of this machine")
         database.execute("pragma synchronous = full")  # a commit is on the disk, not only in the log's memory
         database.execute("pragma secure_delete = off")
-        _create(database, path)
+        _create(database, path, new)
     except BaseException:
         database.close()
         raise
@@ -359,15 +363,19 @@ def _opened(path: Path) -> sqlite3.Connection:
     return database
 
 
-def _create(database: sqlite3.Connection, path: Path) -> None:
-    """The tables, where they are not there. Raises DamagedState for those of another build."""
+def _create(database: sqlite3.Connection, path: Path, new: bool) -> None:
+    """The tables of a new store. Raises DamagedState for those of another build, or that were there and are gone."""
     database.execute("begin immediate")
     (version,) = database.execute("pragma user_version").fetchone()
-    if version == 0:
+    if version == 0 and new:
         for statement in filter(str.strip, _SCHEMA.split(";")):
             database.execute(statement)
         database.execute(f"pragma user_version = {VERSION}")
     database.execute("commit")
+    if version == 0 and not new:
+        raise DamagedState(
+            f"{path} has lost what was in it: restore it from a backup, or begin anew in an empty folder"
+        )
     if version not in (0, VERSION):
         raise DamagedState(f"{path} is of another build (its version is {version}, not {VERSION}): use that one")
 

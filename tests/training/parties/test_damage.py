@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from chatfed.privacy.ledger import LedgerError
 from chatfed.secagg.states import DamagedState
 from chatfed.types import ChatfedError
-from tests.training.federation import FOUR, TERMS, WEIGHTS, Federation, invitation
-from tests.training.parties.tampering import COLUMNS, bytes_of, flip, rows_of
+from tests.training.federation import FOUR, MECHANISM, TERMS, WEIGHTS, Federation, invitation
+from tests.training.parties.tampering import COLUMNS, bytes_of, flip, rows, rows_of
 from tests.training.test_bands import a_federation, banded
 from training.parties.client import Refused
 from training.parties.rounds import commit
@@ -224,6 +225,41 @@ def test_a_file_that_is_no_database_is_named_and_left_as_it_is(federation: Feder
     with pytest.raises(ChatfedError, match=r"records\.db is damaged") as caught:
         federation.client(A)
     assert "\n" not in str(caught.value) and path.read_bytes() == content
+
+
+@pytest.mark.parametrize("cut", [0, 1, None])
+def test_a_database_cut_to_nothing_or_gone_is_no_fresh_start(federation: Federation, cut: int | None) -> None:
+    federation.run()
+    federation.restarted(A)
+    path = federation.home / A / "records.db"
+    content = path.read_bytes()
+    path.unlink()
+    if cut is not None:
+        path.write_bytes(content[:cut])
+    with pytest.raises(DamagedState):
+        federation.client(A).handle(invitation(federation.session(1)))
+    assert federation.learners[A].calls == 1
+
+
+@pytest.mark.parametrize("name", ["round", "update"])
+@pytest.mark.parametrize("change", ["key = cast(key as blob)", "body = cast(body as text)", "checksum = 7"])
+def test_a_record_of_another_type_is_damage(federation: Federation, name: str, change: str) -> None:
+    federation.client(A).handle(invitation(federation.session()))
+    federation.restarted(A)
+    with rows(federation.home / A / "records.db") as database:
+        database.execute(f"update records set {change} where name = ?", (name,))  # noqa: S608
+    with pytest.raises(DamagedState, match=name):
+        federation.records(A).read(name)
+
+
+def test_a_ledger_that_is_gone_while_charges_are_there_is_no_fresh_start(federation: Federation) -> None:
+    federation.client(A).ledger().charge("run/0", MECHANISM)
+    federation.records(A).commit()
+    federation.restarted(A)
+    with rows(federation.home / A / "records.db") as database:
+        database.execute("delete from records where name = 'ledger'")
+    with pytest.raises(LedgerError, match="has no ledger of client-00"):
+        federation.client(A).ledger()
 
 
 def test_committing_another_round_erases_nothing(federation: Federation) -> None:
