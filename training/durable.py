@@ -132,18 +132,6 @@ def read_if_there(path: Path) -> bytes | None:
         return None
 
 
-def erase(folder: Path, *names: str) -> None:
-    """Removes files of `folder`, in this order.
-
-    On a journaling or copy-on-write disk their blocks may outlive them (docs/threat-model.md).
-    """
-    there = [path for name in names if (path := folder / name).exists()]
-    for path in there:
-        path.unlink(missing_ok=True)
-    if there:
-        sync_folder(folder)
-
-
 def disk_error(path: Path | str, error: OSError) -> DiskError:
     """The error that stops a run when a disk refuses, with the mend."""
     return DiskError(

@@ -14,8 +14,7 @@ import pytest
 from chatfed.secagg.states import DamagedState
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import Federation, Learner, a_recipe, invitation, names, update_of
-from training import durable
-from training.durable import alone, erase, sweep, write_atomically
+from training.durable import alone, sweep, write_atomically
 from training.parties import store
 from training.parties.rounds import commit
 from training.parties.session import Step
@@ -160,17 +159,6 @@ def test_a_run_that_is_taken_up_again_erases_what_was_left_of_its_state_and_of_a
     (run.path / ".gitignore").write_text("a person's own")
     run.sweep()
     assert [path.name for path in hidden(tmp_path)] == [".gitignore"]
-
-
-def test_erasing_takes_what_is_there_and_syncs_the_folder_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[Path] = []
-    monkeypatch.setattr(durable, "sync_folder", synced.append)
-    for name in ("one", "two", "kept"):
-        (tmp_path / name).touch()
-    erase(tmp_path, "one", "missing", "two")
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and synced == [tmp_path]
-    erase(tmp_path, "missing")
-    assert synced == [tmp_path]
 
 
 def test_a_sweep_takes_hidden_things_of_the_given_names_only(tmp_path: Path) -> None:

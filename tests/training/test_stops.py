@@ -87,7 +87,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
     program = killing(folder, 1, "os.kill(os.getpid(), signal.SIGKILL)")
     first = start(*a_run(tiny_data, tiny_base, folder, 3), first=program)
     try:
-        assert first.wait(120) == -signal.SIGKILL, "never came to round 2"
+        assert first.wait(240) == -signal.SIGKILL, "never came to round 2"
         assert gone(first), f"orphans: {of_session(first.pid)}"
         assert len(rows(folder)) == 1
         learned = learned_in(folder, 1)
@@ -97,7 +97,7 @@ def test_killed_twice_in_round_2_it_goes_on_and_no_epsilon_is_lost_or_counted_tw
         # Killed with all updates there: all clients have paid for round 2, and the server has no sum of it.
         second = start(folder, command="resume", first=killing(folder, 6, "os.killpg(0, signal.SIGKILL)"))
         try:
-            assert second.wait(120) == -signal.SIGKILL, "never came to the masked inputs"
+            assert second.wait(240) == -signal.SIGKILL, "never came to the masked inputs"
             assert gone(second)
         finally:
             _kill(second)
@@ -122,7 +122,7 @@ def test_a_worker_that_is_killed_ends_the_run_in_one_line_and_it_goes_on(
     program = killing(folder, 1, "os.kill(*self.workers[1]._processes, signal.SIGKILL)")
     process = start(*a_run(tiny_data, tiny_base, folder, 2), first=program)
     try:
-        said, _ = process.communicate(timeout=120)
+        said, _ = process.communicate(timeout=240)
         assert process.returncode == 1 and "Traceback" not in said
         last = said.strip().splitlines()[-1]
         assert "A worker process was killed" in last and "chatfed resume" in last

@@ -8,7 +8,7 @@ disk together. What holds, and is tested (test_store.py, test_sealed.py, test_sh
 2. A record of SEALED is there only under a key. The key is on the disk before the record is.
 3. A key that is destroyed is overwritten with zeros on the disk before any record goes, and what it closed is closed
    for good, wherever a disk or SQLite (its log, its free pages) still has it.
-4. A record that is not as it was written is an error, never another record or none.
+4. A record that SQLite finds and that is not as it was written is an error, never another record or none.
 5. One process has a store for itself, or several share it that leave each other's clients alone.
 6. A store whose tables are gone while its keys are there is no new one. What else is damaged in the file (a page of an
    index, the log) SQLite may not notice: the ledger's own chain, and a run's record of charges, are what is left then.
@@ -225,6 +225,8 @@ class Store:
             yield
         except sqlite3.ProgrammingError:
             raise
+        except UnicodeDecodeError as error:  # of what SQLite says about damage
+            raise DamagedState(f"{self.path} is damaged: restore it from a backup") from error
         except (OSError, sqlite3.Error) as error:
             raise _refusal(self.path, error) from error
 

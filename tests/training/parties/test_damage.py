@@ -262,6 +262,15 @@ def test_a_ledger_that_is_gone_while_charges_are_there_is_no_fresh_start(federat
         federation.client(A).ledger()
 
 
+def test_damage_that_sqlite_cannot_even_spell_is_named(federation: Federation) -> None:
+    federation.run()
+    federation.restarted(A)
+    path = federation.home / A / "records.db"
+    path.write_bytes(path.read_bytes().replace(b"tablerecords", b"table\xffecords"))
+    with pytest.raises(DamagedState, match="is damaged"):
+        federation.records(A)
+
+
 def test_committing_another_round_erases_nothing(federation: Federation) -> None:
     federation.run(federation.session(1))
     before = [federation.records(A).read(name) for name in ("update", "round", "answered")]
