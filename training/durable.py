@@ -9,6 +9,7 @@ import math
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,18 @@ def alone(path: Path, busy: str = "") -> Iterator[None]:
         yield
     finally:
         os.close(handle)  # closing lets go of the lock, as the end of a killed process does
+
+
+def lock_within(handle: int, seconds: float, busy: str, every: float) -> None:
+    """Takes the lock on an open file for this process alone, asking every so many seconds. Raises Busy in the end."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                raise Busy(busy) from None
+            time.sleep(every)
 
 
 def read_if_there(path: Path) -> bytes | None:

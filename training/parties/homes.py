@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from chatfed.types import ClientId
 
-from ..durable import Busy
-from .store import ClientStore, Store
+from ..durable import lock_within
+from .store import ClientStore, Store, number_of
 
 AT_WORK = "at-work"  # a file that is locked as long as anybody is
 STORES = 4  # of all clients together: each commit of one holds up only those who write there too
@@ -20,12 +18,12 @@ STORES = 4  # of all clients together: each commit of one holds up only those wh
 
 def home_of(homes: Path, client: ClientId) -> Path:
     """A client's own folder; its name is a digest, since a client's id may be any text."""
-    return homes / _digest(client).hex()[:32]
+    return homes / number_of(client).hex()
 
 
 def store_of(homes: Path, client: ClientId) -> Path:
     """The store that holds a client's records: always the same one, whoever serves it."""
-    return homes / f"{_digest(client)[0] % STORES}.db"
+    return homes / f"{number_of(client)[0] % STORES}.db"
 
 
 class Homes:
@@ -85,16 +83,6 @@ def await_sole_use(folder: Path, seconds: float = 10.0) -> None:
     """Waits until no process is at work there, as workers are for a moment whose parent was killed. Raises Busy."""
     if not (folder / AT_WORK).exists():
         return
-    end = time.monotonic() + seconds
     with open(folder / AT_WORK, "rb") as file:
-        while True:
-            try:
-                return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"Another process is at work in {folder}: wait for it, or stop it.") from None
-                time.sleep(0.05)
-
-
-def _digest(client: ClientId) -> bytes:
-    return hashlib.sha256(client.encode()).digest()
+        busy = f"Another process is at work in {folder}: wait for it, or stop it."
+        lock_within(file.fileno(), seconds, busy, every=0.05)

@@ -25,7 +25,6 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
@@ -37,7 +36,7 @@ from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES
 from chatfed.secagg.states import DamagedState
 from chatfed.types import ChatfedError, ClientId, Entropy
 
-from ..durable import Busy, DiskError, disk_error, sync_folder
+from ..durable import Busy, DiskError, disk_error, lock_within, sync_folder
 
 VERSION = 1  # of the tables
 PAGE = 16384  # bytes: updates of megabytes cost half the time of the usual 4096
@@ -160,15 +159,8 @@ class Store:
 
         Up to 3.51.2 SQLite itself may lose a commit where two do so at once (its release notes of 3.51.3).
         """
-        end = time.monotonic() + PATIENCE
-        while True:
-            try:
-                fcntl.flock(self._writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise Busy(f"Another process has been writing {self.path} for {PATIENCE:.0f} s.") from None
-                time.sleep(0.0005)
+        busy = f"Another process has been writing {self.path} for {PATIENCE:.0f} s."
+        lock_within(self._writer, PATIENCE, busy, every=0.0005)
         try:
             yield
         finally:
