@@ -41,18 +41,29 @@ def dimension(module: nn.Module) -> int:
 
 def flatten(module: nn.Module) -> FloatVector:
     """The trainable parameters, in the order of their names: float32[d]."""
-    return np.concatenate([p.detach().cpu().float().numpy().ravel() for _, p in trainable(module)])
+    return read_flat([p for _, p in trainable(module)])
+
+
+def read_flat(parameters: Sequence[nn.Parameter]) -> FloatVector:
+    """Their numbers, one after another: float32[d]."""
+    return np.concatenate([p.detach().cpu().float().numpy().ravel() for p in parameters])
 
 
 def load_flat(module: nn.Module, vector: FloatVector) -> None:
     """Writes float32[d] into the trainable parameters. Raises ValueError when d differs."""
+    write_flat([p for _, p in trainable(module)], vector)
+
+
+def write_flat(parameters: Sequence[nn.Parameter], vector: FloatVector) -> None:
+    """Writes float32[d] into parameters, one after another. Raises ValueError when d differs."""
     import torch
 
-    if vector.shape != (dimension(module),):
-        raise ValueError(f"expected float32[{dimension(module)}], got shape {vector.shape}")
+    count = sum(parameter.numel() for parameter in parameters)
+    if vector.shape != (count,):
+        raise ValueError(f"expected float32[{count}], got shape {vector.shape}")
     start = 0
     with torch.no_grad():
-        for _, parameter in trainable(module):
+        for parameter in parameters:
             piece = vector[start : start + parameter.numel()]
             parameter.copy_(torch.from_numpy(np.array(piece, np.float32)).view_as(parameter))
             start += parameter.numel()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from chatfed.model.parameters import flatten, load_flat, trainable
+from chatfed.model.parameters import read_flat, trainable, write_flat
 from chatfed.types import FloatVector
 
 if TYPE_CHECKING:
@@ -62,7 +62,9 @@ class Subspace:
         self.module, self.share = module, share
         self._parts: list[_Part] = []
         numbers = coordinates = 0
-        for name, p in trainable(module) if share else ():
+        trained = trainable(module)
+        self._trained = [p for _, p in trained]  # found once: a module is long to walk through
+        for name, p in trained if share else ():
             as_it_is = any(fnmatchcase(name, glob) for glob in whole)
             directions = None if as_it_is else _directions(p, share)
             here = p.numel() if directions is None else len(p) * directions.shape[1]
@@ -70,7 +72,7 @@ class Subspace:
             places = slice(numbers, ends[0]), slice(coordinates, ends[1])
             self._parts.append(_Part(p, p.detach().clone(), directions, *places))
             numbers, coordinates = ends
-        self.start: FloatVector = np.zeros(coordinates, np.float32) if share else flatten(module)  # the base's
+        self.start: FloatVector = np.zeros(coordinates, np.float32) if share else read_flat(self._trained)  # the base's
 
     @property
     def dimension(self) -> int:
@@ -95,7 +97,7 @@ class Subspace:
         import torch
 
         if not self.share:
-            return load_flat(self.module, coordinates)
+            return write_flat(self._trained, coordinates)
         if coordinates.shape != self.start.shape:
             raise ValueError(f"expected float32[{self.dimension}], got shape {coordinates.shape}")
         with torch.no_grad():
@@ -108,7 +110,7 @@ class Subspace:
         import torch
 
         if not self.share:
-            return flatten(self.module) - coordinates
+            return read_flat(self._trained) - coordinates
         with torch.no_grad():
             parts = [part.of(part.parameter - part.base).cpu().numpy() for part in self._parts]
         found: FloatVector = np.concatenate(parts) - coordinates
