@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.commands import CHATFED, command_of, options_of
-from training.plan.recipe import Recipe, following, load_recipe
+from training.plan.cohorts import following
+from training.plan.recipe import Recipe, load_recipe
 from training.run import figures
 
 ROOT = Path(__file__).parent.parent

@@ -23,7 +23,7 @@ from .engines.simulation import Dropouts, Simulation, simulation
 from .parties.aggregator import ServerState, apply_update, follow_quantile, initial_state, invited, take_back
 from .parties.homes import await_sole_use
 from .parties.ledgers import check_ledgers, spent
-from .parties.rounds import Outcome, commit
+from .parties.rounds import Outcome, Standing, commit
 from .parties.session import Session
 from .plan.claims import Spent
 from .plan.recipe import Recipe
@@ -143,6 +143,7 @@ class Rounds:
     state: ServerState
     metrics: list[dict[str, Any]]  # one object a finished round
     cost: Spent = field(init=False)  # by all ledgers
+    standing: Standing = field(default_factory=Standing)  # keys of the rounds before
 
     def run(self, dropouts: Callable[[int], Dropouts] | None = None) -> Scores | None:
         """Goes through them, and returns what held-out dialogues say after the last; None where none was left."""
@@ -201,7 +202,8 @@ class Rounds:
     def sum(self, session: Session) -> tuple[Outcome, float]:
         """What the secure sum tells, and the seconds that it took. Raises Stopped where there is none."""
         agreement, name = self.prepared.plan.agreement, f"Round {session.round + 1}"
-        return summed(self.prepared, agreement, session, self.clients, self.base_digest, session.round, name)
+        digest, number = self.base_digest, session.round
+        return summed(self.prepared, agreement, session, self.clients, digest, number, name, self.standing)
 
     def step(self, session: Session, outcome: Outcome) -> None:
         """The server's optimiser on what the sum told, and the clip norm of the next round."""

@@ -41,6 +41,7 @@ __all__ = [
     "roster_root",
     "rotate",
     "rotate_back",
+    "scope",
     "server",
     "shamir",
     "store",
@@ -61,7 +62,16 @@ if TYPE_CHECKING:
     )
     from chatfed.secagg.integers import SignedSum
     from chatfed.secagg.masking import RingVector, apply_masks, ring_dtype, ring_length
-    from chatfed.secagg.messages import Floors, MalformedMessage, Parameters, ProtocolError, Sign, context, roster_root
+    from chatfed.secagg.messages import (
+        Floors,
+        MalformedMessage,
+        Parameters,
+        ProtocolError,
+        Sign,
+        context,
+        roster_root,
+        scope,
+    )
     from chatfed.secagg.rotation import padded, rotate, rotate_back
     from chatfed.secagg.states import ClientState, DamagedState, restore, store
 else:
@@ -75,7 +85,7 @@ else:
             "graph": "Graph NoSuchGraph Sizes derive derive_active derive_quorum most_corrupt most_dropped",
             "integers": "SignedSum",
             "masking": "RingVector apply_masks ring_dtype ring_length",
-            "messages": "Floors MalformedMessage Parameters ProtocolError Sign context roster_root",
+            "messages": "Floors MalformedMessage Parameters ProtocolError Sign context roster_root scope",
             "primitives": "",
             "rotation": "padded rotate rotate_back",
             "server": "",

@@ -1,11 +1,13 @@
-"""One participant of a round, as pure steps. Knows no socket, clock, file or model.
+"""One participant of secure sums, as pure steps. Knows no socket, clock, file or model.
 
-advertise -> share -> masked_input -> consent -> unmask, each `(state, inbound) -> (state, message)`; without pinned
-identities there is no consent. The caller stores the new state durably *before* it sends the message, and never runs a
-step twice from a stored state: two masked inputs under one set of masks tell their difference, two answers could tell
-both kinds of share. After any error the participant leaves the round (to the others it is one that dropped out); no
-error is raised after a secret was spent. Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving
-Machine Learning", figure 4, on the graph of Bell et al. 2020.
+Once an epoch: advertise -> share -> open_envelopes. Once a slot of it: masked_input -> consent -> unmask; without
+pinned identities there is no consent. Each is `(state, inbound) -> (state, message)`. The caller stores the new state
+durably *before* it sends the message, never runs a step twice from a stored state, and destroys a slot's secrets before
+its masked input leaves: two masked inputs under one set of masks tell their difference, two answers could tell both
+kinds of share. After any error the participant leaves the sum (to the others it is one that dropped out); no error is
+raised after a secret was spent. Bonawitz et al. 2017, "Practical Secure Aggregation for Privacy-Preserving Machine
+Learning", figure 4, on the graph of Bell et al. 2020; one agreement on keys for several sums is after Flamingo (Ma et
+al. 2023), the recovery tables are our own (docs/protocol.md).
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from chatfed.secagg import graph, masking, messages, primitives, shamir
+from chatfed.secagg import graph, masking, messages, primitives, recovery, shamir
 from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import RingVector, name, ring_dtype
 from chatfed.secagg.messages import (
@@ -26,6 +28,7 @@ from chatfed.secagg.messages import (
     Kind,
     MalformedMessage,
     Parameters,
+    Present,
     RefusedCertificate,
     RefusedParameters,
     RefusedSurvivors,
@@ -33,19 +36,31 @@ from chatfed.secagg.messages import (
     Sign,
     WrongStep,
 )
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, Buffer
+from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, Buffer, PrivateKey, split
 from chatfed.secagg.shamir import SHARE_BYTES
-from chatfed.secagg.states import Advertised, Answered, ClientState, Consented, Masked, Round, Shared, View
+from chatfed.secagg.states import (
+    SLOT_ROW,
+    Advertised,
+    Answered,
+    ClientState,
+    Consented,
+    Epoch,
+    Masked,
+    Ready,
+    Shared,
+    Slot,
+    View,
+)
 from chatfed.types import Entropy
 
-_State = TypeVar("_State", Advertised, Shared, Masked, Consented)
+_State = TypeVar("_State", Advertised, Shared, Ready, Masked, Consented)
 
 
 def advertise(
     parameters: Parameters,
     floors: Floors,
-    ctx: bytes,
-    attempt: bytes,
+    scope: bytes,
+    epoch: bytes,
     me: int,
     entropy: Entropy,
     roster: Roster = (),
@@ -53,145 +68,199 @@ def advertise(
 ) -> tuple[Advertised, bytes]:
     """Step 0: draw two key pairs -> advert for the server, signed where there is a roster.
 
-    attempt: 16 bytes, another for each attempt at the round that `ctx` names. roster: identities of all participants
-    from this participant's own file, never from the server. Raises
-    RefusedParameters below the client's floors, or where `sign` is missing or is not participant `me`'s.
+    epoch: 16 bytes, another for each agreement on keys by the cohort that `scope` names. roster: identities of all
+    participants from this participant's own file, never from the server. Raises RefusedParameters below the client's
+    floors, or where `sign` is missing or is not participant `me`'s.
     """
     floors.refuse(parameters)
     if not 1 <= me <= parameters.participants:
         raise RefusedParameters(f"participant {me} is not one of 1..{parameters.participants}")
-    if len(attempt) != 16:
-        raise RefusedParameters(f"attempt has {len(attempt)} bytes, not 16")
-    round = Round(parameters, floors, ctx, attempt, me, tuple(roster))
-    state = Advertised(round, primitives.draw(entropy, KEY_BYTES), primitives.draw(entropy, KEY_BYTES))
-    own, session = _own_advert(state), round.session
+    if len(epoch) != 16:
+        raise RefusedParameters(f"epoch has {len(epoch)} bytes, not 16")
+    known = Epoch(parameters, floors, scope, epoch, me, tuple(roster))
+    state = Advertised(known, primitives.draw(entropy, KEY_BYTES), primitives.draw(entropy, KEY_BYTES))
+    own, session = _own_advert(state), known.session
     message = own.encode(me, session, sign)
     try:
-        Advert.decode(message, me, session, round.roster)
+        Advert.decode(message, me, session, known.roster)
     except MalformedMessage as error:
         raise RefusedParameters(f"participant {me} cannot sign as the roster's identity {me} ({error.field})") from None
     return state, message
 
 
 def share(state: ClientState, inbound: Buffer, entropy: Entropy) -> tuple[Shared, bytes]:
-    """Step 1: everybody's adverts -> for each neighbour, sealed shares of the self-mask seed and of the mask key."""
-    state, r = _at(state, Advertised), state.round
-    adverts = messages.decode_adverts(inbound, r.session, r.parameters.participants, r.roster)
-    if adverts.get(r.me) != _own_advert(state):
+    """Step 1: everybody's adverts -> for each neighbour, sealed shares of all slots' secrets; and a recovery table."""
+    state = _at(state, Advertised)
+    e = state.epoch
+    adverts = messages.decode_adverts(inbound, e.session, e.parameters.participants, e.roster)
+    if adverts.get(e.me) != _own_advert(state):
         raise MalformedMessage(SERVER, Kind.ADVERTS.label, "own advert")
-    r.check_count("advertise", len(adverts))
-    digest = messages.view_of(r.session, adverts)
-    view = View(digest, Graph.draw(digest, adverts, r.parameters.degree))
+    e.check_count("advertise", len(adverts))
+    digest, slots = messages.view_of(e.session, adverts), e.parameters.slots
+    view = View(digest, Graph.draw(digest, adverts, e.parameters.degree))
 
-    seed, points = primitives.draw(entropy, KEY_BYTES), sorted(view.graph.holders(r.me))
-    shares = shamir.share([seed, state.mask_private], points, r.parameters.threshold, entropy).astype("<u2")
+    seeds, keys = (primitives.draw(entropy, KEY_BYTES * slots) for _ in range(2))
+    points = sorted(view.graph.holders(e.me))
+    pairs = zip(split(seeds, KEY_BYTES), split(keys, KEY_BYTES), strict=True)
+    secrets = [secret for both in pairs for secret in both]
+    shares = shamir.share(secrets, points, e.parameters.threshold, entropy).astype("<u2")
     dealt = {x: shares[k].tobytes() for k, x in enumerate(points)}
-    near = {x: adverts[x] for x in points}
-    shared = Shared(r, view, state.mask_private, state.envelope_private, seed, dealt.pop(r.me), near)
-    envelopes = {x: _seal_shares(shared, x, dealt[x], primitives.draw(entropy, NONCE_BYTES)) for x in dealt}
-    return shared, messages.encode_entries(Kind.SHARES, r.me, digest, envelopes)
+    own_shares = b"".join(both[:SHARE_BYTES] for both in split(dealt.pop(e.me), 2 * SHARE_BYTES))
+    agreed = _agree(state, view, {x: adverts[x] for x in points})
+    rows = _recovery_rows(agreed, split(keys, KEY_BYTES), e, digest)
+    entries = {
+        x: _sealed(agreed[x][1], e.me, x, dealt[x], digest, primitives.draw(entropy, NONCE_BYTES)) + rows[x]
+        for x in dealt
+    }
+    kept = {x: root + inward for x, (root, _, inward) in agreed.items()}
+    message = messages.encode_entries(Kind.SHARES, e.me, digest, entries)
+    return Shared(e, view, seeds, own_shares, kept), message
+
+
+def open_envelopes(state: ClientState, inbound: Buffer) -> tuple[Ready, tuple[bytes, ...]]:
+    """Step 2: the neighbours' envelopes -> what of the epoch is no secret, and the secrets of each slot (`Slot`).
+
+    An envelope that does not open stops nobody: else one participant could make its neighbours leave. Its owner's
+    secrets are then for the other holders to recover.
+    """
+    state = _at(state, Shared)
+    e, view = state.epoch, state.view.digest
+    slots, neighbours = e.parameters.slots, state.view.graph.neighbours(e.me)
+    envelopes = messages.decode_envelopes(inbound, view, neighbours, slots)
+    rows = np.empty((len(envelopes), slots, SLOT_ROW), np.uint8)
+    for k, x in enumerate(sorted(envelopes)):
+        root, key = split(state.keys[x], KEY_BYTES)
+        rows[k, :, :KEY_BYTES] = _by_slot(masking.pair_secrets(root, slots), slots)
+        rows[k, :, KEY_BYTES:] = _by_slot(_opened(key, x, e.me, envelopes[x], view, slots), slots)
+    seeds, own = split(state.seeds, KEY_BYTES), split(state.own_shares, SHARE_BYTES)
+    secrets = tuple(seeds[slot] + own[slot] + rows[:, slot].tobytes() for slot in range(slots))
+    return Ready(e, state.view, frozenset(envelopes)), secrets
 
 
 def masked_input(
-    state: ClientState, inbound: Buffer, vector: RingVector, sign: Sign | None = None
+    state: ClientState,
+    number: int,
+    slot: Slot,
+    ctx: bytes,
+    inbound: Buffer,
+    vector: RingVector,
+    sign: Sign | None = None,
 ) -> tuple[Masked, bytes]:
-    """Step 2: envelopes and the encoded vector uint[parameters.length] -> masked vector and commitment to the seed.
+    """Step 3: who is present, and the encoded vector uint[parameters.length] -> masked vector, commitment to the seed.
 
-    Where there is a roster, `sign` binds this participant to whom it masked with. Raises ValueError for a vector of
-    another shape or type, MalformedMessage, BelowThreshold. An envelope that does not open stops nobody: else one
-    participant could make its neighbours leave. Its owner's secrets are then for the other holders to recover.
+    number, slot: of the epoch's slots, with its secrets. ctx: what this participant takes the sum to be about, from
+    messages.context. Where there is a roster, `sign` binds this participant to whom it masked with, and for what.
+    Raises ValueError for a vector of another shape or type, MalformedMessage, BelowThreshold.
     """
-    state, r = _at(state, Shared), state.round
-    dtype = ring_dtype(r.parameters.ring_bits)
-    if vector.shape != (r.parameters.length,) or vector.dtype != dtype:
-        raise ValueError(f"the vector is {vector.dtype}{vector.shape}, not {dtype}({r.parameters.length},)")
-    view = state.view.digest
-    sharers, envelopes = messages.decode_envelopes(inbound, view, frozenset(state.view.graph.circle))
-    if r.me not in sharers or envelopes.keys() != sharers & state.adverts.keys() - {r.me}:
-        raise MalformedMessage(SERVER, Kind.ENVELOPES.label, "sharers")
-    r.check_count("share", len(sharers))
-    shares = {x: _open_shares(state, x, envelope) for x, envelope in envelopes.items()}
-
-    public = {x: advert.mask_key for x, advert in state.adverts.items()}
-    keys = {x: _mask_key(state, x, public) for x in shares}
+    state = _at(state, Ready)
+    e, view = state.epoch, state.view.digest
+    dtype = ring_dtype(e.parameters.ring_bits)
+    if vector.shape != (e.parameters.length,) or vector.dtype != dtype:
+        raise ValueError(f"the vector is {vector.dtype}{vector.shape}, not {dtype}({e.parameters.length},)")
+    present = check_present(state, number, ctx, inbound)
+    turn = present.turn(view)
+    keys = {x: masking.pairwise_mask_key(slot.pairs[x], turn) for x in state.members & present.ids}
     masked = vector.copy()
     masking.apply_masks(
         masked,
-        [masking.self_mask_key(state.seed, view, r.me), *(key for x, key in keys.items() if r.me < x)],
-        [key for x, key in keys.items() if x < r.me],
+        [masking.self_mask_key(slot.seed, turn, e.me), *(key for x, key in keys.items() if e.me < x)],
+        [key for x, key in keys.items() if x < e.me],
     )
-    commitment = masking.commitment(state.seed, view, r.me)
-    message = messages.encode_masked_input(
-        r.me, view, messages.sharers_digest(view, sharers, commitment), commitment, masked, sign
-    )
-    return Masked(r, state.view, sharers, {**shares, r.me: state.own_shares}), message
+    commitment = masking.commitment(slot.seed, turn, e.me)
+    message = messages.encode_masked_input(e.me, turn, commitment, masked, sign)
+    return Masked(
+        state, turn, present.ids, {**{x: slot.shares[x] for x in keys}, e.me: slot.own_share + NO_SHARE}
+    ), message
+
+
+def check_present(state: Ready, number: int, ctx: bytes, inbound: Buffer) -> Present:
+    """Who takes part, where it is this slot, this sum, and with everybody an envelope was exchanged.
+
+    To be asked before a slot's secrets are taken, which a message that is refused should not cost. Raises
+    MalformedMessage, BelowThreshold.
+    """
+    e, label = state.epoch, Kind.PRESENT.label
+    circle = frozenset(state.view.graph.circle)
+    present = Present.decode(inbound, state.view.digest, circle, e.parameters.participants)
+    if present.slot != number:
+        raise MalformedMessage(SERVER, label, "slot")
+    if present.ctx != ctx:
+        raise MalformedMessage(SERVER, label, "context")
+    if e.me not in present.ids or not present.ids & state.neighbours <= state.members:
+        raise MalformedMessage(SERVER, label, "sharers")
+    e.check_count("share", len(present.ids))
+    return present
 
 
 def consent(state: ClientState, inbound: Buffer, sign: Sign) -> tuple[Consented, bytes]:
-    """Step 3: the survivor set, once it has been checked -> this participant's signature on it.
+    """Step 4: the survivor set, once it has been checked -> this participant's signature on it.
 
     Raises RefusedSurvivors or BelowThreshold with nothing signed and no secret spent.
     """
-    state, r = _at(state, Masked), state.round
+    state = _at(state, Masked)
     survivors = _checked_survivors(state, inbound)
-    digest = messages.survivors_digest(state.view.digest, survivors)
-    message = messages.encode(Kind.CONSENT, r.me, state.view.digest, digest, sign(digest))
+    digest = messages.survivors_digest(state.turn, survivors)
+    message = messages.encode(Kind.CONSENT, state.ready.epoch.me, state.turn, digest, sign(digest))
     return Consented(state, survivors), message
 
 
 def unmask(state: ClientState, inbound: Buffer) -> tuple[Answered, bytes]:
-    """Step 4: for each owner of shares exactly one kind, by the survivor set alone -> answer.
+    """Step 5: for each owner of shares exactly one kind, by the survivor set alone -> answer.
 
-    Of a survivor the share of its self-mask seed, of one that dropped out the share of its mask key. inbound: the
+    Of a survivor the share of its self-mask seed, of one that dropped out the share of its recovery key. inbound: the
     certificate that a quorum signed the set this participant consented to; without identities the survivor set itself.
     Raises RefusedCertificate, RefusedSurvivors or BelowThreshold with no secret spent, AlreadyAnswered the second time.
     """
     if isinstance(state, Answered):
-        raise AlreadyAnswered(f"participant {state.round.me} has answered this round; its secrets are erased")
-    if state.round.roster:
+        raise AlreadyAnswered(f"participant {state.ready.epoch.me} has answered this round; its secrets are erased")
+    if isinstance(state, Masked | Consented) and state.ready.epoch.roster:
         consented = _at(state, Consented)
         masked, survivors = consented.masked, consented.survivors
         _check_certificate(consented, inbound)
     else:
         masked = _at(state, Masked)
         survivors = _checked_survivors(masked, inbound)
-    view = masked.view.digest
     answers = {x: s[:SHARE_BYTES] if x in survivors else s[SHARE_BYTES:] for x, s in masked.shares.items()}
-    lead = messages.survivors_digest(view, survivors)
-    return Answered(state.round), messages.encode_entries(Kind.ANSWER, state.round.me, view, answers, lead)
+    lead = messages.survivors_digest(masked.turn, survivors)
+    message = messages.encode_entries(Kind.ANSWER, masked.ready.epoch.me, masked.turn, answers, lead)
+    return Answered(masked.ready), message
+
+
+def survivors_in(state: Masked, inbound: Buffer) -> frozenset[int]:
+    """The survivor set that a message names, not checked for anything but its form. Raises MalformedMessage."""
+    return _named_survivors(state, inbound)[0]
+
+
+def _named_survivors(state: Masked, inbound: Buffer) -> tuple[frozenset[int], dict[int, bytes]]:
+    ready = state.ready
+    return messages.decode_survivors(inbound, state.turn, state.present, ready.neighbours, ready.epoch.parameters)
 
 
 def _checked_survivors(state: Masked, inbound: Buffer) -> frozenset[int]:
-    """The set, if it may be unmasked: neighbours in it masked with the same sharers, and few in a row are missing."""
-    r, view, circle = state.round, state.view.digest, state.view.graph
-    signed = messages.decode_survivors(inbound, view, state.sharers, r.roster)
-    survivors = frozenset(signed)
-    if r.me not in survivors:
-        raise RefusedSurvivors(f"the survivor set omits participant {r.me} itself, which sent its input")
-    for x in survivors & circle.neighbours(r.me) if r.roster else ():
-        commitment, signature = signed[x][:32], signed[x][32:]
-        if not primitives.signed(r.roster[x - 1], signature, messages.sharers_digest(view, state.sharers, commitment)):
-            raise RefusedSurvivors(f"participant {x} did not mask with the same participants as {r.me}, or not at all")
+    """The set, if it may be unmasked: neighbours in it masked for the same sum, and few in a row are missing."""
+    e, circle = state.ready.epoch, state.ready.view.graph
+    survivors, signed = _named_survivors(state, inbound)
+    if e.me not in survivors:
+        raise RefusedSurvivors(f"the survivor set omits participant {e.me} itself, which sent its input")
+    for x, bound in signed.items():
+        commitment, signature = bound[:32], bound[32:]
+        if not primitives.signed(e.roster[x - 1], signature, messages.masked_digest(state.turn, commitment)):
+            raise RefusedSurvivors(f"participant {x} did not mask with the same participants as {e.me}, or not at all")
     gone = circle.most_gone(survivors)
-    if gone > r.parameters.most_gone:
-        raise RefusedSurvivors(f"{gone} places in a row are missing, {r.parameters.most_gone} at most may be")
-    r.check_count("masked input", len(survivors))
+    if gone > e.parameters.most_gone:
+        raise RefusedSurvivors(f"{gone} places in a row are missing, {e.parameters.most_gone} at most may be")
+    e.check_count("masked input", len(survivors))
     return survivors
 
 
 def _check_certificate(state: Consented, inbound: Buffer) -> None:
-    r, view = state.round, state.masked.view
-    digest = messages.survivors_digest(view.digest, state.survivors)
-    may_sign = (
-        graph.committee(r.parameters.record(r.ctx, r.roster), r.parameters.participants, r.parameters.committee)
-        & state.survivors
-    )
-    signatures = messages.decode_entries(
-        inbound, Kind.CERTIFICATE, SERVER, view.digest, may_sign, SIGNATURE_BYTES, digest
-    )
-    if len(signatures) < r.parameters.quorum:
-        raise RefusedCertificate(f"{len(signatures)} signed the survivor set, {r.parameters.quorum} must")
-    forged = [i for i, s in signatures.items() if not primitives.signed(r.roster[i - 1], s, digest)]
+    e, turn = state.ready.epoch, state.masked.turn
+    digest = messages.survivors_digest(turn, state.survivors)
+    may_sign = graph.committee(e.scope, e.parameters.participants, e.parameters.committee) & state.survivors
+    signatures = messages.decode_entries(inbound, Kind.CERTIFICATE, SERVER, turn, may_sign, SIGNATURE_BYTES, digest)
+    if len(signatures) < e.parameters.quorum:
+        raise RefusedCertificate(f"{len(signatures)} signed the survivor set, {e.parameters.quorum} must")
+    forged = [i for i, s in signatures.items() if not primitives.signed(e.roster[i - 1], s, digest)]
     if forged:
         raise RefusedCertificate(f"the signatures of participants {forged} on the survivor set are not theirs")
 
@@ -206,34 +275,60 @@ def _own_advert(state: Advertised) -> Advert:
     return Advert(primitives.public_key(state.mask_private), primitives.public_key(state.envelope_private))
 
 
-def _mask_key(state: Shared, other: int, public: dict[int, bytes]) -> bytes:
-    try:
-        return masking.pairwise_mask_key(state.mask_agreement, state.round.me, other, public, state.view.digest)
-    except primitives.LowOrderKey:
-        raise MalformedMessage(other, Kind.ADVERT.label, "mask key") from None
-
-
-def _envelope_key(state: Shared, other: int, sender: int, to: int) -> bytes:
-    """Key of one direction; bound to all four public keys, so that a substituted mask key spoils the envelope."""
-    keys = [key for i in (sender, to) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
-    if other not in state.agreed:
+def _agree(state: Advertised, view: View, adverts: dict[int, Advert]) -> dict[int, tuple[bytes, bytes, bytes]]:
+    """By neighbour: the pair's root, the key of the envelope to it, the key of the envelope from it."""
+    me = state.epoch.me
+    mask, envelope = primitives.load(state.mask_private), primitives.load(state.envelope_private)
+    public = {x: advert.mask_key for x, advert in adverts.items()}
+    agreed = dict[int, tuple[bytes, bytes, bytes]]()
+    for x in adverts.keys() - {me}:
         try:
-            state.agreed[other] = primitives.agree(state.envelope_agreement, state.adverts[other].envelope_key)
+            root = masking.pair_root(mask, me, x, public, view.digest)
         except primitives.LowOrderKey:
-            raise MalformedMessage(other, Kind.ADVERT.label, "envelope key") from None
-    return primitives.derive(state.agreed[other], b"share-envelope", state.view.digest, name(sender), name(to), *keys)
+            raise MalformedMessage(x, Kind.ADVERT.label, "mask key") from None
+        agreed[x] = root, *_envelope_keys(envelope, me, x, adverts, view.digest)
+    return agreed
 
 
-def _seal_shares(state: Shared, to: int, shares: bytes, nonce: bytes) -> bytes:
-    me = state.round.me
-    key = _envelope_key(state, to, me, to)
-    return nonce + primitives.seal(key, nonce, shares, state.view.digest + name(me) + name(to))
+def _envelope_keys(
+    own: PrivateKey, me: int, other: int, adverts: dict[int, Advert], view: bytes
+) -> tuple[bytes, bytes]:
+    """Of the envelope to another and of the one from it.
+
+    Bound to all four public keys, so that a substituted mask key spoils the envelope.
+    """
+    try:
+        secret = primitives.agree(own, adverts[other].envelope_key)
+    except primitives.LowOrderKey:
+        raise MalformedMessage(other, Kind.ADVERT.label, "envelope key") from None
+
+    def key(sender: int, to: int) -> bytes:
+        keys = [key for i in (sender, to) for key in (adverts[i].mask_key, adverts[i].envelope_key)]
+        return primitives.derive(secret, b"share-envelope", view, name(sender), name(to), *keys)
+
+    return key(me, other), key(other, me)
 
 
-def _open_shares(state: Shared, sender: int, envelope: bytes) -> bytes:
-    me = state.round.me
-    key = _envelope_key(state, sender, sender, me)
+def _recovery_rows(
+    agreed: dict[int, tuple[bytes, bytes, bytes]], keys: tuple[bytes, ...], e: Epoch, view: bytes
+) -> dict[int, bytes]:
+    """By neighbour, its part of the table: a row for each slot."""
+    slots, near = e.parameters.slots, sorted(agreed)
+    pairs = np.stack([_by_slot(masking.pair_secrets(agreed[x][0], slots), slots) for x in near])
+    table = recovery.close_table(pairs, keys, view, e.me)
+    return {x: table[k].tobytes() for k, x in enumerate(near)}
+
+
+def _by_slot(data: bytes, slots: int) -> recovery.Bytes:
+    return np.frombuffer(data, np.uint8).reshape(slots, -1)
+
+
+def _sealed(key: bytes, me: int, to: int, shares: bytes, view: bytes, nonce: bytes) -> bytes:
+    return nonce + primitives.seal(key, nonce, shares, view + name(me) + name(to))
+
+
+def _opened(key: bytes, sender: int, me: int, envelope: bytes, view: bytes, slots: int) -> bytes:
     nonce, sealed = envelope[:NONCE_BYTES], envelope[NONCE_BYTES:]
-    shares = primitives.unseal(key, nonce, sealed, state.view.digest + name(sender) + name(me))
+    shares = primitives.unseal(key, nonce, sealed, view + name(sender) + name(me))
     sound = shares is not None and np.frombuffer(shares, dtype="<u2").max() < shamir.PRIME
-    return shares if shares is not None and sound else 2 * NO_SHARE
+    return shares if shares is not None and sound else 2 * slots * NO_SHARE

@@ -175,14 +175,15 @@ def derive_quorum(participants: int, corrupt: float, sigma: int = 40) -> tuple[i
     return COMMITTEE, (COMMITTEE + members) // 2 + 1
 
 
-def committee(record: bytes, participants: int, size: int) -> frozenset[int]:
-    """Who may sign survivor sets: all, or `size` of all by a hash of the round and their number.
+def committee(scope: bytes, participants: int, size: int) -> frozenset[int]:
+    """Who may sign survivor sets: all, or `size` of all by a hash of the scope and their number.
 
-    Of the round whatever the attempt, and of all whoever is present: were it drawn from those who are said to be there,
-    or anew for each attempt, a server could have two committees certify two sets of the same vectors.
+    Of the scope alone, whatever parameters, epoch, slot and round, and of all whoever is present: were it drawn from
+    those who are said to be there, or anew for each slot, a server could have two committees certify two sets of the
+    same vectors; were it another for each round, two sets under the keys of one slot.
     """
     everyone = range(1, participants + 1)
-    return frozenset(everyone if size >= participants else _shuffled(b"committee", record, everyone)[:size])
+    return frozenset(everyone if size >= participants else _shuffled(b"committee", scope, everyone)[:size])
 
 
 @lru_cache(maxsize=1)

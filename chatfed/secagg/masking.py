@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -44,26 +44,34 @@ def name(participant: int) -> bytes:
     return participant.to_bytes(4, "little")
 
 
-def self_mask_key(seed: bytes, session: bytes, me: int) -> bytes:
+def self_mask_key(seed: bytes, turn: bytes, me: int) -> bytes:
     """Key of the mask that only `me`'s self-mask seed b gives -> bytes[32]."""
-    return primitives.derive(seed, b"self-mask", session, name(me))
+    return primitives.derive(seed, b"self-mask", turn, name(me))
 
 
-def commitment(seed: bytes, session: bytes, me: int) -> bytes:
+def commitment(seed: bytes, turn: bytes, me: int) -> bytes:
     """H(b): binds `me` to its self-mask seed without telling it -> bytes[32]."""
-    return primitives.digest(b"self-mask commitment", session, name(me), seed)
+    return primitives.digest(b"self-mask commitment", turn, name(me), seed)
 
 
-def pairwise_mask_key(
-    private: primitives.PrivateKey, me: int, other: int, public: dict[int, bytes], session: bytes
-) -> bytes:
-    """Key that two participants derive alike from their mask keys -> bytes[32]. The lower id adds its mask.
+def pair_root(private: primitives.PrivateKey, me: int, other: int, public: Mapping[int, bytes], view: bytes) -> bytes:
+    """What two participants derive alike from their mask keys, once an epoch -> bytes[32].
 
     private: `me`'s X25519 key; public: the mask keys of both. Raises primitives.LowOrderKey.
     """
     low, high = sorted((me, other))
     shared = primitives.agree(private, public[other])
-    return primitives.derive(shared, b"pairwise-mask", session, name(low), name(high), public[low], public[high])
+    return primitives.derive(shared, b"pair-root", view, name(low), name(high), public[low], public[high])
+
+
+def pair_secrets(root: bytes, slots: int) -> bytes:
+    """Of each slot of an epoch the secret of a pair, bytes[32 slots]: none of them tells another."""
+    return primitives.expand(root, primitives.KEY_BYTES * slots)
+
+
+def pairwise_mask_key(pair: bytes, turn: bytes) -> bytes:
+    """Key of a pair's mask, from its secret of the slot -> bytes[32]. The lower id adds the mask."""
+    return primitives.derive(pair, b"pairwise-mask", turn)
 
 
 def apply_masks(vector: RingVector, added: Sequence[bytes], subtracted: Sequence[bytes], threads: int = 1) -> None:

@@ -31,7 +31,7 @@ NONCE_BYTES = 12
 TAG_BYTES = 16
 SIGNATURE_BYTES = 64
 STREAM_LIMIT = 2**36 - 32  # bytes of one AES-GCM key stream, NIST SP 800-38D section 5.2.1.1
-_PROTOCOL = b"chatfed secagg 2"
+_PROTOCOL = b"chatfed secagg 3"
 _LENGTH = struct.Struct("<I").pack
 
 
@@ -58,6 +58,11 @@ def _framed(label: bytes, parts: tuple[bytes, ...]) -> bytes:
 @cache
 def _framed_label(label: bytes) -> bytes:
     return b"".join(_LENGTH(len(part)) + part for part in (_PROTOCOL, label))
+
+
+def split(data: bytes, size: int) -> tuple[bytes, ...]:
+    """Pieces of one size."""
+    return tuple(data[i : i + size] for i in range(0, len(data), size))
 
 
 def digest(label: bytes, *parts: bytes, ids: Iterable[int] = ()) -> bytes:
@@ -151,6 +156,13 @@ def checksum(key: bytes, *parts: Buffer) -> bytes:
 def key_stream(key: bytes) -> KeyStream:
     """AES-256-CTR key stream, first counter block 2 (big-endian, 16 bytes); by the faster of two equal paths."""
     return _fastest_stream()(key)
+
+
+def expand(key: bytes, size: int) -> bytes:
+    """The first `size` bytes of the key stream of a key."""
+    out = bytearray(size + 15)  # update_into wants a block to spare
+    key_stream(key)(bytes(size), out)
+    return bytes(out[:size])
 
 
 def _ctr_stream(key: bytes) -> KeyStream:

@@ -1,9 +1,9 @@
-"""The aggregating server of a round, as steps. Learns the sum of the survivors' vectors and nothing else.
+"""The aggregating server, as steps. Learns sums of the survivors' vectors and nothing else.
 
-open_round -> relay_adverts -> relay_shares -> accept (per masked input) -> close_inputs -> certify -> finish; without
-pinned identities there is no certify. A participant missing from `inbound` has dropped out. Any wrong message raises
-MalformedMessage naming its sender and changes nothing: `leaving_out` runs a step again without the senders at fault,
-which then count as dropped out.
+Once an epoch: open_epoch -> relay_adverts -> relay_shares. Once a slot of it: begin -> accept (per masked input) ->
+close_inputs -> certify -> finish; without pinned identities there is no certify. A participant missing from `inbound`
+has dropped out. Any wrong message raises MalformedMessage naming its sender and changes nothing: `leaving_out` runs a
+step again without the senders at fault, which then count as dropped out. Who gives a sum a slot gives it to no other.
 Knows no socket, clock, file or model.
 """
 
@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.secagg import graph, masking, messages, primitives, shamir
+from chatfed.secagg import graph, masking, messages, primitives, recovery, shamir
 from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import (
@@ -26,11 +26,12 @@ from chatfed.secagg.messages import (
     Kind,
     MalformedMessage,
     Parameters,
+    Present,
     Roster,
     WrongStep,
     check_count,
 )
-from chatfed.secagg.primitives import SIGNATURE_BYTES, Buffer
+from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, Buffer
 from chatfed.secagg.shamir import SHARE_BYTES
 
 Inbound = Mapping[int, Buffer]
@@ -44,7 +45,7 @@ class Advertising:
     """Waiting for adverts."""
 
     parameters: Parameters
-    record: bytes
+    scope: bytes
     session: bytes
     roster: Roster
 
@@ -54,7 +55,7 @@ class Sharing(Advertising):
     """Waiting for share envelopes from those that advertised."""
 
     adverts: Mapping[int, Advert]
-    view: bytes  # digest of the adverts: the context of everything that follows
+    view: bytes  # digest of the adverts: the context of shares, and of who is present
     graph: Graph
 
 
@@ -71,10 +72,24 @@ class Accumulator:
 
 
 @dataclass(frozen=True)
-class Collecting(Sharing):
-    """Adding masked inputs of those that shared, as they arrive. Holds the sum, so it cannot be rolled back."""
+class Epoch(Sharing):
+    """Keys are agreed on, for as many sums as there are slots."""
 
     sharers: frozenset[int]
+    rows: Mapping[int, Mapping[int, bytes]] = field(repr=False)  # by owner and neighbour, of its recovery table
+
+    def row(self, owner: int, neighbour: int, slot: int) -> bytes:
+        """What `owner` gave of the secret that it has with `neighbour` in a slot, bytes[ROW_BYTES]."""
+        return self.rows[owner][neighbour][messages.ROW_BYTES * slot :][: messages.ROW_BYTES]
+
+
+@dataclass(frozen=True)
+class Collecting(Epoch):
+    """Adding masked inputs of those present, as they arrive. Holds the sum, so it cannot be rolled back."""
+
+    slot: int
+    turn: bytes  # the context of everything that follows
+    present: frozenset[int]
     bound: Mapping[int, bytes]  # commitment and signature of those whose masked input is in the sum
     accumulator: Accumulator = field(repr=False)
 
@@ -106,14 +121,13 @@ class Total:
     disputes: tuple[tuple[int, int], ...] = ()
 
 
-def open_round(parameters: Parameters, ctx: bytes, attempt: bytes, roster: Roster = ()) -> Advertising:
-    """A new attempt at a round; ctx from messages.context, roster: identities in order of number, or none."""
-    record, session = parameters.record(ctx, roster), parameters.session(ctx, attempt, roster)
-    return Advertising(parameters, record, session, tuple(roster))
+def open_epoch(parameters: Parameters, scope: bytes, epoch: bytes, roster: Roster = ()) -> Advertising:
+    """A new agreement on keys; scope from messages.scope, roster: identities in order of number, or none."""
+    return Advertising(parameters, scope, parameters.session(scope, epoch, roster), tuple(roster))
 
 
 def relay_adverts(state: Advertising, inbound: Inbound) -> tuple[Sharing, Outbound]:
-    """Stage 0: adverts of those present -> to each of them, all of them."""
+    """Adverts of those present -> to each of them, all of them."""
     _at(state, Advertising)
     _check_senders(inbound, range(1, state.parameters.participants + 1), Kind.ADVERT)
     adverts = {i: Advert.decode(m, i, state.session, state.roster) for i, m in sorted(inbound.items())}
@@ -126,24 +140,42 @@ def relay_adverts(state: Advertising, inbound: Inbound) -> tuple[Sharing, Outbou
     return Sharing(**vars(state), adverts=adverts, view=view, graph=drawn), dict.fromkeys(adverts, message)
 
 
-def relay_shares(state: Sharing, inbound: Inbound) -> tuple[Collecting, Outbound]:
-    """Stage 1: envelopes of those present -> to each of them, who they are, and the envelopes made for it."""
+def relay_shares(state: Sharing, inbound: Inbound) -> tuple[Epoch, Outbound]:
+    """Envelopes of those present -> for each of them, those made for it: to travel before its first sum."""
     _at(state, Sharing)
     _check_senders(inbound, state.adverts, Kind.SHARES)
     dealt = {i: _decode_shares(state, i, message) for i, message in sorted(inbound.items())}
     check_count("share", len(dealt), state.parameters.threshold)
+    size = messages.envelope_bytes(state.parameters.slots)
     outbound = {
         i: messages.encode_envelopes(
-            state.view, dealt, {j: dealt[j][i] for j in state.graph.neighbours(i) & dealt.keys()}
+            state.view, {j: dealt[j][i][:size] for j in state.graph.neighbours(i) & dealt.keys()}
         )
         for i in dealt
     }
-    sum_ = np.zeros(state.parameters.length, dtype=ring_dtype(state.parameters.ring_bits))
-    return Collecting(**vars(state), sharers=frozenset(dealt), bound={}, accumulator=Accumulator(sum_)), outbound
+    rows = {i: {j: entry[size:] for j, entry in entries.items()} for i, entries in dealt.items()}
+    return Epoch(**vars(state), sharers=frozenset(dealt), rows=rows), outbound
+
+
+def begin(state: Epoch, slot: int, ctx: bytes, present: Collection[int]) -> tuple[Collecting, Outbound]:
+    """One sum, under the keys of a slot that no other sum was given -> to each of those present, who they are.
+
+    ctx: what it is about, from messages.context. present: of those that shared, whoever says that it is there.
+    """
+    _at(state, Epoch)
+    if not 0 <= slot < state.parameters.slots:
+        raise WrongStep(f"there is no slot {slot} of {state.parameters.slots}: agree on keys for another epoch")
+    there = Present(slot, ctx, frozenset(present) & state.sharers)
+    check_count("share", len(there.ids), state.parameters.threshold)
+    message = there.encode(state.view, state.parameters.participants)
+    turn = there.turn(state.view)
+    sum_ = Accumulator(np.zeros(state.parameters.length, dtype=ring_dtype(state.parameters.ring_bits)))
+    collecting = Collecting(**vars(state), slot=slot, turn=turn, present=there.ids, bound={}, accumulator=sum_)
+    return collecting, dict.fromkeys(sorted(there.ids), message)
 
 
 def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
-    """Stage 2: add one masked input to the sum. The message may be dropped afterwards.
+    """Add one masked input to the sum. The message may be dropped afterwards.
 
     Raises MalformedMessage(sender, "masked input", "late") once the survivor set is fixed.
     """
@@ -151,10 +183,10 @@ def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
     if isinstance(state, Certifying):
         raise MalformedMessage(sender, label, "late")
     _at(state, Collecting)
-    _check_senders({sender: message}, state.sharers, Kind.MASKED_INPUT)
+    _check_senders({sender: message}, state.present, Kind.MASKED_INPUT)
     if sender in state.bound:
         raise MalformedMessage(sender, label, "duplicate")
-    masked = messages.decode_masked_input(message, sender, state.view, state.sharers, state.parameters, state.roster)
+    masked = messages.decode_masked_input(message, sender, state.turn, state.parameters, state.roster)
     state.accumulator.add(masked.vector)
     return replace(state, bound={**state.bound, sender: masked.commitment + masked.signature})
 
@@ -163,27 +195,34 @@ def close_inputs(state: Collecting) -> tuple[Certifying, Outbound]:
     """Fix the survivors -> the survivor set, to each of them. With identities, `certify` comes next, else `finish`."""
     _at(state, Collecting)
     check_count("masked input", len(state.bound), state.parameters.threshold)
-    entries = state.bound if state.roster else dict.fromkeys(state.bound, b"")
-    message = messages.encode_survivors(state.view, entries)
     step = Certifying if state.roster else Unmasking
-    return step(**vars(state)), dict.fromkeys(sorted(state.bound), message)
+    if not state.roster:
+        message = messages.encode_survivors(state.turn, state.parameters.participants, state.bound, {})
+        return step(**vars(state)), dict.fromkeys(sorted(state.bound), message)
+    return step(**vars(state)), {i: _survivors_for(state, i) for i in sorted(state.bound)}
+
+
+def _survivors_for(state: Collecting, survivor: int) -> bytes:
+    near = {j: state.bound[j] for j in state.graph.neighbours(survivor) & state.bound.keys()}
+    return messages.encode_survivors(state.turn, state.parameters.participants, state.bound, near)
 
 
 def certify(state: Certifying, inbound: Inbound) -> tuple[Unmasking, Outbound]:
-    """Stage 3: the survivors' signatures on their set -> to each survivor, those of the committee."""
+    """The survivors' signatures on their set -> to each survivor, as many of the committee's as a quorum has."""
     _at(state, Certifying)
     _check_senders(inbound, state.bound, Kind.CONSENT)
-    digest = messages.survivors_digest(state.view, state.bound)
+    digest = messages.survivors_digest(state.turn, state.bound)
     signatures = {i: _decode_consent(state, i, message, digest) for i, message in sorted(inbound.items())}
-    members = graph.committee(state.record, state.parameters.participants, state.parameters.committee)
-    chosen = {i: signature for i, signature in signatures.items() if i in members}
-    check_count("consent", len(chosen), state.parameters.quorum)
-    message = messages.encode_entries(Kind.CERTIFICATE, messages.SERVER, state.view, chosen, digest)
+    members = graph.committee(state.scope, state.parameters.participants, state.parameters.committee)
+    signers = [i for i in signatures if i in members]
+    check_count("consent", len(signers), state.parameters.quorum)
+    chosen = {i: signatures[i] for i in signers[: state.parameters.quorum]}
+    message = messages.encode_entries(Kind.CERTIFICATE, messages.SERVER, state.turn, chosen, digest)
     return Unmasking(**vars(state)), dict.fromkeys(sorted(state.bound), message)
 
 
 def finish(state: Certifying, inbound: Inbound) -> Total:
-    """Stage 4: the survivors' answers -> the sum. Every recovered secret is checked before any mask is removed.
+    """The survivors' answers -> the sum. Every recovered secret is checked before any mask is removed.
 
     Raises BelowThreshold, or BadShares naming whose shares do not recover what their owner committed to.
     """
@@ -193,7 +232,6 @@ def finish(state: Certifying, inbound: Inbound) -> Total:
     answers = {i: _decode_answer(state, i, message) for i, message in sorted(inbound.items())}
     check_count("unmask", len(answers), state.parameters.threshold)
     secrets, disputes = _recover(state, answers)
-
     added, subtracted = _masks_to_remove(state, secrets)
     vector = state.accumulator.vector.copy()
     masking.apply_masks(vector, added, subtracted)
@@ -239,7 +277,8 @@ def _check_keys(sender: int, advert: Advert) -> None:
 
 
 def _decode_shares(state: Sharing, sender: int, message: Buffer) -> dict[int, bytes]:
-    expected, size = state.graph.neighbours(sender), messages.ENVELOPE_BYTES
+    expected, slots = state.graph.neighbours(sender), state.parameters.slots
+    size = messages.envelope_bytes(slots) + slots * messages.ROW_BYTES
     dealt = messages.decode_entries(message, Kind.SHARES, sender, state.view, expected, size)
     if dealt.keys() != expected:
         raise MalformedMessage(sender, Kind.SHARES.label, "recipients")
@@ -247,7 +286,7 @@ def _decode_shares(state: Sharing, sender: int, message: Buffer) -> dict[int, by
 
 
 def _decode_consent(state: Certifying, sender: int, message: Buffer, digest: bytes) -> bytes:
-    body = bytes(messages.decode(message, Kind.CONSENT, sender, state.view))
+    body = bytes(messages.decode(message, Kind.CONSENT, sender, state.turn))
     if len(body) != 32 + SIGNATURE_BYTES:
         raise MalformedMessage(sender, Kind.CONSENT.label, "length")
     if body[:32] != digest:
@@ -259,9 +298,9 @@ def _decode_consent(state: Certifying, sender: int, message: Buffer, digest: byt
 
 def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int, NDArray[np.uint16]]:
     """By owner, the one share uint16[18] that this survivor gives; without those whose envelope did not open for it."""
-    expected = state.graph.holders(sender) & state.sharers
-    lead = messages.survivors_digest(state.view, state.bound)
-    entries = messages.decode_entries(message, Kind.ANSWER, sender, state.view, expected, SHARE_BYTES, lead)
+    expected = state.graph.holders(sender) & state.present
+    lead = messages.survivors_digest(state.turn, state.bound)
+    entries = messages.decode_entries(message, Kind.ANSWER, sender, state.turn, expected, SHARE_BYTES, lead)
     if entries.keys() != expected:
         raise MalformedMessage(sender, Kind.ANSWER.label, "owners")
     held = {owner: entry for owner, entry in entries.items() if entry != NO_SHARE}
@@ -274,7 +313,7 @@ def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int,
 def _recover(
     state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]]
 ) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
-    """Each sharer's one secret: a survivor's self-mask seed, the mask key of one that dropped out."""
+    """The one secret of each that was present: a survivor's self-mask seed, or the recovery key of one that is gone."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
     for points, owners in _by_holders(state, answers).items():
         check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
@@ -297,7 +336,7 @@ def _recover(
 def _by_holders(state: Certifying, answers: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
     """Owners grouped by who answered for them, so that each group is one matrix product."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    for owner in sorted(state.sharers):
+    for owner in sorted(state.present):
         gave = (x for x in sorted(state.graph.holders(owner) & answers.keys()) if owner in answers[x])
         groups.setdefault(tuple(gave), []).append(owner)
     return groups
@@ -305,8 +344,16 @@ def _by_holders(state: Certifying, answers: Mapping[int, Mapping[int, object]]) 
 
 def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:
     if owner in state.bound:
-        return primitives.same(masking.commitment(secret, state.view, owner), state.commitment(owner))
-    return primitives.public_key(secret) == state.adverts[owner].mask_key
+        return primitives.same(masking.commitment(secret, state.turn, owner), state.commitment(owner))
+    return _pairs_of(state, owner, secret) is not None
+
+
+def _pairs_of(state: Certifying, owner: int, key: bytes) -> dict[int, bytes] | None:
+    """By neighbour, the secrets that one that dropped out has with it in this slot; None under another key."""
+    near = sorted(state.graph.neighbours(owner))
+    rows = [state.row(owner, j, state.slot) for j in near]
+    opened = recovery.open_rows(rows, key, state.view, owner)
+    return None if opened is None else dict(zip(near, opened, strict=True))
 
 
 def _recover_among_liars(
@@ -331,12 +378,17 @@ def _suspicions(points: Sequence[int], decoded: frozenset[int] | None) -> Iterat
 
 
 def _masks_to_remove(state: Certifying, secrets: Mapping[int, bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Keys of masks to (add, subtract): the survivors' self-masks, and their masks with those that dropped out."""
-    survivors, public = state.bound.keys(), {i: a.mask_key for i, a in state.adverts.items()}
-    added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.view, i) for i in survivors]
-    for gone in sorted(state.sharers - survivors):
-        private = primitives.load(secrets[gone])
+    """Keys of masks to (add, subtract): the survivors' self-masks, and their masks with those that dropped out.
+
+    Raises BadShares where a survivor says of the secret that it has with one that dropped out what that one does not.
+    """
+    survivors = state.bound.keys()
+    added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.turn, i) for i in survivors]
+    for gone in sorted(state.present - survivors):
+        pairs = _pairs_of(state, gone, secrets[gone])
+        assert pairs is not None, "a recovered key is one that opens its rows"
         for i in state.graph.neighbours(gone) & survivors:
-            key = masking.pairwise_mask_key(private, gone, i, public, state.view)
-            (subtracted if i < gone else added).append(key)
+            if recovery.check(pairs[i]) != state.row(i, gone, state.slot)[KEY_BYTES:]:
+                raise BadShares(gone, (i,))
+            (subtracted if i < gone else added).append(masking.pairwise_mask_key(pairs[i], state.turn))
     return added, subtracted

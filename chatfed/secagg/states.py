@@ -1,12 +1,13 @@
-"""What a participant keeps between two steps of a round, and how it lies sealed on disk. Takes no step.
+"""What a participant keeps between two steps of a sum, and how it lies sealed on disk. Takes no step.
 
-One state for each step, with no secret that a later step does not need.
+One state for each step, with no secret that a later step does not need; and of an epoch's secrets a piece for each
+slot, so that those of a slot can be destroyed once they are used.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 
@@ -16,19 +17,18 @@ from chatfed.secagg import primitives
 from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import name
 from chatfed.secagg.messages import (
-    Advert,
     Floors,
     Parameters,
     ProtocolError,
     Roster,
     check_count,
 )
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES, PrivateKey
+from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES, split
 from chatfed.secagg.shamir import SHARE_BYTES
 from chatfed.types import Entropy
 
-_ROUND = struct.Struct("<33sIIBiiII32s16sI")  # parameters, floors (-1: None), ctx, attempt, me
-_MAGIC = b"CFS2"
+_EPOCH = struct.Struct("<37sIIBiiIIi32s16sI")  # parameters, floors (-1: None), scope, name, me
+_MAGIC = b"CFS3"
 
 
 class DamagedState(ProtocolError):
@@ -39,20 +39,20 @@ class DamagedState(ProtocolError):
 
 
 @dataclass(frozen=True)
-class Round:
-    """What a participant knows of a round from the start."""
+class Epoch:
+    """What a participant knows of an epoch from the start."""
 
     parameters: Parameters
     floors: Floors
-    ctx: bytes
-    attempt: bytes  # 16 bytes
+    scope: bytes
+    name: bytes  # 16 bytes
     me: int
     roster: Roster = ()
 
     @cached_property
     def session(self) -> bytes:
-        """What every key and message of this attempt is bound to, bytes[32]."""
-        return self.parameters.session(self.ctx, self.attempt, self.roster)
+        """What every key and message of this agreement on keys is bound to, bytes[32]."""
+        return self.parameters.session(self.scope, self.name, self.roster)
 
     @property
     def need(self) -> int:
@@ -67,16 +67,16 @@ class Round:
         """For the disk, in a fixed layout."""
         floors = (getattr(self.floors, each.name) for each in fields(Floors))
         numbers = (-1 if floor is None else floor for floor in floors)
-        head = _ROUND.pack(self.parameters.to_bytes(), *numbers, self.ctx, self.attempt, self.me)
+        head = _EPOCH.pack(self.parameters.to_bytes(), *numbers, self.scope, self.name, self.me)
         return head + b"".join(self.roster)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Round:
+    def from_bytes(cls, data: bytes) -> Epoch:
         """What `to_bytes` wrote."""
-        parameters, *numbers, ctx, attempt, me = _ROUND.unpack_from(data)
+        parameters, *numbers, scope, name, me = _EPOCH.unpack_from(data)
         floors = Floors(*(None if number == -1 else number for number in numbers))  # type: ignore[arg-type]
-        roster = _split(data[_ROUND.size :], KEY_BYTES)
-        return cls(Parameters.from_bytes(parameters), floors, ctx, attempt, me, roster)
+        roster = split(data[_EPOCH.size :], KEY_BYTES)
+        return cls(Parameters.from_bytes(parameters), floors, scope, name, me, roster)
 
 
 @dataclass(frozen=True)
@@ -101,80 +101,116 @@ class View:
 class Advertised:
     """Two key pairs are drawn."""
 
-    round: Round
+    epoch: Epoch
     mask_private: bytes = field(repr=False)
     envelope_private: bytes = field(repr=False)
 
     def to_parts(self) -> list[bytes]:
-        """For the disk, all but the round."""
-        return [self.mask_private + self.envelope_private]
+        """For the disk."""
+        return [self.epoch.to_bytes(), self.mask_private + self.envelope_private]
 
     @classmethod
-    def from_parts(cls, round: Round, keys: bytes) -> Advertised:
+    def from_parts(cls, epoch: bytes, keys: bytes) -> Advertised:
         """What `to_parts` wrote."""
-        return cls(round, keys[:KEY_BYTES], keys[KEY_BYTES:])
+        return cls(Epoch.from_bytes(epoch), keys[:KEY_BYTES], keys[KEY_BYTES:])
 
 
 @dataclass(frozen=True)
 class Shared:
-    """The others' keys are known, the self-mask seed is drawn, all secrets are shared."""
+    """Keys are agreed on with each neighbour, the secrets of all slots are drawn and shared; own keys are dropped."""
 
-    round: Round
+    epoch: Epoch
     view: View
-    mask_private: bytes = field(repr=False)
-    envelope_private: bytes = field(repr=False)
-    seed: bytes = field(repr=False)
-    own_shares: bytes = field(repr=False)  # of the seed and of the mask key, 36 bytes each
-    adverts: Mapping[int, Advert]  # of the neighbours and its own
-
-    @cached_property
-    def mask_agreement(self) -> PrivateKey:
-        """The own key for pairwise masks."""
-        return primitives.load(self.mask_private)
-
-    @cached_property
-    def envelope_agreement(self) -> PrivateKey:
-        """The own key for envelopes of shares."""
-        return primitives.load(self.envelope_private)
-
-    @cached_property
-    def agreed(self) -> dict[int, bytes]:
-        """Secrets for envelopes, by neighbour, as far as they were worked out: one serves both directions."""
-        return {}
+    seeds: bytes = field(repr=False)  # of self-masks, 32 bytes a slot
+    own_shares: bytes = field(repr=False)  # of the seeds, 36 bytes a slot: who answers has not dropped out
+    keys: Mapping[int, bytes] = field(repr=False)  # by neighbour: the pair's root and the key of its envelope
 
     def to_parts(self) -> list[bytes]:
-        """For the disk, all but the round."""
-        secrets = self.mask_private + self.envelope_private + self.seed + self.own_shares
-        return [
-            self.view.to_bytes(),
-            secrets,
-            _table({i: a.mask_key + a.envelope_key for i, a in self.adverts.items()}),
-        ]
+        """For the disk."""
+        secrets = self.seeds + self.own_shares
+        return [self.epoch.to_bytes(), self.view.to_bytes(), secrets, _table(self.keys)]
 
     @classmethod
-    def from_parts(cls, round: Round, view: bytes, s: bytes, table: bytes) -> Shared:
+    def from_parts(cls, epoch: bytes, view: bytes, secrets: bytes, table: bytes) -> Shared:
         """What `to_parts` wrote."""
-        adverts = {i: Advert(keys[:KEY_BYTES], keys[KEY_BYTES:]) for i, keys in _rows(table, 2 * KEY_BYTES).items()}
-        return cls(round, View.from_bytes(view), s[:32], s[32:64], s[64:96], s[96:], adverts)
+        known = Epoch.from_bytes(epoch)
+        seeds = KEY_BYTES * known.parameters.slots
+        return cls(known, View.from_bytes(view), secrets[:seeds], secrets[seeds:], _rows(table, 2 * KEY_BYTES))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An epoch's keys are agreed on: what of it is no secret. The secrets are apart, a `Slot` for each sum."""
+
+    epoch: Epoch
+    view: View
+    members: frozenset[int]  # neighbours that shared
+
+    @cached_property
+    def neighbours(self) -> frozenset[int]:
+        """Who shares masks and secrets with this participant, or would have."""
+        return self.view.graph.neighbours(self.epoch.me)
+
+    def to_bytes(self) -> bytes:
+        """For the disk."""
+        return _joined([self.epoch.to_bytes(), self.view.to_bytes(), _ids(self.members)])
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Ready:
+        """What `to_bytes` wrote. Raises DamagedState."""
+        try:
+            epoch, view, members = _parted(data)
+            return cls(Epoch.from_bytes(epoch), View.from_bytes(view), _from_ids(members))
+        except (ProtocolError, struct.error, ValueError):
+            raise DamagedState("what is stored of an epoch is none of this version; leave the round") from None
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The secrets of one slot: for one sum, and then to be destroyed."""
+
+    seed: bytes = field(repr=False)  # of the self-mask
+    own_share: bytes = field(repr=False)  # of the seed
+    pairs: Mapping[int, bytes] = field(repr=False)  # by neighbour: what only the two know, 32 bytes
+    shares: Mapping[int, bytes] = field(repr=False)  # by neighbour: of its seed and of its recovery key
+
+    @staticmethod
+    def size(members: int) -> int:
+        """Bytes of what `from_bytes` reads."""
+        return KEY_BYTES + SHARE_BYTES + members * SLOT_ROW
+
+    @classmethod
+    def from_bytes(cls, data: bytes, members: frozenset[int]) -> Slot:
+        """Seed ‖ own share ‖ for each neighbour that shared, in order of id: the pair's secret ‖ its shares."""
+        if len(data) != cls.size(len(members)):
+            raise DamagedState("stored secrets of a slot are of another length; leave the round")
+        lead = KEY_BYTES + SHARE_BYTES
+        rows = dict(zip(sorted(members), split(data[lead:], SLOT_ROW), strict=True))
+        pairs = {i: row[:KEY_BYTES] for i, row in rows.items()}
+        return cls(data[:KEY_BYTES], data[KEY_BYTES:lead], pairs, {i: row[KEY_BYTES:] for i, row in rows.items()})
+
+
+SLOT_ROW = KEY_BYTES + 2 * SHARE_BYTES
+"""Bytes of a neighbour in the secrets of a slot."""
 
 
 @dataclass(frozen=True)
 class Masked:
-    """The masked input is made: own keys and seed are dropped, what remains are shares, own ones included."""
+    """The masked input is made: the slot's seed and pair secrets are dropped, what remains are shares, own included."""
 
-    round: Round
-    view: View
-    sharers: frozenset[int]
-    shares: Mapping[int, bytes] = field(repr=False)  # by owner: of its seed and of its mask key, 36 bytes each
+    ready: Ready
+    turn: bytes  # bytes[32]: what this one sum is
+    present: frozenset[int]
+    shares: Mapping[int, bytes] = field(repr=False)  # by owner: of its seed and of its recovery key, 36 bytes each
 
     def to_parts(self) -> list[bytes]:
-        """For the disk, all but the round."""
-        return [self.view.to_bytes(), _ids(self.sharers), _table(self.shares)]
+        """For the disk, all but what is no secret of the epoch."""
+        return [self.turn, _ids(self.present), _table(self.shares)]
 
     @classmethod
-    def from_parts(cls, round: Round, view: bytes, sharers: bytes, table: bytes) -> Masked:
+    def from_parts(cls, ready: Ready, turn: bytes, present: bytes, table: bytes) -> Masked:
         """What `to_parts` wrote."""
-        return cls(round, View.from_bytes(view), _from_ids(sharers), _rows(table, 2 * SHARE_BYTES))
+        return cls(ready, turn, _from_ids(present), _rows(table, 2 * SHARE_BYTES))
 
 
 @dataclass(frozen=True)
@@ -185,76 +221,90 @@ class Consented:
     survivors: frozenset[int]
 
     @property
-    def round(self) -> Round:
-        """The round that it is in."""
-        return self.masked.round
+    def ready(self) -> Ready:
+        """The epoch that it is in."""
+        return self.masked.ready
 
     def to_parts(self) -> list[bytes]:
-        """For the disk, all but the round."""
+        """For the disk, all but what is no secret of the epoch."""
         return [*self.masked.to_parts(), _ids(self.survivors)]
 
     @classmethod
-    def from_parts(cls, round: Round, view: bytes, sharers: bytes, table: bytes, survivors: bytes) -> Consented:
+    def from_parts(cls, ready: Ready, turn: bytes, present: bytes, table: bytes, survivors: bytes) -> Consented:
         """What `to_parts` wrote."""
-        return cls(Masked.from_parts(round, view, sharers, table), _from_ids(survivors))
+        return cls(Masked.from_parts(ready, turn, present, table), _from_ids(survivors))
 
 
 @dataclass(frozen=True)
 class Answered:
     """Done; holds no secret. Stored before the answer is sent, it makes a second answer impossible."""
 
-    round: Round
+    ready: Ready
 
     def to_parts(self) -> list[bytes]:
-        """For the disk, all but the round."""
+        """For the disk, all but what is no secret of the epoch."""
         return []
 
     @classmethod
-    def from_parts(cls, round: Round) -> Answered:
+    def from_parts(cls, ready: Ready) -> Answered:
         """What `to_parts` wrote."""
-        return cls(round)
+        return cls(ready)
 
 
-ClientState = Advertised | Shared | Masked | Consented | Answered
-"""Where a participant is in its round; a step takes one of these and gives the next."""
+SettingUp = Advertised | Shared
+"""Where a participant is while keys are agreed on; then it is `Ready`."""
+
+Summing = Masked | Consented | Answered
+"""Where a participant is in one sum."""
+
+ClientState = SettingUp | Ready | Summing
+"""A step takes one of these and gives the next."""
 
 _STEPS = (Advertised, Shared, Masked, Consented, Answered)
 
 
-def store(state: ClientState, key: bytes, entropy: Entropy) -> bytes:
-    """The state for the disk: everything secret of the round, sealed with AES-256-GCM under a 32-byte key."""
-    plain = _plain(state)
+def store(state: SettingUp | Summing, key: bytes, entropy: Entropy) -> bytes:
+    """The state for the disk: what is secret of it, sealed with AES-256-GCM under a 32-byte key."""
+    plain = bytes([_STEPS.index(type(state))]) + _joined(state.to_parts())
     nonce = primitives.draw(entropy, NONCE_BYTES)
-    return _MAGIC + nonce + primitives.seal(key, nonce, plain, _MAGIC)
+    ready = None if isinstance(state, SettingUp) else state.ready
+    return _MAGIC + nonce + primitives.seal(key, nonce, plain, _about(ready))
 
 
-def restore(data: bytes, key: bytes) -> ClientState:
-    """The state that `store` sealed, of whichever step. Raises DamagedState."""
+def restore(data: bytes, key: bytes, ready: Ready | None = None) -> SettingUp | Summing:
+    """The state that `store` sealed, of whichever step; of one sum beside the epoch that it is in.
+
+    Raises DamagedState.
+    """
     sealed = data[len(_MAGIC) + NONCE_BYTES :]
     if data[: len(_MAGIC)] != _MAGIC or len(sealed) < TAG_BYTES:
         raise DamagedState("stored client state is damaged; leave the round")
-    plain = primitives.unseal(key, data[len(_MAGIC) :][:NONCE_BYTES], sealed, _MAGIC)
+    plain = primitives.unseal(key, data[len(_MAGIC) :][:NONCE_BYTES], sealed, _about(ready))
     if plain is None:
         raise DamagedState("stored client state is damaged, or sealed under another key; leave the round")
     try:
-        state = _from_plain(plain)
+        step, parts = _STEPS[plain[0]], _parted(plain[1:])
+        return step.from_parts(*parts) if ready is None else step.from_parts(ready, *parts)  # type: ignore[arg-type]
     except (ProtocolError, struct.error, IndexError, TypeError, ValueError):
         raise DamagedState("stored client state is none of this version; leave the round") from None
-    return state
 
 
-def _plain(state: ClientState) -> bytes:
-    parts = [state.round.to_bytes(), *state.to_parts()]
-    return bytes([_STEPS.index(type(state))]) + b"".join(struct.pack("<I", len(part)) + part for part in parts)
+def _about(ready: Ready | None) -> bytes:
+    """What a sealed state is bound to: one of a sum opens beside its own epoch only."""
+    return _MAGIC if ready is None else _MAGIC + ready.view.digest
 
 
-def _from_plain(plain: bytes) -> ClientState:
-    parts, at = list[bytes](), 1
-    while at < len(plain):
-        size = int.from_bytes(plain[at : at + 4], "little")
-        parts.append(plain[at + 4 : at + 4 + size])
+def _joined(parts: Iterable[bytes]) -> bytes:
+    return b"".join(struct.pack("<I", len(part)) + part for part in parts)
+
+
+def _parted(data: bytes) -> list[bytes]:
+    parts, at = list[bytes](), 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "little")
+        parts.append(data[at + 4 : at + 4 + size])
         at += 4 + size
-    return _STEPS[plain[0]].from_parts(Round.from_bytes(parts[0]), *parts[1:])
+    return parts
 
 
 def _table(rows: Mapping[int, bytes]) -> bytes:
@@ -262,7 +312,7 @@ def _table(rows: Mapping[int, bytes]) -> bytes:
 
 
 def _rows(table: bytes, size: int) -> dict[int, bytes]:
-    return {int.from_bytes(row[:4], "little"): row[4:] for row in _split(table, 4 + size)}
+    return {int.from_bytes(row[:4], "little"): row[4:] for row in split(table, 4 + size)}
 
 
 def _ids(participants: frozenset[int]) -> bytes:
@@ -271,7 +321,3 @@ def _ids(participants: frozenset[int]) -> bytes:
 
 def _from_ids(data: bytes) -> frozenset[int]:
     return frozenset(np.frombuffer(data, "<u4").tolist())
-
-
-def _split(data: bytes, size: int) -> tuple[bytes, ...]:
-    return tuple(data[i : i + size] for i in range(0, len(data), size))

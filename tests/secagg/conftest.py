@@ -1,16 +1,16 @@
-"""Finished rounds with identities, from whose messages and states a server forges."""
+"""Finished rounds, and keys that none has used yet, from whose messages and states a server forges."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.secagg.forging import SEVEN, SIXTY
-from tests.secagg.rounds import Carried, carry, random_vectors, ring_sum
+from tests.secagg.rounds import FIVE, UNSIGNED, Carried, agreed_on, carry, random_vectors, ring_sum
 
 
 @pytest.fixture(scope="session")
 def finished() -> Carried:
-    """A round in which 7 dropped after sharing and 1..6 survived."""
+    """A round with identities in which 7 dropped after sharing and 1..6 survived."""
     carried = Carried(SEVEN)
     carry(SEVEN, random_vectors(SEVEN), {2: {7}}, carried=carried)
     return carried
@@ -24,3 +24,17 @@ def circle() -> Carried:
     assert total.vector.tolist() == ring_sum(SIXTY, [vectors[i] for i in total.survivors])
     assert len(total.survivors) == 56
     return carried
+
+
+@pytest.fixture(scope="session")
+def unsigned() -> Carried:
+    """A round without identities in which 6 dropped after sharing, 7 before, and 1..5 survived."""
+    carried = Carried(UNSIGNED)
+    carry(UNSIGNED, random_vectors(UNSIGNED), {1: {7}, 2: {6}}, carried=carried)
+    return carried
+
+
+@pytest.fixture(scope="session")
+def agreed() -> Carried:
+    """Keys for three sums, of which none is done. Not to be changed."""
+    return agreed_on(FIVE)

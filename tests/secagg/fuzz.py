@@ -3,8 +3,9 @@
 python -m tests.secagg.fuzz --seconds 600                      figures by reader; exits 1 at the first other exception
 python -m tests.secagg.fuzz --reader NAME --input FILE         one input once more, as a failure names it
 
-Real bytes come from whole rounds (with and without a roster, three ring widths, a circle). They are spoiled as a
-damaged line does it, or inside what is then sealed anew, as a malicious sender does it. Knows no message's layout.
+Real bytes come from whole sums (with and without a roster, three ring widths, a circle; in epochs of one slot and of
+more). They are spoiled as a damaged line does it, or inside what is then sealed anew, as a malicious sender does it.
+Knows no message's layout.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WORDS = (
     b'""',
     "\u2028".encode(),
 )
+ENTRIES = (1, 2, 4, 36, 40, 68, 96, 104, 144, 368)  # bytes of an entry, of some kind and in epochs of 1 and 3 slots
 KEPT = Path(tempfile.gettempdir()) / "chatfed-fuzz-input"  # where the input of a failure is left
 
 
@@ -59,7 +61,7 @@ def _flip(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
 
 def _cut(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:
     at = rng.randrange(len(data) + 1)
-    return data[:at] if rng.random() < 0.5 else data[:at] + data[at + rng.choice((1, 2, 4, 36, 40, 96, 104)) :]
+    return data[:at] if rng.random() < 0.5 else data[:at] + data[at + rng.choice(ENTRIES) :]
 
 
 def _extend(data: bytes, others: Sequence[bytes], rng: random.Random) -> bytes:

@@ -10,7 +10,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from unittest import mock
@@ -21,15 +21,17 @@ from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.secagg import client, messages, primitives, server, shamir, states
 from chatfed.secagg.messages import Kind, Parameters
-from chatfed.secagg.states import Shared
+from chatfed.secagg.states import Advertised, Shared, Slot
 from chatfed.types import ClientId
 from tests.secagg.rounds import (
-    ATTEMPT,
+    EPOCH,
     Carried,
+    agree_on_keys,
     body_of,
-    carry,
+    carry_on,
     deliver,
     entropy_from,
+    made_for,
     random_vectors,
     reseal,
     signer,
@@ -37,7 +39,8 @@ from tests.secagg.rounds import (
 )
 from tests.training.federation import Federation, a_recipe, names
 from training.parties.identity import read_roster, roster_line
-from training.parties.session import Session, Step, round_name
+from training.parties.rounds import Standing
+from training.parties.session import Session, Step, decode_shares, encode_shares, round_name
 
 WHO = 2  # whose messages are spoiled
 KEY = bytes(range(32))
@@ -72,37 +75,45 @@ def all_readers(folder: Path) -> list[Reader]:
 
 
 def rounds() -> Iterator[tuple[str, Carried]]:
-    """Real rounds in which somebody dropped out after sharing: both kinds of share are answered."""
+    """Real sums in which somebody dropped out after sharing: both kinds of share are answered.
+
+    Each is in the last slot of its epoch.
+    """
     for bits in (16, 21, 32):
         for label, quorum in (("none", 0), ("roster", 3)):
-            parameters = Parameters(5, 3, 7, bits, committee=5 if quorum else 0, quorum=quorum)
+            committee, slots = 5 if quorum else 0, 3 if quorum else 1
+            parameters = Parameters(5, 3, 7, bits, committee=committee, quorum=quorum, slots=slots)
             yield _carried(f"{label} {bits}", parameters)
-    yield _carried("circle", Parameters(9, 3, 7, 16, 4, 2, 9, 5))
+    yield _carried("circle", Parameters(9, 3, 7, 16, 4, 2, 9, 5, 2))
 
 
 def _carried(label: str, parameters: Parameters) -> tuple[str, Carried]:
-    carried = Carried(parameters)
-    carry(parameters, random_vectors(parameters), {2: {5}}, seed=label, carried=carried)
+    carried, vectors = Carried(parameters), random_vectors(parameters)
+    agree_on_keys(carried, seed=label)
+    for slot in sorted({0, parameters.slots - 1}):
+        carry_on(carried, slot, vectors, {2: {5}})
     return label, carried
 
 
 def codecs(carried: Carried) -> dict[Kind, Callable[[bytes], object]]:
     """The decoder of each kind of message from, or to, WHO."""
     p, sharing, closed = carried.parameters, carried.server_states["sharing"], carried.server_states["unmasking"]
-    session, view, roster = sharing.session, sharing.view, sharing.roster
-    sharers, near = closed.sharers, sharing.graph.neighbours(WHO)
-    lead = messages.survivors_digest(view, closed.bound)
+    session, view, roster, turn = sharing.session, sharing.view, sharing.roster, closed.turn
+    present, near, everyone = closed.present, sharing.graph.neighbours(WHO), frozenset(sharing.adverts)
+    lead = messages.survivors_digest(turn, closed.bound)
+    dealt = messages.envelope_bytes(p.slots) + messages.ROW_BYTES * p.slots
     entries = messages.decode_entries
     return {
         Kind.ADVERT: lambda m: messages.Advert.decode(m, WHO, session, roster),
         Kind.ADVERTS: lambda m: messages.decode_adverts(m, session, p.participants, roster),
-        Kind.SHARES: lambda m: entries(m, Kind.SHARES, WHO, view, near, messages.ENVELOPE_BYTES),
-        Kind.ENVELOPES: lambda m: messages.decode_envelopes(m, view, sharing.adverts.keys()),
-        Kind.MASKED_INPUT: lambda m: messages.decode_masked_input(m, WHO, view, sharers, p, roster),
-        Kind.SURVIVORS: lambda m: messages.decode_survivors(m, view, sharers, roster),
-        Kind.CONSENT: lambda m: messages.decode(m, Kind.CONSENT, WHO, view),
-        Kind.CERTIFICATE: lambda m: entries(m, Kind.CERTIFICATE, 0, view, sharers, primitives.SIGNATURE_BYTES, lead),
-        Kind.ANSWER: lambda m: entries(m, Kind.ANSWER, WHO, view, sharers, shamir.SHARE_BYTES, lead),
+        Kind.SHARES: lambda m: entries(m, Kind.SHARES, WHO, view, near, dealt),
+        Kind.ENVELOPES: lambda m: messages.decode_envelopes(m, view, near, p.slots),
+        Kind.PRESENT: lambda m: messages.Present.decode(m, view, everyone, p.participants),
+        Kind.MASKED_INPUT: lambda m: messages.decode_masked_input(m, WHO, turn, p, roster),
+        Kind.SURVIVORS: lambda m: messages.decode_survivors(m, turn, present, near, p),
+        Kind.CONSENT: lambda m: messages.decode(m, Kind.CONSENT, WHO, turn),
+        Kind.CERTIFICATE: lambda m: entries(m, Kind.CERTIFICATE, 0, turn, present, primitives.SIGNATURE_BYTES, lead),
+        Kind.ANSWER: lambda m: entries(m, Kind.ANSWER, WHO, turn, present, shamir.SHARE_BYTES, lead),
     }
 
 
@@ -131,8 +142,15 @@ def readers_of_a_round(label: str, carried: Carried) -> Iterator[Reader]:
     yield signed_advert(label, carried)
     yield sealed_shares(label, carried)
     yield all_answers(label, carried, total)
-    for step in dict.fromkeys(type(state) for _, state in carried.history):
-        yield stored_state(f"{step.__name__} @ {label}", state_of(carried, WHO, step))
+    for who in (WHO, 5):  # of one that survived, and of the one that dropped out
+        yield recovery_tables(label, carried, who, total)
+    last = {type(state): state for i, state in carried.history if i == WHO and not isinstance(state, states.Ready)}
+    for step, state in last.items():
+        yield stored_state(f"{step.__name__} @ {label}", state)
+    members = state_of(carried, WHO, states.Ready).members
+    yield Reader(
+        f"secrets of a slot @ {label}", carried.secrets[WHO][-1], lambda m: Slot.from_bytes(m, members), often=1
+    )
 
 
 def signed_advert(label: str, carried: Carried) -> Reader:
@@ -149,20 +167,37 @@ def signed_advert(label: str, carried: Carried) -> Reader:
 
 def sealed_shares(label: str, carried: Carried) -> Reader:
     """Share bytes of a dealer's choice, in an envelope that opens."""
-    view = carried.server_states["sharing"].view
-    present = frozenset(carried.server_states["sharing"].graph.circle)
-    relayed = carried.wire[Kind.ENVELOPES, WHO]
-    sharers, made = messages.decode_envelopes(relayed, view, present)
+    sharing, slots = carried.server_states["sharing"], carried.parameters.slots
+    view, relayed, made = sharing.view, carried.wire[Kind.ENVELOPES, WHO], made_for(carried, WHO)
     dealer = min(made)
-    state, holder = state_of(carried, dealer, Shared), state_of(carried, WHO, Shared)
+    own = primitives.load(state_of(carried, dealer, Advertised).envelope_private)
+    key, _ = client._envelope_keys(own, dealer, WHO, dict(sharing.adverts), view)
+    assert key == state_of(carried, WHO, Shared).keys[dealer][primitives.KEY_BYTES :]
 
     def outer(real: bytes, shares: bytes) -> bytes:
-        envelope = client._seal_shares(state, WHO, shares, bytes(12))
-        return messages.encode_envelopes(view, sharers, {**made, dealer: envelope})
+        envelope = client._sealed(key, dealer, WHO, shares, view, bytes(12))
+        return messages.encode_envelopes(view, {**made, dealer: envelope})
 
-    shares = client._open_shares(holder, dealer, made[dealer])
+    shares = client._opened(key, dealer, WHO, made[dealer], view, slots)
     read = partial(deliver, carried, Kind.ENVELOPES, WHO)
     return Reader(f"sealed shares @ {label}", relayed, read, lambda m: shares, outer)
+
+
+def recovery_tables(label: str, carried: Carried, owner: int, total: Sequence[int]) -> Reader:
+    """Rows of an owner's choice: the sum that the server takes masks off by them, or BadShares, or another refusal."""
+    unmasking = carried.server_states["unmasking"]
+    shares, answers = (
+        {i: m for (each, i), m in carried.wire.items() if each is kind} for kind in (Kind.SHARES, Kind.ANSWER)
+    )
+
+    def read(message: bytes) -> object:
+        epoch, _ = server.relay_shares(carried.server_states["sharing"], {**shares, owner: message})
+        found = server.finish(replace(unmasking, rows=epoch.rows), answers)
+        if found.vector.tolist() != total:
+            raise AssertionError("a wrong sum")
+        return found
+
+    return Reader(f"recovery tables @ {label}", shares[owner], read, body_of, reseal)
 
 
 def all_answers(label: str, carried: Carried, total: Sequence[int]) -> Reader:
@@ -183,19 +218,20 @@ def all_answers(label: str, carried: Carried, total: Sequence[int]) -> Reader:
     return Reader(f"all answers @ {label}", b"".join(map(body_of, answers.values())), read)
 
 
-def stored_state(label: str, state: states.ClientState) -> Reader:
+def stored_state(label: str, state: states.SettingUp | states.Summing) -> Reader:
     """A sealed state, and one that was sealed anew under the same key after a change."""
-    magic = len(states._MAGIC)
+    magic, ready = len(states._MAGIC), None if isinstance(state, Advertised | Shared) else state.ready
+    about = states._about(ready)
 
     def inner(data: bytes) -> bytes:
         nonce, sealed = data[magic : magic + 12], data[magic + 12 :]
-        return primitives.unseal(KEY, nonce, sealed, states._MAGIC) or b""
+        return primitives.unseal(KEY, nonce, sealed, about) or b""
 
     def outer(real: bytes, plain: bytes) -> bytes:
-        return states._MAGIC + bytes(12) + primitives.seal(KEY, bytes(12), plain, states._MAGIC)
+        return states._MAGIC + bytes(12) + primitives.seal(KEY, bytes(12), plain, about)
 
     real = states.store(state, KEY, entropy_from("store"))
-    return Reader(f"restore {label}", real, lambda data: states.restore(data, KEY), inner, outer, often=1)
+    return Reader(f"restore {label}", real, lambda data: states.restore(data, KEY, ready), inner, outer, often=1)
 
 
 # Files, and what is said around the sum
@@ -238,9 +274,10 @@ def _ledger_of(real: bytes, body: bytes) -> bytes:
 
 def readers_of_training(folder: Path) -> Iterator[Reader]:
     """A whole client, on the disk that it had when the message came; files and records, spoiled, under a real one."""
-    for identities in ("none", "roster"):
+    for identities, key_rounds in (("none", 1), ("roster", 2)):  # in the other's second round keys stand
         home = folder / identities
         recipe = a_recipe(ring_bits=16, cohort=4, identities=identities)
+        recipe = replace(recipe, secagg=replace(recipe.secagg, key_rounds=key_rounds))
         federation = Federation(home, recipe, names(4), entropy=lambda name: entropy_from(f"training {name}"))
         asked, disks, logged = _watched(federation)
         for step, message in asked.items():
@@ -255,9 +292,12 @@ def readers_of_training(folder: Path) -> Iterator[Reader]:
                 yield Reader(f"record {record} @ {identities}, {step.name.lower()}", content, read, often=1)
         log = partial(_handled_with_file, federation, logged, LOG, asked[Step.SHARES])
         yield Reader(f"file {LOG} @ {identities}", logged[LOG], log, often=2)
-    session = federation.session(attempt=ATTEMPT)
+    session = federation.session(attempt=EPOCH)
     yield Reader("session", session.to_bytes(), Session.from_bytes, often=20)
+    standing = replace(federation.session(attempt=EPOCH), epoch=bytes(16), slot=1)
+    yield Reader("session on keys that stand", standing.to_bytes(), Session.from_bytes, often=20)
     yield Reader("round name", session.name, round_name)
+    yield Reader("envelopes and who is present", encode_shares(b"envelopes", b"who is present"), decode_shares)
 
 
 def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, Disk], Disk]:
@@ -273,10 +313,11 @@ def _watched(federation: Federation) -> tuple[dict[Step, bytes], dict[Step, Disk
             asked[step], disks[step] = sent[first], _disk(federation.home / first)
         return federation(sent)
 
+    standing = Standing()
     for number in range(2):
-        session = federation.session(number, attempt=ATTEMPT)
+        session = federation.session(number, attempt=bytes([number]) * 16)
         with mock.patch("os.fsync"):
-            federation.carry(session, exchange)
+            federation.carry(session, exchange, standing=standing)
     exchange({first: bytes([Step.COMMITTED]) + session.name})
     return asked, disks, logged
 

@@ -13,11 +13,20 @@ import numpy as np
 from chatfed.secagg import client, messages, primitives, server
 from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages import Floors, Kind, Parameters, Sign
-from chatfed.secagg.states import Advertised, ClientState, Consented, Masked, Shared
+from chatfed.secagg.states import Advertised, ClientState, Consented, Masked, Ready, Shared, Slot
 from chatfed.types import Entropy
 
-ATTEMPT = b"attempt 16 bytes"
-CTX = messages.context(b"run", 1, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
+EPOCH = b"an epoch's name."
+SCOPE = messages.scope(b"run", b"r" * 32, messages.roster_root(["anna", "ben"]))
+
+
+def ctx_of(number: int) -> bytes:
+    return messages.context(b"run", number, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
+
+
+CTX = ctx_of(1)
+UNSIGNED = Parameters(7, 4, 5)  # nobody has an identity
+FIVE = Parameters(5, 3, 4, committee=5, quorum=3, slots=3)
 
 
 def entropy_from(seed: object) -> Callable[[int], bytes]:
@@ -52,6 +61,7 @@ class ServerStates(TypedDict, total=False):
 
     open: server.Advertising
     sharing: server.Sharing
+    epoch: server.Epoch
     collecting: server.Collecting
     certifying: server.Certifying
     unmasking: server.Unmasking
@@ -68,6 +78,15 @@ class Carried:
     history: list[tuple[int, ClientState]] = field(default_factory=list)
     wire: dict[tuple[Kind, int], bytes] = field(default_factory=dict)
     server_states: ServerStates = field(default_factory=ServerStates)
+    epoch: bytes = EPOCH
+    scope: bytes = SCOPE
+    slot: int = 0  # the one that was used last
+    secrets: dict[int, tuple[bytes, ...]] = field(default_factory=dict)  # by participant: of each slot
+
+    def secrets_of(self, who: int, slot: int | None = None) -> Slot:
+        """A participant's secrets of a slot, of the one that was used last where none is named."""
+        at = self.slot if slot is None else slot
+        return Slot.from_bytes(self.secrets[who][at], state_of(self, who, Ready).members)
 
     def keep(self, kind: Kind, who: int, state: ClientState, message: bytes) -> bytes:
         self.states[who] = state
@@ -109,51 +128,92 @@ def carry(
     carried: Carried | None = None,
     own: Mapping[int, Entropy] | None = None,
 ) -> server.Total:
-    """Run one round. gone: stage (0, 1, 2, 3, 4) -> who drops out there. order: in which masked inputs arrive.
+    """Agree on keys, and run one sum. gone: stage (0, 1, 2, 3, 4) -> who drops out there.
 
-    own: entropy of participants that do not draw from the one that `seed` gives.
+    order: in which masked inputs arrive. own: entropy of participants that do not draw from the one that `seed` gives.
     """
-    gone, c = gone or {}, carried or Carried(parameters)
-    lost = {stage: frozenset(gone.get(stage, ())) for stage in range(5)}
+    c = carried or Carried(parameters)
+    c.ctx = ctx
+    agree_on_keys(c, gone, seed, own)
+    return carry_on(c, 0, vectors, gone, order, ctx)
+
+
+def agree_on_keys(
+    c: Carried,
+    gone: Mapping[int, Collection[int]] | None = None,
+    seed: object = 0,
+    own: Mapping[int, Entropy] | None = None,
+) -> None:
+    """What is done once an epoch. gone: stage (0, 1) -> who drops out there."""
+    lost = _lost(gone)
+    parameters = c.parameters
     floors, roster, everyone = Floors(2, 2), roster_of(parameters), range(1, parameters.participants + 1)
     entropy = dict.fromkeys(everyone, entropy_from(seed)) | dict(own or {})
     sign = {i: signer(parameters, i) for i in everyone}
 
-    opened = server.open_round(parameters, ctx, ATTEMPT, roster)
+    opened = server.open_epoch(parameters, c.scope, c.epoch, roster)
     sent = {}
     for i in everyone:
         if i not in lost[0]:
-            sent[i] = c.keep(
-                Kind.ADVERT, i, *client.advertise(parameters, floors, ctx, ATTEMPT, i, entropy[i], roster, sign[i])
-            )
+            advertised = client.advertise(parameters, floors, c.scope, c.epoch, i, entropy[i], roster, sign[i])
+            sent[i] = c.keep(Kind.ADVERT, i, *advertised)
     sharing, out = server.relay_adverts(opened, sent)
     c.delivered(Kind.ADVERTS, out)
 
     sent = {i: c.keep(Kind.SHARES, i, *client.share(c.states[i], out[i], entropy[i])) for i in out if i not in lost[1]}
-    collecting, out = server.relay_shares(sharing, sent)
+    epoch, out = server.relay_shares(sharing, sent)
     c.delivered(Kind.ENVELOPES, out)
+    for i, message in out.items():
+        ready, c.secrets[i] = client.open_envelopes(c.states[i], message)
+        c.history.append((i, ready))
+    c.server_states = {"open": opened, "sharing": sharing, "epoch": epoch}
 
-    c.server_states = {"open": opened, "sharing": sharing}
+
+def agreed_on(parameters: Parameters, seed: object = 0) -> Carried:
+    carried = Carried(parameters)
+    agree_on_keys(carried, seed=seed)
+    return carried
+
+
+def carry_on(
+    c: Carried,
+    slot: int,
+    vectors: Mapping[int, RingVector],
+    gone: Mapping[int, Collection[int]] | None = None,
+    order: Sequence[int] | None = None,
+    ctx: bytes = CTX,
+    present: Collection[int] | None = None,
+) -> server.Total:
+    """One sum in a slot of an epoch that is agreed on. gone: stage (2, 3, 4) -> who drops out there."""
+    lost, parameters, epoch = _lost(gone), c.parameters, c.server_states["epoch"]
+    c.slot, c.ctx = slot, ctx
+    collecting, out = server.begin(epoch, slot, ctx, epoch.sharers if present is None else present)
+    c.delivered(Kind.PRESENT, out)
     for i in order or sorted(out):
         if i in out and i not in lost[2]:
-            message = c.keep(Kind.MASKED_INPUT, i, *client.masked_input(c.states[i], out[i], vectors[i], sign[i]))
-            collecting = server.accept(collecting, i, message)
+            ready, secrets, sign = state_of(c, i, Ready), c.secrets_of(i), signer(parameters, i)
+            masked = client.masked_input(ready, slot, secrets, ctx, out[i], vectors[i], sign)
+            collecting = server.accept(collecting, i, c.keep(Kind.MASKED_INPUT, i, *masked))
     c.server_states["collecting"] = collecting
     closed, out = server.close_inputs(collecting)
     c.delivered(Kind.SURVIVORS, out)
 
     if parameters.quorum:
         c.server_states["certifying"] = closed
-        present = [i for i in out if i not in lost[3]]
-        sent = {i: c.keep(Kind.CONSENT, i, *client.consent(c.states[i], out[i], signs_as(i))) for i in present}
+        there = [i for i in out if i not in lost[3]]
+        sent = {i: c.keep(Kind.CONSENT, i, *client.consent(c.states[i], out[i], signs_as(i))) for i in there}
         closed, out = server.certify(closed, sent)
         c.delivered(Kind.CERTIFICATE, out)
-        out = {i: message for i, message in out.items() if i in present}
+        out = {i: message for i, message in out.items() if i in there}
     assert isinstance(closed, server.Unmasking)
     c.server_states["unmasking"] = closed
 
     sent = {i: c.keep(Kind.ANSWER, i, *client.unmask(c.states[i], out[i])) for i in out if i not in lost[4]}
     return server.finish(closed, sent)
+
+
+def _lost(gone: Mapping[int, Collection[int]] | None) -> dict[int, frozenset[int]]:
+    return {stage: frozenset((gone or {}).get(stage, ())) for stage in range(5)}
 
 
 def reseal(message: bytes, body: bytes) -> bytes:
@@ -166,9 +226,34 @@ def body_of(message: bytes) -> bytes:
     return message[56:]
 
 
+def of_epoch(parameters: Parameters, epoch: bytes = EPOCH, scope: bytes = SCOPE) -> bytes:
+    """The session that an agreement on keys is bound to."""
+    return parameters.session(scope, epoch, roster_of(parameters))
+
+
+def made_for(carried: Carried, who: int) -> dict[int, bytes]:
+    """The envelopes that the server relayed to `who`, by who made them."""
+    sharing, message = carried.server_states["sharing"], carried.wire[Kind.ENVELOPES, who]
+    return messages.decode_envelopes(message, sharing.view, sharing.graph.neighbours(who), carried.parameters.slots)
+
+
+def shown(carried: Carried, ids: Collection[int], ctx: bytes | None = None, slot: int | None = None) -> bytes:
+    """What a server says of who is present, whoever is."""
+    there = messages.Present(
+        carried.slot if slot is None else slot, carried.ctx if ctx is None else ctx, frozenset(ids)
+    )
+    return there.encode(carried.server_states["sharing"].view, carried.parameters.participants)
+
+
+def begun_again(carried: Carried, present: Collection[int] | None = None) -> server.Collecting:
+    """The slot that was used last, once more from its start: what the rules forbid and a test may do."""
+    epoch = carried.server_states["epoch"]
+    return server.begin(epoch, carried.slot, carried.ctx, epoch.sharers if present is None else present)[0]
+
+
 def state_of(carried: Carried, who: int, step: type[State]) -> State:
-    """The state that a participant was in at this step."""
-    return next(state for i, state in carried.history if i == who and isinstance(state, step))
+    """The state that a participant was in at this step, the last time."""
+    return next(state for i, state in reversed(carried.history) if i == who and isinstance(state, step))
 
 
 def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
@@ -182,8 +267,11 @@ def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
     if kind is Kind.SHARES:
         return server.relay_shares(states["sharing"], sent)
     if kind is Kind.ENVELOPES:
-        zeros = np.zeros(p.length, dtype=ring_dtype(p.ring_bits))
-        return client.masked_input(state_of(carried, who, Shared), message, zeros, sign)
+        return client.open_envelopes(state_of(carried, who, Shared), message)
+    if kind is Kind.PRESENT:
+        zeros, ready = np.zeros(p.length, dtype=ring_dtype(p.ring_bits)), state_of(carried, who, Ready)
+        secrets = carried.secrets_of(who)
+        return client.masked_input(ready, carried.slot, secrets, carried.ctx, message, zeros, sign)
     if kind is Kind.MASKED_INPUT:
         collecting = states["collecting"]
         blank = server.Accumulator(np.zeros_like(collecting.accumulator.vector))

@@ -17,8 +17,8 @@ from chatfed.secagg.messages import (
 from chatfed.secagg.states import Masked
 from tests.secagg.forging import SIXTY, bound_of, survivors
 from tests.secagg.rounds import (
-    ATTEMPT,
-    CTX,
+    EPOCH,
+    SCOPE,
     Carried,
     body_of,
     carry,
@@ -34,7 +34,7 @@ from tests.secagg.rounds import (
 def test_more_missing_in_a_row_than_the_own_floor_is_refused() -> None:
     own = Floors(2, 2, most_gone=SIXTY.most_gone - 1)
     with pytest.raises(RefusedParameters, match="most_gone"):
-        client.advertise(SIXTY, own, CTX, ATTEMPT, 1, entropy_from(0), roster_of(SIXTY), signs_as(1))
+        client.advertise(SIXTY, own, SCOPE, EPOCH, 1, entropy_from(0), roster_of(SIXTY), signs_as(1))
 
 
 def test_a_gap_cut_into_the_circle_is_refused(circle: Carried) -> None:
@@ -46,7 +46,7 @@ def test_a_gap_cut_into_the_circle_is_refused(circle: Carried) -> None:
     far = next(i for i in near if i != 11)
     for who in (11, far):
         with pytest.raises(RefusedSurvivors, match="places in a row"):
-            client.consent(state_of(circle, who, Masked), survivors(circle, near), signs_as(who))
+            client.consent(state_of(circle, who, Masked), survivors(circle, who, near), signs_as(who))
 
 
 def test_dropouts_within_what_is_allowed_are_unmasked_on_the_circle(circle: Carried) -> None:
@@ -56,7 +56,7 @@ def test_dropouts_within_what_is_allowed_are_unmasked_on_the_circle(circle: Carr
 def test_on_a_circle_shares_go_to_neighbours_alone_and_answers_are_one_kind_each(circle: Carried) -> None:
     drawn = circle.server_states["sharing"].graph
     masked, survivors_ = state_of(circle, 11, Masked), set(bound_of(circle))
-    assert masked.shares.keys() == drawn.holders(11) & circle.server_states["collecting"].sharers
+    assert masked.shares.keys() == drawn.holders(11) & circle.server_states["collecting"].present
     entries = body_of(circle.wire[Kind.ANSWER, 11])[32:]
     assert len(entries) == 40 * len(masked.shares)
     for at in range(0, len(entries), 40):

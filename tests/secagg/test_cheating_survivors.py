@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chatfed.secagg import client, graph, messages, server
@@ -14,16 +16,18 @@ from chatfed.secagg.messages import (
     WrongStep,
 )
 from chatfed.secagg.states import Consented, Masked, restore, store
-from tests.secagg.forging import ALL, SEVEN, certificate, consented, sign_as, survivors, view_of
+from tests.secagg.forging import ALL, SEVEN, certificate, consented, sign_as, survivors, turn_of
 from tests.secagg.rounds import (
-    ATTEMPT,
     CTX,
+    EPOCH,
+    SCOPE,
     Carried,
     body_of,
     carry,
     entropy_from,
     random_vectors,
     reseal,
+    ring_sum,
     roster_of,
     signs_as,
     state_of,
@@ -32,9 +36,9 @@ from tests.secagg.rounds import (
 
 def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finished: Carried) -> None:
     state = consented(finished, 1, ALL)
-    for again in (state, restore(store(state, bytes(32), entropy_from(1)), bytes(32))):
+    for again in (state, restore(store(state, bytes(32), entropy_from(1)), bytes(32), state.ready)):
         with pytest.raises(WrongStep):
-            client.consent(again, survivors(finished, (1, 2, 3, 4, 5)), signs_as(1))
+            client.consent(again, survivors(finished, 1, (1, 2, 3, 4, 5)), signs_as(1))
         with pytest.raises(MalformedMessage, match="survivors"):
             client.unmask(again, certificate(finished, (1, 2, 3, 4, 5), (1, 2, 3, 4, 5)))
         client.unmask(again, certificate(finished, ALL, ALL))
@@ -51,15 +55,15 @@ def test_two_sets_shown_to_two_halves_get_no_quorum_each(finished: Carried) -> N
 
 def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished: Carried) -> None:
     """One bad signature among them would make every participant refuse the certificate."""
-    view, certifying = view_of(finished), finished.server_states["certifying"]
+    turn, certifying = turn_of(finished), finished.server_states["certifying"]
     good = {i: finished.wire[Kind.CONSENT, i] for i in ALL}
-    own, other = (messages.survivors_digest(view, ids) for ids in (ALL, (1, 2, 3, 4)))
+    own, other = (messages.survivors_digest(turn, ids) for ids in (ALL, (1, 2, 3, 4)))
     for digest, signature, field in (
         (own, sign_as(3, own), "signature"),
         (own, sign_as(2, other), "signature"),
         (other, sign_as(2, other), "survivors"),
     ):
-        forged = messages.encode(Kind.CONSENT, 2, view, digest, signature)
+        forged = messages.encode(Kind.CONSENT, 2, turn, digest, signature)
         with pytest.raises(MalformedMessage) as caught:
             server.certify(certifying, {**good, 2: forged})
         assert (caught.value.sender, caught.value.field) == (2, field)
@@ -68,7 +72,7 @@ def test_the_server_takes_no_consent_that_is_forged_or_for_another_set(finished:
 def test_nothing_is_answered_to_a_survivor_set_alone(finished: Carried) -> None:
     masked = state_of(finished, 1, Masked)
     with pytest.raises(WrongStep):
-        client.unmask(masked, survivors(finished, ALL))
+        client.unmask(masked, survivors(finished, 1, ALL))
     with pytest.raises(WrongStep):
         client.unmask(masked, certificate(finished, ALL, ALL))
 
@@ -84,7 +88,7 @@ def test_a_certificate_below_the_quorum_is_refused_and_costs_nothing(
 
 
 def test_forged_foreign_and_repeated_signatures_are_refused(finished: Carried) -> None:
-    state, digest = consented(finished, 1, ALL), messages.survivors_digest(view_of(finished), ALL)
+    state, digest = consented(finished, 1, ALL), messages.survivors_digest(turn_of(finished), ALL)
     with pytest.raises(RefusedCertificate, match=r"\[4\]"):
         client.unmask(state, certificate(finished, ALL, ALL, lambda i, d: sign_as(2 if i == 4 else i, d)))
     with pytest.raises(MalformedMessage, match="ids"):  # 7 is no survivor
@@ -94,10 +98,11 @@ def test_forged_foreign_and_repeated_signatures_are_refused(finished: Carried) -
         client.unmask(state, reseal(certificate(finished, ALL, ALL), digest + b"".join(twice)))
 
 
-def test_a_certificate_of_another_round_is_refused(finished: Carried) -> None:
+@pytest.mark.parametrize("what", ["round", "epoch"])
+def test_a_certificate_of_another_round_or_epoch_is_refused(finished: Carried, what: str) -> None:
     ctx = messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
-    other = Carried(SEVEN)
-    carry(SEVEN, random_vectors(SEVEN), {2: {7}}, ctx=ctx, carried=other)
+    other = Carried(SEVEN, epoch=finished.epoch if what == "round" else bytes(16))
+    carry(SEVEN, random_vectors(SEVEN), {2: {7}}, ctx=ctx if what == "round" else CTX, carried=other)
     state = consented(finished, 1, ALL)
     with pytest.raises(MalformedMessage, match="context"):
         client.unmask(state, other.wire[Kind.CERTIFICATE, 1])
@@ -113,28 +118,56 @@ def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished: Carried) 
     assert not [kind for kind, _ in carried.wire if kind is Kind.ANSWER]
 
 
-def test_two_attempts_at_a_round_have_one_committee_and_other_sessions(finished: Carried) -> None:
-    """Were it another, each attempt could be certified by those who have signed nothing in the other."""
-    record, roster = SEVEN.record(CTX, roster_of(SEVEN)), roster_of(SEVEN)
-    assert SEVEN.session(CTX, ATTEMPT, roster) != SEVEN.session(CTX, bytes(16), roster)
-    assert finished.server_states["open"].record == server.open_round(SEVEN, CTX, bytes(16), roster).record == record
+def test_two_epochs_of_a_cohort_have_one_committee_and_other_sessions(finished: Carried) -> None:
+    """Were it another, each epoch could certify a set of one round by those who have signed nothing in the other."""
+    roster = roster_of(SEVEN)
+    assert SEVEN.session(SCOPE, EPOCH, roster) != SEVEN.session(SCOPE, bytes(16), roster)
+    assert finished.server_states["open"].scope == server.open_epoch(SEVEN, SCOPE, bytes(16), roster).scope == SCOPE
     large = Parameters(1_200, 71, 5, 32, 164, 30, *graph.derive_quorum(1_200, 0.1))
-    members = graph.committee(large.record(CTX, roster_of(large)), 1_200, large.committee)
-    assert len(members) == 200
+    assert len(graph.committee(SCOPE, 1_200, large.committee)) == 200
 
 
-def test_a_certificate_is_the_committees_and_that_is_drawn_for_the_round_and_not_for_the_attempt() -> None:
-    parameters, carried = (
-        Parameters(7, 4, 5, committee=4, quorum=3),
-        Carried(Parameters(7, 4, 5, committee=4, quorum=3)),
-    )
+def test_the_committee_follows_from_run_recipe_and_names_alone() -> None:
+    """Parameters and keys that some floors allow beside others must not give one round's vectors two committees."""
+    parameters = Parameters(7, 4, 5, committee=4, quorum=3)
+    others = [
+        replace(parameters, threshold=5),
+        replace(parameters, quorum=4),
+        replace(parameters, ring_bits=16),
+        replace(parameters, slots=2),
+    ]
+    assert len({each.session(SCOPE, EPOCH, roster_of(each)) for each in [parameters, *others]}) == 5
+    wanted = sorted(graph.committee(SCOPE, 7, 4))
+    for each in [parameters, *others]:
+        carried = Carried(each)
+        carry(each, random_vectors(each), carried=carried)
+        entries = body_of(carried.wire[Kind.CERTIFICATE, 1])[32:]
+        signers = [int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)]
+        assert signers == wanted[: each.quorum]
+
+
+def test_a_certificate_is_a_quorum_of_the_committee_and_that_is_drawn_for_the_cohort_and_not_for_the_epoch() -> None:
+    parameters = Parameters(7, 4, 5, committee=4, quorum=3)
+    carried, everyone, roster = Carried(parameters), range(1, 8), roster_of(parameters)
     carry(parameters, random_vectors(parameters), carried=carried)
-    roster, everyone = roster_of(parameters), range(1, 8)
-    members = graph.committee(parameters.record(CTX, roster), 7, 4)
-    assert members != graph.committee(parameters.session(CTX, ATTEMPT, roster), 7, 4)  # else nothing is shown here
+    members = graph.committee(SCOPE, 7, 4)
+    assert members != graph.committee(parameters.session(SCOPE, EPOCH, roster), 7, 4)  # else nothing is shown here
     entries = body_of(carried.wire[Kind.CERTIFICATE, 1])[32:]
-    assert {int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)} == members
+    signers = [int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)]
+    assert signers == sorted(members)[:3]  # as many as must, and no more
     state = state_of(carried, 1, Consented)
     with pytest.raises(MalformedMessage, match="ids"):
         client.unmask(state, certificate(carried, everyone, everyone))
-    client.unmask(state, certificate(carried, everyone, sorted(members)[:3]))
+    for enough in (sorted(members)[1:], sorted(members)):
+        client.unmask(state, certificate(carried, everyone, enough))
+
+
+def test_the_quorum_that_is_sent_on_is_of_those_who_consented() -> None:
+    """Members of the committee that fell silent leave room for others of it."""
+    parameters = Parameters(7, 4, 5, committee=5, quorum=3)
+    members = sorted(graph.committee(SCOPE, 7, 5))
+    carried, vectors = Carried(parameters), random_vectors(parameters)
+    total = carry(parameters, vectors, {3: members[:2]}, carried=carried)
+    assert total.vector.tolist() == ring_sum(parameters, list(vectors.values()))
+    entries = body_of(carried.wire[Kind.CERTIFICATE, members[2]])[32:]
+    assert [int.from_bytes(entries[at : at + 4], "little") for at in range(0, len(entries), 68)] == members[2:]

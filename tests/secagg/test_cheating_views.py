@@ -12,77 +12,82 @@ from chatfed.secagg.messages import (
     NO_SHARE,
     Kind,
     MalformedMessage,
+    Present,
     RefusedSurvivors,
 )
-from chatfed.secagg.states import Advertised, Masked, Shared
-from tests.secagg.forging import ALL, SEVEN, bound_of, survivors, view_of
+from chatfed.secagg.states import Advertised, Masked, Ready, Shared, Slot
+from tests.secagg.forging import ALL, SEVEN, bound_of, survivors, turn_of, view_of
 from tests.secagg.rounds import (
-    ATTEMPT,
     CTX,
     Carried,
+    begun_again,
     body_of,
     carry,
     entropy_from,
+    made_for,
+    of_epoch,
     random_vectors,
     ring_sum,
-    roster_of,
+    shown,
     signs_as,
     state_of,
 )
 
+ZEROS = np.zeros(5, "<u4")
+
 
 def test_who_was_shown_other_adverts_shares_nothing_with_the_rest(finished: Carried) -> None:
     """Dropping one advert for half of the participants gives them another view: no envelope and no mask fits."""
-    session = SEVEN.session(CTX, ATTEMPT, roster_of(SEVEN))
+    session = of_epoch(SEVEN)
     frames = {i: finished.wire[Kind.ADVERT, i] for i in range(1, 7)}  # 7 kept from participant 1
     apart, _ = client.share(
         state_of(finished, 1, Advertised), messages.encode_adverts(session, frames), entropy_from(1)
     )
     assert apart.view.digest != view_of(finished)
     with pytest.raises(MalformedMessage, match="context"):
-        client.masked_input(apart, finished.wire[Kind.ENVELOPES, 1], np.zeros(5, "<u4"), signs_as(1))
-    known, made = messages.decode_envelopes(finished.wire[Kind.ENVELOPES, 1], view_of(finished), set(range(1, 8)))
-    readdressed = messages.encode_envelopes(apart.view.digest, known - {7}, {i: made[i] for i in made if i != 7})
-    masked, message = client.masked_input(apart, readdressed, np.zeros(5, "<u4"), signs_as(1))
-    assert all(masked.shares[i] == NO_SHARE * 2 for i in range(2, 7))  # it holds nothing of theirs, nor they of its
-    shares = {i: finished.wire[Kind.SHARES, i] for i in range(1, 8)}
-    collecting, _ = server.relay_shares(finished.server_states["sharing"], shares)
+        client.open_envelopes(apart, finished.wire[Kind.ENVELOPES, 1])
+    made = made_for(finished, 1)
+    readdressed = messages.encode_envelopes(apart.view.digest, {i: made[i] for i in made if i != 7})
+    ready, (secrets,) = client.open_envelopes(apart, readdressed)
+    slot = Slot.from_bytes(secrets, ready.members)
+    assert all(slot.shares[i] == NO_SHARE * 2 for i in range(2, 7))  # it holds nothing of theirs, nor they of its
+    assert all(slot.pairs[i] != finished.secrets_of(i).pairs[1] for i in range(2, 7))
     with pytest.raises(MalformedMessage, match="context"):
-        server.accept(collecting, 1, message)
+        client.masked_input(ready, 0, slot, CTX, finished.wire[Kind.PRESENT, 1], ZEROS, signs_as(1))
+    six = Present(0, CTX, frozenset(range(1, 7))).encode(apart.view.digest, 7)
+    _, message = client.masked_input(ready, 0, slot, CTX, six, ZEROS, signs_as(1))
+    for present in (range(1, 8), range(1, 7)):
+        with pytest.raises(MalformedMessage, match="context"):
+            server.accept(begun_again(finished, present), 1, message)
 
 
 def test_who_masked_with_fewer_is_not_answered_for(finished: Carried) -> None:
-    """The server shows 1 fewer sharers, to strip its masks: the others see that 1 signed another list, and refuse."""
-    view, shared = view_of(finished), state_of(finished, 1, Shared)
-    _, made = messages.decode_envelopes(finished.wire[Kind.ENVELOPES, 1], view, set(range(1, 8)))
-    fewer = messages.encode_envelopes(view, {1, 2, 3, 4}, {i: made[i] for i in (2, 3, 4)})
-    _, message = client.masked_input(shared, fewer, np.zeros(5, "<u4"), signs_as(1))
-    lonely = body_of(message)[32:128]
-    entries = {**{i: bound_of(finished)[i] for i in ALL}, 1: lonely}
-    asked = messages.encode_survivors(view, entries)
+    """The server shows 1 fewer of those present, to strip its masks: the others see that 1 signed for other ones."""
+    ready, slot = state_of(finished, 1, Ready), finished.secrets_of(1)
+    _, message = client.masked_input(ready, 0, slot, CTX, shown(finished, {1, 2, 3, 4}), ZEROS, signs_as(1))
     for who in (2, 5):
+        asked = survivors(finished, who, ALL, {1: body_of(message)[:96]})
         with pytest.raises(RefusedSurvivors, match="participant 1 did not mask with the same"):
             client.consent(state_of(finished, who, Masked), asked, signs_as(who))
 
 
 def test_a_survivor_whose_signature_was_made_up_is_refused(finished: Carried) -> None:
     for forged in (bytes(96), bound_of(finished)[3], bound_of(finished)[2][:32] + bytes(64)):
-        entries = {**{i: bound_of(finished)[i] for i in ALL}, 2: forged}
-        asked = messages.encode_survivors(view_of(finished), entries)
+        asked = survivors(finished, 1, ALL, {2: forged})
         with pytest.raises(RefusedSurvivors, match="participant 2"):
             client.consent(state_of(finished, 1, Masked), asked, signs_as(1))
 
 
 def test_somebody_who_did_not_send_a_masked_input_is_no_survivor(finished: Carried) -> None:
     with pytest.raises(RefusedSurvivors, match="participant 7"):
-        client.consent(state_of(finished, 1, Masked), survivors(finished, range(1, 8)), signs_as(1))
+        client.consent(state_of(finished, 1, Masked), survivors(finished, 1, range(1, 8)), signs_as(1))
 
 
 def test_masked_inputs_of_others_are_not_taken_from_anybody(finished: Carried) -> None:
-    shared, envelopes = state_of(finished, 2, Shared), finished.wire[Kind.ENVELOPES, 2]
-    _, message = client.masked_input(shared, envelopes, np.zeros(5, "<u4"), signs_as(3))
-    shares = {i: finished.wire[Kind.SHARES, i] for i in range(1, 8)}
-    collecting, _ = server.relay_shares(finished.server_states["sharing"], shares)
+    ready, slot = state_of(finished, 2, Ready), finished.secrets_of(2)
+    _, message = client.masked_input(ready, 0, slot, CTX, finished.wire[Kind.PRESENT, 2], ZEROS, signs_as(3))
+    collecting = begun_again(finished)
+    assert collecting.turn == turn_of(finished)
     with pytest.raises(MalformedMessage) as caught:
         server.accept(collecting, 2, message)
     assert (caught.value.sender, caught.value.field) == (2, "signature")
@@ -91,10 +96,10 @@ def test_masked_inputs_of_others_are_not_taken_from_anybody(finished: Carried) -
 
 def spoil(message: bytes, view: bytes, sharer: int, victims: Collection[int]) -> bytes:
     """A sharer's message with garbage in the envelopes for `victims`, resealed."""
-    body = bytearray(body_of(message))
-    for at in range(0, len(body), 104):
+    body, envelope = bytearray(body_of(message)), messages.envelope_bytes(1)
+    for at in range(0, len(body), 4 + envelope + messages.ROW_BYTES):
         if int.from_bytes(body[at : at + 4], "little") in victims:
-            body[at + 4 : at + 104] = bytes(100)
+            body[at + 4 : at + 4 + envelope] = bytes(envelope)
     return messages.encode(Kind.SHARES, sharer, view, bytes(body))
 
 
@@ -107,11 +112,13 @@ def test_garbage_envelopes_make_nobody_leave_and_their_maker_is_named(victims: s
     sent = {i: carried.wire[Kind.SHARES, i] for i in range(1, 8)} | {
         1: spoil(carried.wire[Kind.SHARES, 1], view, 1, victims)
     }
-    collecting, out = server.relay_shares(carried.server_states["sharing"], sent)
+    epoch, out = server.relay_shares(carried.server_states["sharing"], sent)
+    collecting, present = server.begin(epoch, 0, CTX, range(1, 8))
     states = {}
     for i in range(1, 8):
-        step = client.masked_input(state_of(carried, i, Shared), out[i], vectors[i], signs_as(i))
-        states[i], message = step
+        ready, (secrets,) = client.open_envelopes(state_of(carried, i, Shared), out[i])
+        slot = Slot.from_bytes(secrets, ready.members)
+        states[i], message = client.masked_input(ready, 0, slot, CTX, present[i], vectors[i], signs_as(i))
         collecting = server.accept(collecting, i, message)
     closed, out = server.close_inputs(collecting)
     for_all = {i: client.consent(states[i], out[i], signs_as(i)) for i in out}

@@ -1,4 +1,4 @@
-"""What a participant refuses, what it erases, and that it answers once."""
+"""What a participant answers, and what it refuses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from chatfed.secagg import client, masking, messages, primitives, server, shamir
 from chatfed.secagg.messages import (
     NO_SHARE,
-    AlreadyAnswered,
     BelowThreshold,
     Floors,
     Kind,
@@ -29,15 +26,26 @@ from chatfed.secagg.states import (
     Answered,
     ClientState,
     DamagedState,
+    Epoch,
     Masked,
-    Round,
+    Ready,
     Shared,
-    restore,
-    store,
+    Slot,
 )
-from tests.secagg.rounds import ATTEMPT, CTX, Carried, body_of, carry, entropy_from, random_vectors, reseal, state_of
+from tests.secagg.rounds import (
+    CTX,
+    EPOCH,
+    SCOPE,
+    UNSIGNED,
+    Carried,
+    body_of,
+    entropy_from,
+    made_for,
+    of_epoch,
+    shown,
+    state_of,
+)
 
-PARAMETERS = Parameters(7, 4, 5)
 LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero shared secret
     bytes(32),
     bytes([1]) + bytes(31),
@@ -47,36 +55,36 @@ LOW_ORDER = [  # RFC 7748 section 6.1 speaks of them; each gives the all-zero sh
     bytes.fromhex("edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
     bytes.fromhex("eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f"),
 ]
-
-
-@pytest.fixture(scope="module")
-def finished() -> Carried:
-    """A round in which 6 dropped after sharing, 7 before, and 1..5 survived."""
-    carried = Carried(PARAMETERS)
-    carry(PARAMETERS, random_vectors(PARAMETERS), {1: {7}, 2: {6}}, carried=carried)
-    return carried
+ZEROS = np.zeros(5, dtype="<u4")
 
 
 def survivors(carried: Carried, *ids: int) -> bytes:
-    return messages.encode_survivors(state_of(carried, 1, Shared).view.digest, dict.fromkeys(ids, b""))
+    return named(carried, sum(1 << i - 1 for i in ids))
 
 
-KEY = bytes(range(32))
+def named(carried: Carried, bits: int, size: int = 1) -> bytes:
+    """A survivor set, bit by bit: also one that no encoder makes."""
+    return messages.encode(Kind.SURVIVORS, 0, state_of(carried, 1, Masked).turn, bits.to_bytes(size, "little"))
 
 
-def stored(state: ClientState) -> bytes:
-    return store(state, KEY, entropy_from("store"))
+def masked_by(
+    state: ClientState, slot: Slot, inbound: bytes, vector: masking.RingVector = ZEROS
+) -> tuple[Masked, bytes]:
+    """The masked input of slot 0."""
+    return client.masked_input(state, 0, slot, CTX, inbound, vector)
 
 
-def secrets_of(state: ClientState) -> bytes:
-    return b"".join(state.to_parts())
+def opened(state: ClientState, envelopes: dict[int, bytes], view: bytes) -> tuple[Ready, Slot]:
+    """An epoch of one slot, with its secrets."""
+    ready, (secrets,) = client.open_envelopes(state, messages.encode_envelopes(view, envelopes))
+    return ready, Slot.from_bytes(secrets, ready.members)
 
 
-def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished: Carried) -> None:
+def test_answer_holds_exactly_one_kind_of_share_for_each_owner(unsigned: Carried) -> None:
     """A peer's failure: an id listed both alive and dead got both kinds of share. Here that cannot be said."""
-    masked = state_of(finished, 1, Masked)
+    masked = state_of(unsigned, 1, Masked)
     for alive in ((1, 2, 3, 4), (1, 2, 3, 4, 5), (1, 2, 3, 4, 5, 6), (1, 3, 5, 6)):
-        _, message = client.unmask(masked, survivors(finished, *alive))
+        _, message = client.unmask(masked, survivors(unsigned, *alive))
         entries = body_of(message)[32:]
         assert len(entries) == 6 * 40  # one share for each of 1..6, 7 never shared
         for k, owner in enumerate(range(1, 7)):
@@ -92,52 +100,31 @@ def test_answer_holds_exactly_one_kind_of_share_for_each_owner(finished: Carried
         ((1, 2, 3), BelowThreshold),
         ((1,), BelowThreshold),
         ((), RefusedSurvivors),
-        ((1, 2, 3, 4, 8), MalformedMessage),  # unknown
-        ((0, 1, 2, 3, 4), MalformedMessage),
+        ((1, 2, 3, 4, 8), MalformedMessage),  # unknown: the last bit, which is nobody's
     ],
     ids=str,
 )
 def test_unsound_survivor_sets_are_refused_and_cost_nothing(
-    finished: Carried, ids: tuple[int, ...], error: type[messages.ProtocolError]
+    unsigned: Carried, ids: tuple[int, ...], error: type[messages.ProtocolError]
 ) -> None:
-    masked = state_of(finished, 1, Masked)
+    masked = state_of(unsigned, 1, Masked)
     with pytest.raises(error):
-        client.unmask(masked, survivors(finished, *ids))
-    assert isinstance(client.unmask(masked, survivors(finished, 1, 2, 3, 4, 5))[0], Answered)
+        client.unmask(masked, survivors(unsigned, *ids))
+    assert isinstance(client.unmask(masked, survivors(unsigned, 1, 2, 3, 4, 5))[0], Answered)
 
 
-@pytest.mark.parametrize("ids", [(1, 2, 2, 3, 4), (4, 3, 2, 1), (1, 2, 3, 4, 1)])
-def test_survivor_listed_twice_or_out_of_order_is_refused(finished: Carried, ids: tuple[int, ...]) -> None:
-    body = b"".join(i.to_bytes(4, "little") for i in ids)
-    with pytest.raises(MalformedMessage, match="order of ids"):
-        client.unmask(state_of(finished, 1, Masked), reseal(survivors(finished, 1), body))
+@pytest.mark.parametrize("size", [0, 2, 4])
+def test_a_survivor_set_of_another_length_is_refused(unsigned: Carried, size: int) -> None:
+    with pytest.raises(MalformedMessage, match="length"):
+        client.unmask(state_of(unsigned, 1, Masked), named(unsigned, 0b11111 if size else 0, size))
 
 
-def test_own_floor_on_survivors_counts_not_the_servers_threshold(finished: Carried) -> None:
-    masked = state_of(finished, 1, Masked)
-    careful = replace(masked, round=Round(PARAMETERS, Floors(4, 6), CTX, ATTEMPT, 1))
+def test_own_floor_on_survivors_counts_not_the_servers_threshold(unsigned: Carried) -> None:
+    masked = state_of(unsigned, 1, Masked)
+    careful = replace(masked, ready=replace(masked.ready, epoch=Epoch(UNSIGNED, Floors(4, 6), SCOPE, EPOCH, 1)))
     with pytest.raises(BelowThreshold) as caught:
-        client.unmask(careful, survivors(finished, 1, 2, 3, 4, 5))
+        client.unmask(careful, survivors(unsigned, 1, 2, 3, 4, 5))
     assert (caught.value.got, caught.value.need) == (5, 6)
-
-
-def test_second_unmask_raises_also_after_a_restart(finished: Carried) -> None:
-    answered, _ = client.unmask(state_of(finished, 1, Masked), survivors(finished, 1, 2, 3, 4))
-    for state in (answered, restore(stored(answered), KEY)):
-        for ids in ((1, 2, 3, 4), (1, 2, 3, 5)):
-            with pytest.raises(AlreadyAnswered):
-                client.unmask(state, survivors(finished, *ids))
-
-
-def test_erased_secrets_are_in_no_later_state(finished: Carried) -> None:
-    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
-    answered = secrets_of(state_of(finished, 1, Answered))
-    for secret in (shared.seed, shared.mask_private, shared.envelope_private):
-        assert secret in secrets_of(shared)
-        assert secret not in secrets_of(masked)
-    for share in masked.shares.values():
-        assert share in secrets_of(masked)
-        assert share[:36] not in answered and share[36:] not in answered
 
 
 @pytest.mark.parametrize(
@@ -146,11 +133,13 @@ def test_erased_secrets_are_in_no_later_state(finished: Carried) -> None:
         (Floors(5, 2), Parameters(7, 4, 5)),
         (Floors(2, 8), Parameters(7, 4, 5)),
         (Floors(2, 2, 32), Parameters(7, 4, 5, 16)),
+        (Floors(2, 2, slots=1), Parameters(7, 4, 5, slots=2)),
+        (Floors(2, 2, slots=2), Parameters(7, 4, 5, slots=1)),
     ],
 )
 def test_parameters_below_the_own_floors_are_refused(floors: Floors, parameters: Parameters) -> None:
     with pytest.raises(RefusedParameters):
-        client.advertise(parameters, floors, CTX, ATTEMPT, 1, entropy_from(0))
+        client.advertise(parameters, floors, SCOPE, EPOCH, 1, entropy_from(0))
 
 
 @pytest.mark.parametrize(
@@ -171,6 +160,8 @@ def test_parameters_below_the_own_floors_are_refused(floors: Floors, parameters:
         (60, 5, 5, 32, 20, 3, 61, 40),
         (60, 5, 5, 32, 20, 3, 60, 30),
         (60, 5, 5, 32, 20, 3, 60, 61),
+        (7, 4, 5, 32, 6, 0, 0, 0, 0),
+        (7, 4, 5, 32, 6, 0, 0, 0, 257),
     ],
     ids=str,
 )
@@ -180,7 +171,7 @@ def test_parameters_that_are_not_sound_cannot_be_made(wrong: tuple[int, ...]) ->
 
 
 def adverts_for(keys: dict[int, tuple[bytes, bytes]]) -> bytes:
-    session = PARAMETERS.session(CTX, ATTEMPT)
+    session = of_epoch(UNSIGNED)
     return messages.encode_adverts(session, {i: messages.Advert(*k).encode(i, session) for i, k in keys.items()})
 
 
@@ -188,206 +179,178 @@ def view_of(carried: Carried) -> bytes:
     return state_of(carried, 1, Shared).view.digest
 
 
-def envelopes_of(carried: Carried, who: int) -> tuple[frozenset[int], dict[int, bytes]]:
-    """The sharers, and the envelopes made for `who`, as the server relayed them."""
-    return messages.decode_envelopes(carried.wire[Kind.ENVELOPES, who], view_of(carried), set(range(1, 8)))
-
-
 def keys_of(carried: Carried) -> dict[int, tuple[bytes, bytes]]:
-    adverts = state_of(carried, 1, Shared).adverts
+    adverts = carried.server_states["sharing"].adverts
     return {i: (a.mask_key, a.envelope_key) for i, a in adverts.items()}
 
 
 @pytest.mark.parametrize("point", LOW_ORDER, ids=lambda p: p.hex()[:6])
-def test_low_order_keys_are_refused_by_server_and_participants(finished: Carried, point: bytes) -> None:
+def test_low_order_keys_are_refused_by_server_and_participants(unsigned: Carried, point: bytes) -> None:
     with pytest.raises(primitives.LowOrderKey):
         primitives.agree(primitives.load(bytes(range(32))), point)
-    session, good = PARAMETERS.session(CTX, ATTEMPT), keys_of(finished)
+    session, good = of_epoch(UNSIGNED), keys_of(unsigned)
     for keys in ((point, good[3][1]), (good[3][0], point)):
         sent = {i: messages.Advert(*k).encode(i, session) for i, k in {**good, 3: keys}.items()}
         with pytest.raises(MalformedMessage) as caught:
-            server.relay_adverts(server.open_round(PARAMETERS, CTX, ATTEMPT), sent)
+            server.relay_adverts(server.open_epoch(UNSIGNED, SCOPE, EPOCH), sent)
         assert (caught.value.sender, caught.value.kind) == (3, "advert")
-    spoiled = adverts_for({**good, 3: (good[3][0], point)})
-    with pytest.raises(MalformedMessage) as caught:
-        client.share(state_of(finished, 1, Advertised), spoiled, entropy_from(1))
-    assert (caught.value.sender, caught.value.field) == (3, "envelope key")
-    with pytest.raises(MalformedMessage) as caught:
-        client._mask_key(state_of(finished, 1, Shared), 3, {1: good[1][0], 3: point})
-    assert (caught.value.sender, caught.value.field) == (3, "mask key")
+    for keys, field in (((good[3][0], point), "envelope key"), ((point, good[3][1]), "mask key")):
+        with pytest.raises(MalformedMessage) as caught:
+            client.share(state_of(unsigned, 1, Advertised), adverts_for({**good, 3: keys}), entropy_from(1))
+        assert (caught.value.sender, caught.value.field) == (3, field)
 
 
-def test_own_advert_must_come_back_unchanged(finished: Carried) -> None:
-    keys = keys_of(finished)
-    state = state_of(finished, 1, Advertised)
+def test_own_advert_must_come_back_unchanged(unsigned: Carried) -> None:
+    keys = keys_of(unsigned)
+    state = state_of(unsigned, 1, Advertised)
     for wrong in ({**keys, 1: keys[2]}, {**keys, 1: keys[1][::-1]}, {i: k for i, k in keys.items() if i != 1}):
         with pytest.raises(MalformedMessage, match="own advert"):
             client.share(state, adverts_for(wrong), entropy_from(1))
 
 
-def test_too_few_adverts_or_envelopes_stop_the_participant(finished: Carried) -> None:
-    keys = keys_of(finished)
+def test_too_few_adverts_or_present_stop_the_participant(unsigned: Carried) -> None:
+    keys = keys_of(unsigned)
     with pytest.raises(BelowThreshold, match="advertise"):
-        client.share(state_of(finished, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1))
-    sharers, envelopes = envelopes_of(finished, 1)
-    message = messages.encode_envelopes(view_of(finished), {1, 2, 3}, {i: envelopes[i] for i in (2, 3)})
+        client.share(state_of(unsigned, 1, Advertised), adverts_for({i: keys[i] for i in (1, 2, 3)}), entropy_from(1))
+    ready, slot = state_of(unsigned, 1, Ready), unsigned.secrets_of(1)
+    assert ready.members == {2, 3, 4, 5, 6}
     with pytest.raises(BelowThreshold, match="share"):
-        client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
-    for wrong in ({2, 3}, sharers - {1}, sharers | {7}):
-        message = messages.encode_envelopes(view_of(finished), wrong, {i: envelopes[i] for i in (2, 3)})
+        masked_by(ready, slot, shown(unsigned, {1, 2, 3}))
+    for wrong in ({2, 3}, ready.members, ready.members | {1, 7}):
         with pytest.raises(MalformedMessage, match="sharers"):
-            client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
+            masked_by(ready, slot, shown(unsigned, wrong))
 
 
 @pytest.mark.parametrize("which", [0, 1], ids=["mask key", "envelope key"])
-def test_substituted_key_spoils_the_envelope(finished: Carried, which: int) -> None:
+def test_substituted_key_spoils_the_envelope(unsigned: Carried, which: int) -> None:
     """A key changed on the way to one participant is found before that participant sends anything masked."""
-    keys, vector = keys_of(finished), np.zeros(5, dtype="<u4")
+    keys = keys_of(unsigned)
     other = primitives.public_key(b"\x07" * 32)
     swapped = (other, keys[2][1]) if which == 0 else (keys[2][0], other)
-    everyone = {i: (a.mask_key, a.envelope_key) for i, a in finished.server_states["sharing"].adverts.items()}
-    state, _ = client.share(state_of(finished, 1, Advertised), adverts_for({**everyone, 2: swapped}), entropy_from(1))
+    state, _ = client.share(state_of(unsigned, 1, Advertised), adverts_for({**keys, 2: swapped}), entropy_from(1))
     with pytest.raises(MalformedMessage) as caught:
-        client.masked_input(state, finished.wire[Kind.ENVELOPES, 1], vector)
+        client.open_envelopes(state, unsigned.wire[Kind.ENVELOPES, 1])
     assert (caught.value.sender, caught.value.field) == (0, "context")
-    envelopes = messages.encode_envelopes(state.view.digest, *envelopes_of(finished, 1))  # under the changed view too
-    masked, _ = client.masked_input(state, envelopes, vector)
-    assert masked.shares[2] == NO_SHARE * 2  # nothing of it opened: bound to both participants' keys and to the view
+    _, slot = opened(state, made_for(unsigned, 1), state.view.digest)  # under the changed view too
+    assert slot.shares[2] == NO_SHARE * 2  # nothing of it opened: bound to both participants' keys and to the view
 
 
-def test_swapped_or_redirected_envelopes_do_not_open(finished: Carried) -> None:
-    state, vector = state_of(finished, 1, Shared), np.zeros(5, dtype="<u4")
-    (sharers, mine), (_, other) = envelopes_of(finished, 1), envelopes_of(finished, 2)
+def test_swapped_or_redirected_envelopes_do_not_open(unsigned: Carried) -> None:
+    state, mine, other = state_of(unsigned, 1, Shared), made_for(unsigned, 1), made_for(unsigned, 2)
     swapped = {**mine, 2: mine[3], 3: mine[2]}
     redirected = {**mine, 3: other[3]}  # what 3 made for 2, shown to 1
     for forged, culprits in ((swapped, {2, 3}), (redirected, {3})):
-        masked, _ = client.masked_input(state, messages.encode_envelopes(view_of(finished), sharers, forged), vector)
-        assert {x for x, shares in masked.shares.items() if shares == NO_SHARE * 2} == culprits
+        _, slot = opened(state, forged, view_of(unsigned))
+        assert {x for x, shares in slot.shares.items() if shares == NO_SHARE * 2} == culprits
 
 
-def test_an_envelope_is_bound_to_its_round_its_direction_and_all_four_keys(finished: Carried) -> None:
-    state, view = state_of(finished, 1, Shared), view_of(finished)
-    envelope, sender, to = envelopes_of(finished, 1)[1][2], masking.name(2), masking.name(1)
-    secret = primitives.agree(state.envelope_agreement, state.adverts[2].envelope_key)
-    keys = [key for i in (2, 1) for key in (state.adverts[i].mask_key, state.adverts[i].envelope_key)]
+def test_an_envelope_is_bound_to_its_epoch_its_direction_and_all_four_keys(unsigned: Carried) -> None:
+    view, adverts = view_of(unsigned), unsigned.server_states["sharing"].adverts
+    envelope, sender, to = made_for(unsigned, 1)[2], masking.name(2), masking.name(1)
+    own = primitives.load(state_of(unsigned, 1, Advertised).envelope_private)
+    secret = primitives.agree(own, adverts[2].envelope_key)
+    keys = [key for i in (2, 1) for key in (adverts[i].mask_key, adverts[i].envelope_key)]
 
-    def opened(*info: bytes, associated: bytes = view + sender + to) -> bytes | None:
+    def found(*info: bytes, associated: bytes = view + sender + to) -> bytes | None:
         key = primitives.derive(secret, b"share-envelope", *info)
         return primitives.unseal(key, envelope[:12], envelope[12:], associated)
 
-    assert opened(view, sender, to, *keys) == state_of(finished, 1, Masked).shares[2]
+    assert found(view, sender, to, *keys) == state_of(unsigned, 1, Masked).shares[2]
     other = bytes(32)
     wrong = [(other, sender, to, *keys), (view, to, sender, *keys), (sender, to, *keys)]
     wrong += [(view, sender, to, *keys[:k], other, *keys[k + 1 :]) for k in range(4)]
-    assert [opened(*info) for info in wrong] == [None] * 7
+    assert [found(*info) for info in wrong] == [None] * 7
     for associated in (b"", view, sender + to, other + sender + to, view + to + sender):
-        assert opened(view, sender, to, *keys, associated=associated) is None
+        assert found(view, sender, to, *keys, associated=associated) is None
 
 
-def test_a_sealed_share_outside_the_field_is_none(finished: Carried) -> None:
-    dealer, (sharers, mine) = state_of(finished, 2, Shared), envelopes_of(finished, 1)
+def test_an_envelope_opens_for_its_holder_whatever_else_came(unsigned: Carried) -> None:
+    """Who did not share is no member; the secrets of those who did are the same."""
+    state, mine = state_of(unsigned, 1, Shared), made_for(unsigned, 1)
+    whole = unsigned.secrets_of(1)
+    ready, slot = opened(state, {i: mine[i] for i in (2, 5)}, view_of(unsigned))
+    assert ready.members == {2, 5}
+    assert slot == Slot(whole.seed, whole.own_share, *({i: t[i] for i in (2, 5)} for t in (whole.pairs, whole.shares)))
+    for length in (-1, 1):
+        with pytest.raises(DamagedState, match="another length"):
+            Slot.from_bytes((unsigned.secrets[1][0] + bytes(1))[: Slot.size(5) + length], frozenset(mine))
+
+
+def test_a_sealed_share_outside_the_field_is_none(unsigned: Carried) -> None:
+    adverts, view = dict(unsigned.server_states["sharing"].adverts), view_of(unsigned)
+    own = primitives.load(state_of(unsigned, 2, Advertised).envelope_private)
+    outward, _ = client._envelope_keys(own, 2, 1, adverts, view)
     least = shamir.PRIME.to_bytes(2, "little")
     for shares in (b"\xff" * 72, least * 36, least + bytes(70), bytes(70) + least):
-        forged = client._seal_shares(dealer, 1, shares, bytes(12))
-        message = messages.encode_envelopes(view_of(finished), sharers, {**mine, 2: forged})
-        masked, _ = client.masked_input(state_of(finished, 1, Shared), message, np.zeros(5, dtype="<u4"))
-        assert masked.shares[2] == NO_SHARE * 2
+        forged = client._sealed(outward, 2, 1, shares, view, bytes(12))
+        _, slot = opened(state_of(unsigned, 1, Shared), {**made_for(unsigned, 1), 2: forged}, view)
+        assert slot.shares[2] == NO_SHARE * 2
+    sound = client._sealed(outward, 2, 1, bytes(72), view, bytes(12))
+    _, slot = opened(state_of(unsigned, 1, Shared), {**made_for(unsigned, 1), 2: sound}, view)
+    assert slot.shares[2] == bytes(72)  # else nothing is shown above
 
 
-def test_steps_out_of_order_are_refused(finished: Carried) -> None:
-    advertised, shared = state_of(finished, 1, Advertised), state_of(finished, 1, Shared)
-    masked, vector = state_of(finished, 1, Masked), np.zeros(5, dtype="<u4")
-    with pytest.raises(WrongStep):
-        client.unmask(shared, survivors(finished, 1, 2, 3, 4))
-    with pytest.raises(WrongStep):
-        client.masked_input(masked, finished.wire[Kind.ENVELOPES, 1], vector)
-    with pytest.raises(WrongStep):
-        client.masked_input(advertised, finished.wire[Kind.ENVELOPES, 1], vector)
-    with pytest.raises(WrongStep):
-        client.share(shared, finished.wire[Kind.ADVERTS, 1], entropy_from(1))
+def test_steps_out_of_order_are_refused(unsigned: Carried) -> None:
+    advertised, shared = state_of(unsigned, 1, Advertised), state_of(unsigned, 1, Shared)
+    ready, masked = state_of(unsigned, 1, Ready), state_of(unsigned, 1, Masked)
+    slot, present = unsigned.secrets_of(1), unsigned.wire[Kind.PRESENT, 1]
+    states: list[ClientState] = [advertised, shared, ready, masked]
+    for early in states[:3]:
+        with pytest.raises(WrongStep):
+            client.unmask(early, survivors(unsigned, 1, 2, 3, 4))
+        with pytest.raises(WrongStep):
+            client.consent(early, survivors(unsigned, 1, 2, 3, 4), bytes)
+    for other in (state for state in states if state is not ready):
+        with pytest.raises(WrongStep):
+            masked_by(other, slot, present)
+    for other in (state for state in states if state is not shared):
+        with pytest.raises(WrongStep):
+            client.open_envelopes(other, unsigned.wire[Kind.ENVELOPES, 1])
+    for other in states[1:]:
+        with pytest.raises(WrongStep):
+            client.share(other, unsigned.wire[Kind.ADVERTS, 1], entropy_from(1))
 
 
 @pytest.mark.parametrize(("shape", "dtype"), [(4, "<u4"), ((5, 1), "<u4"), (5, "<u2"), (5, "<f4"), (5, ">u4")])
 def test_vector_of_another_shape_or_type_is_refused(
-    finished: Carried, shape: int | tuple[int, ...], dtype: str
+    unsigned: Carried, shape: int | tuple[int, ...], dtype: str
 ) -> None:
     vector = np.zeros(shape, dtype=dtype)
     with pytest.raises(ValueError, match="the vector is"):
-        client.masked_input(state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1], vector)
+        masked_by(state_of(unsigned, 1, Ready), unsigned.secrets_of(1), unsigned.wire[Kind.PRESENT, 1], vector)
 
 
-def test_masking_leaves_the_callers_vector_alone_and_is_repeatable(finished: Carried) -> None:
+def test_masking_leaves_the_callers_vector_alone_and_is_repeatable(unsigned: Carried) -> None:
     vector = np.arange(5, dtype="<u4")
-    state, inbound = state_of(finished, 1, Shared), finished.wire[Kind.ENVELOPES, 1]
-    assert client.masked_input(state, inbound, vector) == client.masked_input(state, inbound, vector)
+    state, slot, inbound = state_of(unsigned, 1, Ready), unsigned.secrets_of(1), unsigned.wire[Kind.PRESENT, 1]
+    assert masked_by(state, slot, inbound, vector) == masked_by(state, slot, inbound, vector)
     assert vector.tolist() == [0, 1, 2, 3, 4]
 
 
-def test_secrets_are_in_no_repr_and_no_error(finished: Carried) -> None:
-    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
-    secrets = [shared.seed, shared.mask_private, shared.envelope_private, shared.own_shares, *masked.shares.values()]
-    texts = [repr(state) for _, state in finished.history]
+def test_secrets_are_in_no_repr_and_no_error(unsigned: Carried) -> None:
+    advertised, shared = state_of(unsigned, 1, Advertised), state_of(unsigned, 1, Shared)
+    ready, masked, slot = state_of(unsigned, 1, Ready), state_of(unsigned, 1, Masked), unsigned.secrets_of(1)
+    secrets = [advertised.mask_private, advertised.envelope_private, shared.seeds, shared.own_shares]
+    secrets += [*shared.keys.values(), *slot.pairs.values(), slot.seed, *masked.shares.values()]
+    texts = [repr(state) for _, state in unsigned.history] + [repr(slot)]
     steps: tuple[Callable[[ClientState, bytes], object], ...] = (
         lambda state, wire: client.share(state, wire, entropy_from(0)),
-        lambda state, wire: client.masked_input(state, wire, np.zeros(5, "<u4")),
+        client.open_envelopes,
+        lambda state, wire: masked_by(state, slot, wire),
         client.unmask,
     )
-    states: tuple[ClientState, ...] = (shared, masked)
+    states: list[ClientState] = [advertised, shared, ready, masked]
     for one, kind, step in itertools.product(states, Kind, steps):
         try:
-            step(one, finished.wire.get((kind, 2), b"")[:-1])
+            step(one, unsigned.wire.get((kind, 2), b"")[:-1])
         except messages.ProtocolError as error:
             texts.append(str(error) + repr(error))
+    assert len(texts) > 150
     for text in texts:
         for secret in secrets:
             assert repr(secret)[2:-1] not in text and secret.hex() not in text and repr(secret[:8])[2:-1] not in text
 
 
-def test_every_stored_state_comes_back_the_same(finished: Carried) -> None:
-    for _, state in finished.history:
-        assert restore(stored(state), KEY) == state
-        with pytest.raises(DamagedState, match="another key"):
-            restore(stored(state), bytes(32))
-
-
-def test_no_secret_is_readable_in_what_is_stored(finished: Carried) -> None:
-    shared, masked = state_of(finished, 1, Shared), state_of(finished, 1, Masked)
-    for secret in (shared.seed, shared.mask_private, shared.envelope_private, *masked.shares.values()):
-        assert secret not in stored(shared) and secret not in stored(masked)
-
-
-@settings(max_examples=150, deadline=None)
-@given(data=st.data())
-def test_damaged_state_is_never_taken(finished: Carried, data: st.DataObject) -> None:
-    _, state = data.draw(st.sampled_from(finished.history))
-    raw = stored(state)
-    how = data.draw(st.sampled_from(["flip", "cut", "extend"]))
-    if how == "flip":
-        at, bit = data.draw(st.integers(0, len(raw) - 1)), data.draw(st.integers(0, 7))
-        raw = raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :]
-    elif how == "cut":
-        raw = raw[: data.draw(st.integers(0, len(raw) - 1))]
-    else:
-        raw += data.draw(st.binary(min_size=1, max_size=80))
-    with pytest.raises(DamagedState):
-        restore(raw, KEY)
-
-
-def test_a_state_sealed_by_another_version_is_damaged_and_not_guessed_at(finished: Carried) -> None:
-    whole = stored(state_of(finished, 1, Shared))
-    plain = primitives.unseal(KEY, whole[4:16], whole[16:], b"CFS2") or b""
-    for other in (
-        b"",
-        plain[:1],
-        b"\x09" + plain[1:],
-        plain[:60],
-        plain + bytes(9),
-        plain[:5] + bytes(60) + plain[65:],
-    ):
-        with pytest.raises(DamagedState, match="version"):
-            restore(b"CFS2" + bytes(12) + primitives.seal(KEY, bytes(12), other, b"CFS2"), KEY)
-
-
 def test_entropy_that_runs_short_is_an_error() -> None:
     with pytest.raises(ValueError, match="entropy"):
-        client.advertise(PARAMETERS, Floors(4, 4), CTX, ATTEMPT, 1, lambda size: b"\x01" * (size - 1))
+        client.advertise(UNSIGNED, Floors(4, 4), SCOPE, EPOCH, 1, lambda size: b"\x01" * (size - 1))

@@ -96,30 +96,59 @@ def test_every_bit_of_a_seed_changes_half_of_the_mask() -> None:
         assert 0.48 < share < 0.52
 
 
-def test_every_bit_of_a_shared_secret_and_of_the_round_gives_another_pairwise_key(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    public, zero = {1: b"a" * 32, 2: b"b" * 32}, bytes(32)
-    bits = [(1 << bit).to_bytes(32, "little") for bit in range(256)]
+BITS = [(1 << bit).to_bytes(32, "little") for bit in range(256)]
+ZERO = bytes(32)
 
-    def key(secret: bytes, session: bytes) -> bytes:
+
+def test_every_bit_of_a_shared_secret_and_of_the_view_gives_another_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    public = {1: b"a" * 32, 2: b"b" * 32}
+
+    def root(secret: bytes, view: bytes) -> bytes:
         monkeypatch.setattr(primitives, "agree", lambda private, public: secret)
-        return masking.pairwise_mask_key(primitives.load(zero), 1, 2, public, session)
+        return masking.pair_root(primitives.load(ZERO), 1, 2, public, view)
 
-    keys = [key(zero, zero), *(key(bit, zero) for bit in bits), *(key(zero, bit) for bit in bits)]
+    roots = [root(ZERO, ZERO), *(root(bit, ZERO) for bit in BITS), *(root(ZERO, bit) for bit in BITS)]
+    assert len(set(roots)) == len(roots) == 513
+
+
+def test_both_of_a_pair_derive_one_root_and_it_is_theirs_alone() -> None:
+    drawn = {i: bytes([i]) * 32 for i in (1, 2, 3)}
+    private = {i: primitives.load(key) for i, key in drawn.items()}
+    public = {i: primitives.public_key(key) for i, key in drawn.items()}
+    roots = {(i, j): masking.pair_root(private[i], i, j, public, ZERO) for i in drawn for j in drawn if i != j}
+    assert all(roots[i, j] == roots[j, i] for i, j in roots)
+    assert len(set(roots.values())) == 3
+    renamed = masking.pair_root(private[1], 1, 4, {**public, 4: public[2]}, ZERO)
+    assert renamed != roots[1, 2]
+
+
+def test_every_bit_of_a_root_gives_other_secrets_of_all_slots() -> None:
+    secrets = [masking.pair_secrets(root, 3) for root in (ZERO, *BITS)]
+    pieces = {whole[32 * slot : 32 * slot + 32] for whole in secrets for slot in range(3)}
+    assert len(pieces) == 3 * 257
+    assert masking.pair_secrets(ZERO, 2) == secrets[0][:64]  # a slot's does not depend on how many there are
+
+
+def test_every_bit_of_a_pairs_secret_and_of_the_turn_gives_another_mask_key() -> None:
+    keys = [masking.pairwise_mask_key(ZERO, ZERO)]
+    keys += [masking.pairwise_mask_key(bit, ZERO) for bit in BITS]
+    keys += [masking.pairwise_mask_key(ZERO, bit) for bit in BITS]
     assert len(set(keys)) == len(keys) == 513
 
 
-def test_keys_differ_by_label_session_and_participant() -> None:
-    seed, session = b"s" * 32, b"c" * 32
+def test_keys_differ_by_label_turn_and_participant() -> None:
+    seed, turn = b"s" * 32, b"c" * 32
     keys = [
-        masking.self_mask_key(seed, session, 1),
-        masking.self_mask_key(seed, session, 2),
+        masking.self_mask_key(seed, turn, 1),
+        masking.self_mask_key(seed, turn, 2),
         masking.self_mask_key(seed, b"d" * 32, 1),
-        masking.commitment(seed, session, 1),
-        masking.commitment(seed, session, 2),
+        masking.commitment(seed, turn, 1),
+        masking.commitment(seed, turn, 2),
         masking.commitment(seed, b"d" * 32, 1),
-        primitives.derive(seed, b"share-envelope", session, masking.name(1)),
+        masking.pairwise_mask_key(seed, turn),
+        masking.pair_secrets(seed, 1),
+        primitives.derive(seed, b"share-envelope", turn, masking.name(1)),
+        primitives.derive(seed, b"recovery", turn, masking.name(1)),
     ]
     assert len(set(keys)) == len(keys)
 

@@ -16,7 +16,7 @@ PARTS = st.lists(st.binary(max_size=80), max_size=4)
 
 
 def framed(*parts: bytes) -> bytes:
-    return b"".join(struct.pack("<I", len(part)) + part for part in (b"chatfed secagg 2", *parts))
+    return b"".join(struct.pack("<I", len(part)) + part for part in (b"chatfed secagg 3", *parts))
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,18 +15,20 @@ from chatfed.secagg import client, masking, messages, primitives, server, shamir
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
-from chatfed.secagg.states import Masked, Shared
+from chatfed.secagg.states import Masked, Ready
 from chatfed.types import Entropy
 from tests.secagg.rounds import (
-    ATTEMPT,
     CTX,
+    EPOCH,
+    SCOPE,
     Carried,
+    begun_again,
     body_of,
     carry,
     entropy_from,
     random_vectors,
-    reseal,
     ring_sum,
+    shown,
     state_of,
 )
 
@@ -102,26 +104,44 @@ def test_dropout_at_setup_does_not_kill_the_round() -> None:
     assert total.survivors == (1, 3, 4, 6, 7)
 
 
+def recovered(carried: Carried, gone: int) -> dict[int, bytes]:
+    """What the server reads of one that dropped out: its secrets with its neighbours, from the answers of others."""
+    unmasking = carried.server_states["unmasking"]
+    answers = {i: m for (kind, i), m in carried.wire.items() if kind is Kind.ANSWER}
+    shares = {i: server._decode_answer(unmasking, i, message)[gone] for i, message in answers.items()}
+    (key,) = shamir.combine(sorted(shares), np.stack([shares[i] for i in sorted(shares)])[:, None])
+    assert key is not None
+    pairs = server._pairs_of(unmasking, gone, key)
+    assert pairs is not None and pairs == carried.secrets_of(gone).pairs
+    return pairs
+
+
 def test_late_masked_input_is_refused_and_useless() -> None:
     parameters, carried = Parameters(5, 3, 64), Carried(Parameters(5, 3, 64))
     vectors = random_vectors(parameters)
     carry(parameters, vectors, {2: {1}}, carried=carried)
-    shared = state_of(carried, 1, Shared)
-    _, late = client.masked_input(shared, carried.wire[Kind.ENVELOPES, 1], vectors[1])
+    ready, slot = state_of(carried, 1, Ready), carried.secrets_of(1)
+    _, late = client.masked_input(ready, 0, slot, CTX, carried.wire[Kind.PRESENT, 1], vectors[1])
     with pytest.raises(MalformedMessage) as caught:
         server.accept(carried.server_states["unmasking"], 1, late)
     assert (caught.value.sender, caught.value.field) == (1, "late")
 
-    # The server now has participant 1's mask key. It takes the pairwise masks off: the self-mask still covers all.
-    view = shared.view.digest
-    public = {i: advert.mask_key for i, advert in shared.adverts.items()}
-    keys = [masking.pairwise_mask_key(shared.mask_agreement, 1, i, public, view) for i in (2, 3, 4, 5)]
-    rest = np.frombuffer(late, dtype="<u4", offset=120).copy()
+    # The server now opens participant 1's row of this slot. It takes the pairwise masks off: the self-mask still
+    # covers all.
+    turn = carried.server_states["unmasking"].turn
+    keys = [masking.pairwise_mask_key(recovered(carried, 1)[i], turn) for i in (2, 3, 4, 5)]
+    rest = np.frombuffer(late, dtype="<u4", offset=56 + 32).copy()
     masking.apply_masks(rest, [], keys)
     own = vectors[1].copy()
-    masking.apply_masks(own, [masking.self_mask_key(shared.seed, view, 1)], [])
+    masking.apply_masks(own, [masking.self_mask_key(slot.seed, turn, 1)], [])
     assert rest.tolist() == own.tolist()
     assert np.count_nonzero(rest == vectors[1]) == 0
+
+
+def accept_all(carried: Carried, inbound: dict[int, bytes]) -> None:
+    state = begun_again(carried)
+    for i, message in inbound.items():
+        state = server.accept(state, i, message)
 
 
 def test_server_refuses_senders_it_does_not_expect() -> None:
@@ -131,6 +151,7 @@ def test_server_refuses_senders_it_does_not_expect() -> None:
     for step, kind in (
         (partial(server.relay_adverts, states["open"]), Kind.ADVERT),
         (partial(server.relay_shares, states["sharing"]), Kind.SHARES),
+        (partial(accept_all, carried), Kind.MASKED_INPUT),
         (partial(server.finish, states["unmasking"]), Kind.ANSWER),
     ):
         sent = {i: carried.wire[kind, i] for i in (1, 2, 3)}
@@ -149,8 +170,7 @@ def test_server_refuses_a_second_masked_input_and_a_state_used_again() -> None:
     collecting, message = carried.server_states["collecting"], carried.wire[Kind.MASKED_INPUT, 1]
     with pytest.raises(MalformedMessage, match="duplicate"):
         server.accept(collecting, 1, message)
-    fresh = server.relay_shares(carried.server_states["sharing"], {i: carried.wire[Kind.SHARES, i] for i in (1, 2, 3)})
-    first = fresh[0]
+    first = begun_again(carried)
     server.accept(first, 1, message)
     with pytest.raises(WrongStep):
         server.accept(first, 1, message)
@@ -165,8 +185,8 @@ def test_finish_can_be_asked_again_and_gives_the_same() -> None:
 
 def test_malformed_senders_can_be_left_out_and_the_round_goes_on() -> None:
     parameters, entropy = Parameters(5, 3, 4), entropy_from(3)
-    state = server.open_round(parameters, CTX, ATTEMPT)
-    adverts = {i: client.advertise(parameters, Floors(3, 3), CTX, ATTEMPT, i, entropy)[1] for i in range(1, 6)}
+    state = server.open_epoch(parameters, SCOPE, EPOCH)
+    adverts = {i: client.advertise(parameters, Floors(3, 3), SCOPE, EPOCH, i, entropy)[1] for i in range(1, 6)}
     adverts[2] = adverts[2][:-1]
     adverts[4] = b""
     (_, outbound), faults = server.leaving_out(server.relay_adverts, state, adverts)
@@ -175,22 +195,39 @@ def test_malformed_senders_can_be_left_out_and_the_round_goes_on() -> None:
 
 
 def test_another_model_hash_is_refused_and_its_masks_cancel_with_nobody() -> None:
-    parameters, entropy = Parameters(3, 2, 4), entropy_from(5)
+    parameters, carried = Parameters(3, 2, 4), Carried(Parameters(3, 2, 4))
+    carry(parameters, random_vectors(parameters), carried=carried)
     other = messages.context(b"run", 1, b"x" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
-    adverts = {i: client.advertise(parameters, Floors(2, 2), CTX, ATTEMPT, i, entropy)[1] for i in (1, 2)}
-    adverts[3] = client.advertise(parameters, Floors(2, 2), other, ATTEMPT, 3, entropy)[1]
+    ready, slot, zeros = state_of(carried, 3, Ready), carried.secrets_of(3), np.zeros(4, "<u4")
+    with pytest.raises(MalformedMessage, match="context"):  # whoever expects another model than the server says
+        client.masked_input(ready, 0, slot, other, carried.wire[Kind.PRESENT, 3], zeros)
+    masked, message = client.masked_input(ready, 0, slot, other, shown(carried, (1, 2, 3), other), zeros)
+    with pytest.raises(MalformedMessage) as caught:  # and whoever is told of another model than the rest
+        server.accept(begun_again(carried), 3, message)
+    assert (caught.value.sender, caught.value.field) == (3, "context")
+    here, pairs = carried.server_states["unmasking"].turn, [carried.secrets_of(i).pairs for i in (1, 2)]
+    assert pairs[0][2] == pairs[1][1] and pairs[0][3] == slot.pairs[1]
+    assert masking.pairwise_mask_key(slot.pairs[1], here) != masking.pairwise_mask_key(slot.pairs[1], masked.turn)
+
+
+def test_another_scope_or_other_parameters_are_refused_and_another_session() -> None:
+    parameters, entropy = Parameters(3, 2, 4), entropy_from(5)
+    other = messages.scope(b"run", b"x" * 32, messages.roster_root(["anna", "ben"]))
+    adverts = {i: client.advertise(parameters, Floors(2, 2), SCOPE, EPOCH, i, entropy)[1] for i in (1, 2)}
+    adverts[3] = client.advertise(parameters, Floors(2, 2), other, EPOCH, 3, entropy)[1]
     with pytest.raises(MalformedMessage) as caught:
-        server.relay_adverts(server.open_round(parameters, CTX, ATTEMPT), adverts)
+        server.relay_adverts(server.open_epoch(parameters, SCOPE, EPOCH), adverts)
     assert (caught.value.sender, caught.value.field) == (3, "context")
 
     drawn = bytes([1] * 32), bytes([2] * 32)
     public = {i: primitives.public_key(private) for i, private in enumerate(drawn, 1)}
     a, b = map(primitives.load, drawn)
-    here, there = parameters.session(CTX, ATTEMPT), parameters.session(other, ATTEMPT)
-    assert masking.pairwise_mask_key(a, 1, 2, public, here) == masking.pairwise_mask_key(b, 2, 1, public, here)
-    assert masking.pairwise_mask_key(a, 1, 2, public, here) != masking.pairwise_mask_key(b, 2, 1, public, there)
-    for lowered in (Parameters(3, 3, 4), Parameters(4, 3, 4), Parameters(3, 2, 5), Parameters(3, 2, 4, 16)):
-        assert lowered.session(CTX, ATTEMPT) != here
+    here, there = parameters.session(SCOPE, EPOCH), parameters.session(other, EPOCH)
+    assert masking.pair_root(a, 1, 2, public, here) == masking.pair_root(b, 2, 1, public, here)
+    assert masking.pair_root(a, 1, 2, public, here) != masking.pair_root(b, 2, 1, public, there)
+    sizes = (3, 3, 4), (4, 3, 4), (3, 2, 5), (3, 2, 4, 16), (3, 2, 4, 32, -1, 0, 0, 0, 2)
+    for lowered in (Parameters(*size) for size in sizes):
+        assert lowered.session(SCOPE, EPOCH) != here
 
 
 def chi_square(counts: np.ndarray, expected: np.ndarray | float) -> float:
@@ -203,8 +240,8 @@ def looks_uniform(data: bytes) -> bool:
 
 
 def masked_vector(carried: Carried, who: int) -> bytes:
-    """What stands behind digest, commitment and, with identities, signature."""
-    return body_of(carried.wire[Kind.MASKED_INPUT, who])[64 + (64 if carried.parameters.quorum else 0) :]
+    """What stands behind the commitment and, with identities, the signature."""
+    return body_of(carried.wire[Kind.MASKED_INPUT, who])[32 + (64 if carried.parameters.quorum else 0) :]
 
 
 @pytest.mark.parametrize("quorum", [0, 2], ids=["none", "roster"])
@@ -257,16 +294,16 @@ def test_any_ones_keys_give_everybody_another_place_on_the_circle(who: int) -> N
         own = {i: entropy_from(f"{i} {keys if i == who else 'these'}") for i in range(1, 13)}
         carried = Carried(parameters)
         carry(parameters, random_vectors(parameters), carried=carried, own=own)
-        seen = {state_of(carried, i, Masked).view for i in own}
+        seen = {state_of(carried, i, Masked).ready.view for i in own}
         assert {view.graph for view in seen} == {carried.server_states["sharing"].graph}
         circles |= {view.graph.circle for view in seen}
         views |= {view.digest for view in seen}
     assert len(circles) == len(views) == 2
 
 
-def with_secrets(mask_key: bytes, seed: bytes, rest: Entropy) -> Entropy:
-    """A participant whose mask key (drawn first) and self-mask seed (drawn third) are given."""
-    calls, given = itertools.count(1), {1: mask_key, 3: seed}
+def with_secrets(seed: bytes, recovery_key: bytes, rest: Entropy) -> Entropy:
+    """A participant whose self-mask seed (drawn third) and recovery key (drawn fourth) are given."""
+    calls, given = itertools.count(1), {3: seed, 4: recovery_key}
     return lambda size: given.get(next(calls), b"") or rest(size)
 
 
@@ -282,7 +319,7 @@ def test_over_many_rounds_what_too_few_neighbours_hold_looks_the_same_for_every_
             held = [state_of(carried, x, Masked) for x in (2, 3, 4)]
             shares = np.array([np.frombuffer(state.shares[1], "<u2").reshape(2, shamir.LIMBS) for state in held])
             assert shamir.combine((2, 3, 4), shares) == [secret, secret]
-            for kind in (0, 1):  # of the seed, of the mask key
+            for kind in (0, 1):  # of the seed, of the recovery key
                 cells = shares[:2, kind].astype(int) * 8 // shamir.PRIME
                 np.add.at(grid[kind], tuple(cells), 1)
         grids.append(grid)
@@ -299,7 +336,8 @@ def test_server_memory_does_not_grow_with_the_number_of_participants() -> None:
     inputs = [carried.wire[Kind.MASKED_INPUT, i] for i in range(1, 11)]
     shares = {i: carried.wire[Kind.SHARES, i] for i in range(1, 11)}
     tracemalloc.start()
-    state, _ = server.relay_shares(carried.server_states["sharing"], shares)
+    epoch, _ = server.relay_shares(carried.server_states["sharing"], shares)
+    state, _ = server.begin(epoch, 0, CTX, range(1, 11))
     for i, message in enumerate(inputs, 1):
         state = server.accept(state, i, message)
     unmasking, _ = server.close_inputs(state)
@@ -309,89 +347,15 @@ def test_server_memory_does_not_grow_with_the_number_of_participants() -> None:
     assert peak < 3 * 4 * d  # the sum, its unmasked copy, and change
 
 
-def corrupt(message: bytes, owner: int) -> bytes:
-    """An answer with one limb of the share of `owner` changed, resealed."""
-    body = bytearray(body_of(message))
-    at = 32 + next(k for k in range(len(body)) if body[32 + 40 * k] == owner) * 40 + 4
-    value = int.from_bytes(body[at : at + 2], "little")
-    body[at : at + 2] = ((value + 1 + 100 * message[4]) % shamir.PRIME).to_bytes(2, "little")
-    return reseal(message, bytes(body))
-
-
-def answered_round(
-    n: int, t: int, gone: dict[int, set[int]]
-) -> tuple[server.Unmasking, dict[int, bytes], server.Total]:
-    parameters = Parameters(n, t, 6)
-    carried, vectors = Carried(parameters), random_vectors(parameters)
-    total = carry(parameters, vectors, gone, carried=carried)
-    answers = {i: carried.wire[Kind.ANSWER, i] for i in total.survivors}
-    return carried.server_states["unmasking"], answers, total
-
-
-@pytest.mark.parametrize("owner", [3, 9], ids=["seed of a survivor", "key of a dropout"])
-def test_corrupt_shares_are_found_attributed_and_recovered_from(owner: int) -> None:
-    unmasking, answers, total = answered_round(9, 5, {2: {9}})
-    two = {**answers, 1: corrupt(answers[1], owner), 4: corrupt(answers[4], owner)}
-    with pytest.raises(messages.BadShares) as caught:  # eight shares, five needed: one error can be told, two cannot
-        server.finish(unmasking, two)
-    assert caught.value.owner == owner
-    one = server.finish(unmasking, {**answers, 1: corrupt(answers[1], owner)})
-    assert one.vector.tolist() == total.vector.tolist()
-    assert one.disputes == ((1, owner),)
-    barely = {i: answers[i] for i in (1, 2, 3, 4, 5, 6)}  # one share to spare: only the commitment can tell
-    barely[2] = corrupt(answers[2], owner)
-    assert server.finish(unmasking, barely).disputes == ((2, owner),)
-
-
-def test_answered_share_outside_the_field_is_refused_by_name() -> None:
-    unmasking, answers, _ = answered_round(5, 3, {})
-    body = bytearray(body_of(answers[2]))
-    body[36:38] = shamir.PRIME.to_bytes(2, "little")
-    with pytest.raises(MalformedMessage) as caught:
-        server.finish(unmasking, {**answers, 2: reseal(answers[2], bytes(body))})
-    assert (caught.value.sender, caught.value.field) == (2, "share")
-
-
-def test_corrupt_share_without_one_to_spare_ends_the_round_with_a_typed_error() -> None:
-    unmasking, answers, _ = answered_round(4, 3, {2: {4}})
-    with pytest.raises(messages.BadShares) as caught:
-        server.finish(unmasking, {**answers, 1: corrupt(answers[1], 2)})
-    assert (caught.value.owner, caught.value.holders) == (2, (1, 2, 3))
-
-
-def test_a_commitment_to_another_seed_names_its_owner_and_its_holders() -> None:
-    unmasking, answers, _ = answered_round(5, 3, {})
-    forged = server.Unmasking(**{**vars(unmasking), "bound": {**unmasking.bound, 2: bytes(32)}})
-    with pytest.raises(messages.BadShares) as caught:
-        server.finish(forged, answers)
-    assert (caught.value.owner, caught.value.holders) == (2, (1, 2, 3, 4, 5))
-
-
-def test_participant_that_was_shown_fewer_envelopes_is_not_added() -> None:
+def test_participant_that_was_shown_fewer_is_not_added() -> None:
     """Its masks with the one left out would not cancel: the sum would be wrong."""
     parameters, carried = Parameters(5, 3, 6), Carried(Parameters(5, 3, 6))
     vectors = random_vectors(parameters)
     carry(parameters, vectors, carried=carried)
-    envelopes = carried.wire[Kind.ENVELOPES, 1]
-    shared = state_of(carried, 1, Shared)
-    sharers, made = messages.decode_envelopes(envelopes, shared.view.digest, set(range(1, 6)))
-    del made[2]
-    fewer = messages.encode_envelopes(shared.view.digest, sharers - {2}, made)
-    _, message = client.masked_input(shared, fewer, vectors[1])
-    sent = {i: carried.wire[Kind.SHARES, i] for i in range(1, 6)}
-    state, _ = server.relay_shares(carried.server_states["sharing"], sent)
+    ready, slot = state_of(carried, 1, Ready), carried.secrets_of(1)
+    _, message = client.masked_input(ready, 0, slot, CTX, shown(carried, (1, 3, 4, 5)), vectors[1])
+    state = begun_again(carried)
     with pytest.raises(MalformedMessage) as caught:
         server.accept(state, 1, message)
-    assert (caught.value.sender, caught.value.field) == (1, "sharers")
+    assert (caught.value.sender, caught.value.field) == (1, "context")
     assert not state.accumulator.vector.any()
-
-
-def test_answer_to_another_survivor_set_is_refused_by_name() -> None:
-    unmasking, answers, _ = answered_round(5, 3, {2: {5}})
-    lead = body_of(answers[1])[:32]
-    entries = messages.decode_entries(answers[1], Kind.ANSWER, 1, unmasking.view, set(range(6)), 36, lead)
-    elsewhere = messages.survivors_digest(unmasking.view, {1, 2, 3})
-    forged = messages.encode_entries(Kind.ANSWER, 1, unmasking.view, entries, elsewhere)
-    with pytest.raises(MalformedMessage) as caught:
-        server.finish(unmasking, {**answers, 1: forged})
-    assert (caught.value.sender, caught.value.field) == (1, "survivors")

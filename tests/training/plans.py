@@ -10,8 +10,9 @@ from training.plan import terms as plan_terms
 from training.plan.agreement import agree
 from training.plan.claims import Claim
 from training.plan.codec import Codec
+from training.plan.cohorts import following
 from training.plan.plan import plan_of
-from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection, following
+from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection
 from training.plan.sums import Sums
 from training.plan.terms import ClientTerms
 from training.plan.upload import UpdateUpload

@@ -24,7 +24,7 @@ from tests.privacy.entropy import replay
 from tests.training.federation import Federation, Learner, invitation, names, stored_upload, update_of
 from tests.training.plans import charges_of, check_sums, codec_of
 from training.parties.aggregator import initial_state, invited, take_back
-from training.parties.client import Refused
+from training.parties.answering import Refused
 from training.parties.session import Session
 from training.plan.checks import check
 from training.plan.codec import coefficients

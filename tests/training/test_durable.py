@@ -15,7 +15,7 @@ from chatfed.secagg.states import DamagedState
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import Federation, Learner, a_recipe, invitation, names, update_of
 from training.durable import alone, sweep, write_atomically
-from training.parties import store
+from training.parties import database, store
 from training.parties.rounds import commit
 from training.parties.session import Step
 from training.plan.recipe import Recipe
@@ -64,7 +64,7 @@ def files(home: Path) -> dict[str, bytes]:
 
 def killed_while_it_writes_its_update(federation: Federation, message: bytes) -> None:
     """A process of its own, which is gone with all rows written and none committed."""
-    write = store._write
+    write = database.write_rows
 
     def dying(database: Any, waiting: Any) -> None:
         write(database, waiting)
@@ -72,7 +72,7 @@ def killed_while_it_writes_its_update(federation: Federation, message: bytes) ->
             os.kill(os.getpid(), signal.SIGKILL)
 
     def handle() -> None:
-        store._write = dying
+        pytest.MonkeyPatch().setattr(store, "write_rows", dying)  # in a process of its own
         federation.client(A).handle(message, federation.entropy(A))
 
     process = multiprocessing.get_context("fork").Process(target=handle)
@@ -118,10 +118,10 @@ def dying_when(place: str, patch: pytest.MonkeyPatch) -> None:
     def dying(*_: object) -> None:
         raise Killed
 
-    patch.setattr(store, "_write", dying) if place == "_write" else patch.setattr(os, place, dying)
+    patch.setattr(store, "write_rows", dying) if place == "write_rows" else patch.setattr(os, place, dying)
 
 
-@pytest.mark.parametrize("before", ["pwrite", "fsync", "_write"])
+@pytest.mark.parametrize("before", ["pwrite", "fsync", "write_rows"])
 def test_a_client_killed_while_it_forgets_keeps_no_state_that_opens_and_forgets_the_rest_when_told_again(
     before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,8 @@ from tests.training.federation import BASE, Federation, invitation, names, store
 from tests.training.plan.test_counting import CELLS, a_recipe, count_of
 from training.base.learner import Learner
 from training.base.tokens import write_tokens
-from training.parties.client import Client, Refused
+from training.parties.answering import Refused
+from training.parties.client import Client
 from training.parties.session import Session, Step
 from training.plan.agreement import Agreement
 from training.plan.plan import Counting, Plan, resolve

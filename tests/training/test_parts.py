@@ -20,7 +20,7 @@ from tests.privacy.entropy import replay
 from tests.training import plans
 from tests.training.federation import Federation, Learner, invitation, names
 from tests.training.plans import claim_of
-from training.parties.client import Refused
+from training.parties.answering import Refused
 from training.plan.checks import check
 from training.plan.claims import Spent
 from training.plan.recipe import FederationSection, PrivacySection, Recipe, SecAggSection

@@ -262,7 +262,7 @@ def test_nothing_that_leaves_a_client_or_stays_with_it_tells_how_many_or_which_w
         sized.append(sizes(rounds))
     assert wires[0] == wires[1], "messages of the same lengths"
     ledger = {"ledger", "charge 0", "keys"}
-    assert kept[0] == kept[1] and {what for _, what in kept[0]} == {*ledger, "round", "update", "answered"}
+    assert kept[0] == kept[1] and {what for _, what in kept[0]} == {*ledger, "round", "update", "answered", "epoch"}
     assert left[0] == left[1] and {what for _, what in left[0]} == {*ledger, "finished"}, "alike, byte for byte"
     assert sized[:2] == sized[2:] and len(sized[0]) == 4 * 5, "records, their log with its index, keys, and a lock"
     said = [dataclasses.replace(outcome, mean=learner.initial) for outcome in outcomes]

@@ -2,7 +2,8 @@
 
 A client between two messages is records in a store, so memory does not grow with the number of clients. A worker is
 given the messages of several small clients of one store at a time, so that what they write reaches the disk together;
-who began a round with a worker stays with it, which has its state at hand; what goes to all clients is written once,
+who began a round with a worker stays with it, which has its state at hand, and begins the next with it if that worker
+is not behind; what goes to all clients is written once,
 not sent to each. Knows how bytes reach a client and which scripted client stays silent; the bytes' meaning is
 `training/parties/client.py`'s.
 """
@@ -42,7 +43,8 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
-TOGETHER = 16  # messages in a worker's hands at most
+TOGETHER = 16  # messages in a worker's hands at most, where clients learn
+SHORT = 4  # times as many where they do not
 AT_HAND = 256  # clients whose state of the round a worker keeps in memory
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
 
@@ -80,7 +82,8 @@ class Job:
 
     call: Callable[..., Any]
     given: Callable[[], tuple[Any, ...]]  # made when it is sent, not while it waits
-    worker: int | None = None  # that alone can do it; None: whichever is free
+    worker: int | None = None  # that does it; None: whichever is free
+    moves: bool = False  # another worker may do it that would stand idle
 
 
 @dataclass
@@ -93,7 +96,7 @@ class Simulation:
     on_reply: Callable[[Step, int, int], None] = lambda step, done, of: None
     refusals: dict[ClientId, str] = field(default_factory=dict)  # why a client that answered nothing did so
     silent: set[ClientId] = field(default_factory=set)
-    together: int = 1  # messages to a worker in one trip, in this round
+    longest: int = 1  # bytes of an invitation to this round
     left: list[Future[Any]] = field(default_factory=list)  # under way when an exchange was broken off
     served: dict[ClientId, int] = field(default_factory=dict)  # the worker that has a client's state at hand
 
@@ -106,12 +109,16 @@ class Simulation:
         if step == Step.SESSION:
             self.silent.clear()
             self.refusals.clear()
-            self.served.clear()
-            self.together = self._together(messages)
+            self.longest = max(map(len, messages.values()), default=1)
         self.silent |= self.dropouts.get(step, frozenset())
         with _post(self.workplace.homes.parent, messages) as post:
-            trips = self._trips([each for each in messages if each not in self.silent])
-            jobs = [Job(_answer_all, partial(_addressed, trip, post), self.served.get(trip[0])) for trip in trips]
+            together = self._together(len(messages), step)
+            trips = self._trips([each for each in messages if each not in self.silent], together)
+            begins = step == Step.SESSION
+            jobs = [
+                Job(_answer_all, partial(_addressed, trip, post), self.served.get(trip[0]), moves=begins)
+                for trip in trips
+            ]
             done = 0
             for worker, replies in self.run(jobs):
                 for client, answer, reason in replies:
@@ -123,13 +130,13 @@ class Simulation:
                     else:
                         self.refusals[client] = reason
 
-    def _together(self, messages: Mapping[ClientId, bytes]) -> int:
+    def _together(self, messages: int, step: Step) -> int:
         """How many small clients travel together: not so many that a worker stands idle at the end of a step."""
-        longest = max(map(len, messages.values()), default=1)
-        fair = len(messages) // (8 * self.workplace.workers)
-        return max(1, min(TOGETHER, fair, TOGETHER_BYTES // longest))
+        of = 1 if step == Step.SESSION else SHORT
+        fair = of * messages // (8 * self.workplace.workers)
+        return max(1, min(of * TOGETHER, fair, TOGETHER_BYTES // self.longest))
 
-    def _trips(self, clients: Sequence[ClientId]) -> list[list[ClientId]]:
+    def _trips(self, clients: Sequence[ClientId], together: int) -> list[list[ClientId]]:
         """Clients that travel together: of one store and, once a round has begun, of one worker."""
         going: dict[tuple[Path, int | None], list[ClientId]] = {}
         trips = list[list[ClientId]]()
@@ -138,7 +145,7 @@ class Simulation:
             if not trip:
                 trips.append(trip)
             trip.append(client)
-            if len(trip) == self.together:
+            if len(trip) == together:
                 going[store_of(self.workplace.homes, client), self.served.get(client)] = []
         return trips
 
@@ -154,8 +161,9 @@ class Simulation:
             while True:
                 for most in (1, 2):  # first one for each, so that nobody waits while another has two
                     for worker, queue in enumerate(owned):
-                        if list(under_way.values()).count(worker) < most and (queue or free):
-                            job = (queue or free).popleft()
+                        source = queue or free or (_longest(owned) if most == 1 else None)
+                        if list(under_way.values()).count(worker) < most and source:
+                            job = source.popleft()
                             under_way[self.workers[worker].submit(job.call, *job.given())] = worker
                 if not under_way:
                     return
@@ -191,6 +199,11 @@ class Simulation:
         Raises ChatfedError when learning would move only some of what is trained.
         """
         return self.workers[0].submit(_base_facts).result()
+
+
+def _longest(owned: Sequence[deque[Job]]) -> deque[Job] | None:
+    """Of the queues whose jobs may move, the one with most."""
+    return max((queue for queue in owned if queue and queue[0].moves), key=len, default=None)
 
 
 def _addressed(clients: Sequence[ClientId], post: Post) -> tuple[Sequence[ClientId], list[bytes] | Path]:

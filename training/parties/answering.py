@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Sequence
 from typing import Protocol
 
@@ -13,11 +14,21 @@ Steps = Generator[None, None, bytes]
 """A client on its way to an answer: it yields where what it wrote must be on the disk before it goes on."""
 
 
+class Refused(ChatfedError):
+    """A client that does not take part in a round, and why."""
+
+    code = "client_refused"
+    mend = "ask for what the client's own settings allow"
+
+
 class Records(Protocol):
     """Where clients write: `Store` or `Homes`."""
 
     def commit(self) -> None:
         """All that was written is on the disk when this returns. Raises DiskError."""
+
+    def remembering(self) -> contextlib.AbstractContextManager[None]:
+        """Reads each record once in the meantime."""
 
     def discard(self) -> None:
         """Forgets what was written since the last commit."""
@@ -29,6 +40,11 @@ def answers(asked: Sequence[Steps], records: Records) -> list[bytes | ChatfedErr
     They go on side by side from one commit to the next, and none of their answers is there before the last. Raises
     DiskError where that failed, for all of them.
     """
+    with records.remembering():
+        return _answers(asked, records)
+
+
+def _answers(asked: Sequence[Steps], records: Records) -> list[bytes | ChatfedError]:
     given: dict[int, bytes | ChatfedError] = {}
     going = dict(enumerate(asked))
     try:

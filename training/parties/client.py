@@ -8,9 +8,8 @@ it signs one survivor set a round, whatever the attempt. Knows no socket and no 
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,41 +21,24 @@ from chatfed.privacy.rounding import Scattered
 from chatfed.secagg import client as secagg
 from chatfed.secagg import primitives, states
 from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
-from chatfed.secagg.messages import MalformedMessage, Sign, decode_survivors
-from chatfed.types import ChatfedError, ClientId, Entropy, FloatVector
+from chatfed.secagg.messages import MalformedMessage, Parameters, Sign
+from chatfed.types import ChatfedError, Entropy, FloatVector
 
-from ..durable import from_json, to_json
+from ..durable import to_json
 from ..plan.agreement import Agreement
 from ..plan.terms import ClientTerms
 from ..plan.upload import NoisyUpload, Part, Upload
-from .answering import Steps, answers
+from .answering import Refused, Steps, answers
+from .epochs import EpochKeys
 from .identity import Roster, keys_of, read_key, signer
 from .ledgers import finished, ledger_of, remember_as_finished
-from .session import Session, Step, rotation_seed, round_context, round_name
+from .session import Session, Step, decode_shares, rotation_seed, round_context, round_index, round_name, round_of
 from .store import ClientStore, Key
-
-_COUNT = struct.Struct("<I")
+from .sum_record import Invited, SumRecord, summing
 
 Learn = Callable[[FloatVector], Iterable[Part]]
 """Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where
 that is the client's own; or, where noise is shared and single dialogues are protected, what each one adds to it."""
-
-
-class Refused(ChatfedError):
-    """A client that does not take part in a round, and why."""
-
-    code = "client_refused"
-    mend = "ask for what the client's own settings allow"
-
-
-@dataclass(frozen=True)
-class _Invited:
-    """What a client keeps of an invitation until the round is over."""
-
-    key: str  # of the release
-    cohort: list[ClientId]
-    dimension: int  # of the model
-    lag: int  # rounds since the update began
 
 
 class Client:
@@ -79,7 +61,8 @@ class Client:
         self.name, self.records, self.agreement, self.terms = records.client, records, agreement, terms
         self.base_digest, self.learn, self.roster, self.identity = base_digest, learn, roster or {}, identity
         self.pinned = agreement.sums.pinned
-        self._at_hand: tuple[bytes, states.ClientState, _Invited] | None = None  # what is stored, and what it says
+        self.epochs = EpochKeys(records)
+        self.sum = SumRecord(records, self.epochs)
 
     def handle(self, message: bytes, entropy: Entropy = system_random) -> bytes:
         """The answer to one message of the server, once it is on record. Raises ChatfedError where it takes no part."""
@@ -98,13 +81,14 @@ class Client:
         step, body = Step(message[0]), message[1:]
         answering: Mapping[Step, Callable[[bytes, Entropy], bytes]] = {
             Step.ADVERTS: self._share,
-            Step.SHARES: self._masked_input,
             Step.SURVIVORS: self._consent if self.pinned else self._unmask,
             **({Step.CERTIFICATE: self._unmask_certified} if self.pinned else {}),
             Step.COMMITTED: self._forget,
         }
         if step == Step.SESSION:
             return bytes([step]) + (yield from self._join(message, entropy))
+        if step == Step.SHARES:
+            return bytes([step]) + (yield from self._masked_input(body, entropy))
         if step not in answering:
             raise MalformedMessage(0, "step", "number")
         return bytes([step]) + answering[step](body, entropy)
@@ -115,20 +99,28 @@ class Client:
         lag = session.since[place - 1]
         key = self._key(session, ctx, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
-        sign = self._sign() if self.pinned else None
+        sign = self._sign()
         size = (len(session.cohort), len(session.weights))
         parameters = self.agreement.sums.parameters(*size)
         self._refuse_if_finished(key)
         self._refuse_forgotten_set(key)
+        self._refuse_other_keys(session, parameters, roster)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
         if self._stored_upload(key, code) is None:
             self._refuse_too_soon(session, key, lag)
             self._pay(key, code, entropy)
             yield  # what it pays for begins once the charge is on the disk
             self._store_upload(key, code, code.encode(self._parts(session, lag, entropy), entropy), entropy)
-        least = self.agreement.sums.floors(parameters)
-        state, advert = secagg.advertise(parameters, least, ctx, session.attempt, place, entropy, roster, sign)
-        self._save(state, _Invited(key, list(session.cohort), size[1], lag), entropy)
+        advert = b""
+        if session.begins:
+            least = self.agreement.sums.floors(parameters)
+            state, advert = secagg.advertise(
+                parameters, least, session.scope, session.epoch, place, entropy, roster, sign
+            )
+            self.epochs.begin(state, session.run, session.cohort, entropy)
+        said = self.records.tag("round") == key and self.sum.invited().said
+        invited = Invited(key, ctx.hex(), size[1], lag, session.epoch.hex(), session.slot, said)
+        self.sum.save(None, invited, entropy)
         return advert
 
     def _parts(self, session: Session, lag: int, entropy: Entropy) -> Iterable[Part]:
@@ -149,21 +141,26 @@ class Client:
         return [update]
 
     def _share(self, body: bytes, entropy: Entropy) -> bytes:
-        state, invited = self._load()
-        shared, message = secagg.share(state, body, entropy)
-        self._save(shared, invited, entropy)
-        return message
+        return self.epochs.share(body, entropy)
 
-    def _masked_input(self, body: bytes, entropy: Entropy) -> bytes:
-        state, invited = self._load()
-        code = self._upload(len(invited.cohort), invited.dimension, lag=invited.lag)
+    def _masked_input(self, body: bytes, entropy: Entropy) -> Steps:
+        _, invited = self.sum.load()
+        envelopes, present = decode_shares(body)
+        if envelopes:
+            self.epochs.open_envelopes(envelopes, entropy)
+            yield  # a slot's keys go once what they open is on the disk
+        agreed = self.epochs.agreed(invited.epoch)
+        code = self._upload(len(agreed.cohort), invited.dimension, lag=invited.lag)
         vector = self._stored_upload(invited.key, code)
         if vector is None:
             raise Refused(f"{self.name}: the update of this round is gone; the server must begin the round anew.")
-        masked, message = secagg.masked_input(state, body, vector, self._sign() if self.pinned else None)
+        ctx = bytes.fromhex(invited.ctx)
+        secagg.check_present(agreed.ready, invited.slot, ctx, present)
+        slot = self.epochs.take(agreed, invited.slot)
+        masked, message = secagg.masked_input(agreed.ready, invited.slot, slot, ctx, present, vector, self._sign())
         if (cost := self._cost(code)) is not None:
             self.ledger().charge(invited.key, cost)  # as when it learned, and so at no cost, unless that was forgotten
-        self._save(masked, invited, entropy)
+        self.sum.save(masked, invited, entropy)
         return message
 
     def _upload(
@@ -181,39 +178,40 @@ class Client:
         return code.mechanism if isinstance(code, NoisyUpload) else self.terms.mechanism
 
     def _consent(self, body: bytes, entropy: Entropy) -> bytes:
-        state, invited = self._load()
+        state, invited = self.sum.load()
         own = self._sign()
+        assert own is not None, "only where identities are pinned there is anything to sign"
 
         def sign(digest: bytes) -> bytes:  # called once the set is found sound
             self._refuse_another_set(invited, state, body)
             return own(digest)
 
-        consented, message = secagg.consent(state, body, sign)
-        self._save(consented, invited, entropy)
+        consented, message = secagg.consent(summing(state), body, sign)
+        self.sum.save(consented, replace(invited, said=True), entropy)
         return message
 
     def _unmask_certified(self, body: bytes, entropy: Entropy) -> bytes:
-        state, invited = self._load()
-        answered, message = secagg.unmask(state, body)
-        self._save(answered, invited, entropy)  # "answered" is on disk, and the secrets are not, before it leaves
+        state, invited = self.sum.load()
+        answered, message = secagg.unmask(summing(state), body)
+        self.sum.save(answered, invited, entropy)  # "answered" is on disk, and the secrets are not, before it leaves
         return message
 
     def _unmask(self, body: bytes, entropy: Entropy) -> bytes:
-        state, invited = self._load()
-        answered, message = secagg.unmask(state, body)
+        state, invited = self.sum.load()
+        answered, message = secagg.unmask(summing(state), body)
         self._refuse_another_set(invited, state, body)
-        self._save(answered, invited, entropy)
+        self.sum.save(answered, replace(invited, said=True), entropy)
         return message
 
-    def _refuse_another_set(self, invited: _Invited, state: states.ClientState, body: bytes) -> None:
+    def _refuse_another_set(self, invited: Invited, state: states.Summing | None, body: bytes) -> None:
         """Of one update, one sum.
 
         A second sum with other survivors would give away by its difference who is in one only. Remembers the set that
         is signed, or without identities answered, before that leaves.
         """
         assert isinstance(state, states.Masked), "the step before has checked it"
-        numbers = decode_survivors(body, state.view.digest, state.sharers, state.round.roster)
-        chosen = to_json(sorted(invited.cohort[i - 1] for i in numbers)).encode()
+        cohort = self.epochs.agreed(invited.epoch).cohort
+        chosen = to_json(sorted(cohort[i - 1] for i in secagg.survivors_in(state, body))).encode()
         key, before = self.records.read("answered") or (invited.key, chosen)
         if key == invited.key and before != chosen:
             raise Refused(
@@ -227,36 +225,55 @@ class Client:
         """A set that was signed or answered for must be on record: without it, any other would be answered too."""
         if self.records.tag("round") != key:
             return
-        state, _ = self._load()
         chosen, _ = self.records.read("answered") or ("", b"")
-        if isinstance(state, states.Consented | states.Answered) and chosen != key:
+        if self.sum.invited().said and chosen != key:
             raise Refused(
                 f"{self.name}: answered in this round before, but for which survivors is no longer in "
                 f"{self.records.store.path}: restore that, or leave the round."
             )
 
+    def _refuse_other_keys(self, session: Session, parameters: Parameters, roster: Sequence[bytes]) -> None:
+        """Keys that stand are those that were agreed on with this very cohort, and for so many sums of this size."""
+        if session.begins:
+            return
+        epoch = self.epochs.known(session.epoch.hex(), session.slot)
+        same = (epoch.scope, epoch.parameters, epoch.roster) == (session.scope, parameters, tuple(roster))
+        if not same or session.slot >= parameters.slots:
+            raise Refused(f"{self.name}: the keys that the server speaks of are not for this sum.")
+
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
-        over = list[str]()
-        for name in ("round", "update", "answered"):
-            key = self.records.tag(name)
-            if key.startswith(round_name(body)):
+        name, over = round_name(body), list[str]()
+        last = self._served_last(name)
+        for record in ("round", "update", "answered"):
+            key = self.records.tag(record)
+            if key.startswith(name):
                 remember_as_finished(self.records, key.partition(" ")[0])
-                over.append(name)
+                over.append(record)
         if over and ("update" in over or not self.records.there("update")):  # else the key is another release's
             self.records.destroy_secret(Key.RELEASE)  # what a disk keeps of these is closed for good
-            self._at_hand = None
+        if "round" in over:
+            self.records.destroy_secret(Key.SUM)
         if self._forgets_begun(body):
             self.records.destroy_secret(Key.BEGUN)
             over.append("begun")
         self.records.erase(*over)
+        if round_index(body) + 1 >= self.agreement.schedule.rounds:
+            self.epochs.forget(run=body[:16].hex())  # also where it missed the run's end
+        elif last:
+            self.epochs.forget(name=last)
         return b""
+
+    def _served_last(self, name: str) -> str:
+        """The epoch of which the round of that name used the last slot; empty where it did not."""
+        invited = self.sum.invited() if self.records.tag("round").startswith(name) else None
+        return invited.epoch if invited and invited.slot + 1 >= self.agreement.sums.slots else ""
 
     def _forgets_begun(self, body: bytes) -> bool:
         """Whether no later round of those that an update is sent again for is left."""
-        run, at, schedule = body[:16].hex(), int.from_bytes(body[16:], "little"), self.agreement.schedule
+        run, at, schedule = body[:16].hex(), round_index(body), self.agreement.schedule
         stored = self.records.tag("begun")
-        return stored.startswith(f"{run}/") and at >= min(_round_of(stored) + schedule.bands, schedule.rounds) - 1
+        return stored.startswith(f"{run}/") and at >= min(round_of(stored) + schedule.bands, schedule.rounds) - 1
 
     def ledger(self) -> Ledger:
         """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
@@ -300,9 +317,9 @@ class Client:
         if lag or bands == 1:
             return
         for old in (entry.key for entry in self.ledger().entries if entry.key != key):
-            if old.startswith(run) and old.endswith("+0") and abs(session.round - _round_of(old)) < bands:
+            if old.startswith(run) and old.endswith("+0") and abs(session.round - round_of(old)) < bands:
                 raise Refused(
-                    f"{self.name}: began an update in round {_round_of(old)}, and begins no other in round "
+                    f"{self.name}: began an update in round {round_of(old)}, and begins no other in round "
                     f"{session.round}: {bands} rounds must lie between."
                 )
 
@@ -330,6 +347,9 @@ class Client:
                     f"{self.name}: another round would pass its budget of epsilon {self.terms.budget.epsilon:g}; it "
                     f"stays out."
                 )
+            before = self.records.tag("update").partition(" ")[0]
+            if before not in ("", key):  # it goes now, and no second one may be made for that release
+                remember_as_finished(self.records, before)
             self.records.draw_secret(Key.RELEASE, entropy)
             self.records.write("update", self._made_by(key, code), b"", entropy)
         if ledger and cost is not None:
@@ -362,31 +382,12 @@ class Client:
         """
         return f"{key} {self.agreement.digest.hex()} {self._cost(code)}"
 
-    def _sign(self) -> Sign:
+    def _sign(self) -> Sign | None:
+        """Who signs for this client, where identities are pinned."""
+        if not self.pinned:
+            return None
         assert self.identity is not None, "where identities are pinned, whoever makes a client names its key"
         return signer(read_key(self.identity))
-
-    def _save(self, state: states.ClientState, invited: _Invited, entropy: Entropy) -> None:
-        """State and cohort in one record: a survivor set's numbers mean nothing without the names of that round."""
-        about = to_json(vars(invited)).encode()
-        body = _COUNT.pack(len(about)) + about + states.store(state, self._round_key(about), entropy)
-        self.records.write("round", invited.key, body)
-        self._at_hand = body, state, invited
-
-    def _load(self) -> tuple[states.ClientState, _Invited]:
-        stored = self.records.read("round")
-        if stored is None:
-            raise Refused(f"{self.name}: is in no round; the server must begin with a session.")
-        body = stored[1]
-        if self._at_hand and self._at_hand[0] == body:
-            return self._at_hand[1:]
-        at = _COUNT.size + int.from_bytes(body[: _COUNT.size], "little")
-        about, sealed = body[_COUNT.size : at], body[at:]
-        state = states.restore(sealed, self._round_key(about))  # opens only beside what it was stored with
-        return state, _Invited(**from_json(about))
-
-    def _round_key(self, about: bytes) -> bytes:
-        return primitives.derive(self.records.secret(Key.RELEASE), b"round", about)
 
 
 @lru_cache(maxsize=1)
@@ -394,7 +395,3 @@ def _invitation(message: bytes, base: bytes) -> tuple[Session, bytes]:
     """The session in a message, and the context that it is: worked out once for all clients of a process."""
     session = Session.from_bytes(message[1:])
     return session, round_context(session, base)
-
-
-def _round_of(key: str) -> int:
-    return int(key.split("/")[1])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from chatfed.types import ClientId
@@ -55,6 +56,14 @@ class Homes:
         """What was written is on the disk when this returns."""
         for store in self._stores.values():
             store.commit()
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """As of a store, of all that are open."""
+        with contextlib.ExitStack() as all_of_them:
+            for store in self._stores.values():
+                all_of_them.enter_context(store.remembering())
+            yield
 
     def discard(self) -> None:
         """Forgets what was written since the last commit."""

@@ -24,7 +24,7 @@ from .store import ClientStore
 LEDGER = "ledger"
 FINISHED = "finished"
 REMEMBERED = 4096  # ledgers that a store keeps in memory as they were read
-OF_ROUNDS = ("charge 0", FINISHED, "update", "round", "answered", "begun")
+OF_ROUNDS = ("charge 0", FINISHED, "update", "round", "answered", "begun", "epoch")
 """Records that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
 
 
@@ -132,14 +132,15 @@ def remember_as_finished(records: ClientStore, key: str) -> None:
 
 def took_part(records: ClientStore) -> bool:
     """Whether a client with noise has anything to account for here."""
-    return any(records.there(name) for name in (LEDGER, *OF_ROUNDS))
+    return not records.names().isdisjoint((LEDGER, *OF_ROUNDS))
 
 
 def ledger_of(records: ClientStore, budget: Budget) -> Ledger:
     """The client's ledger; a new one where nothing says that it ever took part. Raises LedgerError."""
     owner, where = records.client, records.store.path
-    past = [name for name in OF_ROUNDS if records.there(name)]
-    if past and not records.there(LEDGER):
+    there = records.names()
+    past = [name for name in OF_ROUNDS if name in there]
+    if past and LEDGER not in there:
         raise LedgerError(
             f"{where} has no ledger of {owner}, which took part in rounds before ({past[0]} is there), so what it "
             "spent is unknown: restore it from a backup, or begin anew in an empty folder, on data that was never used"
@@ -162,8 +163,13 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
-    for client in clients:
-        if terms.mechanism is not None and homes.there(client) and took_part(records := homes.of(client)):
+    for client in clients if terms.mechanism is not None else ():
+        if not homes.there(client):
+            continue
+        records = homes.of(client)
+        with records.store.remembering():
+            if not took_part(records):
+                continue
             ledger = ledger_of(records, terms.budget)
             if entries := ledger.entries:
                 epsilons[client], counts[client] = ledger.epsilon, len(entries)

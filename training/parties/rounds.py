@@ -5,18 +5,19 @@ Composes the secure sum with the session around it. Knows no socket, no model an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from chatfed.secagg import server as secagg
-from chatfed.secagg.messages import MalformedMessage, ProtocolError, check_count
+from chatfed.secagg.messages import MalformedMessage, Parameters, ProtocolError, check_count
 from chatfed.secagg.server import Inbound
 from chatfed.types import ClientId, FloatVector
 
 from ..plan.agreement import Agreement
 from .identity import Roster, keys_of
-from .session import Session, Step, rotation_seed, round_context
+from .session import Session, Step, encode_shares, rotation_seed, round_context
 
 _State = TypeVar("_State")
 _Result = TypeVar("_Result")
@@ -56,6 +57,40 @@ class SurvivorsMissing(ProtocolError):
         )
 
 
+@dataclass
+class Standing:
+    """Keys that a cohort has agreed on and that are good for more sums; none at first.
+
+    In memory only: whoever goes on with a run begins with new ones.
+    """
+
+    epoch: secagg.Epoch | None = None
+    name: bytes = b""
+    scope: bytes = b""
+    used: int = 0  # slots
+    waiting: dict[int, bytes] = field(default_factory=dict)  # envelopes of those that have not been heard of since
+
+    def fits(self, session: Session, parameters: Parameters, least: int) -> bool:
+        """Whether the session can go on with these keys, and enough clients have them."""
+        if self.epoch is None or (self.scope, self.epoch.parameters) != (session.scope, parameters):
+            return False
+        return self.used < parameters.slots and len(self.epoch.sharers) >= least
+
+    @contextlib.contextmanager
+    def dropped_on_error(self) -> Iterator[None]:
+        """Forgets them where something goes wrong: it may come of them."""
+        try:
+            yield
+        except BaseException:
+            self.epoch = None
+            raise
+
+    def next_slot(self) -> int:
+        """One that no sum was given."""
+        self.used += 1
+        return self.used - 1
+
+
 def run_round(
     session: Session,
     agreement: Agreement,
@@ -64,13 +99,16 @@ def run_round(
     agreed: Sequence[ClientId] | None = None,
     settle: Callable[[Sequence[ClientId]], None] = lambda survivors: None,
     roster: Roster | None = None,
+    standing: Standing | None = None,
 ) -> Outcome:
     """Sessions out, mean of the survivors' updates back.
 
     `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
     at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
-    pins identities. Raises BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
+    pins identities. `standing`: keys of the rounds before, which this one goes on with where they fit, else it begins
+    with new ones and leaves them there. Raises BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
     """
+    keys = standing or Standing()
     line, sums = _Line(session.cohort, exchange), agreement.sums
     size = (len(session.cohort), len(session.weights))
     parameters = sums.parameters(*size)
@@ -78,18 +116,23 @@ def run_round(
     identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()
     ctx = round_context(session, base_digest)
 
-    opened = secagg.open_round(parameters, ctx, session.attempt, identities)
-    everyone = dict.fromkeys(range(1, len(session.cohort) + 1), session.to_bytes())
-    sharing, adverts = line.relay(secagg.relay_adverts, opened, Step.SESSION, everyone)
-    check_count("advertise", len(adverts), least)
-    collecting, envelopes = line.relay(secagg.relay_shares, sharing, Step.ADVERTS, adverts)
-    check_count("share", len(envelopes), least)
-    closed, out = secagg.close_inputs(line.collect(collecting, envelopes, agreed))
-    check_count("masked input", len(out), least)
-    settle(_survivors(session, out, agreed))
-    if sums.pinned:
-        closed, out = line.relay(secagg.certify, closed, Step.SURVIVORS, out)
-    total = line.relay(secagg.finish, closed, Step.CERTIFICATE if sums.pinned else Step.SURVIVORS, out)
+    with keys.dropped_on_error():
+        if not keys.fits(session, parameters, least):
+            opened = secagg.open_epoch(parameters, session.scope, session.attempt, identities)
+            _agree_on_keys(line, session, opened, keys, least)
+        epoch, slot = keys.epoch, keys.next_slot()
+        assert epoch is not None, "keys are agreed on, or an error was raised"
+        present = line.here(replace(session, epoch=keys.name, slot=slot), epoch) if slot else epoch.sharers
+        check_count("share", len(present), least)
+        collecting, out = secagg.begin(epoch, slot, ctx, present)
+        closed, out = secagg.close_inputs(line.collect(collecting, _to_sum(out, keys.waiting), agreed))
+        for heard in out:
+            keys.waiting.pop(heard, None)
+        check_count("masked input", len(out), least)
+        settle(_survivors(session, out, agreed))
+        if sums.pinned:
+            closed, out = line.relay(secagg.certify, closed, Step.SURVIVORS, out)
+        total = line.relay(secagg.finish, closed, Step.CERTIFICATE if sums.pinned else Step.SURVIVORS, out)
 
     mean = sums.codec.upload(*size, rotation_seed(ctx), session.clip_norm).decode(total.vector, len(total.survivors))
     disputes = [_dispute(*pair) for pair in total.disputes]
@@ -101,6 +144,23 @@ def run_round(
         line.bytes_up,
         mean.within,
     )
+
+
+def _agree_on_keys(line: _Line, session: Session, opened: secagg.Advertising, standing: Standing, least: int) -> None:
+    """Invites, and has keys agreed on for this sum and as many after it as the recipe says."""
+    session = replace(session, epoch=session.attempt, slot=0)
+    everyone = dict.fromkeys(range(1, len(session.cohort) + 1), session.to_bytes())
+    sharing, adverts = line.relay(secagg.relay_adverts, opened, Step.SESSION, everyone)
+    check_count("advertise", len(adverts), least)
+    epoch, envelopes = line.relay(secagg.relay_shares, sharing, Step.ADVERTS, adverts)
+    standing.epoch, standing.waiting, standing.used = epoch, dict(envelopes), 0
+    standing.name, standing.scope = session.epoch, session.scope
+
+
+def _to_sum(present: Mapping[int, bytes], waiting: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Who is present, with the envelopes of whoever may not have them; what goes to several is one copy."""
+    alike = {id(message): encode_shares(b"", message) for message in present.values()}
+    return {i: encode_shares(waiting[i], m) if i in waiting else alike[id(m)] for i, m in present.items()}
 
 
 def _survivors(session: Session, out: Iterable[int], agreed: Sequence[ClientId] | None) -> list[ClientId]:
@@ -138,6 +198,19 @@ class _Line:
         made, faults = secagg.leaving_out(relay, state, dict(self.stream(step, messages)))
         self.faults += faults
         return made
+
+    def here(self, session: Session, epoch: secagg.Epoch) -> set[int]:
+        """Who of those that have keys has learned, and is there for the sum."""
+        left = [client for i, client in enumerate(self.cohort, 1) if i not in epoch.sharers]
+        if left:
+            self.dropped[Step.ADVERTS] = tuple(left)  # they missed the agreement on keys, and wait for the next
+        heard = set[int]()
+        for sender, answer in self.stream(Step.SESSION, dict.fromkeys(sorted(epoch.sharers), session.to_bytes())):
+            if answer:
+                self.faults.append(MalformedMessage(sender, "session", "length"))
+            else:
+                heard.add(sender)
+        return heard
 
     def collect(
         self, collecting: secagg.Collecting, envelopes: Mapping[int, bytes], agreed: Sequence[ClientId] | None

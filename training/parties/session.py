@@ -13,24 +13,25 @@ from enum import IntEnum
 import numpy as np
 
 from chatfed.secagg import primitives
-from chatfed.secagg.messages import MalformedMessage, context, roster_root
+from chatfed.secagg.messages import MalformedMessage, context, roster_root, scope
 from chatfed.types import ClientId, FloatVector
 
 from ..plan.recipe import CLIP_NORMS
 
-VERSION = 3
-_HEAD = struct.Struct("<B16s16sI32sdII")  # version, run, attempt, round, recipe digest, clip norm, cohort, d
+VERSION = 4
+_HEAD = struct.Struct("<B16s16s16sII32sdII")  # version, run, attempt, epoch, slot, round, recipe, clip norm, cohort, d
 _NAME = struct.Struct("<HB")  # length, lag
+_SIZE = struct.Struct("<I")
 
 
 class Step(IntEnum):
     """What a message to a client is; the answer carries the same number."""
 
-    SESSION = 1  # session -> advert
-    ADVERTS = 2  # adverts -> envelopes of shares
-    SHARES = 3  # envelopes -> masked input
+    SESSION = 1  # session -> advert; nothing, where keys stand
+    ADVERTS = 2  # adverts -> envelopes of shares; left out where keys stand
+    SHARES = 3  # who is present, and envelopes where they are new -> masked input
     SURVIVORS = 4  # survivor set -> signature on it; without identities what CERTIFICATE is answered with
-    CERTIFICATE = 5  # a quorum's signatures -> shares of the survivors' self-masks and the others' mask keys
+    CERTIFICATE = 5  # a quorum's signatures -> shares of the survivors' self-masks and the others' recovery keys
     COMMITTED = 6  # the round is in the server's checkpoint -> nothing; the client forgets its update
 
 
@@ -60,8 +61,11 @@ class Session:
     weights: FloatVector = field(repr=False)  # float32[d], the trainable part of the global model
     clip_norm: float = 0.0  # L2, of updates, where it follows a quantile; 0: the recipe's
     lags: tuple[int, ...] = ()  # rounds since each participant's update began; (): all begin in this round
+    epoch: bytes = b""  # 16 bytes: of the agreement on keys; the attempt's own name where it begins with one
+    slot: int = 0  # of the epoch: no other sum has it
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "epoch", self.epoch or self.attempt)
         if not any(self.lags):  # one form for one meaning
             object.__setattr__(self, "lags", ())
 
@@ -71,6 +75,16 @@ class Session:
         return self.lags or (0,) * len(self.cohort)
 
     @property
+    def begins(self) -> bool:
+        """Whether keys are agreed on first."""
+        return self.epoch == self.attempt
+
+    @property
+    def scope(self) -> bytes:
+        """What keys that are agreed on are good for, whatever the round: 32 bytes."""
+        return scope(self.run, self.recipe, roster_root(self.cohort))
+
+    @property
     def name(self) -> bytes:
         """Run and round, whatever the attempt: 20 bytes."""
         return self.run + struct.pack("<I", self.round)
@@ -78,7 +92,8 @@ class Session:
     def to_bytes(self) -> bytes:
         """The invitation as it travels."""
         sizes = (len(self.cohort), len(self.weights))
-        head = _HEAD.pack(VERSION, self.run, self.attempt, self.round, self.recipe, self.clip_norm, *sizes)
+        keys = self.attempt, self.epoch, self.slot
+        head = _HEAD.pack(VERSION, self.run, *keys, self.round, self.recipe, self.clip_norm, *sizes)
         names = b"".join(
             _NAME.pack(len(name.encode()), lag) + name.encode()
             for name, lag in zip(self.cohort, self.since, strict=True)
@@ -89,7 +104,7 @@ class Session:
     def from_bytes(cls, data: bytes) -> Session:
         """Raises MalformedMessage (sender 0: the server) on any other length or layout."""
         try:
-            version, run, attempt, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
+            version, run, attempt, epoch, slot, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
             at, names, lags = _HEAD.size, [], []
             for _ in range(count):
                 length, lag = _NAME.unpack_from(data, at)
@@ -102,6 +117,8 @@ class Session:
             raise MalformedMessage(0, "session", "length") from None
         if version != VERSION:
             raise MalformedMessage(0, "session", "version")
+        if epoch == attempt and slot:
+            raise MalformedMessage(0, "session", "slot")
         if len(data) - at != 4 * size:
             raise MalformedMessage(0, "session", "weights")
         if clip_norm != 0 and not CLIP_NORMS[0] <= clip_norm <= CLIP_NORMS[1]:  # not a number is neither
@@ -114,18 +131,41 @@ class Session:
         weights.flags.writeable = False  # whoever reads the message may share it
         if not np.isfinite(weights).all():
             raise NotFinite(int(size - np.isfinite(weights).sum()), size)
-        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags))
+        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags), epoch, slot)
+
+
+def encode_shares(envelopes: bytes, present: bytes) -> bytes:
+    """What a masked input answers: envelopes, where the client has none of them yet, and who is present."""
+    return _SIZE.pack(len(envelopes)) + envelopes + present
+
+
+def decode_shares(body: bytes) -> tuple[bytes, bytes]:
+    """What `encode_shares` wrote. Raises MalformedMessage."""
+    size = _SIZE.unpack_from(body)[0] if len(body) >= _SIZE.size else len(body)
+    if _SIZE.size + size > len(body):
+        raise MalformedMessage(0, "shares", "length")
+    return body[_SIZE.size : _SIZE.size + size], body[_SIZE.size + size :]
 
 
 def round_name(name: bytes) -> str:
     """Run and round as text, with which a client's keys of releases begin. Raises MalformedMessage."""
     if len(name) != 20:
         raise MalformedMessage(0, "committed", "length")
-    return f"{name[:16].hex()}/{int.from_bytes(name[16:], 'little')}/"
+    return f"{name[:16].hex()}/{round_index(name)}/"
+
+
+def round_index(name: bytes) -> int:
+    """The round in `Session.name`, from 0."""
+    return int.from_bytes(name[16:], "little")
+
+
+def round_of(key: str) -> int:
+    """The round in a client's key of a release, from 0."""
+    return int(key.split("/")[1])
 
 
 def round_context(session: Session, base: bytes) -> bytes:
-    """What every key, mask and envelope of the round is bound to, whatever the attempt: 32 bytes."""
+    """What every mask, signature and answer of the round is bound to, whatever the attempt: 32 bytes."""
     asked = roster_root(session.cohort)
     if session.lags:
         asked = primitives.digest(b"lags", asked, bytes(session.lags))

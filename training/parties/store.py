@@ -6,8 +6,8 @@ disk together. What holds, and is tested (test_store.py, test_sealed.py, test_sh
 1. What was written before a `commit` is on the disk, all of it, when that returns; what was not is not there at all.
    So a client may let an answer leave, or begin work that it pays for, once `commit` has returned.
 2. A record of SEALED is there only under a key. The key is on the disk before the record is.
-3. A key that is destroyed is overwritten with zeros on the disk before any record goes, and what it closed is closed
-   for good, wherever a disk or SQLite (its log, its free pages) still has it.
+3. A key that is destroyed is overwritten, with zeros or its successor, on the disk before any record goes, and what it
+   closed is closed for good, wherever a disk or SQLite (its log, its free pages) still has it.
 4. A record that SQLite finds and that is not as it was written is an error, never another record or none.
 5. One process has a store for itself, or several share it that leave each other's clients alone.
 6. A store whose tables are gone while its keys are there is no new one. What else is damaged in the file (a page of an
@@ -34,43 +34,28 @@ from typing import Any
 from chatfed.secagg import primitives
 from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES
 from chatfed.secagg.states import DamagedState
-from chatfed.types import ChatfedError, ClientId, Entropy
+from chatfed.types import ClientId, Entropy
 
-from ..durable import Busy, DiskError, disk_error, lock_within, sync_folder
+from ..durable import Busy, DiskError, lock_within
+from .database import PATIENCE, Row, open_database, open_file, refusal, write_rows
 
-VERSION = 1  # of the tables
-PAGE = 16384  # bytes: updates of megabytes cost half the time of the usual 4096
-PATIENCE = 60.0  # seconds that a commit waits for another process's
 _NO_KEY = bytes(KEY_BYTES)
 _WHOLE = "select key, body, checksum from records where client = ? and name = ?"
 _WITHOUT_BODY = "select key, x'', checksum from records where client = ? and name = ?"
-_SCHEMA = """
-create table slots (slot integer primary key, client blob not null unique);
-create table records (
-    client blob not null, name text not null, key text not null, body blob not null, checksum blob not null,
-    unique (client, name)
-);
-"""
+_NAMES = "select name from records where client = ?"
 
 
 class Key(IntEnum):
-    """The keys of a client, by their place in its slot of the file of keys."""
+    """The keys of a client, by their order in its place of the file of keys."""
 
     RELEASE = 0  # of one update, and of all attempts at a sum that it is for
     BEGUN = 1  # of an update that is sent again in later rounds
+    EPOCH = 2  # of the next slot of what was agreed on with a cohort
+    SUM = 3  # of where one sum stands; another one after each step
 
 
 SEALED = {"update": Key.RELEASE, "begun": Key.BEGUN}
-"""Records that are secret, and the key each is sealed under."""
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A record as it lies in the file."""
-
-    key: str
-    body: bytes
-    checksum: bytes  # bytes[32]; of what is sealed, of all but the body
+"""Records that are sealed here, and under which key; `round` and `epoch` are by who writes them."""
 
 
 class Store:
@@ -82,16 +67,18 @@ class Store:
 
     def __init__(self, path: Path, shared: bool = False) -> None:
         self.path, self.keys = path, path.with_name(path.name + ".keys")
-        self._waiting: dict[tuple[bytes, str], _Row | None] = {}  # None: erased
-        self._slots: dict[bytes, int] = {}
+        self._waiting: dict[tuple[bytes, str], Row | None] = {}  # None: erased
+        self._seen: dict[tuple[bytes, str, bool], Row | None] | None = None  # None: nothing is remembered
+        self._names: dict[bytes, set[str]] = {}  # likewise
+        self._places: dict[bytes, int] = {}
         self._new_keys, self._failed = False, ""
         self.remembered: dict[ClientId, Any] = {}  # by whoever reads the same records again and again
         with contextlib.ExitStack() as opened, self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._keys = _file(self.keys, opened)
+            self._keys = open_file(self.keys, opened)
             self._hold(shared)
-            self._writer = _file(path.with_name(path.name + ".lock"), opened)
-            self._database = _opened(path, new=os.fstat(self._keys).st_size == 0)
+            self._writer = open_file(path.with_name(path.name + ".lock"), opened)
+            self._database = open_database(path, new=os.fstat(self._keys).st_size == 0)
             self._files = opened.pop_all()
 
     def _hold(self, shared: bool) -> None:
@@ -120,7 +107,10 @@ class Store:
             self._keep_keys()
             if waiting:
                 with self._changing() as database:
-                    _write(database, waiting)
+                    write_rows(database, waiting)
+        self._names.clear()
+        if self._seen is not None:
+            self._seen |= {(*at, True): row for at, row in waiting.items()}
 
     def _keep_keys(self) -> None:
         """Those drawn are on the disk before what they seal, those destroyed before what they sealed goes."""
@@ -139,6 +129,7 @@ class Store:
     def discard(self) -> None:
         """Forgets what was written since the last commit; keys that were drawn or destroyed stay so."""
         self._waiting.clear()
+        self._seen = None
         self.remembered.clear()
 
     @contextlib.contextmanager
@@ -166,49 +157,75 @@ class Store:
         finally:
             fcntl.flock(self._writer, fcntl.LOCK_UN)
 
-    def row(self, client: bytes, name: str, body: bool = True) -> _Row | None:
+    def row(self, client: bytes, name: str, body: bool = True) -> Row | None:
         """A record as it lies here, or will; with an empty body where that is not asked for."""
         if (client, name) in self._waiting:
             return self._waiting[client, name]
+        seen = {} if self._seen is None else self._seen
+        for whole in (True,) if body else (True, False):
+            if (client, name, whole) in seen:
+                return seen[client, name, whole]
         with self._told():
             found = self._database.execute(_WHOLE if body else _WITHOUT_BODY, (client, name)).fetchone()
-        return _Row(*found) if found else None
+        seen[client, name, body] = row = Row(*found) if found else None
+        return row
 
-    def put(self, client: bytes, name: str, row: _Row | None) -> None:
+    def names(self, client: bytes) -> set[str]:
+        """Of the client's records that are here, or will be."""
+        found = None if self._seen is None else self._names.get(client)
+        if found is None:
+            with self._told():
+                found = {name for (name,) in self._database.execute(_NAMES, (client,))}
+            if self._seen is not None:
+                self._names[client] = found
+        waiting = [(name, row) for (whose, name), row in self._waiting.items() if whose == client]
+        return (found | {name for name, row in waiting if row}) - {name for name, row in waiting if row is None}
+
+    @contextlib.contextmanager
+    def remembering(self) -> Iterator[None]:
+        """Reads each record once in the meantime: for as long as no other process serves the clients that are read."""
+        self._seen = {}
+        self._names.clear()
+        try:
+            yield
+        finally:
+            self._seen = None
+
+    def put(self, client: bytes, name: str, row: Row | None) -> None:
         """Keeps a record for the next commit, or (None) its erasure."""
         self._waiting[client, name] = row
 
-    def slot(self, client: bytes) -> int | None:
+    def place(self, client: bytes) -> int | None:
         """The place of a client's keys; None where it has none yet."""
-        if client not in self._slots:
+        if client not in self._places:
             with self._told():
-                found = self._database.execute("select slot from slots where client = ?", (client,)).fetchone()
+                found = self._database.execute("select place from places where client = ?", (client,)).fetchone()
             if found is None:
                 return None
-            self._slots[client] = found[0]
-        return self._slots[client]
+            self._places[client] = found[0]
+        return self._places[client]
 
     def admit(self, clients: Iterable[ClientId]) -> None:
         """Gives a place for keys to each that has none: on the disk when this returns. Raises DiskError."""
-        new = [(number,) for client in clients if self.slot(number := number_of(client)) is None]
+        new = [(number,) for client in clients if self.place(number := number_of(client)) is None]
         if new:
             with self._told(), self._changing() as database:
-                database.executemany("insert or ignore into slots (client) values (?)", new)
+                database.executemany("insert or ignore into places (client) values (?)", new)
 
-    def key(self, slot: int, which: Key) -> bytes | None:
-        """The key in a client's slot, or None."""
-        found = os.pread(self._keys, KEY_BYTES, self._at(slot, which))
+    def key(self, place: int, which: Key) -> bytes | None:
+        """The key in a client's place, or None."""
+        found = os.pread(self._keys, KEY_BYTES, self._at(place, which))
         return found if len(found) == KEY_BYTES and found != _NO_KEY else None
 
-    def put_key(self, slot: int, which: Key, key: bytes | None) -> None:
-        """Overwrites the key in a client's slot; on the disk with the next commit, before anything else."""
+    def put_key(self, place: int, which: Key, key: bytes | None) -> None:
+        """Overwrites the key in a client's place; on the disk with the next commit, before anything else."""
         with self._told():
-            if os.pwrite(self._keys, key or _NO_KEY, self._at(slot, which)) < KEY_BYTES:
+            if os.pwrite(self._keys, key or _NO_KEY, self._at(place, which)) < KEY_BYTES:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         self._new_keys = True
 
-    def _at(self, slot: int, which: Key) -> int:
-        return KEY_BYTES * (len(Key) * slot + which)
+    def _at(self, place: int, which: Key) -> int:
+        return KEY_BYTES * (len(Key) * place + which)
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
@@ -220,7 +237,7 @@ class Store:
         except UnicodeDecodeError as error:  # of what SQLite says about damage
             raise DamagedState(f"{self.path} is damaged: restore it from a backup") from error
         except (OSError, sqlite3.Error) as error:
-            raise _refusal(self.path, error) from error
+            raise refusal(self.path, error) from error
 
 
 @dataclass(frozen=True)
@@ -246,15 +263,19 @@ class ClientStore:
         self._check(name, row)
         return row.key
 
+    def names(self) -> set[str]:
+        """Of all records that are there, as they were written or not."""
+        return self.store.names(self._number)
+
     def there(self, name: str) -> bool:
         """Whether there is such a record, as it was written or not."""
-        return self.store.row(self._number, name, body=False) is not None
+        return name in self.names()
 
     def write(self, name: str, key: str, body: bytes, entropy: Entropy = os.urandom) -> None:
         """Puts a record in the place of what was there: on the disk with the next commit."""
         checksum = self._checksum(name, key, body)
         stored = self._closed(name, checksum, body, entropy) if name in SEALED else body
-        self.store.put(self._number, name, _Row(key, stored, checksum))
+        self.store.put(self._number, name, Row(key, stored, checksum))
 
     def erase(self, *names: str) -> None:
         """Removes records: gone with the next commit, but for what a disk remembers."""
@@ -267,8 +288,8 @@ class ClientStore:
 
     def secret(self, which: Key = Key.RELEASE) -> bytes:
         """A key that was drawn and not destroyed. Raises DamagedState where there is none."""
-        slot = self.store.slot(self._number)
-        found = None if slot is None else self.store.key(slot, which)
+        place = self.store.place(self._number)
+        found = None if place is None else self.store.key(place, which)
         if found is None:
             raise DamagedState(
                 f"{self.store.keys}: the key of what {self.client} keeps of the round is gone; leave the round"
@@ -277,11 +298,15 @@ class ClientStore:
 
     def draw_secret(self, which: Key, entropy: Entropy) -> None:
         """Another key in the place of the one that is there, which is destroyed."""
-        self.store.put_key(self._slot, which, primitives.draw(entropy, KEY_BYTES))
+        self.store.put_key(self._place, which, primitives.draw(entropy, KEY_BYTES))
+
+    def put_secret(self, which: Key, key: bytes) -> None:
+        """One that follows from the key that is there in its place, which is destroyed."""
+        self.store.put_key(self._place, which, key)
 
     def destroy_secret(self, which: Key) -> None:
         """Closes what is sealed under a key for good."""
-        self.store.put_key(self._slot, which, None)
+        self.store.put_key(self._place, which, None)
 
     def damaged(self, name: str) -> DamagedState:
         """The error for a record that is not as it was written."""
@@ -292,14 +317,14 @@ class ClientStore:
         return number_of(self.client)
 
     @property
-    def _slot(self) -> int:
-        if (slot := self.store.slot(self._number)) is None:
+    def _place(self) -> int:
+        if (place := self.store.place(self._number)) is None:
             self.store.admit([self.client])
-            slot = self.store.slot(self._number)
-            assert slot is not None, "it was just admitted"
-        return slot
+            place = self.store.place(self._number)
+            assert place is not None, "it was just admitted"
+        return place
 
-    def _check(self, name: str, row: _Row) -> None:
+    def _check(self, name: str, row: Row) -> None:
         kinds = [type(each) for each in (row.key, row.body, row.checksum)]  # a bit may flip in what says them
         if kinds != [str, bytes, bytes] or row.checksum != self._checksum(name, row.key, row.body):
             raise self.damaged(name)
@@ -307,13 +332,15 @@ class ClientStore:
     def _checksum(self, name: str, key: str, body: bytes) -> bytes:
         """A bit that flips on the disk must not pass for another client's record, another key or another body."""
         parts = (self.client.encode(), name.encode(), key.encode(errors="surrogateescape"))
-        return primitives.digest(b"record", *parts, b"" if name in SEALED else body)  # a seal is a checksum of its own
+        return primitives.digest(
+            b"stored record", *parts, b"" if name in SEALED else body
+        )  # a seal is a checksum of its own
 
     def _closed(self, name: str, about: bytes, body: bytes, entropy: Entropy) -> bytes:
         nonce = primitives.draw(entropy, NONCE_BYTES)
         return nonce + primitives.seal(self._key(name), nonce, body, about)
 
-    def _opened(self, name: str, row: _Row) -> bytes:
+    def _opened(self, name: str, row: Row) -> bytes:
         nonce, sealed = row.body[:NONCE_BYTES], row.body[NONCE_BYTES:]
         whole = len(nonce) == NONCE_BYTES and len(sealed) >= TAG_BYTES
         body = primitives.unseal(self._key(name), nonce, sealed, row.checksum) if whole else None
@@ -328,60 +355,3 @@ class ClientStore:
 def number_of(client: ClientId) -> bytes:
     """What a client is called in a store, 16 bytes: an id may be any text, of any length."""
     return hashlib.sha256(client.encode()).digest()[:16]
-
-
-def _file(path: Path, opened: contextlib.ExitStack) -> int:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    opened.callback(os.close, handle)
-    return handle
-
-
-def _opened(path: Path, new: bool) -> sqlite3.Connection:
-    """new: no key was ever kept beside it, as one is before anything else of a client."""
-    if not path.exists():  # its log takes the rights of the file
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    database = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
-    try:
-        database.text_factory = lambda raw: raw.decode(errors="surrogateescape")  # a flipped bit is found by checksums
-        database.execute(f"pragma page_size = {PAGE}")
-        if database.execute("pragma journal_mode = wal").fetchone() != ("wal",):
-            raise OSError(errno.ENOTSUP, "SQLite can have no log there: take a disk of this machine")
-        database.execute("pragma synchronous = full")  # a commit is on the disk, not only in the log's memory
-        database.execute("pragma secure_delete = off")
-        _create(database, path, new)
-    except BaseException:
-        database.close()
-        raise
-    sync_folder(path.parent)
-    return database
-
-
-def _create(database: sqlite3.Connection, path: Path, new: bool) -> None:
-    """The tables of a new store. Raises DamagedState for those of another build, or that were there and are gone."""
-    database.execute("begin immediate")
-    (version,) = database.execute("pragma user_version").fetchone()
-    if version == 0 and new:
-        for statement in filter(str.strip, _SCHEMA.split(";")):
-            database.execute(statement)
-        database.execute(f"pragma user_version = {VERSION}")
-    database.execute("commit")
-    if version == 0 and not new:
-        raise DamagedState(
-            f"{path} has lost what was in it: restore it from a backup, or begin anew in an empty folder"
-        )
-    if version not in (0, VERSION):
-        raise DamagedState(f"{path} is of another build (its version is {version}, not {VERSION}): use that one")
-
-
-def _write(database: sqlite3.Connection, waiting: dict[tuple[bytes, str], _Row | None]) -> None:
-    gone = [at for at, row in waiting.items() if row is None]
-    there = [(*at, row.key, row.body, row.checksum) for at, row in waiting.items() if row is not None]
-    database.executemany("delete from records where client = ? and name = ?", gone)
-    database.executemany("insert or replace into records values (?, ?, ?, ?, ?)", there)
-
-
-def _refusal(path: Path, error: OSError | sqlite3.Error) -> ChatfedError:
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return DamagedState(f"{path} is damaged ({error}): restore it from a backup")
-    return disk_error(path, error if isinstance(error, OSError) else OSError(str(error)))

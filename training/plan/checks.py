@@ -11,7 +11,8 @@ from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
 from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ClientId
 
-from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe, following
+from .cohorts import following
+from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe
 from .settings import Key, RecipeError, shown
 from .variants import counting
 
@@ -36,6 +37,7 @@ def check(recipe: Recipe, clients: int) -> None:
     _check_cohort(recipe, clients)
     _check_decay(recipe)
     _check_bands(recipe, clients)
+    _check_key_rounds(recipe, clients)
     _check_ring(recipe, recipe.federation.cohort, "{federation.cohort} = {cohort}")
     if recipe.ngrams.longest:
         all_clients = counting(recipe, clients).federation.cohort
@@ -202,6 +204,17 @@ def _check_bands(recipe: Recipe, clients: int) -> None:
             bands=plan.bands,
             cohort=plan.cohort,
             size=plan.cohort * plan.bands,
+            clients=clients,
+        )
+
+
+def _check_key_rounds(recipe: Recipe, clients: int) -> None:
+    plan, rounds = recipe.federation, recipe.secagg.key_rounds
+    if rounds > 1 and (plan.cohort < clients or plan.bands > 1):
+        raise RecipeError(
+            "{secagg.key_rounds} = {rounds}: keys serve more than one round only where every round asks all {clients} "
+            "clients: set {federation.cohort} to that, or {secagg.key_rounds} to 0 or 1",
+            rounds=rounds,
             clients=clients,
         )
 

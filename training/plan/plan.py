@@ -12,15 +12,8 @@ from chatfed.privacy.guarantee import Noise
 from .agreement import Agreement, agree
 from .checks import check
 from .claims import Claim
-from .recipe import (
-    LocalSection,
-    ModelSection,
-    NGramsSection,
-    PrivacySection,
-    Recipe,
-    following,
-    planned_participations,
-)
+from .cohorts import following, planned_participations
+from .recipe import LocalSection, ModelSection, NGramsSection, PrivacySection, Recipe
 from .settings import RecipeError
 from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
 from .variants import counting

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -47,6 +47,7 @@ WHOLE = ("*embed_tokens.weight", "lm_head.weight")
 
 LEAST_CLIENTS = 3  # of a cohort that follows the data: in a sum of two each knows the other's update
 LATE = 0.6  # of the rounds, in which a rate that falls late falls
+MOST_SLOTS = 256  # as in the secure sum's own parameters
 MOST_PARTICIPANTS = 65520  # of a secure sum: Shamir's field has 65,521 elements
 
 
@@ -195,6 +196,8 @@ class SecAggSection(Section):
     threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
     corrupt: float = setting(0.1, inside(0, 0.5))  # fraction that may be corrupt: sizes of quorum and circle
     dropout: float = setting(0.1, inside(0, 0.5))  # fraction that may drop out of a circle (above 50 clients)
+    key_rounds: int = setting(0, between(0, MOST_SLOTS))
+    """Rounds that keys agreed on once serve; 0: KEY_ROUNDS where each asks all clients, else 1 (`following`)."""
     rotation: bool = True  # spread each update evenly over its coordinates, so that a narrower ring holds it
     ring_bits: int = setting(0, one_of(0, *RING_WIDTHS))  # 0: the narrowest whose rounding is lost in the noise
     update_clip: float = setting(40.0, above(0))  # L2, a client's whole update
@@ -331,65 +334,3 @@ def read_settings(
         return Recipe(**{name: kind(**tables.get(name, {})) for name, kind in SECTIONS.items()}), origins  # type: ignore[arg-type]
     except RecipeError as error:
         raise origins.told(error) from None
-
-
-def following(recipe: Recipe, clients: int) -> Recipe:
-    """The recipe for so many clients, with a cohort in it.
-
-    A cohort of 0 becomes as many as there are, up to `largest_cohort`, and as bands and `max_participations` allow: so
-    many because noise is what limits learning: in the mean of a cohort of m it falls as 1/m, and grows with the
-    participations as the square root of m only. Raises RecipeError for fewer than LEAST_CLIENTS.
-
-    >>> [following(Recipe(), clients).federation.cohort for clients in (400, 30)]
-    [40, 30]
-    """
-    plan = recipe.federation
-    if plan.cohort:
-        return recipe
-    cohort = min(plan.largest_cohort, clients // plan.bands)
-    if plan.max_participations:
-        cohort = min(cohort, clients * plan.max_participations // plan.rounds)
-    if cohort < LEAST_CLIENTS:
-        raise _too_few(plan, clients)
-    return replace(recipe, federation=replace(plan, cohort=cohort))
-
-
-def _too_few(plan: FederationSection, clients: int) -> RecipeError:
-    have = f"the data has {clients} {'client' if clients == 1 else 'clients'} to train with"
-    if clients < LEAST_CLIENTS:
-        return RecipeError(
-            "{have}, and a sum of fewer than {least} hides nobody: bring more clients, or name the column that says "
-            "whose a dialogue is ({data.client_column})",
-            have=have,
-            least=LEAST_CLIENTS,
-        )
-    causes = (
-        ("{federation.bands} = {bands}", plan.bands > 1),
-        ("{federation.max_participations} = {most}", plan.max_participations > 0),
-    )
-    return RecipeError(
-        "{have}; " + " and ".join(named for named, is_one in causes if is_one) + " in {rounds} rounds leave a cohort "
-        "of fewer than {least}: change them, lower {federation.rounds}, or bring more clients",
-        have=have,
-        bands=plan.bands,
-        most=plan.max_participations,
-        rounds=plan.rounds,
-        least=LEAST_CLIENTS,
-    )
-
-
-def planned_participations(recipe: Recipe, clients: int) -> int:
-    """The most rounds that any one client is asked to take part in; noise is calibrated for this number.
-
-    "shuffled" passes over a permutation of all clients, so nobody is asked more than ceil(rounds * cohort / clients)
-    times. "uniform" draws each round afresh, where only the number of rounds, or `max_participations`, is a bound.
-
-    >>> plan = FederationSection(rounds=10, cohort=60, sampling="shuffled")
-    >>> planned_participations(Recipe(federation=plan), clients=400)
-    2
-    """
-    plan = following(recipe, clients).federation
-    most = plan.rounds
-    if plan.sampling == "shuffled":
-        most = min(most, -(-plan.rounds * plan.cohort // clients))
-    return min(most, plan.max_participations) if plan.max_participations else most

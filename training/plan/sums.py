@@ -20,6 +20,11 @@ class Sums:
     codec: Codec
 
     @property
+    def slots(self) -> int:
+        """Sums that one agreement on keys serves."""
+        return max(1, self.secagg.key_rounds)
+
+    @property
     def pinned(self) -> bool:
         """Whether clients know each other's keys by a roster of their own."""
         return self.secagg.identities == "roster"
@@ -41,7 +46,15 @@ class Sums:
         degree, share_threshold, most_gone = self.circle(participants)
         committee, quorum = graph.derive_quorum(participants, self.secagg.corrupt) if self.pinned else (0, 0)
         return Parameters(
-            participants, share_threshold, code.coordinates, code.ring_bits, degree, most_gone, committee, quorum
+            participants,
+            share_threshold,
+            code.coordinates,
+            code.ring_bits,
+            degree,
+            most_gone,
+            committee,
+            quorum,
+            self.slots,
         )
 
     def circle(self, participants: int) -> tuple[int, int, int]:
@@ -69,4 +82,5 @@ class Sums:
             committee=parameters.committee,
             quorum=parameters.quorum,
             most_gone=parameters.most_gone,
+            slots=parameters.slots,
         )

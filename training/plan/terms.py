@@ -13,7 +13,8 @@ from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.privacy.ledger import Budget
 
 from .codec import COARSEST_AGAIN, Codec, coefficients
-from .recipe import FederationSection, Recipe, planned_participations
+from .cohorts import planned_participations
+from .recipe import FederationSection, Recipe
 from .settings import RecipeError
 from .upload import NoisyUpload
 from .variants import counting

@@ -29,7 +29,8 @@ def counting(recipe: Recipe, clients: int) -> Recipe:
         local_steps=1,
         learning_rate=1.0,
     )
-    return replace(recipe, federation=everyone, privacy=all_of_it)
+    once = replace(recipe.secagg, key_rounds=1)
+    return replace(recipe, federation=everyone, privacy=all_of_it, secagg=once)
 
 
 def without_noise(recipe: Recipe) -> Recipe:

@@ -8,7 +8,7 @@ from chatfed.secagg.messages import ProtocolError
 
 from ..durable import Stopped
 from ..engines.simulation import Simulation
-from ..parties.rounds import Outcome, run_round
+from ..parties.rounds import Outcome, Standing, run_round
 from ..parties.session import Session
 from ..plan.agreement import Agreement
 from .prepared import Prepared
@@ -22,11 +22,12 @@ def summed(
     digest: bytes,
     number: int,
     name: str,
+    standing: Standing | None = None,
 ) -> tuple[Outcome, float]:
     """What the sum of `session` tells, and the seconds that it took. Raises Stopped where there is none.
 
     digest: of the model that it starts from. number: under which its survivors are settled in the run's folder. name:
-    of what ends without a sum, for a person.
+    of what ends without a sum, for a person. standing: keys of the rounds before.
     """
     folder, started = prepared.folder, time.monotonic()
     try:
@@ -38,6 +39,7 @@ def summed(
             folder.settled(number),
             lambda survivors: folder.settle(number, survivors),
             roster=prepared.roster,
+            standing=standing,
         )
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""

@@ -1,14 +1,16 @@
 """What travels between participants and server, byte by byte, and what can be wrong with it: one face.
 
 Codecs only: no decisions are taken here. docs/protocol.md shows every layout. Inside, from the ground up: `errors`,
-`parameters` (what a round is), `frames` (header, checksum, entries), `bodies` (each kind's own).
+`parameters` (what a sum is), `frames` (header, checksum, entries), `bodies` (each kind's own).
 """
 
 from chatfed.secagg.messages.bodies import (
-    ENVELOPE_BYTES,
+    CHECK_BYTES,
     NO_SHARE,
+    ROW_BYTES,
     Advert,
     MaskedInput,
+    Present,
     decode_adverts,
     decode_envelopes,
     decode_masked_input,
@@ -17,7 +19,8 @@ from chatfed.secagg.messages.bodies import (
     encode_envelopes,
     encode_masked_input,
     encode_survivors,
-    sharers_digest,
+    envelope_bytes,
+    masked_digest,
     survivors_digest,
     view_of,
 )
@@ -34,6 +37,8 @@ from chatfed.secagg.messages.errors import (
     check_count,
 )
 from chatfed.secagg.messages.frames import (
+    BODY,
+    ID,
     SERVER,
     Kind,
     decode,
@@ -48,11 +53,15 @@ from chatfed.secagg.messages.parameters import (
     Sign,
     context,
     roster_root,
+    scope,
 )
 
 __all__ = [
-    "ENVELOPE_BYTES",
+    "BODY",
+    "CHECK_BYTES",
+    "ID",
     "NO_SHARE",
+    "ROW_BYTES",
     "SERVER",
     "Advert",
     "AlreadyAnswered",
@@ -63,6 +72,7 @@ __all__ = [
     "MalformedMessage",
     "MaskedInput",
     "Parameters",
+    "Present",
     "ProtocolError",
     "RefusedCertificate",
     "RefusedParameters",
@@ -84,8 +94,10 @@ __all__ = [
     "encode_envelopes",
     "encode_masked_input",
     "encode_survivors",
+    "envelope_bytes",
+    "masked_digest",
     "roster_root",
-    "sharers_digest",
+    "scope",
     "survivors_digest",
     "view_of",
 ]

@@ -21,8 +21,10 @@ from chatfed.secagg.messages.frames import (
     check_ids,
     decode,
     decode_entries,
+    decode_ids,
     encode,
     encode_entries,
+    encode_ids,
 )
 from chatfed.secagg.messages.parameters import Parameters, Roster, Sign
 from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES, Buffer
@@ -31,13 +33,21 @@ from chatfed.secagg.shamir import SHARE_BYTES
 NO_SHARE = b"\xff" * SHARE_BYTES
 """No field elements: "this owner's envelope did not open"."""
 
-ENVELOPE_BYTES = NONCE_BYTES + 2 * SHARE_BYTES + TAG_BYTES
-"""Length of a sealed pair of shares."""
+CHECK_BYTES = 8
+"""Length of a check of one pair's secret: it finds accidents, names whose table is wrong, and hides nothing."""
+
+ROW_BYTES = KEY_BYTES + CHECK_BYTES
+"""Length, for one slot, of a neighbour's row in somebody's recovery table."""
+
+
+def envelope_bytes(slots: int) -> int:
+    """Length of a sealed pair of shares for each slot."""
+    return NONCE_BYTES + 2 * SHARE_BYTES * slots + TAG_BYTES
 
 
 @dataclass(frozen=True)
 class Advert:
-    """A participant's two public keys for this round."""
+    """A participant's two public keys for this epoch."""
 
     mask_key: bytes  # X25519 public, 32 bytes
     envelope_key: bytes  # X25519 public, 32 bytes
@@ -98,55 +108,79 @@ def view_of(session: bytes, adverts: Mapping[int, Advert]) -> bytes:
     return primitives.digest(b"view", session, *parts)
 
 
-def encode_envelopes(context: bytes, sharers: Iterable[int], envelopes: Mapping[int, bytes]) -> bytes:
-    """Everybody who shared, and what those made for one participant."""
-    ids = sorted(sharers)
-    lead = ID.pack(len(ids)) + b"".join(map(ID.pack, ids))
-    return encode_entries(Kind.ENVELOPES, SERVER, context, envelopes, lead)
+def encode_envelopes(context: bytes, envelopes: Mapping[int, bytes]) -> bytes:
+    """What its neighbours made for one participant, by the neighbour."""
+    return encode_entries(Kind.ENVELOPES, SERVER, context, envelopes)
 
 
-def decode_envelopes(
-    message: Buffer, context: bytes, present: Container[int]
-) -> tuple[frozenset[int], dict[int, bytes]]:
-    """The sharers, all of them `present`, and envelopes by the sharer that each is from."""
-    body, label = decode(message, Kind.ENVELOPES, SERVER, context), Kind.ENVELOPES.label
-    count = ID.unpack_from(body)[0] if len(body) >= ID.size else 0
-    lead = body[: ID.size * (1 + count)]
-    if len(lead) != ID.size * (1 + count):
-        raise MalformedMessage(SERVER, label, "length")
-    sharers = np.frombuffer(lead, "<u4", offset=ID.size).tolist()
-    check_ids(sharers, SERVER, Kind.ENVELOPES, present)
-    known = frozenset(sharers)
-    return known, decode_entries(message, Kind.ENVELOPES, SERVER, context, known, ENVELOPE_BYTES, bytes(lead))
+def decode_envelopes(message: Buffer, context: bytes, neighbours: Container[int], slots: int) -> dict[int, bytes]:
+    """Envelopes by the neighbour that each is from; those that are not there did not share."""
+    return decode_entries(message, Kind.ENVELOPES, SERVER, context, neighbours, envelope_bytes(slots))
 
 
-def encode_survivors(context: bytes, survivors: Mapping[int, bytes]) -> bytes:
-    """By survivor, its commitment and its signature (96 bytes), or nothing where there are no identities."""
-    return encode_entries(Kind.SURVIVORS, SERVER, context, survivors)
+@dataclass(frozen=True)
+class Present:
+    """Who takes part in one sum, under the keys of which slot."""
+
+    slot: int
+    ctx: bytes  # bytes[32], of the round
+    ids: frozenset[int]
+
+    def encode(self, context: bytes, participants: int) -> bytes:
+        """The message: the same for all."""
+        return encode(Kind.PRESENT, SERVER, context, ID.pack(self.slot), self.ctx, encode_ids(participants, self.ids))
+
+    @classmethod
+    def decode(cls, message: Buffer, context: bytes, allowed: frozenset[int], participants: int) -> Present:
+        """Raises MalformedMessage unless all who are in it are `allowed`."""
+        body, start = bytes(decode(message, Kind.PRESENT, SERVER, context)), ID.size + 32
+        if len(body) != start + -(-participants // 8):
+            raise MalformedMessage(SERVER, Kind.PRESENT.label, "length")
+        ids = decode_ids(body[start:], Kind.PRESENT, allowed)
+        return cls(ID.unpack_from(body)[0], body[ID.size : start], ids)
+
+    def turn(self, context: bytes) -> bytes:
+        """What everything of this sum is bound to -> bytes[32]."""
+        return primitives.digest(b"turn", context, ID.pack(self.slot), self.ctx, ids=sorted(self.ids))
 
 
-def decode_survivors(message: Buffer, context: bytes, allowed: Container[int], roster: Roster) -> dict[int, bytes]:
-    """By survivor, 96 bytes or none. Raises MalformedMessage unless all of them are `allowed`."""
-    size = 32 + SIGNATURE_BYTES if roster else 0
-    return decode_entries(message, Kind.SURVIVORS, SERVER, context, allowed, size)
-
-
-def sharers_digest(context: bytes, sharers: Iterable[int], commitment: bytes) -> bytes:
-    """What the maker of a masked input signs: who had shared when it masked, and its commitment -> bytes[32]."""
-    return primitives.digest(b"sharers", context, commitment, ids=sorted(sharers))
-
-
-def survivors_digest(context: bytes, survivors: Iterable[int]) -> bytes:
-    """What a survivor signs, and what its answer refers to -> bytes[32]."""
-    return primitives.digest(b"survivors", context, ids=sorted(survivors))
-
-
-def encode_masked_input(
-    sender: int, context: bytes, digest: bytes, commitment: bytes, vector: RingVector, sign: Sign | None
+def encode_survivors(
+    turn: bytes, participants: int, survivors: Iterable[int], neighbours: Mapping[int, bytes]
 ) -> bytes:
-    """digest: that of the sharers. The signature, where there are identities, is on it."""
-    signature = b"" if sign is None else sign(digest)
-    return encode(Kind.MASKED_INPUT, sender, context, digest, commitment, signature, vector.data.cast("B"))
+    """Who is in the sum, and what one's neighbours in it are bound to: 96 bytes each; without a roster nothing."""
+    bound = b"".join(neighbours[i] for i in sorted(neighbours))
+    return encode(Kind.SURVIVORS, SERVER, turn, encode_ids(participants, survivors), bound)
+
+
+def decode_survivors(
+    message: Buffer, turn: bytes, present: frozenset[int], neighbours: frozenset[int], parameters: Parameters
+) -> tuple[frozenset[int], dict[int, bytes]]:
+    """Survivors, all of them `present`; and what `neighbours` among them are bound to, where there is a roster."""
+    body, lead = bytes(decode(message, Kind.SURVIVORS, SERVER, turn)), -(-parameters.participants // 8)
+    if len(body) < lead:
+        raise MalformedMessage(SERVER, Kind.SURVIVORS.label, "length")
+    survivors = decode_ids(body[:lead], Kind.SURVIVORS, present)
+    near = sorted(survivors & neighbours) if parameters.quorum else []
+    size = 32 + SIGNATURE_BYTES
+    if len(body) != lead + size * len(near):
+        raise MalformedMessage(SERVER, Kind.SURVIVORS.label, "length")
+    return survivors, {i: body[lead + size * k : lead + size * (k + 1)] for k, i in enumerate(near)}
+
+
+def masked_digest(turn: bytes, commitment: bytes) -> bytes:
+    """What the maker of a masked input signs: with whom and for what it masked, and its commitment -> bytes[32]."""
+    return primitives.digest(b"masked input", turn, commitment)
+
+
+def survivors_digest(turn: bytes, survivors: Iterable[int]) -> bytes:
+    """What a survivor signs, and what its answer refers to -> bytes[32]."""
+    return primitives.digest(b"survivors", turn, ids=sorted(survivors))
+
+
+def encode_masked_input(sender: int, turn: bytes, commitment: bytes, vector: RingVector, sign: Sign | None) -> bytes:
+    """Signed where there are identities."""
+    signature = b"" if sign is None else sign(masked_digest(turn, commitment))
+    return encode(Kind.MASKED_INPUT, sender, turn, commitment, signature, vector.data.cast("B"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,17 +193,15 @@ class MaskedInput:
 
 
 def decode_masked_input(
-    message: Buffer, sender: int, context: bytes, sharers: Iterable[int], parameters: Parameters, roster: Roster
+    message: Buffer, sender: int, turn: bytes, parameters: Parameters, roster: Roster
 ) -> MaskedInput:
-    """Refused when masked with others than `sharers`: such masks would not cancel, and the sum be wrong."""
-    body, label = decode(message, Kind.MASKED_INPUT, sender, context), Kind.MASKED_INPUT.label
-    dtype, start = ring_dtype(parameters.ring_bits), 64 + (SIGNATURE_BYTES if roster else 0)
+    """Refused when masked with others, or for another sum: its context is another turn, and masks would not cancel."""
+    body, label = decode(message, Kind.MASKED_INPUT, sender, turn), Kind.MASKED_INPUT.label
+    dtype, start = ring_dtype(parameters.ring_bits), 32 + (SIGNATURE_BYTES if roster else 0)
     if len(body) != start + parameters.length * dtype.itemsize:
         raise MalformedMessage(sender, label, "length")
-    digest, commitment, signature = bytes(body[:32]), bytes(body[32:64]), bytes(body[64:start])
-    if digest != sharers_digest(context, sharers, commitment):
-        raise MalformedMessage(sender, label, "sharers")
-    if roster and not primitives.signed(roster[sender - 1], signature, digest):
+    commitment, signature = bytes(body[:32]), bytes(body[32:start])
+    if roster and not primitives.signed(roster[sender - 1], signature, masked_digest(turn, commitment)):
         raise MalformedMessage(sender, label, "signature")
     vector: RingVector = np.frombuffer(body, dtype=dtype, offset=start)  # type: ignore[assignment]  # width known at run time
     return MaskedInput(commitment, signature, vector)

@@ -4,34 +4,40 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import IntEnum
+
+import numpy as np
 
 from chatfed.secagg import primitives
 from chatfed.secagg.messages.errors import MalformedMessage
 from chatfed.secagg.primitives import Buffer
 
-VERSION = 2
+VERSION = 3
 SERVER = 0
 """The sender of the server's messages; participants are 1..n."""
 
 HEADER = struct.Struct("<BBHI32s")  # version, kind, 0, sender, context
 ID = struct.Struct("<I")
-BODY = HEADER.size + primitives.CHECKSUM_BYTES  # where the body starts: 56, so that vectors lie aligned
+"""How a participant's number is written."""
+BODY = HEADER.size + primitives.CHECKSUM_BYTES
+"""Where the body of a message starts: at 56, so that vectors lie aligned."""
 
 
 class Kind(IntEnum):
-    """Kinds of message, in the order of a round. Odd ones go to the server."""
+    """Kinds of message, in the order in which they travel: the first four once an epoch, the others once a slot."""
 
     ADVERT = 1
     ADVERTS = 2
     SHARES = 3
     ENVELOPES = 4
-    MASKED_INPUT = 5
-    SURVIVORS = 6
-    CONSENT = 7
-    CERTIFICATE = 8
-    ANSWER = 9
+    PRESENT = 5
+    MASKED_INPUT = 6
+    SURVIVORS = 7
+    CONSENT = 8
+    CERTIFICATE = 9
+    ANSWER = 10
 
     @property
     def label(self) -> str:
@@ -40,7 +46,7 @@ class Kind(IntEnum):
 
 
 def encode(kind: Kind, sender: int, context: bytes, *body: Buffer) -> bytes:
-    """Header (40 bytes), checksum (16), body. context: the session for adverts, the view from then on."""
+    """Header (40 bytes), checksum (16), body. context: session, view or turn."""
     header = HEADER.pack(VERSION, kind, 0, sender, context)
     return b"".join((header, _checksum(context, header, *body), *body))
 
@@ -94,3 +100,19 @@ def check_ids(ids: Sequence[int], sender: int, kind: Kind, allowed: Container[in
         raise MalformedMessage(sender, kind.label, "order of ids")
     if any(i not in allowed for i in ids):
         raise MalformedMessage(sender, kind.label, "ids")
+
+
+def encode_ids(participants: int, ids: Iterable[int]) -> bytes:
+    """Some of 1..participants as a bit each, participant 1 the lowest of the first byte; the rest of the last is 0."""
+    bits = np.zeros(participants, np.uint8)
+    bits[[i - 1 for i in ids]] = 1
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+def decode_ids(data: bytes, kind: Kind, allowed: AbstractSet[int]) -> frozenset[int]:
+    """What `encode_ids` wrote. Raises MalformedMessage(SERVER, kind, "ids") for others than are `allowed`."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    ids = frozenset((np.flatnonzero(bits) + 1).tolist())
+    if not ids <= allowed:
+        raise MalformedMessage(SERVER, kind.label, "ids")
+    return ids

@@ -1,10 +1,11 @@
-"""What a round is: its public size, what a participant accepts of it, and the digests that bind keys to both."""
+"""What a sum is: its public size, what a participant accepts of it, and the digests that bind keys to both."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chatfed.secagg import primitives
 from chatfed.secagg.masking import RING_BITS, ring_length
@@ -12,8 +13,9 @@ from chatfed.secagg.messages.errors import RefusedParameters
 from chatfed.secagg.shamir import PRIME
 
 MAX_DIMENSION = primitives.STREAM_LIMIT // 8
+MOST_SLOTS = 256
 
-_PARAMETERS = struct.Struct("<IIQBIIII")
+_PARAMETERS = struct.Struct("<IIQBIIIII")
 
 Roster = Sequence[bytes]
 """Ed25519 public keys, 32 bytes each: participant i's is roster[i - 1]. Empty: nobody's identity is known."""
@@ -24,12 +26,13 @@ Sign = Callable[[bytes], bytes]
 
 @dataclass(frozen=True)
 class Parameters:
-    """Public size of a round, the same for all; bound into every key and message.
+    """Public size of an epoch's sums, the same for all; bound into every key and message.
 
     threshold: shares that recover a secret. In a complete graph it must be over half of all participants: then no
     server can collect enough of both kinds of share by showing two survivor sets (Bonawitz et al. 2017, section 6.2).
     degree: neighbours of each participant, -1 for all. committee, quorum: how many may sign a survivor set, and how
-    many must; both 0 where no identities are known.
+    many must; both 0 where no identities are known. slots: sums that one agreement on keys is good for, one after
+    another.
     """
 
     participants: int
@@ -40,6 +43,7 @@ class Parameters:
     most_gone: int = 0  # of degree/2 places of the circle in a row, the most that may have dropped out
     committee: int = 0
     quorum: int = 0
+    slots: int = 1
 
     def __post_init__(self) -> None:
         if self.degree == -1:
@@ -57,6 +61,7 @@ class Parameters:
         self._demand("committee", 0 <= self.committee <= n, f"from 0 to {n}")
         signed = self.committee < 2 * self.quorum <= 2 * self.committee or self.committee == self.quorum == 0
         self._demand("quorum", signed, f"from {self.committee // 2 + 1} to {self.committee}")
+        self._demand("slots", 1 <= self.slots <= MOST_SLOTS, f"from 1 to {MOST_SLOTS}")
 
     def _demand(self, name: str, good: bool, allowed: str) -> None:
         if not good:
@@ -74,7 +79,7 @@ class Parameters:
 
     def to_bytes(self) -> bytes:
         """Its fixed layout (docs/protocol.md)."""
-        sizes = (self.degree, self.most_gone, self.committee, self.quorum)
+        sizes = (self.degree, self.most_gone, self.committee, self.quorum, self.slots)
         return _PARAMETERS.pack(self.participants, self.threshold, self.dimension, self.ring_bits, *sizes)
 
     @classmethod
@@ -82,21 +87,27 @@ class Parameters:
         """What `to_bytes` wrote. Raises RefusedParameters for parameters that are not sound."""
         return cls(*_PARAMETERS.unpack(data))
 
-    def record(self, ctx: bytes, roster: Roster = ()) -> bytes:
-        """What a round is, whatever the attempt: ctx, parameters and identities -> bytes[32]. Picks the committee."""
-        if len(ctx) != 32:
-            raise RefusedParameters(f"ctx has {len(ctx)} bytes, not 32; make it with context()")
+    def record(self, scope: bytes, roster: Roster = ()) -> bytes:
+        """What a cohort's sums are, in whatever epoch -> bytes[32]. scope: from `scope`."""
+        if len(scope) != 32:
+            raise RefusedParameters(f"scope has {len(scope)} bytes, not 32; make it with scope()")
         if len(roster) != (self.participants if self.quorum else 0):
             raise RefusedParameters(
                 f"{len(roster)} identities for {self.participants} participants, quorum {self.quorum}"
             )
         if len(set(roster)) != len(roster):
             raise RefusedParameters("two participants have one identity; correct the roster")
-        return primitives.digest(b"record", ctx, self.to_bytes(), *roster)
+        return primitives.digest(b"record", scope, self.to_bytes(), *roster)
 
-    def session(self, ctx: bytes, attempt: bytes, roster: Roster = ()) -> bytes:
-        """What every key and message of one attempt at the round is bound to -> bytes[32]."""
-        return primitives.digest(b"session", self.record(ctx, roster), attempt)
+    def session(self, scope: bytes, epoch: bytes, roster: Roster = ()) -> bytes:
+        """What every key and message of one agreement on keys is bound to -> bytes[32]."""
+        return _session(self, scope, epoch, tuple(roster))
+
+
+@lru_cache(maxsize=2)
+def _session(parameters: Parameters, scope: bytes, epoch: bytes, roster: tuple[bytes, ...]) -> bytes:
+    """Cached: a process may serve many participants, and all of a large roster goes into it. Nothing here is secret."""
+    return primitives.digest(b"session", parameters.record(scope, roster), epoch)
 
 
 @dataclass(frozen=True)
@@ -104,8 +115,9 @@ class Floors:
     """What one participant accepts at the least, by its own configuration; never the server's word.
 
     A threshold means something for its degree only, and a quorum for its committee: more neighbours or members hold
-    more corrupt ones. So degree and committee are those that the participant has derived itself, no more and no fewer
-    (None: whatever the parameters say, which is for tests and for rounds without identities).
+    more corrupt ones; and keys that stand for more sums open more of them when they leak. So degree, committee and
+    slots are those that the participant has derived itself, no more and no fewer (None: whatever the parameters say,
+    which is for tests and for rounds without identities).
     """
 
     threshold: int
@@ -115,6 +127,7 @@ class Floors:
     committee: int | None = None
     quorum: int = 0
     most_gone: int = PRIME  # the most, not the least
+    slots: int | None = None
 
     def refuse(self, parameters: Parameters) -> None:
         """Raises RefusedParameters for a round below these floors."""
@@ -122,7 +135,7 @@ class Floors:
             got, least = getattr(parameters, name), getattr(self, name)
             if got < least:
                 raise RefusedParameters(f"{name} is {got}, below this participant's floor of {least}")
-        for name in ("degree", "committee"):
+        for name in ("degree", "committee", "slots"):
             got, own = getattr(parameters, name), getattr(self, name)
             if own is not None and got != own:
                 raise RefusedParameters(f"{name} is {got}, this participant has derived {own}")
@@ -135,6 +148,11 @@ class Floors:
 def context(run: bytes, round: int, model_hash: bytes, recipe_digest: bytes, roster_root: bytes) -> bytes:
     """What a round is about -> ctx, bytes[32]; participants with another ctx get nothing to do with each other."""
     return primitives.digest(b"context", run, struct.pack("<Q", round), model_hash, recipe_digest, roster_root)
+
+
+def scope(run: bytes, recipe_digest: bytes, roster_root: bytes) -> bytes:
+    """What a cohort's sums have in common, whatever the round and the epoch -> bytes[32]."""
+    return primitives.digest(b"scope", run, recipe_digest, roster_root)
 
 
 def roster_root(names: Sequence[str]) -> bytes:

@@ -202,10 +202,9 @@ def crowd(size: int) -> list[ClientId]:
 @pytest.mark.parametrize("together", [1, 3, TOGETHER])
 def test_a_trip_is_of_one_store_and_one_worker_and_not_too_large(bench: Bench, together: int) -> None:
     everybody, rng = crowd(200), random.Random(together)
-    bench.clients.together = together
     bench.clients.served = {name: rng.randrange(2) for name in everybody[:150]}
     groups: Counter[tuple[Path, int | None]] = Counter()
-    for trip in (trips := bench.clients._trips(everybody)):
+    for trip in (trips := bench.clients._trips(everybody, together)):
         ((path, worker),) = {(store_of(bench.clients.workplace.homes, n), bench.clients.served.get(n)) for n in trip}
         assert 0 < len(trip) <= together
         groups[path, worker] += len(trip)
@@ -234,9 +233,10 @@ def test_a_client_s_messages_within_a_round_go_to_the_worker_that_it_began_with(
         return dict(found)
 
     began = sent(Step.SESSION, everybody, choose)
-    assert set(began.values()) == {0, 1} and bench.clients.together > 1
+    together = bench.clients._together(len(everybody), Step.SESSION)
+    assert set(began.values()) == {0, 1} and together > 1
     for seed, step in enumerate((Step.ADVERTS, Step.SHARES, Step.SURVIVORS, Step.CERTIFICATE, Step.COMMITTED)):
         asked = random.Random(seed).sample(everybody, 40)
         assert sent(step, asked, at_random(seed)) == {name: began[name] for name in asked}
     for worker in (0, 1):  # another round, which a slow worker begins with few
-        assert Counter(sent(Step.SESSION, everybody, slow(worker)).values())[worker] <= 2 * bench.clients.together
+        assert Counter(sent(Step.SESSION, everybody, slow(worker)).values())[worker] <= 2 * together

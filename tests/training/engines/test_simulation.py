@@ -24,6 +24,7 @@ from training.base.learner import Learner
 from training.durable import DiskError
 from training.engines.simulation import (
     AT_HAND,
+    SHORT,
     TOGETHER,
     Simulation,
     Workplace,
@@ -94,7 +95,7 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
     together: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Simulation, "_together", lambda self, messages: together)
+    monkeypatch.setattr(Simulation, "_together", lambda self, messages, step: together)
     digest, weights, _ = workers.facts()
     begun = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
@@ -137,9 +138,12 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
 
 def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers: Simulation) -> None:
     def together(clients: int, size: int) -> int:
-        return workers._together(dict.fromkeys((ClientId(str(each)) for each in range(clients)), bytes(size)))
+        workers.longest = size
+        return workers._together(clients, Step.SESSION)
 
     assert [together(clients, 1000) for clients in (0, 5, 40, 100, 10_000)] == [1, 1, 2, 6, TOGETHER]
+    workers.longest = 1000
+    assert [workers._together(n, Step.SHARES) for n in (5, 40, 10_000)] == [1, 10, SHORT * TOGETHER]
     assert [together(10_000, size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
 
 
@@ -206,7 +210,7 @@ def test_a_disk_that_fails_fails_the_whole_trip_and_nothing_is_at_hand_that_is_n
         worker = _Worker(place, learner, {}, homes)
         monkeypatch.setattr(training.engines.simulation, "_place", worker)
         with monkeypatch.context() as patch:
-            patch.setattr(training.parties.store, "_write", full)
+            patch.setattr(training.parties.store, "write_rows", full)
             with pytest.raises(DiskError, match=r"disk is full.*chatfed resume"):
                 _answer_all(NAMES, asked)
         assert not worker.clients

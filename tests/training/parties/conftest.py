@@ -1,4 +1,4 @@
-"""A federation of four, in a ring where sums are read back exactly; and a store."""
+"""A federation of four, in a ring where sums are read back exactly, also on keys that stand; and a store."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.training.federation import FOUR, Federation, a_recipe
+from tests.training.parties.standing import Epochs, a_federation
 from tests.training.parties.tampering import Once
 from training.parties.store import Store
 
@@ -27,3 +28,13 @@ def store(path: Path) -> Iterator[Store]:
     made = Once(path)
     yield made
     made.close()
+
+
+@pytest.fixture
+def epochs(tmp_path: Path) -> Epochs:
+    return a_federation(tmp_path)
+
+
+@pytest.fixture(params=["none", "roster"])
+def each_kind(tmp_path: Path, request: pytest.FixtureRequest) -> Epochs:
+    return a_federation(tmp_path, request.param)

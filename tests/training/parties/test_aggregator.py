@@ -14,7 +14,8 @@ from chatfed.types import ClientId
 from tests.training.federation import names
 from training.parties.aggregator import apply_update, cohort, initial_state
 from training.plan.checks import check
-from training.plan.recipe import FederationSection, Recipe, planned_participations
+from training.plan.cohorts import planned_participations
+from training.plan.recipe import FederationSection, Recipe
 from training.plan.settings import RecipeError
 
 Script = tuple[tuple[ClientId, ...], FederationSection]

@@ -195,6 +195,6 @@ def test_a_client_s_answer_is_on_record_when_handle_returns(store: Counted, fede
     assert answer[0] == Step.SESSION
     with rows(store.path) as database:
         kept = {name for (name,) in database.execute("select name from records")}
-    assert kept == {"ledger", "charge 0", "update", "round"}
+    assert kept == {"ledger", "charge 0", "update", "round", "epoch"}
     with pytest.raises(ChatfedError):
         client(store, federation, A).handle(bytes([Step.SURVIVORS]) + b"x")

@@ -14,7 +14,7 @@ from chatfed.types import ChatfedError
 from tests.training.federation import FOUR, MECHANISM, TERMS, WEIGHTS, Federation, invitation
 from tests.training.parties.tampering import COLUMNS, bytes_of, flip, rows, rows_of
 from tests.training.test_bands import a_federation, banded
-from training.parties.client import Refused
+from training.parties.answering import Refused
 from training.parties.rounds import commit
 from training.parties.session import Step
 
@@ -50,7 +50,7 @@ def test_damaged_round_state_is_an_error_not_a_fresh_start(federation: Federatio
         else:
             with rows_of(federation, A) as database:
                 database.execute("update records set body = ? where name = 'round'", (broken,))
-        assert refused(federation, bytes([Step.ADVERTS]) + b"x", "damaged")
+        assert refused(federation, bytes([Step.SHARES]) + bytes(4) + b"x", "damaged")
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,18 @@ def test_one_flipped_bit_in_what_a_client_remembers_is_found(federation: Federat
 def test_a_state_does_not_open_beside_names_or_numbers_that_it_was_not_stored_with(federation: Federation) -> None:
     """Numbers of a survivor set under other names would be another set; another dimension another charge."""
     federation.client(A).handle(invitation(federation.session()))
-    key, body = federation.records(A).read("round") or ("", b"")
-    for old, new in (
-        (b'"client-01"', b'"client-07"'),
-        (b'"dimension": 7', b'"dimension": 8'),
-        (b"/0/", b"/1/"),
+    for name, step, old, new in (
+        ("epoch", Step.ADVERTS, b'"client-01"', b'"client-07"'),
+        ("round", Step.SURVIVORS, b'"dimension": 7', b'"dimension": 8'),
+        ("round", Step.SURVIVORS, b"/0/", b"/1/"),
+        ("round", Step.SURVIVORS, b'"slot": 0', b'"slot": 1'),
     ):
+        key, body = federation.records(A).read(name) or ("", b"")
         assert old in body
-        federation.records(A).write("round", key, body.replace(old, new))  # the checksum is right
+        federation.records(A).write(name, key, body.replace(old, new))  # the checksum is right
         federation.records(A).commit()
-        assert refused(federation, bytes([Step.ADVERTS]) + b"x", "damaged")
+        assert refused(federation, bytes([step]) + b"x", "damaged")
+        federation.records(A).write(name, key, body)
 
 
 def test_without_noise_too_an_update_whose_key_is_damaged_is_not_made_a_second_time(federation: Federation) -> None:
@@ -195,7 +197,7 @@ def test_without_its_keys_it_leaves_the_round_and_takes_part_in_the_next(federat
     if how == "gone":
         keys.unlink()
     else:
-        keys.write_bytes({"zeroed": bytes(len(older)), "cut short": keys.read_bytes()[:-40]}.get(how, older))
+        keys.write_bytes({"zeroed": bytes(len(older)), "cut short": keys.read_bytes()[:-104]}.get(how, older))
     said = "damaged" if how == "of an older copy" else r"records\.db\.keys: the key of what client-00 keeps .* is gone"
     assert refused(federation, invitation(federation.session(1)), said)
     assert refused(federation, bytes([Step.ADVERTS]) + b"x", said)

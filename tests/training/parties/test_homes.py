@@ -88,7 +88,7 @@ def test_clients_that_are_admitted_have_a_place_each_and_keep_it(tmp_path: Path)
     admitted = list[bytes]()
     for at in range(STORES):
         with rows(tmp_path / f"{at}.db") as database:
-            admitted += [number for (number,) in database.execute("select client from slots")]
+            admitted += [number for (number,) in database.execute("select client from places")]
     assert sorted(admitted) == sorted(map(number_of, [ClientId("new"), *who]))
 
 

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from chatfed.secagg.messages import AlreadyAnswered, WrongStep
+from chatfed.secagg.messages import AlreadyAnswered, MalformedMessage, WrongStep
+from chatfed.secagg.states import DamagedState
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.training.federation import FOUR, TERMS, Federation, Learner, a_recipe, invitation, update_of
 from tests.training.parties.tampering import rows_of
 from training.durable import Busy
-from training.parties.client import Refused
+from training.parties.answering import Refused
 from training.parties.rounds import commit
 from training.parties.session import Step
-from training.parties.store import Store
+from training.parties.store import Key, Store
 
 A, B, C, D = FOUR
 
@@ -53,7 +54,7 @@ def test_a_step_is_not_done_twice_also_after_a_restart(tmp_path: Path, identitie
         client.handle(messages.pop(last))
     for step in (Step.ADVERTS, Step.SHARES, Step.SURVIVORS):
         if step in messages:
-            with pytest.raises(WrongStep):
+            with pytest.raises((WrongStep, Refused)):
                 client.handle(messages[step])
 
 
@@ -148,3 +149,89 @@ def test_a_survivor_set_is_read_by_the_names_of_its_own_round(federation: Federa
     federation.run()
     _, stored = federation.records(A).read("answered") or ("", b"")
     assert json.loads(stored) == list(FOUR)
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_without_noise_too_it_makes_no_second_update_for_a_round_whose_update_another_round_replaced(
+    tmp_path: Path, identities: str
+) -> None:
+    """No ledger knows of it. Two sums over the same names would give the difference of one client's two updates."""
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.terms = dataclasses.replace(TERMS, noise_multiplier=0.0, mechanism=None)
+    federation.run(federation.session(0))
+    federation.client(A).handle(invitation(federation.session(1)))
+    federation.learners[A] = Learner(-update_of(A))
+    with pytest.raises(Refused, match="no second one"):
+        federation.client(A).handle(invitation(federation.session(0)))
+    assert federation.learners[A].calls == 0
+    with pytest.raises(ChatfedError):
+        federation.run(federation.session(0))
+    assert federation.learners[A].calls == 0
+
+
+@pytest.mark.parametrize("step", [Step.SURVIVORS, Step.CERTIFICATE])
+def test_beside_its_own_keys_an_older_copy_of_its_records_signs_and_answers_nothing_again(
+    tmp_path: Path, step: Step
+) -> None:
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities="roster"), FOUR)
+    kept, messages = list[tuple[object, ...]](), list[bytes]()
+
+    def watching(asked: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        if A in asked and asked[A][0] == step:
+            with rows_of(federation, A) as database:
+                kept.extend(database.execute("select * from records"))
+            messages.append(asked[A])
+        return federation(asked)
+
+    federation.carry(federation.session(), watching)
+    federation.restarted(A)
+    with rows_of(federation, A) as database:
+        database.execute("delete from records")
+        database.executemany("insert into records values (?, ?, ?, ?, ?)", kept)
+    with pytest.raises(DamagedState):
+        federation.client(A).handle(messages[0])
+
+
+def test_a_message_that_is_refused_costs_no_slot(federation: Federation) -> None:
+    def spoiling(asked: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+        if A in asked and asked[A][0] == Step.SHARES:
+            with pytest.raises(MalformedMessage):
+                federation.client(A).handle(asked[A][:-1] + bytes([asked[A][-1] ^ 1]))
+        return federation(asked)
+
+    assert federation.carry(federation.session(), spoiling).survivors == FOUR
+
+
+@pytest.mark.parametrize("body", [b"", bytes(19), bytes(24), bytes(56)], ids=len)
+def test_a_committed_of_another_length_is_refused_and_changes_nothing(federation: Federation, body: bytes) -> None:
+    session = federation.session()
+    federation.run(session)
+    records = federation.records(A)
+    before = {name: records.read(name) for name in records.names()}, [records.secret(key) for key in (Key.EPOCH,)]
+    with pytest.raises(MalformedMessage):
+        federation.client(A).handle(bytes([Step.COMMITTED]) + (session.run + body[16:] if len(body) > 16 else body))
+    after = {name: records.read(name) for name in records.names()}, [records.secret(key) for key in (Key.EPOCH,)]
+    assert before == after
+
+
+def test_a_damaged_epoch_keeps_nothing_of_a_finished_round_open(federation: Federation) -> None:
+    session = federation.session()
+    federation.run(session)
+    with rows_of(federation, A) as database:
+        database.execute("update records set body = x'00' where name = 'epoch'")
+    federation.client(A).handle(bytes([Step.COMMITTED]) + session.name)
+    assert federation.records(A).names().isdisjoint({"update", "round", "answered", "epoch"})
+    for key in (Key.RELEASE, Key.SUM, Key.EPOCH):
+        with pytest.raises(DamagedState, match="is gone"):
+            federation.records(A).secret(key)
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_that_it_answered_is_not_forgotten_by_being_invited_again(tmp_path: Path, identities: str) -> None:
+    federation = Federation(tmp_path, a_recipe(cohort=4, identities=identities), FOUR)
+    federation.run()
+    federation.client(A).handle(invitation(federation.session()))
+    federation.records(A).erase("answered")
+    federation.records(A).commit()
+    with pytest.raises(Refused, match="no longer in"):
+        federation.client(A).handle(invitation(federation.session()))

@@ -51,6 +51,8 @@ def test_a_secret_record_needs_a_key_and_another_s_will_not_do(store: Store) -> 
         seal(store.of(B), name)
         with pytest.raises(DamagedState, match="is gone"):
             store.of(A).secret(which)
+    for which in (Key.EPOCH, Key.SUM):
+        store.of(B).draw_secret(which, os.urandom)
     assert len({store.of(B).secret(which) for which in Key}) == len(Key)
 
 
@@ -144,15 +146,15 @@ def test_a_key_is_on_the_disk_before_its_record_and_its_end_before_the_record_s(
 
 def test_a_record_does_not_open_under_another_client_s_key_or_the_other_one_of_its_own(store: Store) -> None:
     keys = {(client, which): seal(store.of(client), name) for client in (A, B) for name, which in SECRETS}
-    slot = store.slot(number_of(A)) or 0
+    place = store.place(number_of(A)) or 0
     for (name, which), (whose, key) in itertools.product(SECRETS, keys.items()):
-        store.put_key(slot, which, key)
+        store.put_key(place, which, key)
         if whose == (A, which):
             assert store.of(A).read(name) == ("of a release", b"secret")
         else:
             with pytest.raises(DamagedState, match=f"{name} of client-00 is damaged"):
                 store.of(A).read(name)
-        store.put_key(slot, which, keys[A, which])
+        store.put_key(place, which, keys[A, which])
 
 
 def test_a_sealed_record_of_an_older_copy_does_not_open_under_the_key_of_now(store: Store, path: Path) -> None:

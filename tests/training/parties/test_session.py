@@ -15,20 +15,29 @@ from chatfed.types import ClientId
 from training.parties.session import Session, model_hash, rotation_seed, round_context
 
 identifiers = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
-sessions = st.builds(
-    Session,
-    run=st.binary(min_size=16, max_size=16),
-    attempt=st.binary(min_size=16, max_size=16),
-    round=st.integers(0, 2**32 - 1),
-    recipe=st.binary(min_size=32, max_size=32),
-    cohort=st.sets(identifiers, max_size=5).map(lambda names: tuple(ClientId(name) for name in sorted(names))),
-    weights=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6).map(
-        lambda values: np.array(values, np.float32)
-    ),
-).flatmap(
-    lambda session: st.lists(
-        st.integers(0, min(255, session.round)), min_size=len(session.cohort), max_size=len(session.cohort)
-    ).map(lambda lags: dataclasses.replace(session, lags=tuple(lags) if any(lags) else ()))
+sessions = (
+    st.builds(
+        Session,
+        run=st.binary(min_size=16, max_size=16),
+        attempt=st.binary(min_size=16, max_size=16),
+        round=st.integers(0, 2**32 - 1),
+        recipe=st.binary(min_size=32, max_size=32),
+        epoch=st.binary(min_size=16, max_size=16) | st.just(b""),
+        cohort=st.sets(identifiers, max_size=5).map(lambda names: tuple(ClientId(name) for name in sorted(names))),
+        weights=st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), max_size=6).map(
+            lambda values: np.array(values, np.float32)
+        ),
+    )
+    .flatmap(
+        lambda session: st.lists(
+            st.integers(0, min(255, session.round)), min_size=len(session.cohort), max_size=len(session.cohort)
+        ).map(lambda lags: dataclasses.replace(session, lags=tuple(lags) if any(lags) else ()))
+    )
+    .flatmap(
+        lambda session: st.integers(0, 0 if session.begins else 2**32 - 1).map(
+            lambda slot: dataclasses.replace(session, slot=slot)
+        )
+    )
 )
 
 
@@ -36,6 +45,8 @@ def fields(session: Session) -> tuple[object, ...]:
     return (
         session.run,
         session.attempt,
+        session.epoch,
+        session.slot,
         session.round,
         session.recipe,
         session.cohort,

@@ -8,14 +8,18 @@ import os
 import random
 import resource
 import sqlite3
+import tempfile
 import time
+from contextlib import closing, nullcontext
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from chatfed.secagg.states import DamagedState
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import names
 from tests.training.parties.tampering import COLUMNS, bytes_of, files_of, flip, in_a_process, read_again, rows, seal
 from training.durable import DiskError
@@ -188,9 +192,9 @@ def test_a_file_that_is_none_of_ours_is_named_and_left_as_it_is(path: Path, cont
 def test_the_version_of_another_build_is_refused_and_left_as_it_is(path: Path) -> None:
     Store(path).close()
     with rows(path) as database:
-        database.execute("pragma user_version = 2")
+        database.execute("pragma user_version = 1")
     before = path.read_bytes()
-    with pytest.raises(DamagedState, match=r"another build \(its version is 2, not 1\)") as caught:
+    with pytest.raises(DamagedState, match=r"another build \(its version is 1, not 2\)") as caught:
         Store(path)
     assert "\n" not in str(caught.value) and path.read_bytes() == before
 
@@ -296,3 +300,43 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(DiskError, match=r"file/records\.db failed") as caught:
         Store(tmp_path / "file" / "records.db")
     assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.randoms(use_true_random=False))
+def test_what_is_remembered_is_what_would_be_read(tmp_path: Path, rng: random.Random) -> None:
+    """Against a dictionary: writes, erasures, commits and discards, while records are remembered and while not."""
+    names = ("update", "round", "answered", "ledger")
+    with closing(Store(Path(tempfile.mkdtemp(dir=tmp_path)) / "records.db")) as store:
+        both = [store.of(client) for client in (A, B)]
+        for records in both:
+            records.draw_secret(Key.RELEASE, os.urandom)
+        store.commit()
+        disk: dict[tuple[ClientId, str], tuple[str, bytes] | None] = {}
+        waiting = dict(disk)
+        for _ in range(3):
+            with store.remembering() if rng.random() < 0.8 else nullcontext():
+                for _ in range(20):
+                    records, name = rng.choice(both), rng.choice(names)
+                    at, there = (records.client, name), disk | waiting
+                    match rng.randrange(7):
+                        case 0:
+                            written = str(rng.random()), rng.randbytes(5)
+                            records.write(name, *written)
+                            waiting[at] = written
+                        case 1:
+                            waiting[at] = None
+                            records.erase(name)
+                        case 2:
+                            store.commit()
+                            disk, waiting = there, {}
+                        case 3:
+                            assert records.read(name) == there.get(at)
+                        case 4:
+                            assert records.tag(name) == (there.get(at) or ("",))[0]
+                        case 5:
+                            assert records.names() == {each for each in names if there.get((records.client, each))}
+                        case _:
+                            if rng.random() < 0.2:
+                                store.discard()
+                                waiting = {}

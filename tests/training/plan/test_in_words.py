@@ -13,9 +13,10 @@ from chatfed.privacy.accounting import Mechanism, compose, epsilon
 from tests.training.base.test_overlap import record, written
 from tests.training.processes import PLAIN, TINY, here, one_line, settings
 from training.plan.checks import check
+from training.plan.cohorts import following, planned_participations
 from training.plan.in_words import plan_in_words
 from training.plan.plan import plan_of
-from training.plan.recipe import DEFAULT_RECIPE, following, load_recipe, planned_participations
+from training.plan.recipe import DEFAULT_RECIPE, load_recipe
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms, count_terms
 from training.run.run_folder import RunFolder

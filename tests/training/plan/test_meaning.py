@@ -19,9 +19,10 @@ from tests.training.plans import charges_of, claim_of
 from training.base.corpus import load_corpus
 from training.plan.checks import check, check_clients
 from training.plan.claims import Spent
+from training.plan.cohorts import following
 from training.plan.groups import group_epsilon
 from training.plan.meaning import meaning, planned_warnings
-from training.plan.recipe import SECTIONS, Recipe, following, load_recipe
+from training.plan.recipe import SECTIONS, Recipe, load_recipe
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
 

@@ -14,13 +14,8 @@ from hypothesis import strategies as st
 from chatfed.privacy.clipping import STYLES
 from tests.training.processes import PLAIN
 from training.plan.checks import check
-from training.plan.recipe import (
-    DEFAULT_RECIPE,
-    PrivacySection,
-    Recipe,
-    load_recipe,
-    planned_participations,
-)
+from training.plan.cohorts import planned_participations
+from training.plan.recipe import DEFAULT_RECIPE, PrivacySection, Recipe, load_recipe
 from training.plan.settings import RecipeError, one_of
 from training.plan.variants import without_noise
 

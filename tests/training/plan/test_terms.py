@@ -12,7 +12,8 @@ from chatfed.privacy.guarantee import Noise, Protected
 from chatfed.privacy.ledger import Budget
 from tests.training.plans import check_sums, client_level, noisy
 from tests.training.processes import PLAIN
-from training.plan.recipe import Recipe, load_recipe, planned_participations
+from training.plan.cohorts import planned_participations
+from training.plan.recipe import Recipe, load_recipe
 from training.plan.settings import RecipeError
 from training.plan.terms import client_terms
 

@@ -8,7 +8,8 @@ import pytest
 
 from chatfed.types import ClientId
 from training.durable import write_atomically
-from training.plan.recipe import following, load_recipe
+from training.plan.cohorts import following
+from training.plan.recipe import load_recipe
 from training.plan.repeats import Repeats
 from training.run import run_folder
 from training.run.run_folder import RunFolder
