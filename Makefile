@@ -57,7 +57,7 @@ bench: $(VENV)/.ready ## print every table of benchmarks/; beside Flower too wit
 pfl: ## make .venv-pfl, where benchmarks.simulation finds pfl-research (Python before 3.13; its accountant is not ours)
 	@$(PYTHON) -m venv .venv-pfl
 	@.venv-pfl/bin/python -m pip install --quiet $(TORCH_ARGS) "torch>=2.13,<2.14"
-	@.venv-pfl/bin/python -m pip install --quiet "pfl>=0.6,<0.7" "transformers>=5.0,<6" "numpy>=2.0,<3"
+	@.venv-pfl/bin/python -m pip install --quiet "pfl>=0.6,<0.7" "transformers>=5.0,<6" "numpy>=2.0,<3" "cryptography>=44"
 
 vectors: $(VENV)/.ready ## write the secure-aggregation test vectors anew
 	@$(PY) -m tests.secagg.make_vectors $(ARGS)

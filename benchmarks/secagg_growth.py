@@ -35,7 +35,8 @@ def growth(quick: bool = False) -> list[Point]:
         "dimension": [1_000, 10_000] if quick else [10_000, 100_000, 1_000_000, 10_000_000],
     }
     points = [_point(axis, middle, value) for axis, values in sweeps.items() for value in values]
-    return points + [_point("participants", replace(middle, signed=True), n) for n in sweeps["participants"]]
+    signed = [replace(middle, signed=True), replace(middle, signed=True, slots=10)]
+    return points + [_point("participants", setting, n) for setting in signed for n in sweeps["participants"]]
 
 
 def _point(axis: str, middle: Setting, value: int) -> Point:
@@ -58,20 +59,21 @@ def _page(about: str, points: list[Point]) -> str:
         "",
         "Processor seconds; written by `python -m benchmarks.secagg --docs docs`. A tenth of the participants dropped",
         "out after sharing. A client: the median over those that stayed, its encoding apart. Signed: with pinned",
-        "identities and a certificate, as against a server that cheats.",
+        "identities and a certificate, as against a server that cheats. Keys for R rounds: a round has one part in R",
+        "of what agreeing on them takes.",
         "",
         f"Machine: {about}.",
         "",
         "![a client's and the server's seconds against participants, neighbours and coordinates](secagg-cost.png)",
         "",
-        "| varied | signed | n | k | t | d | bits | client s | encode s | server s | client bytes up | down |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| varied | signed | keys | n | k | t | d | bits | client s | encode s | server s | client bytes up | down |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for p in points:
         s, f, signed = p.setting, p.figures, "yes" if p.setting.signed else "no"
         lines.append(
-            f"| {AXES[p.axis]} | {signed} | {s.participants:,} | {s.degree} | {s.threshold} | {s.dimension:,} "
-            f"| {s.ring_bits} | {f.client_s:.4f} | {f.encode_s:.4f} | {f.server_s:.3f} "
+            f"| {AXES[p.axis]} | {signed} | {s.slots} | {s.participants:,} | {s.degree} | {s.threshold} "
+            f"| {s.dimension:,} | {s.ring_bits} | {f.client_s:.4f} | {f.encode_s:.4f} | {f.server_s:.3f} "
             f"| {f.client_bytes_up:,} | {f.client_bytes_down:,} |"
         )
     return "\n".join(lines) + "\n"
@@ -86,7 +88,8 @@ def _plot(path: Path, points: list[Point]) -> None:
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.8), sharey=True, layout="constrained")
     for (axis, words), ax in zip(AXES.items(), axes, strict=True):
         for signed, style in ((False, "-"), (True, ":")):
-            mine, suffix = [p for p in points if p.axis == axis and p.setting.signed == signed], ", signed" * signed
+            mine = [p for p in points if p.axis == axis and p.setting.signed == signed and p.setting.slots == 1]
+            suffix = ", signed" * signed
             at = [getattr(p.setting, axis) for p in mine]
             ax.plot(at, [p.figures.server_s for p in mine], "o" + style, color="C0", label=f"server{suffix}")
             ax.plot(at, [p.figures.client_s for p in mine], "s" + style, color="C1", label=f"one client{suffix}")

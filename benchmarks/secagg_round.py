@@ -2,7 +2,9 @@
 
 Knows nothing of networks or training. All messages are real ones; every tenth participant (or another fraction) drops
 out after it has shared, before its masked input, which costs the server most. A client's seconds are the median over
-those that stayed to the end; its encoding of the vector is timed apart from the cryptography.
+those that stayed to the end; its encoding of the vector is timed apart from the cryptography. Where keys serve several
+rounds, a round has its share of what agreeing on them takes: one sum is carried, and of the agreement one part in
+`slots` is counted.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ import numpy as np
 
 from chatfed.secagg import client, graph, primitives, server
 from chatfed.secagg.encoding import FixedPoint
-from chatfed.secagg.messages import Floors, Parameters, Sign, context, roster_root
-from chatfed.secagg.states import ClientState
+from chatfed.secagg.messages import Floors, Parameters, Sign, context, roster_root, scope
+from chatfed.secagg.states import ClientState, Slot
 from chatfed.types import FloatVector
 
 _T = TypeVar("_T")
@@ -39,6 +41,7 @@ class Setting:
     rotation: bool = False
     signed: bool = False  # pinned identities, a certificate; as against a server that cheats
     dropout: float = 0.1
+    slots: int = 1  # rounds that keys serve
 
     @property
     def code(self) -> FixedPoint:
@@ -52,14 +55,16 @@ class Setting:
         committee, quorum = graph.derive_quorum(self.participants, 0.1) if self.signed else (0, 0)
         most_gone = max(0, self.degree // 2)
         sizes = self.code.coordinates, self.ring_bits, self.degree, most_gone, committee, quorum
-        return Parameters(self.participants, self.threshold, *sizes)
+        return Parameters(self.participants, self.threshold, *sizes, self.slots)
 
     @property
     def words(self) -> str:
         """For a table."""
         k = self.parameters.degree
         signed = ", signed" if self.signed else ""
-        return f"n {self.participants}, k {k}, t {self.threshold}, d {self.dimension:,}, {self.ring_bits} bits{signed}"
+        keys = f", keys for {self.slots}" if self.slots > 1 else ""
+        size = f"n {self.participants}, k {k}, t {self.threshold}, d {self.dimension:,}, {self.ring_bits} bits"
+        return f"{size}{signed}{keys}"
 
 
 @dataclass(frozen=True)
@@ -81,8 +86,8 @@ class Parties:
     states: dict[int, ClientState] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
     encoding: dict[int, float] = field(default_factory=dict)
-    up: dict[int, int] = field(default_factory=dict)
-    down: dict[int, int] = field(default_factory=dict)
+    up: dict[int, float] = field(default_factory=dict)
+    down: dict[int, float] = field(default_factory=dict)
     server_seconds: float = 0.0
     memory: bool = False  # measure the server's instead of the times
     held: int = 0  # bytes that the server's steps have left behind
@@ -116,6 +121,13 @@ class Parties:
             self.down[i] = self.down.get(i, 0) + len(message)
         return state, outbound
 
+    def share_out(self, rounds: int) -> None:
+        """What was counted so far serves so many rounds, of which one is counted."""
+        for counted in (self.seconds, self.up, self.down):
+            for i, much in counted.items():
+                counted[i] = much / rounds
+        self.server_seconds /= rounds
+
 
 def _timed(spent: dict[int, float], who: int, step: Callable[..., _T], *inputs: Any) -> _T:
     start = time.process_time()
@@ -133,8 +145,8 @@ def whole_round(setting: Setting) -> Figures:
         client_s=median(p.seconds[i] for i in stayed),
         encode_s=median(p.encoding[i] for i in stayed),
         server_s=p.server_seconds,
-        client_bytes_up=p.up[stayed[0]],
-        client_bytes_down=p.down[stayed[0]],
+        client_bytes_up=round(p.up[stayed[0]]),
+        client_bytes_down=round(p.down[stayed[0]]),
         dropped=dropped,
     )
 
@@ -160,20 +172,26 @@ def _carry(setting: Setting, p: Parties) -> int:
     roster = tuple(map(primitives.identity_public, identities))
     sign = {i: _signer(identities, i) for i in everyone}
     floors = Floors(setting.threshold, setting.threshold, setting.ring_bits)
-    ctx, attempt = context(random(16), 1, random(32), random(32), roster_root([str(i) for i in everyone])), random(16)
+    run, recipe, names, epoch = random(16), random(32), roster_root([str(i) for i in everyone]), random(16)
+    about, ctx = scope(run, recipe, names), context(run, 1, random(32), recipe, names)
     every = round(1 / setting.dropout) if setting.dropout else setting.participants + 1
     gone, update = set(everyone[every - 1 :: every]), unit_vector(setting.dimension)
 
     def advert(i: int) -> bytes:
-        return p.at_client(i, client.advertise, parameters, floors, ctx, attempt, i, random, roster, sign[i])
+        return p.at_client(i, client.advertise, parameters, floors, about, epoch, i, random, roster, sign[i])
 
-    opened = p.at_server(server.open_round, parameters, ctx, attempt, roster)
+    opened = p.at_server(server.open_epoch, parameters, about, epoch, roster)
     sharing, out = p.relay(server.relay_adverts, opened, {i: advert(i) for i in everyone})
     shares = {i: p.at_client(i, client.share, p.states[i], out[i], random) for i in everyone}
-    collecting, out = p.relay(server.relay_shares, sharing, shares)
+    agreed, out = p.relay(server.relay_shares, sharing, shares)
+    ready = {i: _timed(p.seconds, i, client.open_envelopes, p.states[i], out[i]) for i in everyone}
+    p.share_out(setting.slots)
+    collecting, out = p.relay(server.begin, agreed, 0, ctx, everyone)
     for i in sorted(set(everyone) - gone):
         vector = _timed(p.encoding, i, code.encode, update, 1.0, random)
-        message = p.at_client(i, client.masked_input, p.states[i], out[i], vector, sign[i])
+        state, secrets = ready[i]
+        slot = _timed(p.seconds, i, Slot.from_bytes, secrets[0], state.members)
+        message = p.at_client(i, client.masked_input, state, 0, slot, ctx, out[i], vector, sign[i])
         collecting = p.at_server(server.accept, collecting, i, message, in_hand=len(message))
     closed, out = p.relay(server.close_inputs, collecting)
     if setting.signed:

@@ -5,8 +5,11 @@ The peers are a plain loop and pfl-research.
 Ours is `chatfed train` as anybody runs it: secure sum on a circle, distributed noise, ledgers on disk. A
 client trains by plain SGD (all programs in bfloat16 where that pays), so the peers can do the same work: a loop in one
 process that loads, trains and adds up, and pfl-research's own simulation, which has neither keys nor masks nor
-ledgers. Programs run in turn, `repeats` times, each timed from outside from the end of its first round to that of its
-last but one, and weighed in its last. "One core" is a whole program, its server included, held on one core.
+ledgers. In the settings all clients are asked in every round, so that keys of ours serve ten of them: twelve rounds
+are run, and of those that are timed one begins with an agreement on keys. In the table of populations cohorts are drawn
+from all clients, and keys are agreed on in each round. Programs run in turn, `repeats` times, each timed from outside
+from the end of its first round to that of its last but one, and weighed in its last. "One core" is a whole program, its
+server included, held on one core.
 
 JSON: populations (a list: clients, clients_per_s, cpu_ms, peak_mib), memory_growth (peak at most clients / at
 fewest), and for each of `settings` and each program in it clients_per_s, cpu_ms (processor milliseconds a client) and
@@ -57,8 +60,8 @@ class Setting:
         return f"{self.dialogues} dialogues a client, width {self.hidden} x {self.layers}, cohorts of {self.cohort}"
 
 
-SMALL = Setting(32, 1, 2, 64, 512, ("*",), dialogues=2, cohort=200, rounds=5)
-USUAL = Setting(160, 3, 5, 432, 4096, ("lm_head.weight", "model.norm.weight"), dialogues=16, cohort=80, rounds=5)
+SMALL = Setting(32, 1, 2, 64, 512, ("*",), dialogues=2, cohort=200, rounds=12)
+USUAL = Setting(160, 3, 5, 432, 4096, ("lm_head.weight", "model.norm.weight"), dialogues=16, cohort=80, rounds=12)
 QUICK = replace(SMALL, cohort=8, rounds=3)
 SIZES = 100, 1_000, 10_000, 100_000  # clients, of the first table
 PROGRAMS = {  # words, cores
@@ -242,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = ["ours_two", "plain"] if given.quick else [n for n in PROGRAMS if given.pfl.exists() or "pfl" not in n]
     sizes = [20] if given.quick else [size for size in SIZES if size <= given.most]
     settings = {"tiny": QUICK} if given.quick else {"small clients": SMALL, "usual clients": USUAL}
-    one = settings["tiny"] if given.quick else replace(SMALL, cohort=100)
+    one = settings["tiny"] if given.quick else replace(SMALL, cohort=100, rounds=5)
     with tempfile.TemporaryDirectory(dir=given.folder, prefix="simulation-") as scratch:
         folder = Path(scratch)
         table = populations(folder, sizes, one)
@@ -255,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **({} if "pfl" in names else {"pfl": "not run when quick" if given.quick else f"no {given.pfl}: make pfl"}),
         }
         for name, setting in settings.items():
-            world = World.make(folder / name.replace(" ", "-"), setting, 20 if given.quick else 1_000)
+            world = World.make(folder / name.replace(" ", "-"), setting, setting.cohort)
             measured = beside(world, names, 1 if given.quick else given.repeats, given.pfl)
             figures["settings"][name] = asdict(setting) | measured
     print(figures["machine"])

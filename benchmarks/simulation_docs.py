@@ -30,14 +30,16 @@ def _page(figures: Mapping[str, Any], programs: Mapping[str, tuple[str, int]]) -
         "",
         "![clients a second and memory against the number of clients](simulation.png)",
         "",
-        f"2 workers; {figures['populations_words']}:",
+        f"2 workers; {figures['populations_words']}, drawn from all clients (keys are agreed on in each round; 100 "
+        "clients are all asked in each, and keys serve five):",
         "",
         f"| clients | {HEAD}",
         "|---|--:|--:|--:|",
         *(f"| {row['clients']:,} | {_cells(row)} |" for row in figures["populations"]),
     ]
     for name, table in figures["settings"].items():
-        lines += ["", f"{name.capitalize()}: {table['words']}:", "", f"| program | {HEAD}", "|---|--:|--:|--:|"]
+        asked = f"{table['words']}, all clients in every round (keys of ours serve ten)"
+        lines += ["", f"{name.capitalize()}: {asked}:", "", f"| program | {HEAD}", "|---|--:|--:|--:|"]
         lines += [f"| {words} | {_cells(table[key])} |" for key, (words, _) in programs.items() if key in table]
         if "pfl" not in table:
             lines += [f"| pfl-research: {figures['pfl']} | | | |"]

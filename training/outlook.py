@@ -16,7 +16,9 @@ from .plan.in_words import plan_in_words, planned_epsilon
 from .plan.plan import Plan, resolve
 from .plan.recipe import Recipe
 from .plan.settings import RecipeError
+from .sum_cost import measured
 
+MILLION = 1_000_000
 SIZES = [1 << power for power in range(12, 31)]  # of models, in trained parameters
 
 
@@ -32,8 +34,36 @@ def outlook(recipe: Recipe, clients: int) -> Iterator[str]:
     if count := plan.counting:
         bits = count.agreement.sums.codec.upload(count.clients, count.cells).ring_bits
         yield f"A client's count travels as {count.cells:,} numbers in a ring of {bits} bits."
+    yield from _costs(plan)
     rounds = plan.agreement.schedule.rounds
     yield from _said(plan.claim.guarantee(_planned(plan), rounds, repeats=None, dealt=False))  # no data was read
+
+
+def _costs(plan: Plan) -> Iterator[str]:
+    """What a round's secure sum costs a client, by its size and by doing it here."""
+    agreement, largest = plan.agreement, plan.agreement.schedule.sizes[-1]
+    try:
+        found = measured(agreement.sums.parameters(largest, MILLION))
+    except RecipeError:  # no ring carries so large a model: the line above has those that one does
+        return
+    keys = agreement.sums.slots
+    serve = f"one agreement on keys serves {keys} rounds" if keys > 1 else "keys are agreed on anew in each"
+    yield (
+        f"A round costs a client, beside its learning and for a model of {MILLION:,} trained parameters: "
+        f"{_bytes(found.vector + found.up)} up ({_bytes(found.up)} of them beside its vector), "
+        f"{_bytes(4 * MILLION + found.down)} down ({_bytes(found.down)} beside the model), and {found.seconds:.3f} s "
+        f"of a processor, as measured here just now; {serve}."
+    )
+    if count := plan.counting:
+        once = measured(count.agreement.sums.parameters(count.clients, count.cells))
+        yield (
+            f"The count costs it {_bytes(once.vector + once.up)} up, {_bytes(4 * count.cells + once.down)} down and "
+            f"{once.seconds:.3f} s, once."
+        )
+
+
+def _bytes(count: float) -> str:
+    return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
 
 
 def _planned(plan: Plan) -> Spent:

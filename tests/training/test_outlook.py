@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from chatfed.secagg import cost
+from chatfed.secagg.messages import Parameters
 from tests.training.processes import PLAIN, here
 from training.base.corpus import clients_that_train, load_corpus
 from training.cli import QUICK
-from training.outlook import SIZES, outlook
+from training.outlook import MILLION, SIZES, outlook
 from training.plan.plan import resolve
 from training.plan.recipe import DEFAULT_RECIPE, DataSection, Recipe, load_recipe
+from training.sum_cost import measured
 
 CLIENT_LEVEL = DEFAULT_RECIPE.with_name("client-level.toml")
 
@@ -67,3 +71,26 @@ def test_the_help_desk_s_clients_are_known_without_making_it(monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     assert clients_that_train(Recipe().data) == 400 and clients_that_train(load_recipe(QUICK).data) == 30
     assert here(command="plan").returncode == 0 and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("identities", ["none", "roster"])
+def test_it_says_what_a_round_costs_a_client_and_how_long_keys_serve(identities: str) -> None:
+    given = [f"secagg.identities={identities}", "federation.rounds=20", "privacy.target_epsilon=8"]
+    once, kept = (
+        load_recipe(PLAIN, [*given, "federation.cohort=20"]),
+        load_recipe(PLAIN, [*given, "federation.cohort=30"]),
+    )
+    said = {name: " ".join(outlook(recipe, 30)) for name, recipe in (("once", once), ("kept", kept))}
+    assert "keys are agreed on anew in each" in said["once"]
+    assert "one agreement on keys serves 10 rounds" in said["kept"]
+    sums = resolve(kept, 30).agreement.sums
+    parameters = sums.parameters(30, MILLION)
+    up = cost.of_agreement(parameters).up / 10 + cost.of_sum(parameters).up
+    assert f"({up / 1e3:.1f} kB of them beside its vector)" in said["kept"]
+    assert f"{(cost.of_vector(parameters) + up) / 1e6:.2f} MB up" in said["kept"]
+
+
+def test_seconds_of_a_sum_are_of_this_machine_and_share_the_agreement_out_over_its_rounds() -> None:
+    once = Parameters(40, 21, 10, 16, slots=1)
+    few, many = measured(once), measured(dataclasses.replace(once, slots=20))
+    assert 0 < many.seconds < few.seconds < 5
