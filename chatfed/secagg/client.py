@@ -36,7 +36,7 @@ from chatfed.secagg.messages import (
     Sign,
     WrongStep,
 )
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, Buffer, PrivateKey, split
+from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, Buffer, PrivateKey, split
 from chatfed.secagg.shamir import SHARE_BYTES
 from chatfed.secagg.states import (
     SLOT_ROW,
@@ -108,10 +108,7 @@ def share(state: ClientState, inbound: Buffer, entropy: Entropy) -> tuple[Shared
     own_shares = b"".join(both[:SHARE_BYTES] for both in split(dealt.pop(e.me), 2 * SHARE_BYTES))
     agreed = _agree(state, view, {x: adverts[x] for x in points})
     rows = _recovery_rows(agreed, split(keys, KEY_BYTES), e, digest)
-    entries = {
-        x: _sealed(agreed[x][1], e.me, x, dealt[x], digest, primitives.draw(entropy, NONCE_BYTES)) + rows[x]
-        for x in dealt
-    }
+    entries = {x: _sealed(agreed[x][1], e.me, x, dealt[x], digest, entropy) + rows[x] for x in dealt}
     kept = {x: root + inward for x, (root, _, inward) in agreed.items()}
     message = messages.encode_entries(Kind.SHARES, e.me, digest, entries)
     return Shared(e, view, seeds, own_shares, kept), message
@@ -323,12 +320,11 @@ def _by_slot(data: bytes, slots: int) -> recovery.Bytes:
     return np.frombuffer(data, np.uint8).reshape(slots, -1)
 
 
-def _sealed(key: bytes, me: int, to: int, shares: bytes, view: bytes, nonce: bytes) -> bytes:
-    return nonce + primitives.seal(key, nonce, shares, view + name(me) + name(to))
+def _sealed(key: bytes, me: int, to: int, shares: bytes, view: bytes, entropy: Entropy) -> bytes:
+    return primitives.seal_freshly(key, shares, view + name(me) + name(to), entropy)
 
 
 def _opened(key: bytes, sender: int, me: int, envelope: bytes, view: bytes, slots: int) -> bytes:
-    nonce, sealed = envelope[:NONCE_BYTES], envelope[NONCE_BYTES:]
-    shares = primitives.unseal(key, nonce, sealed, view + name(sender) + name(me))
+    shares = primitives.unseal_fresh(key, envelope, view + name(sender) + name(me))
     sound = shares is not None and np.frombuffer(shares, dtype="<u2").max() < shamir.PRIME
     return shares if shares is not None and sound else 2 * slots * NO_SHARE

@@ -144,6 +144,19 @@ def unseal(key: bytes, nonce: bytes, sealed: bytes, associated: bytes) -> bytes 
         return None
 
 
+def seal_freshly(key: bytes, plaintext: bytes, associated: bytes, entropy: Entropy) -> bytes:
+    """Under a nonce of its own, which stands before what is sealed: for keys that may seal more than once."""
+    nonce = draw(entropy, NONCE_BYTES)
+    return nonce + seal(key, nonce, plaintext, associated)
+
+
+def unseal_fresh(key: bytes, sealed: bytes, associated: bytes) -> bytes | None:
+    """What `seal_freshly` sealed, or None where key, bytes or associated data are others."""
+    if len(sealed) < NONCE_BYTES + TAG_BYTES:
+        return None
+    return unseal(key, sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], associated)
+
+
 def checksum(key: bytes, *parts: Buffer) -> bytes:
     """GMAC of the parts under a *public* key -> bytes[16]. Finds accidents on the way, not attackers."""
     gmac = Cipher(algorithms.AES(key), modes.GCM(bytes(NONCE_BYTES))).encryptor()

@@ -266,9 +266,8 @@ _STEPS = (Advertised, Shared, Masked, Consented, Answered)
 def store(state: SettingUp | Summing, key: bytes, entropy: Entropy) -> bytes:
     """The state for the disk: what is secret of it, sealed with AES-256-GCM under a 32-byte key."""
     plain = bytes([_STEPS.index(type(state))]) + _joined(state.to_parts())
-    nonce = primitives.draw(entropy, NONCE_BYTES)
     ready = None if isinstance(state, SettingUp) else state.ready
-    return _MAGIC + nonce + primitives.seal(key, nonce, plain, _about(ready))
+    return _MAGIC + primitives.seal_freshly(key, plain, _about(ready), entropy)
 
 
 def restore(data: bytes, key: bytes, ready: Ready | None = None) -> SettingUp | Summing:
@@ -279,7 +278,7 @@ def restore(data: bytes, key: bytes, ready: Ready | None = None) -> SettingUp | 
     sealed = data[len(_MAGIC) + NONCE_BYTES :]
     if data[: len(_MAGIC)] != _MAGIC or len(sealed) < TAG_BYTES:
         raise DamagedState("stored client state is damaged; leave the round")
-    plain = primitives.unseal(key, data[len(_MAGIC) :][:NONCE_BYTES], sealed, _about(ready))
+    plain = primitives.unseal_fresh(key, data[len(_MAGIC) :], _about(ready))
     if plain is None:
         raise DamagedState("stored client state is damaged, or sealed under another key; leave the round")
     try:

@@ -175,7 +175,7 @@ def sealed_shares(label: str, carried: Carried) -> Reader:
     assert key == state_of(carried, WHO, Shared).keys[dealer][primitives.KEY_BYTES :]
 
     def outer(real: bytes, shares: bytes) -> bytes:
-        envelope = client._sealed(key, dealer, WHO, shares, view, bytes(12))
+        envelope = client._sealed(key, dealer, WHO, shares, view, bytes)
         return messages.encode_envelopes(view, {**made, dealer: envelope})
 
     shares = client._opened(key, dealer, WHO, made[dealer], view, slots)

@@ -282,10 +282,10 @@ def test_a_sealed_share_outside_the_field_is_none(unsigned: Carried) -> None:
     outward, _ = client._envelope_keys(own, 2, 1, adverts, view)
     least = shamir.PRIME.to_bytes(2, "little")
     for shares in (b"\xff" * 72, least * 36, least + bytes(70), bytes(70) + least):
-        forged = client._sealed(outward, 2, 1, shares, view, bytes(12))
+        forged = client._sealed(outward, 2, 1, shares, view, bytes)
         _, slot = opened(state_of(unsigned, 1, Shared), {**made_for(unsigned, 1), 2: forged}, view)
         assert slot.shares[2] == NO_SHARE * 2
-    sound = client._sealed(outward, 2, 1, bytes(72), view, bytes(12))
+    sound = client._sealed(outward, 2, 1, bytes(72), view, bytes)
     _, slot = opened(state_of(unsigned, 1, Shared), {**made_for(unsigned, 1), 2: sound}, view)
     assert slot.shares[2] == bytes(72)  # else nothing is shown above
 

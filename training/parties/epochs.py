@@ -201,11 +201,8 @@ def _next(key: bytes) -> bytes:
 
 
 def _seal(key: bytes, secret: bytes, about: bytes, entropy: Entropy) -> bytes:
-    nonce = primitives.draw(entropy, NONCE_BYTES)
-    return nonce + primitives.seal(primitives.derive(key, b"slot"), nonce, secret, about)
+    return primitives.seal_freshly(primitives.derive(key, b"slot"), secret, about, entropy)
 
 
 def _unseal(key: bytes, sealed: bytes, about: bytes) -> bytes | None:
-    if len(sealed) < NONCE_BYTES + TAG_BYTES:
-        return None
-    return primitives.unseal(primitives.derive(key, b"slot"), sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], about)
+    return primitives.unseal_fresh(primitives.derive(key, b"slot"), sealed, about)

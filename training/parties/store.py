@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from chatfed.secagg import primitives
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES
+from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.secagg.states import DamagedState
 from chatfed.types import ClientId, Entropy
 
@@ -337,13 +337,10 @@ class ClientStore:
         )  # a seal is a checksum of its own
 
     def _closed(self, name: str, about: bytes, body: bytes, entropy: Entropy) -> bytes:
-        nonce = primitives.draw(entropy, NONCE_BYTES)
-        return nonce + primitives.seal(self._key(name), nonce, body, about)
+        return primitives.seal_freshly(self._key(name), body, about, entropy)
 
     def _opened(self, name: str, row: Row) -> bytes:
-        nonce, sealed = row.body[:NONCE_BYTES], row.body[NONCE_BYTES:]
-        whole = len(nonce) == NONCE_BYTES and len(sealed) >= TAG_BYTES
-        body = primitives.unseal(self._key(name), nonce, sealed, row.checksum) if whole else None
+        body = primitives.unseal_fresh(self._key(name), row.body, row.checksum)
         if body is None:
             raise self.damaged(name)
         return body

@@ -51,7 +51,10 @@ class SumRecord:
         about = to_json(vars(invited)).encode()
         self.records.draw_secret(Key.SUM, entropy)
         key = self._key(about)
-        sealed = _nothing_yet(key, entropy) if state is None else states.store(state, key, entropy)
+        if state is None:  # an invitation, too, opens only as it was written
+            sealed = primitives.seal_freshly(key, b"", _INVITED, entropy)
+        else:
+            sealed = states.store(state, key, entropy)
         body = len(about).to_bytes(_SIZE, "little") + about + sealed
         self.records.write(ROUND, invited.key, body)
         self._at_hand = body, state, invited
@@ -73,7 +76,7 @@ class SumRecord:
             return self._at_hand[1:]
         invited = self._about(about)
         if len(sealed) == NONCE_BYTES + TAG_BYTES:
-            if primitives.unseal(self._key(about), sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], _INVITED) is None:
+            if primitives.unseal_fresh(self._key(about), sealed, _INVITED) is None:
                 raise self.records.damaged(ROUND)
             return None, invited
         ready = self.epochs.agreed(invited.epoch).ready
@@ -91,12 +94,6 @@ class SumRecord:
 
     def _key(self, about: bytes) -> bytes:
         return primitives.derive(self.records.secret(Key.SUM), b"round", about)
-
-
-def _nothing_yet(key: bytes, entropy: Entropy) -> bytes:
-    """An invitation, too, opens only as it was written."""
-    nonce = primitives.draw(entropy, NONCE_BYTES)
-    return nonce + primitives.seal(key, nonce, b"", _INVITED)
 
 
 def summing(state: states.Summing | None) -> states.Summing:
