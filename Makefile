@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big test-kills fuzz lint docs bench pfl vectors base-table clean
+.PHONY: help setup train-federated resume chat probe test test-big test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -37,6 +37,9 @@ test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB
 
 test-kills: $(VENV)/.ready ## kill a small federation at 200 random moments, and look at its ledgers and answers
 	@OMP_NUM_THREADS=1 CHATFED_KILLS=200 $(PY) -m pytest tests/training/parties/test_random_kills.py $(ARGS)
+
+test-power-cuts: $(VENV)/.ready ## take a small federation's power at 800 random moments, what its disk had not synced with it
+	@OMP_NUM_THREADS=1 CHATFED_POWER_CUTS=200 $(PY) -m pytest tests/training/parties/test_power_cuts.py $(ARGS)
 
 fuzz: $(VENV)/.ready ## feed spoiled bytes to whatever reads bytes from outside (ARGS="--seconds 600 --seed 1")
 	@OMP_NUM_THREADS=1 $(PY) -m tests.secagg.fuzz $(ARGS)

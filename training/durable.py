@@ -45,7 +45,7 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
     """
     temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         with open(handle, "wb") as file:
             file.write(content)
@@ -150,6 +150,24 @@ def disk_error(path: Path | str, error: OSError) -> DiskError:
     return DiskError(
         f"Writing {path} failed: {error.strerror or error}. Free or mend the disk, then go on with chatfed resume."
     )
+
+
+def make_folder(folder: Path) -> None:
+    """A folder, and those above it: where they are new their names are on the disk when this returns."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        sync_above(folder)
+
+
+def sync_above(folder: Path) -> None:
+    """Puts the name of a folder on the disk, and the names of those above it that lie on the same disk."""
+    at = folder.resolve()
+    while not os.path.ismount(at):
+        at = at.parent
+        try:
+            sync_folder(at)
+        except PermissionError:  # somebody else's, where nothing of ours is new
+            return
 
 
 def sync_folder(folder: Path) -> None:

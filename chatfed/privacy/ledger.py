@@ -279,6 +279,7 @@ def _digest(body: dict[str, Any]) -> str:
 
 def _replace(path: Path, temporary: Path, content: bytes) -> None:
     """Writes the file whole or not at all, mode 0600; on disk, name and content, when this returns."""
+    folders = [path.parent] if path.exists() else path.resolve().parents  # a ledger's folders may be as new as it is
     try:
         temporary.unlink(missing_ok=True)  # left by a killed process; the lock is ours
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -286,12 +287,23 @@ def _replace(path: Path, temporary: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        for folder in folders:
+            _sync(folder)
+            if os.path.ismount(folder):
+                break
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise LedgerError(f"{path}: ledger cannot be written ({error.strerror}): nothing was charged") from error
+
+
+def _sync(folder: Path) -> None:
+    """Puts the names in a folder on the disk, but for one that may not be read: nothing of ours is new there."""
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except PermissionError:
+        return
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

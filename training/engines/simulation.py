@@ -29,7 +29,7 @@ from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 from ..base.evaluation import Scores
 from ..base.imagining import Imagined
 from ..base.learner import Learner
-from ..durable import disk_error, write_atomically
+from ..durable import disk_error, make_folder, write_atomically
 from ..parties.answering import answers
 from ..parties.client import Client
 from ..parties.homes import Homes, home_of, store_of
@@ -250,7 +250,7 @@ def enrol(homes: Path, clients: Sequence[ClientId], roster: Path) -> None:
     lines = []
     for client in clients:
         path = home_of(homes, client) / "identity.key"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         if not path.exists():
             new_key(path)
         lines.append(roster_line(client, read_key(path)) + "\n")

@@ -15,6 +15,8 @@ from chatfed.secagg import primitives
 from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError, ClientId, Entropy
 
+from ..durable import sync_folder
+
 Roster = Mapping[ClientId, bytes]
 """Ed25519 public keys, 32 bytes each, by name."""
 
@@ -38,6 +40,7 @@ def new_key(path: Path, entropy: Entropy = os.urandom) -> None:
         file.write(primitives.draw(entropy, KEY_BYTES).hex() + "\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)
 
 
 def read_key(path: Path) -> bytes:

@@ -4,7 +4,9 @@ A member has a file of its own; in a simulation many clients share one, and what
 disk together. What holds, and is tested (test_store.py, test_sealed.py, test_sharing.py, test_damage.py of its folder):
 
 1. What was written before a `commit` is on the disk, all of it, when that returns; what was not is not there at all.
-   So a client may let an answer leave, or begin work that it pays for, once `commit` has returned.
+   So a client may let an answer leave, or begin work that it pays for, once `commit` has returned. That holds where a
+   process is killed (test_random_kills.py) and where a machine loses power, if its disk keeps what was synced: the
+   names of new folders, too (test_power_cuts.py, and tests/training/disk.py for what else is assumed of it).
 2. A record of SEALED is there only under a key. The key is on the disk before the record is.
 3. A key that is destroyed is overwritten, with zeros or its successor, on the disk before any record goes, and what it
    closed is closed for good, wherever a disk or SQLite (its log, its free pages) still has it.
@@ -36,7 +38,7 @@ from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.secagg.states import DamagedState
 from chatfed.types import ClientId, Entropy
 
-from ..durable import Busy, DiskError, lock_within
+from ..durable import Busy, DiskError, lock_within, sync_above
 from .database import PATIENCE, Row, open_database, open_file, refusal, write_rows
 
 _NO_KEY = bytes(KEY_BYTES)
@@ -78,7 +80,9 @@ class Store:
             self._keys = open_file(self.keys, opened)
             self._hold(shared)
             self._writer = open_file(path.with_name(path.name + ".lock"), opened)
-            self._database = open_database(path, new=os.fstat(self._keys).st_size == 0)
+            if new := os.fstat(self._keys).st_size == 0:  # also where who made the folder was killed before it synced
+                sync_above(path.parent)
+            self._database = open_database(path, new)
             self._files = opened.pop_all()
 
     def _hold(self, shared: bool) -> None:
