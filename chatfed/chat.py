@@ -300,7 +300,8 @@ def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path`.
 
     The folder is a run's, its `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for
-    one. A GGUF file, and a base by its name ("smollm2"), do as well (`chatfed base get`). Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
+    one. A GGUF file does as well, and a base by its name once it was got (`chatfed base get smollm2`).
+    Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")

@@ -9,6 +9,7 @@ import random
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 SPACES = set("\t\n\x0b\x0c\r\x85")
@@ -37,10 +38,9 @@ RANGES = (  # scripts, signs and digits from which texts are drawn: first and la
     (0xE000, 0xE0FF),
     (0x40000, 0x40010),
 )
-WORDS = """def return for (i = 0; i < 10; i++) {x} == != -> :: "it's" I'll they've can't 3.14 2024-11-29 1e-9 0x1F
-    naïve straße Москва 東京 서울 नमस्ते مرحبا £20 50% a_b __init__ <|im_start|> <|endoftext|> \t\tif \n\n\n ½ x² Ⅷ ①""".split(
-    " "
-)
+WORDS = """def return for (i = 0; i < 10; i++) {x} == != -> :: "it's" I'll they've can't 3.14 2024-11-29 1e-9
+    0x1F naïve straße Москва 東京 서울 नमस्ते مرحبا £20 50% a_b __init__ <|im_start|> <|endoftext|> \t\tif \n\n\n
+    ½ x² Ⅷ ①""".split(" ")
 
 
 def byte_letters() -> list[str]:
@@ -91,7 +91,7 @@ class Twin:
         parts = [self.letters[byte] for byte in piece.encode()]
         parts = [part for part in parts if part in self.ids]  # a byte without a token is passed over
         while True:
-            pairs = [(self.ranks[pair], at) for at, pair in enumerate(zip(parts, parts[1:])) if pair in self.ranks]
+            pairs = [(self.ranks[pair], at) for at, pair in enumerate(pairwise(parts)) if pair in self.ranks]
             if not pairs:
                 return [self.ids[part] for part in parts]
             _, at = min(pairs)
@@ -99,7 +99,7 @@ class Twin:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """GPT-2's pieces: a contraction, or a run of letters, of numbers or of signs with the space before it, or spaces."""
+    """GPT-2's pieces: contractions, runs of letters, of numbers or of signs with the space before, and spaces."""
     at = 0
     while at < len(text):
         end = next((at + len(each) for each in CONTRACTIONS if text.startswith(each, at)), 0)
@@ -115,7 +115,7 @@ def pieces(text: str) -> Iterator[str]:
 
 
 def kind(letter: str) -> str:
-    """ "L" a letter, "N" a number, " " a space, "." anything else."""
+    """One of four: "L" a letter, "N" a number, " " a space, "." anything else."""
     major = unicodedata.category(letter)[0]
     if letter in SPACES or major == "Z":
         return " "
