@@ -121,7 +121,7 @@ class _Header:
         if not isinstance(alignment, int) or alignment < 1:
             raise damaged(self._path, "its alignment is no positive number")
         base = -(-self._at // alignment) * alignment
-        return GgufFile(self._path, found, {name: self._tensor(name, base, *rest) for name, *rest in places})
+        return GgufFile(self._path, found, {name: self._tensor(name, base, *where) for name, where in places})
 
     def _take(self, count: int) -> bytes:
         if count > len(self._bytes) - self._at:
@@ -153,12 +153,12 @@ class _Header:
             raise damaged(self._path, f"it has a field of the unknown type {kind}")
         return lambda: self._number(SCALARS[kind])
 
-    def _place(self) -> tuple[str, tuple[int, ...], int, int]:
+    def _place(self) -> tuple[str, tuple[tuple[int, ...], int, int]]:
         name, axes = self._text(), self._number("I")
         if not 1 <= axes <= 4:
             raise damaged(self._path, f"its tensor {name} has {axes} axes")
         lengths = [self._number("Q") for _ in range(axes)]
-        return name, tuple(reversed(lengths)), self._number("I"), self._number("Q")
+        return name, (tuple(reversed(lengths)), self._number("I"), self._number("Q"))
 
     def _tensor(self, name: str, base: int, shape: tuple[int, ...], kind: int, offset: int) -> Tensor:
         if kind not in self._blocks:

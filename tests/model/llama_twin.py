@@ -39,7 +39,10 @@ def logits(stored: GgufFile, ids: list[int]) -> Numbers:
 def attention(fields: Any, inner: Numbers, weight: Any) -> Numbers:
     heads, groups = fields["llama.attention.head_count"], fields["llama.attention.head_count_kv"]
     length = len(inner)
-    split = lambda name, count: (inner @ weight(name).T).reshape(length, count, -1)  # noqa: E731
+
+    def split(name: str, count: int) -> Numbers:
+        return np.asarray(inner @ weight(name).T).reshape(length, count, -1)
+
     queries, keys = turned(fields, split("attn_q", heads)), turned(fields, split("attn_k", groups))
     said = split("attn_v", groups)
     out = np.zeros(queries.shape)
@@ -49,7 +52,7 @@ def attention(fields: Any, inner: Numbers, weight: Any) -> Numbers:
             scores = keys[: at + 1, group] @ queries[at, head] / np.sqrt(queries.shape[-1])
             shares = np.exp(scores - scores.max())
             out[at, head] = shares @ said[: at + 1, group] / shares.sum()
-    return out.reshape(length, -1) @ weight("attn_output").T
+    return np.asarray(out.reshape(length, -1) @ weight("attn_output").T)
 
 
 def turned(fields: Any, vectors: Numbers) -> Numbers:
@@ -83,4 +86,4 @@ def values(stored: GgufFile, name: str) -> Numbers:
         blocks = np.frombuffer(raw, [("scale", "<f2"), ("least", "<f2"), ("steps", "u1", 16)])
         steps = np.concatenate([blocks["steps"] & 15, blocks["steps"] >> 4], 1)  # low halves are the first 16
         found = blocks["scale"].astype(np.float64)[:, None] * steps + blocks["least"].astype(np.float64)[:, None]
-    return found.reshape(tensor.shape)
+    return np.asarray(found).reshape(tensor.shape)
