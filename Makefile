@@ -9,7 +9,7 @@ ARGS ?=
 TORCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean
+.PHONY: help setup train-federated resume chat probe test test-big test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -34,6 +34,9 @@ test: $(VENV)/.ready ## run the tests
 
 test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/training/test_adapters.py $(ARGS)
+
+test-base: $(VENV)/.ready ## get the base smollm2 and hold 10,000 texts and its logits against slow readings of its file
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/model/test_smollm2.py $(ARGS)
 
 test-kills: $(VENV)/.ready ## kill a small federation at 200 random moments, and look at its ledgers and answers
 	@OMP_NUM_THREADS=1 CHATFED_KILLS=200 $(PY) -m pytest tests/training/parties/test_random_kills.py $(ARGS)

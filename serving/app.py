@@ -90,9 +90,9 @@ def _public(text: str) -> PublicAddress:
 @app.command("probe", epilog=PROBE_EPILOG, help="Serves the same page, opened at the leakage probe.")
 def page(
     context: typer.Context,
-    model: Annotated[Path, typer.Option(help="Model folder, or a run's folder that holds one.")] = Path(
-        "runs/default/model"
-    ),
+    model: Annotated[
+        Path, typer.Option(help="Model folder, a run's folder that holds one, a GGUF file, or smollm2.")
+    ] = Path("runs/default/model"),
     reference: Annotated[
         Path | None,
         typer.Option(help="Public base model to compare with; without it the folder reference/ beside the model."),
@@ -119,7 +119,10 @@ def page(
     opened = tab or (Tab.probe if context.info_name == "probe" else Tab.chat)
 
     def job() -> None:
-        run = read_run_folder(model, reference)
+        from chatfed.model.bases import find_base
+
+        other = None if reference is None else Path(find_base(str(reference)))
+        run = read_run_folder(Path(find_base(str(model))), other)
         with bind(host, port) as listener, suppress(KeyboardInterrupt):
             serve(run, listener, Served(opened, tuple(example or ()), public_url))
 

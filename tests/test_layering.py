@@ -25,6 +25,7 @@ HOMES = {
     "dp_accounting": ("chatfed/privacy/",),
     "transformers": ("chatfed/model/",),
     "tokenizers": ("chatfed/model/",),
+    "gguf": ("chatfed/model/gguf.py",),
     "peft": ("chatfed/model/adapters.py",),
     "datasets": ("chatfed/data/",),
     "matplotlib": ("chatfed/audit/plots.py",),

@@ -131,7 +131,8 @@ def train(
     validation: Validation = None,
     public: Annotated[str | None, typer.Option(help="Public text for tokenizer and pre-training.")] = None,
     base: Annotated[
-        str | None, typer.Option(help="Start from this transformers model (folder or hub name) instead.")
+        str | None,
+        typer.Option(help="Start from this model instead: a transformers folder, a GGUF file, smollm2, or a hub name."),
     ] = None,
     client_column: ClientColumn = None,
     skip_bad_lines: SkipBadLines = False,
@@ -291,9 +292,11 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
 
 def _offline_unless_named(recipe: Recipe) -> None:
     """The network is for what a person names on a hub."""
+    from chatfed.model.bases import is_named
     from chatfed.model.transformer import stay_offline
 
-    if not _names_a_hub(recipe.model.base, recipe.data.source, recipe.data.validation, recipe.data.public):
+    base = "" if is_named(recipe.model.base) else recipe.model.base
+    if not _names_a_hub(base, recipe.data.source, recipe.data.validation, recipe.data.public):
         stay_offline()
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from chatfed.data.partition import by_client
 from chatfed.model.adapters import ALL_LINEAR
+from chatfed.model.bases import find_base
 from chatfed.model.transformer import load_tokenizer
 from chatfed.types import ClientId, IntVector
 
@@ -97,11 +98,12 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         _begin_workers()
         plan = resolve(recipe, len(open_tokens(folder.state / "private").clients))
         return _found(folder, plan, run, base)
+    given = find_base(recipe.model.base, Path(recipe.runtime.cache))
     with clock.phase("data"):
-        corpus = _read(recipe, display)
-        plan = _settle(recipe, corpus, display)
+        corpus = _read(recipe, given, display)
+        plan = _settle(recipe, given, corpus, display)
     with clock.phase("pretrain"):
-        base = recipe.model.base or str(_pretrain(plan.recipe, corpus, display, clock.peak))
+        base = given or str(_pretrain(plan.recipe, corpus, display, clock.peak))
     with clock.phase("data"):
         _keep(folder, plan, base, corpus)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
@@ -125,18 +127,21 @@ def _begin_workers() -> None:
     worker_context(simulation.__name__, together.__name__)
 
 
-def _read(recipe: Recipe, display: Display) -> Corpus:
+def _read(recipe: Recipe, given: str, display: Display) -> Corpus:
     generated = recipe.data.source == HELP_DESK
     display.say("Generating the help-desk corpus." if generated else "Reading the dialogues.")
-    refusal = template_refusal(recipe.model.base) if recipe.model.base else None
-    corpus = load_corpus(recipe.data, not recipe.model.base, Path(recipe.runtime.cache), refusal)
+    refusal = template_refusal(given) if given else None
+    corpus = load_corpus(recipe.data, not given, Path(recipe.runtime.cache), refusal)
     for note in corpus.notes:
         display.say(note)
     return corpus
 
 
-def _settle(recipe: Recipe, corpus: Corpus, display: Display) -> Plan:
-    """The plan for these clients, and what a person should know of it before anything runs."""
+def _settle(recipe: Recipe, given: str, corpus: Corpus, display: Display) -> Plan:
+    """The plan for these clients, and what a person should know of it before anything runs.
+
+    given: where the recipe's base is; "": the run makes one.
+    """
     for note in check_clients(recipe, corpus.clients, corpus.dealt):
         display.say(note)
     plan = resolve(recipe, len(corpus.clients))
@@ -144,11 +149,11 @@ def _settle(recipe: Recipe, corpus: Corpus, display: Display) -> Plan:
         display.say(f"Warning: {warning}.")
     _begin_workers()
     check_device(recipe.runtime.device)
-    check_trainable(recipe.model)
-    if recipe.model.base:
+    check_trainable(replace(recipe.model, base=given))
+    if given:
         from chatfed.model.examination import refuse_unfit  # imports torch
 
-        for note in refuse_unfit(recipe.model.base, recipe.model.lora_targets == (ALL_LINEAR,)):
+        for note in refuse_unfit(given, recipe.model.lora_targets == (ALL_LINEAR,)):
             display.say(f"The base, {note}.")
     for warning in corpus.repeats.warnings():
         display.say(warning)
