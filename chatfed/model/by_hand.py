@@ -115,10 +115,10 @@ class LlamaGradient:
         if self.places.first:
             out.zero_()
 
-    def apart(self, rows: Mapping[str, Tensor]) -> tuple[list[nn.Parameter], list[Tensor]]:
+    def apart(self, rows: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The trained parameters, and the gradient of each of the same sum, until the next call."""
         self(rows, self.arrays.take("gradient", self.size))
-        return self.places.parameters, self.places.views
+        return [*self.places.parameters], self.places.views
 
     def _copy_weights(self) -> None:
         """At each dialogue, though weights move seldom: no copy can be stale, for a thirtieth of the time."""

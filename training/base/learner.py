@@ -280,7 +280,7 @@ def train_plainly(
 
 def _gradients(
     model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, way: Way
-) -> tuple[list[torch.nn.Parameter], list[torch.Tensor]]:
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Trained parameters, and the gradient of each of the sum of the dialogues' losses."""
     import torch
 
