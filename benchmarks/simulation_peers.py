@@ -28,7 +28,7 @@ from training.plan.recipe import LocalSection
 def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], list[ClientId]]) -> None:
     """For each client: load the weights, train, add the difference up."""
     from chatfed.model.parameters import flatten, load_flat
-    from training.base.learner import train_plainly
+    from training.base.learner import Way, train_plainly
 
     model, lower = _model(given)
     settings, weights = LocalSection(given.epochs, given.batch, given.rate), flatten(model)
@@ -36,7 +36,7 @@ def plain(given: argparse.Namespace, table: TokenTable, cohort: Callable[[int], 
         total = np.zeros_like(weights)
         for client in cohort(index):
             load_flat(model, weights)
-            train_plainly(model, DialogueExamples(table, table.clients[client], given.context), settings, lower)
+            train_plainly(model, DialogueExamples(table, table.clients[client], given.context), settings, Way(lower))
             total += flatten(model) - weights
         weights = weights + total / given.cohort
         _write_line(given.out, index)
@@ -111,14 +111,14 @@ def _model(given: argparse.Namespace) -> tuple[Any, bool]:
 
     from chatfed.model.parameters import set_trainable
     from chatfed.model.transformer import load_model
-    from training.base.learner import bfloat16_pays
+    from training.base.learner import quickest_way
 
     torch.set_num_threads(1)
     model, _ = load_model(given.base)
     set_trainable(model, tuple(given.trainable))
     held_out = open_tokens(given.tokens.with_name("held-out"))  # which ours measures on too
     first = DialogueExamples(held_out, np.arange(min(len(held_out), given.batch)), given.context)
-    return model, bfloat16_pays(model, first, LocalSection(given.epochs, given.batch, given.rate))
+    return model, quickest_way(model, first, by_hand=False).lower
 
 
 def _write_line(out: Path, index: int) -> None:

@@ -1,21 +1,22 @@
 """The gradient of a Llama's weighted cross-entropy, worked out by hand into one flat vector, without autograd's tape.
 
-One window after the other, in arrays that are made once: no hook, no tape, no tensor for each parameter. Same numbers
-as autograd's but for rounding; `llama_gradient` tries that out and gives None for any other model. Knows tokens and
-weights; no dialogues, no clipping.
+Short windows end to end, long ones one after the other, in arrays that are made once: no hook, no tape, no tensor for
+each parameter. Same numbers as autograd's but for rounding; `llama_gradient` tries that out and gives None for any
+other model. Knows tokens and weights; no dialogues, no clipping.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Projections, Rotation, Sides
+from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Positions, Projections, Sides
 
 _MULTIPLE = 8  # positions of a window are rounded up to it: few shapes, so kernels are set up once
+_TOGETHER = 256  # positions of windows that are laid end to end: each call has work to do, and few pairs are masked
 _ROTATIONS = ("default", "linear", "llama3")  # angles are functions of the position alone
 _WHOLE: Mapping[Any, Tensor] = {}  # no directions
 _CLOSE, _NEAR = 1e-4, 5e-2  # relative, of a trial in float32 and in bfloat16
@@ -81,11 +82,11 @@ class LlamaGradient:
         self.arrays, self.lower = Arrays(), lower
         self.places = Places(module, self.arrays, directions)
         self.size = self.places.size
-        body, self._rotation = module.model, Rotation(module.model.rotary_emb)
+        body, self._positions = module.model, Positions(module.model.rotary_emb, self.arrays)
         parts = (self.arrays, self.places, lower)
         self._lowest = self._lowest_trained(body)
         names = (max(i, self._lowest - 1) for i in range(len(body.layers)))  # what is not gone back through is not kept
-        self._layers = [_Layer(layer, i, parts, self._rotation) for layer, i in zip(body.layers, names, strict=True)]
+        self._layers = [_Layer(layer, i, parts, self._positions) for layer, i in zip(body.layers, names, strict=True)]
         self._embedding: nn.Embedding = body.embed_tokens
         self._norm = Norm(body.norm, -1, self.arrays, self.places)
         self._head = _Head(module.lm_head, parts)
@@ -108,13 +109,16 @@ class LlamaGradient:
         """
         self.places.begin(out)
         self._copy_weights()
-        for ids, targets, weights in zip(rows["ids"], rows["targets"], rows["weights"], strict=True):
-            used = weights.nonzero()
-            if len(used):
-                self._window(*_padded(int(used[-1]) + 1, ids, targets, weights))
-                self.places.first = False
+        for windows in _end_to_end(rows):
+            self._windows(*windows)
+            self.places.first = False
         if self.places.first:
             out.zero_()
+
+    def apart(self, rows: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """The trained parameters, and the gradient of each of the same sum, until the next call."""
+        self(rows, self.arrays.take("gradient", self.size))
+        return [*self.places.parameters], self.places.views
 
     def _copy_weights(self) -> None:
         """At each dialogue, though weights move seldom: no copy can be stale, for a thirtieth of the time."""
@@ -122,9 +126,9 @@ class LlamaGradient:
             pairs = [pair for projection in self._projections for pair in projection.copies()]
             torch._foreach_copy_([low for low, _ in pairs], [weight for _, weight in pairs])
 
-    def _window(self, ids: Tensor, targets: Tensor, weights: Tensor) -> None:
+    def _windows(self, ids: Tensor, targets: Tensor, weights: Tensor, lengths: Sequence[int]) -> None:
         x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)
-        self._rotation.reach(len(ids))
+        self._positions.lay(lengths)
         torch.index_select(self._embedding.weight, 0, ids, out=x)
         for layer in self._layers:
             layer.forward(x)
@@ -148,7 +152,7 @@ class LlamaGradient:
 class _Layer:
     """Attention and gate, each behind its norm and beside what passes by."""
 
-    def __init__(self, layer: Any, i: int, parts: tuple[Arrays, Places, bool], rotation: Rotation) -> None:
+    def __init__(self, layer: Any, i: int, parts: tuple[Arrays, Places, bool], positions: Positions) -> None:
         arrays, places, lower = parts
         own, mlp = layer.self_attn, layer.mlp
         self._arrays = arrays
@@ -157,7 +161,7 @@ class _Layer:
             for k, norm in enumerate((layer.input_layernorm, layer.post_attention_layernorm))
         )
         heads = own.q_proj.out_features // own.head_dim, own.k_proj.out_features // own.head_dim
-        self._attention = Attention((*heads, own.head_dim), i, arrays, rotation, lower)
+        self._attention = Attention((*heads, own.head_dim), i, arrays, positions, lower)
         self._asked = Projections([own.q_proj, own.k_proj, own.v_proj], (i, "low asked"), *parts)
         self._answered = Projections([own.o_proj], (i, "low attended"), *parts)
         self._gate = Gate(mlp.gate_proj.out_features, i, arrays)
@@ -200,8 +204,31 @@ class _Head:
         return self.projection.back(z)
 
 
-def _padded(length: int, ids: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut behind `length` positions and filled up, by what has no weight, to a multiple that `length` alone decides."""
-    more = -length % _MULTIPLE
-    ids, targets, weights = (nn.functional.pad(each[:length], (0, more)) for each in (ids, targets, weights))
-    return ids, targets, weights
+def _end_to_end(rows: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor, list[int]]]:
+    """Ids, targets and weights [T], and how long each window is: as many windows as have room together.
+
+    A window ends with its last weight. The last one is filled up, by what has no weight, to a multiple that the lengths
+    alone decide.
+    """
+    counted = rows["weights"] != 0
+    ends = (counted * torch.arange(1, counted.shape[1] + 1)).amax(1).tolist()
+    group = list[int]()
+    for row in (row for row, end in enumerate(ends) if end):
+        if group and sum(ends[i] for i in group) + ends[row] > _TOGETHER:
+            yield _laid(rows, group, ends)
+            group = []
+        group.append(row)
+    if group:
+        yield _laid(rows, group, ends)
+
+
+def _laid(
+    rows: Mapping[str, Tensor], group: Sequence[int], ends: Sequence[int]
+) -> tuple[Tensor, Tensor, Tensor, list[int]]:
+    lengths = [ends[i] for i in group]
+    more = -sum(lengths) % _MULTIPLE
+    ids, targets, weights = (
+        torch.cat([*(rows[name][i, : ends[i]] for i in group), rows[name].new_zeros(more)])
+        for name in ("ids", "targets", "weights")
+    )
+    return ids, targets, weights, [*lengths[:-1], lengths[-1] + more]

@@ -6,6 +6,7 @@ the parts together. Every array is written before it is read, so nothing of an e
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -73,6 +74,11 @@ class Places:
             shaped = [piece.view(shape) for piece, shape in zip(pieces, self._shapes, strict=True)]
             self._views = dict(zip(self.parameters, shaped, strict=True))
             self._at = out.data_ptr()
+
+    @property
+    def views(self) -> list[Tensor]:
+        """The places of all trained parameters, in their order."""
+        return list(self._views.values())
 
     def trained(self, parameters: Iterable[nn.Parameter | None]) -> bool:
         """Whether any of these has a place."""
@@ -158,7 +164,7 @@ class Projections:
             out.copy_(nn.functional.linear(self._x, self._weight, self._bias))
             return
         self._x = x
-        for layer, part in zip(self.layers, out.split(self._outs, 1), strict=True):
+        for layer, part in zip(self.layers, out.split_with_sizes(self._outs, 1), strict=True):
             if layer.bias is None:
                 torch.mm(x, layer.weight.t(), out=part)
             else:
@@ -167,10 +173,10 @@ class Projections:
     def back(self, back: Tensor) -> Tensor:
         """The input's gradient, float32[T, in], until the next one; the weights' and biases' go to their places."""
         low = self._arrays.lower("low back", back) if self._lower else back
-        parts, sides = low.split(self._outs, 1), self._sides.of(self._x)
+        parts, sides = low.split_with_sizes(self._outs, 1), self._sides.of(self._x)
         for layer, part, side in zip(self.layers, parts, sides, strict=True):
             self._places.product(layer.weight, part, side)
-        for layer, part in zip(self.layers, back.split(self._outs, 1), strict=True):
+        for layer, part in zip(self.layers, back.split_with_sizes(self._outs, 1), strict=True):
             self._places.total(layer.bias, part)
         return self._through(low)
 
@@ -179,7 +185,7 @@ class Projections:
         if self._lower:
             low = self._arrays.take("low through", *out.shape, dtype=back.dtype)
             return out.copy_(torch.mm(back, self._weight, out=low))
-        for i, (layer, part) in enumerate(zip(self.layers, back.split(self._outs, 1), strict=True)):
+        for i, (layer, part) in enumerate(zip(self.layers, back.split_with_sizes(self._outs, 1), strict=True)):
             out.addmm_(part, layer.weight, beta=min(i, 1))
         return out
 
@@ -252,23 +258,34 @@ class Gate:
         return both
 
 
-class Rotation:
-    """Turns each half-pair of a query's or key's numbers by its position's angle (Su et al. 2021)."""
+class Positions:
+    """Where each position stands in its window, and what it sees: itself and what was before it there.
 
-    def __init__(self, embedding: Any) -> None:
-        self._embedding = embedding
-        self._cos = self._sin = torch.empty(0)
+    Turns each half-pair of a query's or key's numbers by its position's angle (Su et al. 2021).
+    """
 
-    def reach(self, rows: int) -> None:
-        """Makes tables for that many positions."""
-        if len(self._cos) < rows:
-            cos, sin = self._embedding(torch.zeros(1), torch.arange(rows)[None])
-            self._cos, self._sin = (each[0, :, : each.shape[-1] // 2].contiguous() for each in (cos, sin))
+    def __init__(self, embedding: Any, arrays: Arrays) -> None:
+        self._embedding, self._arrays = embedding, arrays
+        self._tables = self._angles = (torch.empty(0), torch.empty(0))  # cosines and sines
+        self.ahead = torch.empty(0)  # 0 for what may be seen, else minus infinity: float32[T, T]
+
+    def lay(self, lengths: Sequence[int]) -> None:
+        """Windows of so many positions, end to end."""
+        if len(self._tables[0]) < max(lengths):
+            tables = self._embedding(torch.zeros(1), torch.arange(max(lengths))[None])
+            cos, sin = (each[0, :, : each.shape[-1] // 2].contiguous() for each in tables)
+            self._tables = cos, sin
+        cos, sin = (torch.cat([table[:length] for length in lengths]) for table in self._tables)
+        self._angles = cos, sin
+        rows = sum(lengths)
+        self.ahead = self._arrays.take("ahead", rows, rows).fill_(-math.inf).triu_(1)
+        for begin in itertools.accumulate(lengths[:-1]):
+            self.ahead[begin:, :begin] = -math.inf
 
     def turn(self, x: Tensor, out: Tensor, back: bool = False) -> None:
         """float32[heads, T, size] of the same; `back`: the other way round."""
-        half, sign, rows = x.shape[-1] // 2, -1.0 if back else 1.0, x.shape[-2]
-        cos, sin, low, high = self._cos[:rows], self._sin[:rows], x[..., :half], x[..., half:]
+        half, sign = x.shape[-1] // 2, -1.0 if back else 1.0
+        (cos, sin), low, high = self._angles, x[..., :half], x[..., half:]
         torch.mul(low, cos, out=out[..., :half]).addcmul_(high, sin, value=-sign)
         torch.mul(high, cos, out=out[..., half:]).addcmul_(low, sin, value=sign)
 
@@ -280,22 +297,22 @@ class Attention:
     """
 
     def __init__(
-        self, sizes: tuple[int, int, int], name: int, arrays: Arrays, rotation: Rotation, lower: bool = False
+        self, sizes: tuple[int, int, int], name: int, arrays: Arrays, positions: Positions, lower: bool = False
     ) -> None:
         self._heads, self._shared, self._size = sizes  # queries, keys (as many values), numbers of each
         self._turned = self._heads + self._shared
         self._groups = self._heads // self._shared
-        self._scale, self._name, self._arrays, self._rotation = self._size**-0.5, name, arrays, rotation
+        self._scale, self._name, self._arrays, self._positions = self._size**-0.5, name, arrays, positions
         self._lower, self._dtype = lower, torch.bfloat16 if lower else torch.float32
 
     def forward(self, projected: Tensor) -> Tensor:
         """Float32[T, heads * size] of float32[T, (heads + 2 shared) * size], kept."""
         rows, take = len(projected), self._arrays.take
         heads, given = self._kept(rows), self._by_head(projected)
-        self._rotation.turn(given[: self._turned], heads[: self._turned])
+        self._positions.turn(given[: self._turned], heads[: self._turned])
         heads[self._turned :].copy_(given[self._turned :])
         out, low = take((self._name, "attended"), rows, self._heads * self._size), self._low("low heads", heads)
-        one, ahead = take("one group", self._shared, rows, self._size, dtype=self._dtype), self._ahead(rows)
+        one, ahead = take("one group", self._shared, rows, self._size, dtype=self._dtype), self._positions.ahead
         for g, ((q, k, _), (_, _, v)) in enumerate(zip(self._grouped(heads), self._grouped(low), strict=True)):
             p = torch.baddbmm(ahead, q, k.mT, alpha=self._scale, out=self._shares(g, rows))
             torch.softmax(p, -1, out=p)
@@ -317,7 +334,7 @@ class Attention:
             _add_product(low.mT, q, dk, first=g == 0)
             torch.bmm(low, k, out=dq)
         out = take("asked", rows, len(found) * self._size)
-        self._rotation.turn(found[: self._turned], self._by_head(out)[: self._turned], back=True)
+        self._positions.turn(found[: self._turned], self._by_head(out)[: self._turned], back=True)
         self._by_head(out)[self._turned :].copy_(found[self._turned :])
         return out
 
@@ -345,10 +362,6 @@ class Attention:
     def _shares(self, g: int, rows: int) -> Tensor:
         """How much each position takes from each."""
         return self._arrays.take((self._name, "shares", g), self._shared, rows, rows)
-
-    def _ahead(self, rows: int) -> Tensor:
-        """0 for what may be seen, minus infinity for what lies ahead."""
-        return self._arrays.take("ahead", rows, rows).fill_(-math.inf).triu_(1)
 
 
 def _add_product(a: Tensor, b: Tensor, out: Tensor, first: bool) -> None:

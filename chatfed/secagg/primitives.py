@@ -172,10 +172,8 @@ def key_stream(key: bytes) -> KeyStream:
 
 
 def expand(key: bytes, size: int) -> bytes:
-    """The first `size` bytes of the key stream of a key."""
-    out = bytearray(size + 15)  # update_into wants a block to spare
-    key_stream(key)(bytes(size), out)
-    return bytes(out[:size])
+    """The first `size` bytes of the key stream of a key, in one call: less than half of what a short stream takes."""
+    return AESGCM(key).encrypt(bytes(NONCE_BYTES), bytes(size), None)[:size]  # as `_gcm_stream`, with a tag behind
 
 
 def _ctr_stream(key: bytes) -> KeyStream:

@@ -72,7 +72,7 @@ def worst(model: nn.Module, ours: Tensor, theirs: Tensor) -> float:
     return max(found)
 
 
-@pytest.mark.parametrize("lengths", [[1], [7], [16], [33, 9], [20, 20, 3]], ids=str)
+@pytest.mark.parametrize("lengths", [[1], [7], [16], [33, 9], [20, 20, 3], [200, 60, 9]], ids=str)
 @pytest.mark.parametrize(
     "options",
     [

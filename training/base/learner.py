@@ -9,7 +9,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+    from chatfed.model.by_hand import LlamaGradient
     from chatfed.privacy.clipping import Gradient
     from chatfed.privacy.dpsgd import DPSGDConfig
 
@@ -57,7 +58,6 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin and directions included
     space: Subspace  # what is learned, as coordinates
     parameters: int
-    lower: bool | None = None  # bfloat16 in plain training: measured once, on held-out dialogues
 
     @classmethod
     def open(cls, how: Learning, base: str, private: Path, held_out: Path) -> Learner:
@@ -134,36 +134,35 @@ class Learner:
         """
         if weights.shape != self.initial.shape:
             raise ChatfedError(f"the server sent {len(weights)} weights, this client trains {len(self.initial)}")
-        if self.how.privacy.unit is Unit.EXAMPLE:
-            _ = self.by_hand  # which is tried on the base: before these weights take its place
+        _ = self.by_hand if self.how.privacy.unit is Unit.EXAMPLE else self.way  # tried on the base: before it goes
         self.space.load(weights)
         lengths = self.private.starts[dialogues + 1] - self.private.starts[dialogues]
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
         if self.how.privacy.unit is Unit.CLIENT:
-            if self.lower is None:
-                self.lower = self._try_out(examples)
-            train_plainly(self.model, examples, self.how.local, self.lower)
+            train_plainly(self.model, examples, self.how.local, self.way)
         elif self.how.privacy.noise is Noise.DISTRIBUTED:
             return self._parts(examples)
         else:
             self._train_privately(examples, weights)
         return [self.space.moved(weights)]
 
-    def _try_out(self, examples: DialogueExamples) -> bool:
-        """Whether plain training takes bfloat16: measured on text that no claim covers.
+    @cached_property
+    def way(self) -> Way:
+        """How plain training computes: the quickest, measured on the base and on text that no claim covers.
 
-        So no client's data chooses how another's is computed. Raises ClippingError for a model that carries something
-        from one client to another.
+        So neither a client's data nor a server chooses how another's is computed. Raises ClippingError for a model that
+        carries something from one client to another.
         """
         from chatfed.privacy.clipping import refusing_memory, steady
 
+        self.space.load(self.initial)
         first = np.arange(min(len(self.held_out), self.how.local.batch))
-        shown = replace(examples, table=self.held_out, dialogues=first)
+        shown = DialogueExamples(self.held_out, first, self.context, self.how.train_on, self.how.device)
         with steady(self.model), refusing_memory(self.model):
             if len(first):
                 _loss(self.model, shown, first, lower=False)
-        return bfloat16_pays(self.model, shown, self.how.local)
+        return quickest_way(self.model, shown)
 
     def _train_privately(self, examples: DialogueExamples, weights: FloatVector) -> None:
         from chatfed.privacy.dpsgd import noisy_mean, train_private
@@ -249,10 +248,18 @@ def check_trainable(section: ModelSection) -> None:
         check_adapters(adapters_of(section), section.base, section.layers)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How the gradient of plain training is computed."""
+
+    lower: bool = False  # in bfloat16; weights and steps stay float32
+    by_hand: LlamaGradient | None = None  # else autograd
+
+
 def train_plainly(
-    model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection, lower: bool = False
+    model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection, way: Way | None = None
 ) -> None:
-    """SGD on the dialogues' mean loss, in place, `lower` in bfloat16 (autocast; weights and steps stay float32).
+    """SGD on the dialogues' mean loss, in place.
 
     Nothing here is private: what leaves must be clipped and noised, whatever arithmetic made it. Without dropout all
     the same: a worker serves many clients, and masks drawn from one generator would let one shift another's update.
@@ -261,15 +268,28 @@ def train_plainly(
 
     from chatfed.privacy.clipping import steady
 
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=settings.learning_rate)
     with steady(model):
         for _ in range(settings.epochs):
             order = np.random.default_rng().permutation(len(examples))
             for start in range(0, len(order), settings.batch):
-                optimizer.zero_grad(set_to_none=True)
-                _loss(model, examples, order[start : start + settings.batch], lower).backward()
-                optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+                mine = order[start : start + settings.batch]
+                trained, gradients = _gradients(model, examples, mine, way or Way())
+                with torch.no_grad():
+                    torch._foreach_add_(trained, gradients, alpha=-settings.learning_rate / len(mine))
+
+
+def _gradients(
+    model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, way: Way
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """Trained parameters, and the gradient of each of the sum of the dialogues' losses."""
+    import torch
+
+    if way.by_hand is not None:
+        return way.by_hand.apart(examples.rows(mine)[0])
+    trained = [p for p in model.parameters() if p.requires_grad]
+    found = torch.autograd.grad(_loss(model, examples, mine, way.lower), trained, allow_unused=True)
+    some = [(p, gradient) for p, gradient in zip(trained, found, strict=True) if gradient is not None]
+    return [p for p, _ in some], [gradient for _, gradient in some]
 
 
 def _loss(model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, lower: bool) -> torch.Tensor:
@@ -277,24 +297,29 @@ def _loss(model: torch.nn.Module, examples: DialogueExamples, mine: IntVector, l
 
     batch, _ = examples.rows(mine)
     with torch.autocast("cpu", torch.bfloat16, enabled=lower):
-        return next_token_loss(model, batch, LENGTHS if lower else 1).sum() / len(mine)
+        return next_token_loss(model, batch, LENGTHS if lower else 1).sum()
 
 
-def bfloat16_pays(model: torch.nn.Module, examples: DialogueExamples, settings: LocalSection) -> bool:
-    """Whether a step in bfloat16 takes clearly less processor time than one in float32; trains nothing.
+def quickest_way(model: torch.nn.Module, examples: DialogueExamples, by_hand: bool = True) -> Way:
+    """The way that takes clearly less processor time than plain autograd for these dialogues' gradient, if one does.
 
-    Asked only where the processor has such arithmetic; elsewhere it is slower by far.
+    Trains nothing. bfloat16 is tried only where the processor has such arithmetic; elsewhere it is slower by far.
+    `by_hand`: whether that is tried.
     """
-    if examples.device != "cpu" or not len(examples) or b"bf16" not in (read_if_there(Path("/proc/cpuinfo")) or b""):
-        return False
-    least = dict.fromkeys((False, True), math.inf)
+    from chatfed.model.by_hand import llama_gradient
+
+    if examples.device != "cpu" or not len(examples):
+        return Way()
+    lower = (False, True) if b"bf16" in (read_if_there(Path("/proc/cpuinfo")) or b"") else (False,)
+    made = [Way(low, llama_gradient(model, low)) for low in lower if by_hand]
+    least = dict.fromkeys([*map(Way, lower), *made], math.inf)  # where there is none by hand the same twice
     for _ in range(3):  # the first time sets kernels up
-        for lower in least:
+        for way in least:
             began = time.thread_time()
-            _loss(model, examples, np.arange(min(len(examples), settings.batch)), lower).backward()
-            least[lower] = min(least[lower], time.thread_time() - began)
-    model.zero_grad(set_to_none=True)
-    return least[True] < 0.9 * least[False]
+            _gradients(model, examples, np.arange(len(examples)), way)
+            least[way] = min(least[way], time.thread_time() - began)
+    quickest = min(least, key=lambda way: least[way])
+    return quickest if least[quickest] < 0.9 * least[Way()] else Way()
 
 
 def check_device(device: str) -> None:

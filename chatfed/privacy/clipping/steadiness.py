@@ -25,16 +25,17 @@ def steady(module: nn.Module) -> Iterator[None]:
     make one dialogue's so small. Both are set back afterwards. The second is a setting of this thread, of torch's and
     numpy's arithmetic alike; where the processor has none, time stays as it was.
     """
-    modes = {layer: layer.training for layer in module.modules()}
+    training = [layer for layer in module.modules() if layer.training]
     flushed = flushes_denormals()
-    module.eval()
+    if training:
+        module.eval()
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(flushed)
-        for layer, mode in modes.items():
-            layer.training = mode
+        for layer in training:
+            layer.training = True
 
 
 def flushes_denormals() -> bool:

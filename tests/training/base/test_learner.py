@@ -1,4 +1,4 @@
-"""Plain local training, in either precision. What leaves a client is clipped whatever arithmetic made it."""
+"""Plain local training, in whatever way it is computed. What leaves a client is clipped whatever arithmetic made it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import training.base.learner
+from chatfed.model.by_hand import llama_gradient
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.clipping import ClippingError, flushes_denormals
 from chatfed.privacy.guarantee import Noise, Unit
 from tests.training.bases import TINY, build
-from training.base.learner import Learner, bfloat16_pays, train_plainly
+from training.base.learner import Learner, Way, quickest_way, train_plainly
 from training.base.pretrain import precision_here
 from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
 from training.plan.plan import learning_of
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from chatfed.data.helpdesk import HelpdeskCorpus
+    from chatfed.types import FloatVector
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,7 @@ def test_bfloat16_moves_float32_weights_nearly_the_same_way(model: PreTrainedMod
     start, moved = flatten(model), []
     for in_bfloat16 in (False, True):
         load_flat(model, start)
-        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), in_bfloat16)
+        train_plainly(model, examples, LocalSection(batch=5, learning_rate=0.25), Way(in_bfloat16))
         assert {p.dtype for p in model.parameters()} == {torch.float32}
         moved.append((flatten(model) - start).astype(np.float64))
     plain, lower = moved
@@ -69,17 +71,32 @@ def test_bfloat16_moves_float32_weights_nearly_the_same_way(model: PreTrainedMod
     assert plain @ lower > 0.99 * np.linalg.norm(plain) * np.linalg.norm(lower)
 
 
-def test_measuring_precisions_trains_nothing_and_an_empty_client_needs_none(
+@pytest.mark.parametrize("batch", [5, 2])
+def test_steps_by_hand_are_those_of_autograd(model: PreTrainedModel, examples: DialogueExamples, batch: int) -> None:
+    start, moved, by_hand = flatten(model), [], llama_gradient(model)
+    assert by_hand is not None
+    one = DialogueExamples(examples.table, np.arange(1), 64)  # whose batches are the same, whatever the order
+    for mine in (examples, one) if batch == 5 else (one,):
+        for way in (Way(), Way(by_hand=by_hand)):
+            load_flat(model, start)
+            train_plainly(model, mine, LocalSection(3 if mine is one else 1, batch, 0.25), way)
+            moved.append(flatten(model) - start)
+    for plain, ours in zip(moved[::2], moved[1::2], strict=True):
+        assert np.linalg.norm(plain - ours) < 1e-4 * np.linalg.norm(plain)
+
+
+def test_measuring_ways_trains_nothing_and_an_empty_client_needs_none(
     model: PreTrainedModel, examples: DialogueExamples
 ) -> None:
     before = flatten(model)
-    assert bfloat16_pays(model, examples, LocalSection()) in (True, False)
+    assert isinstance(quickest_way(model, examples), Way)
+    assert quickest_way(model, examples, by_hand=False).by_hand is None
     assert np.array_equal(flatten(model), before) and all(p.grad is None for p in model.parameters())
     nobody = DialogueExamples(examples.table, np.arange(0), 64)
-    assert bfloat16_pays(model, nobody, LocalSection()) is False
+    assert quickest_way(model, nobody) == Way()
 
 
-def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
+def test_no_client_s_dialogues_and_no_server_choose_how_others_are_trained(
     tiny_base: Path,
     tiny_corpus: HelpdeskCorpus,
     tiny_tokenizer: PreTrainedTokenizerFast,
@@ -94,17 +111,18 @@ def test_no_client_s_dialogues_choose_the_precision_that_others_are_trained_in(
         local=LocalSection(batch=2),
     )
     learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
-    measured: list[DialogueExamples] = []
+    measured: list[tuple[DialogueExamples, FloatVector]] = []
 
-    def watching(model: PreTrainedModel, shown: DialogueExamples, settings: LocalSection) -> bool:
-        measured.append(shown)
-        return bfloat16_pays(model, shown, settings)
+    def watching(model: PreTrainedModel, shown: DialogueExamples) -> Way:
+        measured.append((shown, flatten(model)))
+        return quickest_way(model, shown)
 
-    monkeypatch.setattr(training.base.learner, "bfloat16_pays", watching)
+    monkeypatch.setattr(training.base.learner, "quickest_way", watching)
     for mine in (np.arange(0), np.arange(3)):
-        learner.learn(learner.initial, mine)
-    (shown,) = measured
+        learner.learn(learner.initial + 1, mine)
+    ((shown, weights),) = measured
     assert shown.table is learner.held_out and shown.dialogues.tolist() == [0, 1]
+    assert np.array_equal(weights, learner.initial)
 
 
 def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_masks_of_the_next(
