@@ -1,25 +1,27 @@
-"""What a client's part in a secure sum costs, beside its learning: bytes by count, processor seconds by doing it here.
+"""What a secure sum costs a client, beside its learning, and the server: bytes by count, seconds by doing it here.
 
 One client's steps are real ones, on the adverts of as many others as there are; what its neighbours would have sent is
-made up in the right size, and does not open: that takes as long.
+made up in the right size, and does not open: that takes as long. The server's are real ones too, with clients made up
+that are as many as one has neighbours, and nobody drops out: of more it has more of the same to do.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 import numpy as np
 
-from chatfed.secagg import client, cost, graph, messages, primitives, states
+from chatfed.secagg import client, cost, graph, masking, messages, primitives, server, shamir, states
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import Advert, Floors, Kind, Parameters, Present
 
 _Result = TypeVar("_Result")
+LEAST, MOST_BYTES = 3, 200_000_000  # of clients made up for the server; of their vectors together
 RUN, RECIPE, EPOCH, CTX = bytes(16), bytes(32), bytes(16), bytes(32)  # nothing is claimed of these sums
 
 
@@ -45,11 +47,7 @@ def measured(parameters: Parameters) -> SumCost:
 
 def _seconds(parameters: Parameters) -> tuple[float, float]:
     """Of the agreement, of a sum in one of its slots."""
-    everyone = range(1, parameters.participants + 1)
-    identities = {i: os.urandom(32) for i in everyone} if parameters.quorum else {}
-    roster = tuple(primitives.identity_public(each) for each in identities.values())
-    sign = {i: partial(primitives.sign, identities[i]) if identities else None for i in everyone}
-    about = messages.scope(RUN, RECIPE, messages.roster_root([str(i) for i in everyone]))
+    everyone, identities, roster, sign, about = _people(parameters)
     opening, clock = (parameters, Floors(2, 2), about, EPOCH), _Clock()
     state, advert = clock(client.advertise, *opening, 1, os.urandom, roster, sign[1])
     others = Advert(*(primitives.public_key(os.urandom(32)) for _ in range(2)))  # one pair of keys serves to be counted
@@ -80,6 +78,97 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
     else:
         clock(client.unmask, masked, survivors)
     return agreement, clock.seconds
+
+
+@dataclass(frozen=True)
+class ServerCost:
+    """Of one sum, and of the part of its agreement on keys that it bears."""
+
+    seconds: float  # of one processor, for all clients
+    made_up: int  # clients, with whom it was measured
+
+
+def of_server(parameters: Parameters) -> ServerCost:
+    """Carries the server through an agreement and a sum, in memory, with fewer clients where there are many."""
+    p = _fewer(parameters)
+    everyone, _, roster, sign, about = _people(p)
+    once, each = _Clock(), _Clock()
+    opened = once(server.open_epoch, p, about, EPOCH, roster)
+    keys = Advert(*(primitives.public_key(os.urandom(32)) for _ in range(2)))
+    sharing, _ = once(server.relay_adverts, opened, {i: keys.encode(i, opened.session, sign[i]) for i in everyone})
+    epoch, _ = once(server.relay_shares, sharing, {i: _dealt(sharing, i) for i in everyone})
+
+    collecting, _ = each(server.begin, epoch, 0, CTX, everyone)
+    seeds, vector = {i: os.urandom(32) for i in everyone}, np.zeros(p.length, ring_dtype(p.ring_bits))
+    for i, seed in seeds.items():
+        commitment = masking.commitment(seed, collecting.turn, i)
+        message = messages.encode_masked_input(i, collecting.turn, commitment, vector, sign[i])
+        collecting = each(server.accept, collecting, i, message)
+    closed, _ = each(server.close_inputs, collecting)
+    if p.quorum:
+        closed, _ = each(server.certify, closed, {i: _consent(closed, i, sign[i]) for i in everyone})
+    each(server.finish, closed, _answers(closed, seeds))
+    seconds = (once.seconds / p.slots + each.seconds) / p.participants
+    return ServerCost(seconds * parameters.participants, p.participants)
+
+
+def _dealt(state: server.Sharing, sender: int) -> bytes:
+    """Envelopes and rows that open for nobody, in their sizes."""
+    slots = state.parameters.slots
+    size = messages.envelope_bytes(slots) + slots * messages.ROW_BYTES
+    mine = {j: os.urandom(size) for j in state.graph.neighbours(sender)}
+    return messages.encode_entries(Kind.SHARES, sender, state.view, mine)
+
+
+def _consent(state: server.Certifying, sender: int, sign: messages.Sign | None) -> bytes:
+    digest = messages.survivors_digest(state.turn, state.bound)
+    return messages.encode(Kind.CONSENT, sender, state.turn, digest + (sign(digest) if sign else b""))
+
+
+def _answers(state: server.Certifying, seeds: Mapping[int, bytes]) -> dict[int, bytes]:
+    """Everybody's shares of everybody's self-mask seed, which the server does recover."""
+    digest = messages.survivors_digest(state.turn, state.bound)
+    given = shamir.share(list(seeds.values()), list(seeds), state.parameters.threshold, os.urandom)
+    held = {
+        i: {j: share.tobytes() for j, share in zip(seeds, mine, strict=True)}
+        for i, mine in zip(seeds, given, strict=True)
+    }
+    return {i: messages.encode_entries(Kind.ANSWER, i, state.turn, mine, digest) for i, mine in held.items()}
+
+
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _fewer(parameters: Parameters) -> Parameters:
+    """A sum of as many as one client has neighbours and itself, all neighbours of each other: as much for each."""
+    bearable = max(LEAST, MOST_BYTES // cost.of_vector(parameters))
+    n = min(parameters.participants, parameters.degree + 1, bearable)
+    committee = min(n, parameters.committee)
+    return replace(
+        parameters,
+        participants=n,
+        threshold=min(n, max(n // 2 + 1, parameters.threshold)),
+        degree=-1,
+        most_gone=0,
+        committee=committee,
+        quorum=min(committee, max(committee // 2 + 1, parameters.quorum)) if parameters.quorum else 0,
+    )
+
+
+def _people(
+    parameters: Parameters,
+) -> tuple[range, dict[int, bytes], tuple[bytes, ...], dict[int, messages.Sign | None], bytes]:
+    """Numbers, private and public identities (none where nobody signs), how each signs, and what their sums are of."""
+    everyone = range(1, parameters.participants + 1)
+    identities = {i: os.urandom(32) for i in everyone} if parameters.quorum else {}
+    roster = tuple(primitives.identity_public(each) for each in identities.values())
+    sign: dict[int, messages.Sign | None] = {
+        i: partial(primitives.sign, identities[i]) if identities else None for i in everyone
+    }
+    about = messages.scope(RUN, RECIPE, messages.roster_root([str(i) for i in everyone]))
+    return everyone, identities, roster, sign, about
 
 
 class _Clock:

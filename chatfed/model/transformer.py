@@ -160,6 +160,17 @@ def empty_twin(model: PreTrainedModel) -> PreTrainedModel:
         return made(copy.deepcopy(model.config))  # type: ignore[no-any-return]
 
 
+def random_twin(model: PreTrainedModel) -> PreTrainedModel:
+    """A model of the same configuration with random weights, float32: it computes as long as the real one."""
+    import copy
+
+    import torch
+
+    made: Any = type(model)
+    with torch.random.fork_rng(devices=[]):
+        return made(copy.deepcopy(model.config)).eval()  # type: ignore[no-any-return]
+
+
 def skeleton(name: str, layers: int) -> PreTrainedModel:
     """A model without any weights, on torch's meta device: its layers by name and kind.
 

@@ -64,11 +64,23 @@ class Learner:
         """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
         import torch
 
-        from chatfed.privacy.clipping import refuse_unsuitable
-
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
         refuse_non_finite(model, base)
+        return cls.of(how, model, tokenizer, open_tokens(private), open_tokens(held_out))
+
+    @classmethod
+    def of(
+        cls,
+        how: Learning,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerFast,
+        private: TokenTable,
+        held_out: TokenTable,
+    ) -> Learner:
+        """With a model at hand, whose trainable part it chooses. Raises ChatfedError as `open`."""
+        from chatfed.privacy.clipping import refuse_unsuitable
+
         choose_trainable(model, how.model)
         _place(model, how.device)
         space = Subspace(model, how.model.share, how.model.whole)
@@ -78,16 +90,7 @@ class Learner:
         parameters = sum(p.numel() for p in model.parameters())
         if how.privacy.unit is Unit.EXAMPLE:
             refuse_unsuitable(model)
-        return cls(
-            how,
-            model,
-            tokenizer,
-            open_tokens(private),
-            open_tokens(held_out),
-            digest,
-            space,
-            parameters,
-        )
+        return cls(how, model, tokenizer, private, held_out, digest, space, parameters)
 
     def for_client(self, client: ClientId) -> Callable[[FloatVector], Iterable[Part]]:
         """The client's training: global weights float32[d] -> the parts of its update, float32[d] each."""

@@ -11,6 +11,7 @@ from chatfed.privacy.accounting import PLD, Mechanism, compose
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ClientId
+from tests.training.test_outlook import told
 from training.outlook import outlook
 from training.plan.checks import check
 from training.plan.claims import Spent, accountant_of
@@ -213,7 +214,7 @@ def test_a_plan_says_its_count_and_what_that_costs() -> None:
 
 
 def test_an_outlook_accounts_for_the_count_as_ledgers_will() -> None:
-    lines = "\n".join(outlook(a_recipe("local", sampling_rate=1.0), 40))
+    lines = "\n".join(outlook(a_recipe("local", sampling_rate=1.0), 40, told))
     charges = a_plan("local", sampling_rate=1.0).own_charges
     assert f"epsilon {compose(charges, delta=1e-5):.2f}" in lines and "9,000 numbers in a ring of" in lines
-    assert f"Accountant: {PLD}" in "\n".join(outlook(a_recipe("local"), 40))
+    assert f"Accountant: {PLD}" in "\n".join(outlook(a_recipe("local"), 40, told))
