@@ -152,11 +152,18 @@ def disk_error(path: Path | str, error: OSError) -> DiskError:
     )
 
 
+_ON_DISK: set[Path] = set()  # folders whose names this process has put there
+
+
 def make_folder(folder: Path) -> None:
-    """A folder, and those above it: where they are new their names are on the disk when this returns."""
-    if not folder.is_dir():
+    """A folder, and those above it: their names are on the disk when this returns, whoever made them.
+
+    A process that was killed may have left a name that is not on the disk, so each process looks once.
+    """
+    if folder not in _ON_DISK or not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         sync_above(folder)
+        _ON_DISK.add(folder)
 
 
 def sync_above(folder: Path) -> None:

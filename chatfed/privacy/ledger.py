@@ -277,9 +277,13 @@ def _digest(body: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()).hexdigest()
 
 
+_ON_DISK: set[Path] = set()  # folders whose names this process has put there
+
+
 def _replace(path: Path, temporary: Path, content: bytes) -> None:
     """Writes the file whole or not at all, mode 0600; on disk, name and content, when this returns."""
-    folders = [path.parent] if path.exists() else path.resolve().parents  # a ledger's folders may be as new as it is
+    known = path.parent in _ON_DISK and path.exists()  # else its folders may be as new as it is, whoever made them
+    folders = [path.parent] if known else path.resolve().parents
     try:
         temporary.unlink(missing_ok=True)  # left by a killed process; the lock is ours
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
@@ -291,6 +295,7 @@ def _replace(path: Path, temporary: Path, content: bytes) -> None:
             _sync(folder)
             if os.path.ismount(folder):
                 break
+        _ON_DISK.add(path.parent)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
