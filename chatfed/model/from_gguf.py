@@ -24,6 +24,15 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = "llama"
 PRE_TOKENIZERS = ("gpt-2", "smollm")
+UNDERSTOOD = {
+    f"llama.{name}"
+    for name in (
+        *("block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "expert_count"),
+        *("attention.head_count", "attention.head_count_kv", "attention.layer_norm_rms_epsilon"),
+        *("attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base"),
+        "rope.scaling.type",
+    )
+}  # fields of a Llama; any other may mean another computation
 CONTROL, USER_DEFINED = 3, 4  # of llama.cpp's types of tokens, those that are read in a text as they stand
 
 WEIGHTS = {  # of one layer: name in GGUF, name in transformers
@@ -50,15 +59,18 @@ here they are float32 numbers, equal to what those stand for. What quantisation 
 """
 
 
-def convert_gguf(file: Path, folder: Path, source: str = "") -> None:
+def convert_gguf(file: Path, folder: Path, source: str = "", template: str = "") -> None:
     """Writes the model in a GGUF file as a transformers folder, whole or not at all.
 
-    source: where the file came from, for the model card. Raises ModelError when it is no GGUF file, is cut, or holds a
-    model, a tokenizer or a tensor that would not be computed as it was meant.
+    source: where the file came from, for the model card. template: of chats, in place of the file's. Raises ModelError
+    when it is no GGUF file, is cut, or holds a model, a tokenizer or a tensor that would not be computed as it was
+    meant.
     """
     stored = read_gguf(file)
     _refuse_kind(stored)
     tokenizer = _tokenizer(stored)
+    if template:
+        tokenizer.chat_template = template
     save_model(folder, _model(stored), tokenizer, _card(stored, source))
 
 
@@ -77,6 +89,9 @@ def _refuse_kind(stored: GgufFile) -> None:
         raise _refused(stored, f"stretches its positions ({scaling})", "give a base without rope scaling")
     if stored.fields.get("llama.expert_count", 0):
         raise _refused(stored, "is a mixture of experts", "give a dense base")
+    odd = sorted(name for name in stored.fields if name.startswith("llama.") and name not in UNDERSTOOD)
+    if odd:
+        raise _refused(stored, f"says {odd[0]} of its model", "that is not understood here: give a plain base")
 
 
 def _refused(stored: GgufFile, what: str, mend: str) -> ModelError:
@@ -93,8 +108,9 @@ def _field(stored: GgufFile, name: str, kind: type | tuple[type, ...]) -> Any:
 def _config(stored: GgufFile) -> LlamaConfig:
     from transformers import LlamaConfig
 
-    def number(name: str) -> int:
-        return int(_field(stored, f"llama.{name}", int))
+    def number(name: str, usual: int = 0) -> int:
+        there = not usual or f"llama.{name}" in stored.fields
+        return int(_field(stored, f"llama.{name}", int)) if there else usual
 
     fields, heads, width = stored.fields, number("attention.head_count"), number("embedding_length")
     untyped: Any = LlamaConfig  # its arguments are the library's, by version
@@ -103,8 +119,8 @@ def _config(stored: GgufFile) -> LlamaConfig:
         hidden_size=width,
         num_hidden_layers=number("block_count"),
         num_attention_heads=heads,
-        num_key_value_heads=int(fields.get("llama.attention.head_count_kv", heads)),
-        head_dim=int(fields.get("llama.rope.dimension_count", width // heads)),
+        num_key_value_heads=number("attention.head_count_kv", heads),
+        head_dim=number("rope.dimension_count", width // heads),
         intermediate_size=number("feed_forward_length"),
         max_position_embeddings=number("context_length"),
         rms_norm_eps=round(float(_field(stored, "llama.attention.layer_norm_rms_epsilon", float)), 12),
@@ -182,7 +198,7 @@ def _tokenizer(stored: GgufFile) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     tokens, merges = _vocabulary(stored)
-    # no token for the unknown: a byte that the vocabulary lacks is passed over, as llama.cpp does
+    # no token for the unknown: a byte that the vocabulary lacks is passed over
     bpe = Tokenizer(models.BPE({token: index for index, token in enumerate(tokens)}, merges))
     bpe.pre_tokenizer = _pre_tokenizer(stored)
     bpe.decoder = decoders.ByteLevel()

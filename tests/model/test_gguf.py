@@ -98,6 +98,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "an end that is no token": ({"tokenizer__ggml__eos_token_id": 9999}, "9999"),
     "no width": ({"llama__embedding_length": None}, "llama.embedding_length"),
     "stretched positions": ({"llama__rope__scaling__type": "yarn"}, "yarn"),
+    "a window of attention": ({"llama__attention__sliding_window": 64}, "sliding_window"),
+    "heads of each layer": ({"llama__attention__head_count_kv": [2, 2]}, "head_count_kv"),
     "experts": ({"llama__expert_count": 4}, "experts"),
     "a missing tensor": ({"leave": "blk.1.ffn_up.weight"}, "blk.1.ffn_up.weight"),
     "a tensor that a Llama has not": ({"more": "rope_freqs.weight"}, "rope_freqs.weight"),
