@@ -258,6 +258,21 @@ class Gate:
         return both
 
 
+def angles(embedding: Any, rows: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of a rotary embedding for so many positions: float32[rows, size / 2] each."""
+    tables = embedding(torch.zeros(1), torch.arange(rows)[None])
+    cos, sin = (each[0, :, : each.shape[-1] // 2].contiguous() for each in tables)
+    return cos, sin
+
+
+def turn(x: Tensor, by: tuple[Tensor, Tensor], out: Tensor, back: bool = False) -> None:
+    """float32[..., T, size] of the same, turned by the angles of T positions; `back`: the other way round."""
+    half, sign = x.shape[-1] // 2, -1.0 if back else 1.0
+    (cos, sin), low, high = by, x[..., :half], x[..., half:]
+    torch.mul(low, cos, out=out[..., :half]).addcmul_(high, sin, value=-sign)
+    torch.mul(high, cos, out=out[..., half:]).addcmul_(low, sin, value=sign)
+
+
 class Positions:
     """Where each position stands in its window, and what it sees: itself and what was before it there.
 
@@ -272,9 +287,7 @@ class Positions:
     def lay(self, lengths: Sequence[int]) -> None:
         """Windows of so many positions, end to end."""
         if len(self._tables[0]) < max(lengths):
-            tables = self._embedding(torch.zeros(1), torch.arange(max(lengths))[None])
-            cos, sin = (each[0, :, : each.shape[-1] // 2].contiguous() for each in tables)
-            self._tables = cos, sin
+            self._tables = angles(self._embedding, max(lengths))
         cos, sin = (torch.cat([table[:length] for length in lengths]) for table in self._tables)
         self._angles = cos, sin
         rows = sum(lengths)
@@ -284,10 +297,7 @@ class Positions:
 
     def turn(self, x: Tensor, out: Tensor, back: bool = False) -> None:
         """float32[heads, T, size] of the same; `back`: the other way round."""
-        half, sign = x.shape[-1] // 2, -1.0 if back else 1.0
-        (cos, sin), low, high = self._angles, x[..., :half], x[..., half:]
-        torch.mul(low, cos, out=out[..., :half]).addcmul_(high, sin, value=-sign)
-        torch.mul(high, cos, out=out[..., half:]).addcmul_(low, sin, value=sign)
+        turn(x, self._angles, out, back)
 
 
 class Attention:

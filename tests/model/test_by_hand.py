@@ -149,6 +149,20 @@ def test_weights_that_moved_are_seen_however_they_were_written(lower: bool, move
     assert torch.equal(after, by_hand(LlamaGradient(model, lower), rows)) and not torch.equal(after, before)
 
 
+def test_of_a_model_that_is_frozen_in_part_what_is_trained_is_seen_when_it_moves() -> None:
+    model, rows = llama(), dialogue([10])
+    for p in model.model.layers[0].parameters():
+        p.requires_grad_(False)
+    gradient = llama_gradient(model, lower=True)
+    assert gradient is not None
+    before = by_hand(gradient, rows)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.5 if p.requires_grad else 1.0)
+    after = by_hand(gradient, rows)
+    assert torch.equal(after, by_hand(LlamaGradient(model, lower=True), rows)) and not torch.equal(after, before)
+
+
 @pytest.mark.parametrize("weights", [0.0, 1.0])
 def test_where_nothing_is_learned_the_gradient_is_zero(weights: float) -> None:
     rows = dialogue([6]) if weights == 0.0 else dialogue([1])
