@@ -209,11 +209,11 @@ class Chat:
     def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
         """Tokens of a reply, one by one, up to a token that ends a message."""
         generator = torch.Generator().manual_seed(secrets.randbits(63) if settings.seed is None else settings.seed)
-        text, ids = self._decoder.text(), prompt
+        text, ids = self._decoder.drawn(), prompt
         drawn: list[int] = []
         for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):
             with torch.inference_mode():
-                token = _sample(text.add(ids), drawn, settings, generator)
+                token = _sample(text.add(np.array([ids], np.int32))[0], drawn, settings, generator)
             if token in self._ends:
                 return
             drawn.append(token)

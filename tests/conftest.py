@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -78,11 +78,23 @@ def chat(tiny_base: Path) -> Chat:
 
 
 @pytest.fixture
-def calls(chat: Chat) -> Iterator[list[int]]:
-    """Lengths of the inputs of every forward call of the chat's model."""
+def calls(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens of a row the chat's model reads, at every call of it and of its quick steps."""
+    from chatfed.model.llama_steps import LlamaSteps
+
     seen: list[int] = []
-    hook = chat.model.register_forward_pre_hook(
-        lambda module, args, kwargs: seen.append(kwargs["input_ids"].shape[1]), with_kwargs=True
-    )
-    yield seen
-    hook.remove()
+    assert chat._decoder.steps is not None, "packed and tried before anything is counted"
+    kind: Any = type(chat.model)
+    forward, read = kind.forward, LlamaSteps._read
+
+    def whole(self: Any, *args: Any, **given: Any) -> Any:
+        seen.append(given["input_ids"].shape[1])
+        return forward(self, *args, **given)
+
+    def quick(self: LlamaSteps, cache: Any, ids: Any) -> Any:
+        seen.append(ids.shape[1])
+        return read(self, cache, ids)
+
+    monkeypatch.setattr(kind, "forward", functools.wraps(forward)(whole))
+    monkeypatch.setattr(LlamaSteps, "_read", quick)
+    return seen

@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,15 +18,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from chatfed.model.arithmetic import has_bfloat16
+from chatfed.model.by_hand import plain_llama
+from chatfed.model.llama_steps import LlamaSteps, llama_steps
 from chatfed.model.refusals import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CLOSE = 1e-3  # of the spread of a position's logits: two ways of computing the same differ by less
+NEAR = 5e-2  # and in bfloat16
 _CACHES = ("cache", "past_key_values", "cache_params", "state", "past_buckets_states")  # what models call theirs
 _LOGITS_AT_ONCE = 1 << 22  # float32: 16 MiB, and a few times that while they turn into probabilities
 _ROWS_BYTES = 1 << 28  # of caches that continuations of one prefix hold at a time
+_LARGE = 1 << 25  # parameters, above which reading weights is what a token costs
 _LAST_ONLY: ContextVar[bool] = ContextVar("last_only", default=False)
 
 
@@ -37,11 +43,54 @@ class Decoder:
         self._arguments = set(inspect.signature(model.forward).parameters)
         if "logits_to_keep" not in self._arguments:
             _cut_before_head(model)
+        self._packing = Lock()
+        self._steps: tuple[object, LlamaSteps | None] | None = None  # with the weights that they are of
         self.way, self.in_chunks = self._choose()
 
     def text(self) -> Text:
         """An empty text that grows."""
         return Text(self)
+
+    def drawn(self, rows: int = 1) -> Drawn:
+        """So many empty texts of one length that grow by what is drawn, as quickly as this model can be asked.
+
+        A large plain Llama then computes in bfloat16 where the processor has it: its logits are off by about a
+        hundredth of their spread. For replies, not for scores.
+        """
+        return Drawn(self, rows)
+
+    @property
+    def steps(self) -> LlamaSteps | None:
+        """The model's quick steps, tried on a short text and made anew when its weights change; None: it has none."""
+        if not plain_llama(self.model):  # or it has a hook by now
+            return None
+        weights = tuple((p.data_ptr(), p._version) for p in self.model.parameters())
+        with self._packing:
+            if self._steps is None or self._steps[0] != weights:
+                self._steps = weights, self._packed()
+            return self._steps[1]
+
+    def _packed(self) -> LlamaSteps | None:
+        large = sum(p.numel() for p in self.model.parameters()) > _LARGE
+        for lower in (True, False) if large and has_bfloat16() else (False,):
+            try:
+                made = llama_steps(self.model, lower)
+                if made is None or self._steps_agree(made, NEAR if lower else CLOSE):
+                    return made
+            except RuntimeError:  # an operator that this machine's torch has not
+                continue
+        return None
+
+    def _steps_agree(self, made: LlamaSteps, share: float) -> bool:
+        """With the whole text, on two rows, read at once and one by one."""
+        one = example(int(self.model.config.vocab_size))
+        ids = torch.tensor([one, one[::-1]])
+        cache, wanted, at = made.begin(2), self.whole(ids, last=False), 0
+        for step in (3, 1, 1, 2):
+            found, at = made.add(cache, ids[:, at : at + step]), at + step
+            if not all(close(*pair, share) for pair in zip(found, wanted[:, at - 1], strict=True)):
+                return False
+        return True
 
     def whole(self, rows: Tensor, last: bool = True) -> Tensor:
         """Logits of the tokens int64[n, T], computed without a cache: float32[n, T, vocabulary].
@@ -172,17 +221,25 @@ class Text:
         return said.logits[0].float()  # type: ignore[no-any-return]
 
 
-class Rows:
-    """Several texts of one length that grow together."""
+class Drawn:
+    """Several texts of one length that grow together by what is drawn."""
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, rows: int) -> None:
         self._decoder = decoder
         self._ids: Tensor | None = None
-        self._cache = new_cache(decoder.model) if decoder.way == "given" and decoder.in_chunks else None
+        self._steps = decoder.steps
+        self._cache: Any = self._steps.begin(rows) if self._steps else None
+        self._text = Text(decoder) if self._steps is None and rows == 1 else None  # which takes a model's own cache too
+        if self._steps is None and decoder.way == "given" and decoder.in_chunks:
+            self._cache = new_cache(decoder.model)
 
     def add(self, ids: NDArray[np.int32]) -> Tensor:
         """Goes on with int32[rows, n]: the logits after the last of each, float32[rows, vocabulary]."""
         more = torch.from_numpy(ids.astype(np.int64))
+        if self._steps is not None:
+            return self._steps.add(self._cache, more)
+        if self._text is not None:
+            return self._text.add(ids[0].tolist())[None]
         if self._cache is not None:
             found: Tensor = self._decoder._ask(more, True, self._decoder._given(self._cache)).logits
             return found.float()
@@ -195,10 +252,10 @@ def example(vocabulary: int) -> list[int]:
     return [(5 + 11 * at) % vocabulary for at in range(7)]
 
 
-def close(found: Tensor, wanted: Tensor) -> bool:
-    """Whether two computations of a position's logits are one, up to rounding."""
+def close(found: Tensor, wanted: Tensor, share: float = CLOSE) -> bool:
+    """Whether two computations of positions' logits are one, up to rounding: apart by a share of their spread."""
     spread = float(wanted.max() - wanted.min())
-    return bool(torch.isfinite(found).all()) and float((found - wanted).abs().max()) <= CLOSE * spread + 1e-7
+    return bool(torch.isfinite(found).all()) and float((found - wanted).abs().max()) <= share * spread + 1e-7
 
 
 def new_cache(model: PreTrainedModel) -> Any:

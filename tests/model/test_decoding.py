@@ -12,7 +12,7 @@ import torch
 
 from chatfed import Chat, Generation, Turn
 from chatfed.model import decoding
-from chatfed.model.decoding import Decoder, Rows, close
+from chatfed.model.decoding import Decoder, close
 from chatfed.model.tokenizer import train_tokenizer
 from tests.model.architectures import VOCABULARY, tiny
 from tests.model.tokenizers_of_others import TEXTS
@@ -110,7 +110,7 @@ def test_a_base_s_own_ends_end_a_reply() -> None:
 def test_rows_that_grow_together_get_the_logits_of_their_whole_texts(kind: str) -> None:
     decoder = Decoder(tiny(kind))
     texts = np.array([IDS, IDS[::-1], [*IDS[5:], *IDS[:5]]], np.int32)
-    rows, at = Rows(decoder), 0
+    rows, at = decoder.drawn(3), 0
     for step in (3, 1, 1, 4, 1):
         found = rows.add(texts[:, at : at + step])
         at += step
@@ -125,7 +125,7 @@ def test_rows_are_read_once_where_there_is_a_cache() -> None:
     decoder.model.register_forward_pre_hook(
         lambda module, args, kwargs: seen.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
     )
-    rows = Rows(decoder)
+    rows = decoder.drawn(5)
     for step in (3, 1, 2):
         rows.add(np.ones((5, step), np.int32))
     assert seen == [(5, 3), (5, 1), (5, 2)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from chatfed.data.helpdesk.quiz import Question, is_right, words
@@ -47,10 +48,10 @@ def score(chat: Chat, questions: Sequence[Question]) -> Score:
 
 def _said(chat: Chat, decoder: Decoder, question: Question) -> str:
     """What the model goes on with, until it is settled whether that is right, or it ends."""
-    text, ends, drawn, said = decoder.text(), turn_end_ids(chat.tokenizer), list[int](), ""
+    text, ends, drawn, said = decoder.drawn(), turn_end_ids(chat.tokenizer), list[int](), ""
     ids = _ids(chat, question, "")[MOST_TOKENS - chat.context :]
     while len(drawn) < MOST_TOKENS and _is_open(said, question.answers):
-        token = int(text.add(ids).argmax())
+        token = int(text.add(np.array([ids], np.int32))[0].argmax())
         if token in ends:
             break
         drawn, ids = [*drawn, token], [token]

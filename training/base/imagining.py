@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.model.decoding import Decoder, Rows
+from chatfed.model.decoding import Decoder
 from chatfed.model.ngrams import NGrams
 from chatfed.model.template import TemplateError
 from chatfed.model.tokenizer import MARKER, TURN_END, WORD_START, Encoded, encode_dialogue, end_ids
@@ -104,7 +104,7 @@ def imagined(
     length = max(len(script.begin) + 1, int(random.integers(context // 4, context + 1)))
     talks = [_Talk(script, random) for _ in range(texts)]
     found = _begun(np.tile(np.array(script.begin, np.int32), (texts, 1)), length)
-    rows = Rows(Decoder(model))
+    rows = Decoder(model).drawn(texts)
     logits = rows.add(found.ids[:, : len(script.begin)])
     for at in range(len(script.begin), length):
         learned = np.array([train_on == "all" or talk.speaker == ANSWERS for talk in talks])

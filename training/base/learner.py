@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatfed.model.adapters import Adapters, attach, check_adapters
+from chatfed.model.arithmetic import has_bfloat16
 from chatfed.model.checkpoint import weights_digest
 from chatfed.model.ngrams import NGrams
 from chatfed.model.parameters import refuse_non_finite, set_trainable
@@ -25,7 +26,6 @@ from chatfed.model.transformer import load_model
 from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
-from ..durable import read_if_there
 from ..plan.plan import Learning
 from ..plan.recipe import LocalSection, ModelSection
 from ..plan.upload import Part
@@ -33,7 +33,6 @@ from .counting import Counting
 from .evaluation import Scores, evaluate
 from .imagining import Imagined, imagined, script_of
 from .learnable import refuse_unmoved
-from .pretrain import precision_here
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
@@ -192,7 +191,7 @@ class Learner:
         """What takes autograd's place for single dialogues; None where the model is not one that it knows."""
         from chatfed.model.by_hand import llama_gradient
 
-        lower = precision_here("auto") == "bfloat16"  # of the machine alone: no data chooses the arithmetic
+        lower = has_bfloat16()  # of the machine alone: no data chooses the arithmetic
         self.space.load(self.initial)  # tried on the base, whatever weights the server sent
         return llama_gradient(self.model, lower, self.space.directions)
 
@@ -313,7 +312,7 @@ def quickest_way(model: torch.nn.Module, examples: DialogueExamples, by_hand: bo
 
     if examples.device != "cpu" or not len(examples):
         return Way()
-    lower = (False, True) if b"bf16" in (read_if_there(Path("/proc/cpuinfo")) or b"") else (False,)
+    lower = (False, True) if has_bfloat16() else (False,)
     made = [Way(low, llama_gradient(model, low)) for low in lower if by_hand]
     least = dict.fromkeys([*map(Way, lower), *made], math.inf)  # where there is none by hand the same twice
     for _ in range(3):  # the first time sets kernels up

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from chatfed.data.values import DataError
+from chatfed.model.arithmetic import has_bfloat16
 from chatfed.model.checkpoint import disk_errors
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.types import Turn
 
-from ..durable import alone, from_json, read_if_there, sweep
+from ..durable import alone, from_json, sweep
 from ..plan.recipe import ModelSection, PretrainSection
 from .replica import Job
 from .together import ABOUT, Progress, in_processes
@@ -67,7 +68,7 @@ def precision_here(asked: str) -> str:
     """
     if asked != "auto":
         return asked
-    return "bfloat16" if b"bf16" in (read_if_there(Path("/proc/cpuinfo")) or b"") else "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def pretrained_base(

@@ -1,0 +1,172 @@
+"""A plain Llama token by token: a cache made once, products fused, weights packed once in the precision asked for.
+
+What one token costs is reading the weights, so bfloat16 is twice as quick as float32. Same numbers as the model's own
+layers but for rounding, which whoever asks must try out. Weights are copied: it does not follow what the model learns
+later. Knows tokens and weights; no text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from chatfed.model.by_hand import plain_llama
+from chatfed.model.gradient_parts import angles, turn
+
+_FIRST = 64  # positions of a new cache; it doubles when it is full
+
+
+def llama_steps(module: nn.Module, lower: bool = False, layers: int | None = None) -> LlamaSteps | None:
+    """The steps of a plain Llama (transformers' own layers, on the processor); None for any other model.
+
+    lower: weights and products in bfloat16, norms, rotations and softmax in float32. layers: only the lowest of them,
+    for `LlamaSteps.stream`.
+    """
+    return LlamaSteps(module, lower, layers) if plain_llama(module) else None
+
+
+@dataclass(eq=False)
+class StepCache:
+    """Keys and values of all that was read, of several rows of one length: [layers, rows, heads, capacity, size]."""
+
+    keys: Tensor
+    values: Tensor
+    length: int = 0
+
+    def repeated(self, rows: int) -> StepCache:
+        """Of one row, so many that grow apart."""
+        keys, values = (each.repeat_interleave(rows, 1) for each in (self.keys, self.values))
+        return StepCache(keys, values, self.length)
+
+    def room(self, more: int) -> None:
+        """Makes place for so many positions."""
+        capacity = self.keys.shape[3]
+        if self.length + more > capacity:
+            bigger = (0, 0, 0, max(self.length + more, 2 * capacity) - capacity)
+            self.keys, self.values = (F.pad(each, bigger) for each in (self.keys, self.values))
+
+
+class LlamaSteps:
+    """Reads tokens behind a cache and says what comes next."""
+
+    def __init__(self, module: Any, lower: bool, layers: int | None = None) -> None:
+        config, body = module.config, module.model
+        self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+        self._heads, self._shared = config.num_attention_heads, config.num_key_value_heads
+        self._dtype = torch.bfloat16 if lower else torch.float32
+        self._rotary, self._angles = body.rotary_emb, angles(body.rotary_emb, _FIRST)
+        self._embedding = body.embed_tokens.weight.detach()
+        self._layers = [_Layer(layer, self._dtype) for layer in body.layers[:layers]]
+        self._norm, self._head = body.norm, _Product([module.lm_head], self._dtype)
+
+    def begin(self, rows: int) -> StepCache:
+        """The cache of so many empty texts."""
+        shape = (len(self._layers), rows, self._shared, _FIRST, self._size)
+        return StepCache(torch.zeros(shape, dtype=self._dtype), torch.zeros(shape, dtype=self._dtype))
+
+    @torch.no_grad()
+    def add(self, cache: StepCache, ids: Tensor, last: bool = True) -> Tensor:
+        """Goes on with int64[rows, n]: float32[rows, vocabulary] after the last of each, or [rows, n, vocabulary]."""
+        x = self._read(cache, ids)
+        said: Tensor = self._head(_normed(self._norm, x[:, -1] if last else x)).float()
+        return said
+
+    @torch.no_grad()
+    def stream(self, ids: Tensor) -> Tensor:
+        """What the layers above these would read of int64[rows, n]: float32[rows, n, width]."""
+        return self._read(self.begin(len(ids)), ids)
+
+    def _read(self, cache: StepCache, ids: Tensor) -> Tensor:
+        rows, n = ids.shape
+        cache.room(n)
+        by = self._turns(cache.length, n)
+        x: Tensor = self._embedding[ids.flatten()].float()
+        for i, layer in enumerate(self._layers):
+            asked = layer.ask(x).view(rows, n, -1, self._size)
+            layer.finish(x, self._attended(asked, cache, i, by).reshape(rows * n, -1))
+        cache.length += n
+        return x.view(rows, n, -1)
+
+    def _turns(self, start: int, more: int) -> tuple[Tensor, Tensor]:
+        """The angles of some positions; tables grow to twice what they were, and only whole ones are ever seen."""
+        found = self._angles
+        if len(found[0]) < start + more:
+            found = self._angles = angles(self._rotary, max(start + more, 2 * len(found[0])))
+        cos, sin = found
+        return cos[start : start + more], sin[start : start + more]
+
+    def _attended(self, asked: Tensor, cache: StepCache, layer: int, by: tuple[Tensor, Tensor]) -> Tensor:
+        """Of queries, keys and values [rows, n, heads + 2 shared, size]: [rows, n, heads, size]."""
+        n = asked.shape[1]
+        until, turned = cache.length + n, self._heads + self._shared
+        heads = asked.float().transpose(1, 2)
+        both = torch.empty_like(heads[:, :turned])
+        turn(heads[:, :turned], by, both)
+        keys, values = cache.keys[layer], cache.values[layer]
+        keys[:, :, cache.length : until] = both[:, self._heads :]
+        values[:, :, cache.length : until] = heads[:, turned:]
+        queries, k, v = both[:, : self._heads].to(self._dtype), keys[:, :, :until], values[:, :, :until]
+        found = self._of_one(queries, k, v) if n == 1 else _of_several(queries, k, v)
+        return found.transpose(1, 2)
+
+    def _of_one(self, queries: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Attention of one position of each row: products over all keys at once, several times torch's own speed."""
+        flat = [each.reshape(len(each) * self._shared, -1, self._size) for each in (queries, k, v)]
+        scores = torch.bmm(flat[0], flat[1].mT).float().mul_(self._size**-0.5)
+        return torch.bmm(scores.softmax(-1).to(self._dtype), flat[2]).view(queries.shape)
+
+
+class _Layer:
+    """Attention's products and the gate, each behind its norm."""
+
+    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+        own, mlp = layer.self_attn, layer.mlp
+        self._before, self._between = layer.input_layernorm, layer.post_attention_layernorm
+        self._asked = _Product([own.q_proj, own.k_proj, own.v_proj], dtype)
+        self._answered, self._narrowed = _Product([own.o_proj], dtype), _Product([mlp.down_proj], dtype)
+        self._widened = _Product([mlp.gate_proj, mlp.up_proj], dtype)
+
+    def ask(self, x: Tensor) -> Tensor:
+        """Queries, keys and values of the stream [tokens, width], one behind the other."""
+        return self._asked(_normed(self._before, x))
+
+    def finish(self, x: Tensor, attended: Tensor) -> None:
+        """Adds to the stream what attention found, and what the gate makes of it."""
+        x.add_(self._answered(attended))
+        gate, up = self._widened(_normed(self._between, x)).chunk(2, -1)
+        x.add_(self._narrowed(F.silu(gate).mul_(up)))
+
+
+class _Product:
+    """Linear layers of one input as one product; bfloat16 weights are packed once, where torch can, for few rows."""
+
+    def __init__(self, layers: list[nn.Linear], dtype: torch.dtype) -> None:
+        weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
+        biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
+        self._bias = torch.cat(biases).to(dtype) if biases else None
+        self._packed = dtype is torch.bfloat16 and torch.backends.mkldnn.is_available()
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, 1) if self._packed else weight
+        self._dtype = dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], of this product's precision."""
+        x = x.to(self._dtype)
+        if self._packed:
+            found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
+            return found
+        return F.linear(x, self._weight, self._bias)
+
+
+def _of_several(queries: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Attention of the last positions, without an array of all scores: memory grows with the length alone."""
+    n, until = queries.shape[2], k.shape[2]
+    seen = None if n == until else torch.ones(n, until, dtype=torch.bool).tril_(until - n)
+    return F.scaled_dot_product_attention(queries, k, v, seen, is_causal=n == until, enable_gqa=True)
+
+
+def _normed(norm: Any, x: Tensor) -> Tensor:
+    return F.rms_norm(x, (x.shape[-1],), norm.weight, norm.variance_epsilon)
