@@ -17,17 +17,18 @@ help: ## list the targets
 
 setup: $(VENV)/.ready ## make .venv and install everything into it
 
-train-federated: $(VENV)/.ready ## train the default federation into runs/default
-	@$(CHATFED) train --replace $(ARGS)
+train-federated: $(VENV)/.ready ## train the default federation into runs/default (BASE=smollm2: a pretrained base)
+	@$(if $(filter smollm2,$(BASE)),$(CHATFED) base get $(BASE))
+	@$(CHATFED) train --replace $(if $(BASE),--base $(BASE)) $(ARGS)
 
-resume: $(VENV)/.ready ## go on with an interrupted run in runs/default
-	@$(CHATFED) resume runs/default $(ARGS)
+resume: $(VENV)/.ready ## go on with an interrupted run in runs/default (BASE=smollm2: in runs/smollm2)
+	@$(CHATFED) resume runs/$(or $(filter smollm2,$(BASE)),default) $(ARGS)
 
 chat: $(VENV)/.ready ## talk to the trained model in a browser
-	@$(CHATFED) serve $(ARGS)
+	@$(CHATFED) serve $(if $(filter smollm2,$(BASE)),--model runs/smollm2) $(ARGS)
 
 probe: $(VENV)/.ready ## the same page, opened at the leakage probe
-	@$(CHATFED) probe $(ARGS)
+	@$(CHATFED) probe $(if $(filter smollm2,$(BASE)),--model runs/smollm2) $(ARGS)
 
 test: $(VENV)/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)

@@ -40,7 +40,8 @@ PLAN_EPILOG = examples(
     ("chatfed plan --data mine.jsonl --client-column branch", "the clients are counted in the file"),
 )
 
-QUICK = Path(__file__).parent / "recipes" / "quick.toml"
+RECIPES = Path(__file__).parent / "recipes"
+QUICK = RECIPES / "quick.toml"
 
 RecipeFile = Annotated[Path | None, typer.Option(help="A recipe in TOML; without one, the default recipe.")]
 Quick = Annotated[
@@ -96,6 +97,8 @@ class Given:
 
     def read(self) -> tuple[Recipe, Origins]:
         """The recipe, and where each of its settings was given. Raises RecipeError."""
+        from chatfed.model.bases import is_named
+
         from .plan.recipe import read_settings
         from .plan.settings import RecipeError
 
@@ -104,7 +107,9 @@ class Given:
                 "--quick is a recipe of its own (recipes/quick.toml): leave out --recipe, or --quick", param="--quick"
             )
         options = {key: value for key, value in self.options.items() if value is not None}
-        return read_settings(QUICK if self.quick else self.recipe, self.overrides, options)
+        base = str(options.get("model.base", ""))
+        named = RECIPES / f"{base}.toml" if is_named(base) else None  # a base by name brings what was tuned for it
+        return read_settings(QUICK if self.quick else self.recipe or named, self.overrides, options)
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,12 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from chatfed.model.bases import find_base
 from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.noise import system_random
 from chatfed.types import ChatfedError, IntVector
@@ -71,7 +73,8 @@ def learned(plan: Plan) -> Learned:
     """Makes a model up and has a client learn with it. Raises ChatfedError where that cannot be done here."""
     if plan.learning.device != "cpu":
         raise ChatfedError(f"{plan.learning.device} is not what is measured here, processors are")
-    how, privacy = plan.learning, plan.learning.privacy
+    found = find_base(plan.learning.model.base, Path(plan.recipe.runtime.cache))
+    how, privacy = replace(plan.learning, model=replace(plan.learning.model, base=found)), plan.learning.privacy
     everyone = how if privacy.unit is Unit.CLIENT else replace(how, privacy=replace(privacy, sampling_rate=1.0))
     learner = made_up(everyone, owned(privacy))
     trained = len(learner.initial)

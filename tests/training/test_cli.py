@@ -15,7 +15,8 @@ import pytest
 
 from tests.training.processes import ROOT, here, one_line, run, settings, start, wait_for
 from training.base.tokens import open_tokens
-from training.plan.recipe import DataSection, Recipe
+from training.cli import Given
+from training.plan.recipe import DEFAULT_RECIPE, DataSection, Recipe
 from training.run.run_folder import RunFolder, sole_use
 
 
@@ -228,3 +229,19 @@ def fill(path: Path) -> None:
                     pass
             except OSError:
                 continue
+
+
+def test_a_base_by_name_brings_its_own_recipe_unless_another_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = {"model.base": "smollm2"}
+
+    def read(recipe: Path | None = None, quick: bool = False) -> Recipe:
+        return Given(recipe, quick, options, []).read()[0]
+
+    own = read()
+    assert (own.model.base, own.ngrams.layers, own.runtime.out) == ("smollm2", 8, "runs/smollm2")
+    assert read(quick=True).ngrams.layers == 0 and read(DEFAULT_RECIPE).ngrams.layers == 0
+    (tmp_path / "smollm2").mkdir()  # a folder of that name is meant before the name
+    assert read().ngrams.layers == 0 and read().model.base == "smollm2"

@@ -18,7 +18,7 @@ from chatfed.model.checkpoint import replace_folder
 from chatfed.model.tokenizer import MARKER, WORD_REST
 
 from ..durable import disk_error
-from ..plan.recipe import Recipe
+from ..plan.recipe import ModelSection, NGramsSection, Recipe
 from .imagining import Imagined
 from .pretrain import precision_here
 from .replica import Job
@@ -56,6 +56,14 @@ def _flat(places: np.ndarray) -> np.ndarray:
     return places.reshape(-1, places.shape[-1])
 
 
+def check_counted(model: ModelSection, settings: NGramsSection) -> None:
+    """Raises ModelError, before anybody counts, where the base has not the layers that are to learn what is counted."""
+    if settings.longest and settings.layers:
+        from chatfed.model.upper_layers import check_uppermost
+
+        check_uppermost(model.base, settings.layers, model.layers)
+
+
 def distilling_job(recipe: Recipe, base: str, tokens: Path, folder: Path) -> Job:
     """Training of `base` on the imagined texts in `tokens`, as pre-training trains, into `folder`."""
     settings = recipe.ngrams
@@ -68,4 +76,4 @@ def distilling_job(recipe: Recipe, base: str, tokens: Path, folder: Path) -> Job
         precision=precision_here(recipe.pretrain.precision),
         seed=settings.seed,
     )
-    return Job(recipe.model, how, tokens, folder, math.inf, "learning what was counted", CARD, base)
+    return Job(recipe.model, how, tokens, folder, math.inf, "learning what was counted", CARD, base, settings.layers)

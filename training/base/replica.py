@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from chatfed.model.transformer import Architecture, build_llama, context_of, load_model, load_tokenizer
+from chatfed.model.upper_layers import learn_uppermost
 from chatfed.types import IntVector
 
 from ..plan.recipe import ModelSection, PretrainSection
-from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss
+from .losses import Above, Whole
+from .tokens import DialogueExamples, TokenTable
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
@@ -39,6 +41,7 @@ class Job:
     doing: str  # what this is, in the middle of a sentence
     card: str  # of the finished model, a template
     start: str = ""  # folder or hub name of the model to begin with; empty: a new one
+    layers: int = 0  # uppermost, of the model to begin with, that learn with an output layer of their own; 0: all of it
 
     def done(self) -> bool:
         """Whether the finished model is there, whole."""
@@ -47,7 +50,10 @@ class Job:
     def build(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
         """The model to begin with, and its tokenizer: a new one has the recipe's sizes."""
         if self.start:
-            return load_model(self.start)
+            model, tokenizer = load_model(self.start)
+            if self.layers:
+                learn_uppermost(model, self.layers)
+            return model, tokenizer
         tokenizer = load_tokenizer(self.tokens / "tokenizer", needs_model=False)
         m = self.model
         sizes = Architecture(m.hidden, m.layers, m.heads, m.intermediate, m.context)
@@ -72,8 +78,11 @@ class Replica:
         self.rank, self.settings, self.loss, self.tokens = rank, settings, math.nan, 0.0
         self.network, self.tokenizer = job.build()
         self.network.eval()  # no dropout: its masks would come from no seed
+        self.trained = [p for p in self.network.parameters() if p.requires_grad]
+        lower = settings.precision == "bfloat16"
+        self.losses = Above(self.network, job.layers, lower) if job.layers else Whole(self.network, lower)
         self.context = min(job.model.context, context_of(self.network) or job.model.context)
-        groups = _groups(self.network)
+        groups = _groups(self.trained)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
         order = np.random.default_rng(settings.seed)  # of text that no claim covers: no secret
         self.batches = _batches(table, settings.batch, order)
@@ -83,24 +92,24 @@ class Replica:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * rate
         mine = list(islice(self.batches, self.settings.replicas))[self.rank]  # all draw the same, each takes its own
-        self.loss, counted = _step(self.network, self.optimizer, examples, mine, self.settings.precision)
+        self.loss, counted = _step(self.trained, self.optimizer, self.losses, examples, mine)
         self.tokens += counted
 
 
 def average(replicas: Sequence[Replica], sums: torch.Tensor, late: bool, barrier: Barrier) -> bool:
-    """Sets every replica's weights to their mean; returns whether any process's time is up: the same answer in each."""
+    """Sets what every replica trains to its mean; returns whether any process's time is up: the same answer in each."""
     import torch
 
     with torch.no_grad():
         for replica in replicas:
-            sums[replica.rank, :-1] = torch.cat([p.flatten() for p in replica.network.parameters()])
+            sums[replica.rank, :-1] = torch.cat([p.flatten() for p in replica.trained])
             sums[replica.rank, -1] = float(late)
         barrier.wait()
         mean, any_late = sums[:, :-1].mean(0), bool(sums[:, -1].any())  # the same numbers in the same order everywhere
         barrier.wait()
         for replica in replicas:
             start = 0
-            for parameter in replica.network.parameters():
+            for parameter in replica.trained:
                 parameter.copy_(mean[start : start + parameter.numel()].view_as(parameter))
                 start += parameter.numel()
     return any_late
@@ -114,40 +123,25 @@ def schedule(done: float, warm_up: float = 0.04, floor: float = 0.05) -> float:
 
 
 def _step(
-    network: torch.nn.Module,
+    trained: Sequence[torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
+    losses: Above | Whole,
     examples: DialogueExamples,
     mine: IntVector,
-    precision: str,
 ) -> tuple[float, float]:
     """One step on the mean cross-entropy of the dialogues `mine`; returns it, and how many tokens were counted."""
     import torch
 
     optimizer.zero_grad(set_to_none=True)
-    loss, counted = _loss(network, examples, mine, precision)
+    loss, counted = losses.of(examples, mine)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     return float(loss.detach()), counted
 
 
-def _loss(
-    network: torch.nn.Module, examples: DialogueExamples, mine: IntVector, precision: str
-) -> tuple[torch.Tensor, float]:
-    """Mean cross-entropy of the dialogues `mine`, nats a token, and how many tokens were counted."""
-    import torch
-
-    rows, _ = examples.rows(mine)
-    counted = (rows["weights"] > 0).float()
-    lower = precision == "bfloat16"
-    with torch.autocast("cpu", torch.bfloat16, enabled=lower):
-        losses = next_token_loss(network, {**rows, "weights": counted}, LENGTHS if lower else 1)
-    return losses.sum() / counted.sum().clamp(min=1), float(counted.sum())
-
-
-def _groups(model: torch.nn.Module) -> list[dict[str, object]]:
+def _groups(parameters: Sequence[torch.nn.Parameter]) -> list[dict[str, object]]:
     """Weight decay for matrices, none for gains."""
-    parameters = list(model.parameters())
     return [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},

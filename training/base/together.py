@@ -44,7 +44,7 @@ def in_processes(job: Job, workers: int, progress: Progress) -> Path:
 
     context = worker_context(__name__)
     network, _ = job.build()
-    size = sum(p.numel() for p in network.parameters())
+    size = sum(p.numel() for p in network.parameters() if p.requires_grad)
     workers = min(workers, job.pretrain.replicas)
     sums = _shared(torch.zeros(job.pretrain.replicas, size + 1))  # each one's weights, and whether its time is up
     said, barrier, made = context.SimpleQueue(), context.Barrier(workers), None

@@ -174,6 +174,7 @@ class NGramsSection(Section):
     epochs: float = setting(5.0, above(0))  # passes over them
     batch: int = setting(4, at_least(1))  # texts, of each of pretrain.replicas
     learning_rate: float = setting(3e-3, RATE)
+    layers: int = setting(0, at_least(0))  # uppermost, of a base that is there, that learn them; 0: all of it
     seed: int = setting(1, SEED)
 
 

@@ -18,6 +18,7 @@ from chatfed.types import ClientId, IntVector
 
 from ..base import together
 from ..base.corpus import HELP_DESK, Corpus, load_corpus, turns_of
+from ..base.distilling import check_counted
 from ..base.learnable import refuse_without_targets
 from ..base.learner import check_device, check_trainable
 from ..base.pretrain import about_pretraining, pretrained_base
@@ -149,7 +150,9 @@ def _settle(recipe: Recipe, given: str, corpus: Corpus, display: Display) -> Pla
         display.say(f"Warning: {warning}.")
     _begin_workers()
     check_device(recipe.runtime.device)
-    check_trainable(replace(recipe.model, base=given))
+    model = replace(recipe.model, base=given)
+    check_trainable(model)
+    check_counted(model, recipe.ngrams)
     if given:
         from chatfed.model.examination import refuse_unfit  # imports torch
 

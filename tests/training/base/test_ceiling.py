@@ -14,6 +14,7 @@ from chatfed.model.transformer import load_model
 from tests.training.bases import TINY, write_base
 from training.base import ceiling, replica
 from training.base.ceiling import BROUGHT, ceiling_job, trained_ceiling
+from training.base.losses import Whole
 from training.base.pretrain import about_pretraining
 from training.base.replica import Job
 from training.base.tokens import DialogueExamples, open_tokens, write_tokens
@@ -46,14 +47,14 @@ def test_it_is_what_a_plain_loop_makes_of_the_base(tokens: Path, tiny_base: Path
     made, _ = load_model(trained_ceiling(job, 2, silent))
     twin, _ = load_model(tiny_base)
     table, how = open_tokens(tokens), job.pretrain
-    optimizer = torch.optim.AdamW(replica._groups(twin), betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(replica._groups(trained := list(twin.parameters())), betas=(0.9, 0.98), fused=True)
     batches = replica._batches(table, how.batch, np.random.default_rng(how.seed))
     examples = DialogueExamples(table, np.arange(len(table)), 64)
     torch.set_num_threads(1)
     for step in range(10):
         for group in optimizer.param_groups:
             group["lr"] = how.learning_rate * replica.schedule(step / 10)
-        replica._step(twin, optimizer, examples, next(batches), "float32")
+        replica._step(trained, optimizer, Whole(twin, lower=False), examples, next(batches))
     assert (about_pretraining(tmp_path / "model") or {})["done"] == 10, "40 dialogues, four at a time, once"
     before = dict(load_model(tiny_base)[0].named_parameters())
     learned = dict(made.named_parameters())

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from chatfed.model.refusals import ModelError
 from chatfed.model.transformer import load_model
 from chatfed.types import ChatfedError
-from training.base.distilling import distilling_job, write_imagined
+from training.base.distilling import check_counted, distilling_job, write_imagined
 from training.base.imagining import NEAR, Imagined
+from training.base.losses import Whole
 from training.base.replica import Replica
 from training.base.tokens import DialogueExamples, next_token_loss, open_tokens
 from training.plan.recipe import ModelSection, NGramsSection, PretrainSection, Recipe
@@ -22,7 +24,7 @@ def texts(count: int, length: int, seed: int = 0) -> Imagined:
     """Of which the second token was written by the template."""
     random = np.random.default_rng(seed)
     shares = random.dirichlet(np.ones(NEAR), (count, length)).astype(np.float16)
-    near = random.integers(0, 300, (count, length, NEAR)).astype(np.int32)
+    near = random.random((count, length, 300)).argsort(-1)[..., :NEAR].astype(np.int32)  # different ones
     said = np.broadcast_to(np.arange(length) != 1, (count, length))
     return Imagined(random.integers(0, 300, (count, length)).astype(np.int32), near, shares, said)
 
@@ -74,8 +76,9 @@ def test_what_is_counted_is_learned_as_long_as_the_recipe_says_from_the_base_on(
         assert torch.equal(mine, its)
 
 
+@pytest.mark.parametrize("layers", [0, 1])
 def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_there(
-    tiny_base: Path, tmp_path: Path
+    tiny_base: Path, tmp_path: Path, layers: int
 ) -> None:
     one = texts(4, 8)
     one.near[:] = one.near[:, :1]  # of a text all places are alike
@@ -83,7 +86,7 @@ def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_the
     recipe = Recipe(
         model=ModelSection(context=64),
         pretrain=PretrainSection(replicas=1, precision="float32"),
-        ngrams=NGramsSection(longest=2, learning_rate=0.03, batch=4),
+        ngrams=NGramsSection(longest=2, learning_rate=0.03, batch=4, layers=layers),
     )
     job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / "made")
     write_imagined(job.tokens, [one])
@@ -100,3 +103,33 @@ def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_the
         said = replica.network(input_ids=ids).logits[:, -1].softmax(-1).numpy()
     likely = said[np.arange(4)[:, None], one.near[:, 0, :2]]
     assert likely == pytest.approx(np.tile([0.75, 0.25], (4, 1)), abs=0.15)
+
+
+def test_the_loss_above_frozen_layers_is_that_of_the_whole_model_on_windows_too(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        model=ModelSection(context=8),  # of texts of 12 tokens: two windows each
+        pretrain=PretrainSection(replicas=1, precision="float32"),
+        ngrams=NGramsSection(longest=2, layers=1),
+    )
+    job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / "made")
+    write_imagined(job.tokens, [texts(3, 12)])
+    examples = DialogueExamples(table := open_tokens(job.tokens), np.arange(3), 8)
+    replica = Replica(job, table, 0)
+    whole = Whole(replica.network, lower=False)
+    for mine in ([0, 1], [2, 0], [1]):  # what lies below is read once and kept
+        found, counted = replica.losses.of(examples, np.array(mine))
+        wanted, count = whole.of(examples, np.array(mine))
+        assert counted == count > 0
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+    frozen = [p.clone() for p in replica.network.model.layers[0].parameters()]
+    replica.learn(examples, 1.0)
+    assert all(map(torch.equal, frozen, replica.network.model.layers[0].parameters()))
+
+
+def test_more_layers_than_there_are_are_refused_before_anybody_counts() -> None:
+    check_counted(ModelSection(layers=3), NGramsSection(longest=2, layers=3))
+    check_counted(ModelSection(layers=3), NGramsSection(longest=0, layers=9))
+    with pytest.raises(ModelError, match="the base has 3 layers"):
+        check_counted(ModelSection(layers=3), NGramsSection(longest=2, layers=4))

@@ -17,10 +17,12 @@ import numpy as np
 import pytest
 import torch
 
+from chatfed.model import arithmetic
 from chatfed.model.tokenizer import train_tokenizer
 from chatfed.model.transformer import Architecture, build_llama, untie_output
 from chatfed.types import ChatfedError, Turn
 from training.base import pretrain, replica, together
+from training.base.losses import Whole
 from training.base.pretrain import pretrained_base
 from training.base.replica import Job
 from training.base.tokens import DialogueExamples, next_token_loss, open_tokens, write_tokens
@@ -134,13 +136,13 @@ def test_a_base_is_what_a_plain_loop_makes_bit_for_bit(job: Job, tmp_path: Path)
     torch.set_num_threads(1)
     table, (network, _) = open_tokens(job.tokens), job.build()
     network.train()
-    optimizer = torch.optim.AdamW(replica._groups(network), betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(replica._groups(trained := list(network.parameters())), betas=(0.9, 0.98), fused=True)
     batches = replica._batches(table, section.batch, np.random.default_rng(section.seed))
     examples, steps = DialogueExamples(table, np.arange(len(table)), TINY.context), alone.steps(table)
     for step, mine in zip(range(steps), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = section.learning_rate * replica.schedule(step / steps)
-        replica._step(network, optimizer, examples, mine, "float32")
+        replica._step(trained, optimizer, Whole(network, lower=False), examples, mine)
     untie_output(network)
     network.save_pretrained(tmp_path / "twin")
     assert weights_of(tmp_path / "twin") == weights_of(made)
@@ -167,7 +169,7 @@ def test_replicas_are_the_recipes_and_another_number_of_them_is_another_base(
 
 
 def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(
-    public: list[tuple[Turn, ...]], monkeypatch: pytest.MonkeyPatch
+    public: list[tuple[Turn, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def name(**given: Any) -> str:
         return pretrain.inputs_digest(public, TINY, PretrainSection(**given))
@@ -176,9 +178,10 @@ def test_what_changes_no_base_changes_no_name_and_what_changes_one_does(
     assert (
         len({name(), name(epochs=2.0), name(max_tokens=9), name(batch=5), name(seed=2), name(learning_rate=1e-3)}) == 6
     )
-    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2 avx512_bf16")
+    monkeypatch.setattr(arithmetic, "SAID", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("flags : avx2 avx512_bf16")
     assert name() == name(precision="bfloat16") != name(precision="float32")
-    monkeypatch.setattr(pretrain, "read_if_there", lambda path: b"flags : avx2")
+    (tmp_path / "cpuinfo").write_text("flags : avx2")
     assert name() == name(precision="float32"), "a processor without bfloat16 is not asked to try it"
 
 
@@ -188,9 +191,10 @@ def test_a_batch_of_context_alone_teaches_nothing_and_leaves_the_base_finite(
     marked = [[replace(turn, learn=False) for turn in turns] for turns in public[:4]]
     table = write_tokens(tmp_path / "context", tiny_tokenizer, marked)
     network = job.build()[0]
-    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    trained = list(network.parameters())
+    optimizer = torch.optim.SGD(trained, lr=1.0)
     examples = DialogueExamples(table, np.arange(4), TINY.context)
-    assert replica._step(network, optimizer, examples, np.arange(4), "float32") == (0.0, 0.0)
+    assert replica._step(trained, optimizer, Whole(network, lower=False), examples, np.arange(4)) == (0.0, 0.0)
     assert all(bool(torch.isfinite(p).all()) for p in network.parameters())
 
 
@@ -269,9 +273,9 @@ def test_padding_to_a_multiple_changes_no_loss(
 def test_a_step_in_bfloat16_goes_nearly_where_one_in_float32_goes(job: Job, public: list[tuple[Turn, ...]]) -> None:
     network, _ = job.build()
     examples = DialogueExamples(open_tokens(job.tokens), np.arange(4), 64)
-    losses = {name: replica._loss(network, examples, np.arange(4), name) for name in ("float32", "bfloat16")}
-    assert losses["float32"][1] == losses["bfloat16"][1]
-    assert losses["bfloat16"][0].item() == pytest.approx(losses["float32"][0].item(), rel=0.01)
+    losses = {lower: Whole(network, lower).of(examples, np.arange(4)) for lower in (False, True)}
+    assert losses[False][1] == losses[True][1]
+    assert losses[True][0].item() == pytest.approx(losses[False][0].item(), rel=0.01)
 
 
 def test_the_second_of_two_runs_at_once_finds_the_base_of_the_first(
