@@ -155,7 +155,7 @@ def test_simulation_benchmark_refuses_what_leaves_nothing_to_measure(options: tu
     assert refused.returncode == 2 and options[0] in refused.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation"])
+@pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation", "large_base", "general"])
 def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(name: str, tmp_path: Path) -> None:
     assert f"python -m benchmarks.{name} --quick" in run(name, "--help").stdout
     refused = run(name, "--json", str(tmp_path / "nowhere" / "figures.json"))
@@ -258,3 +258,11 @@ def test_epsilon_against_gain_is_drawn_with_its_figures_beside_it(tmp_path: Path
     ElementTree.fromstring(drawn)  # noqa: S314 # our own
     assert 'xmlns="http://www.w3.org/2000/svg"' in drawn and "prefers-color-scheme" in drawn
     assert "−1% at epsilon 0.99, 12% at epsilon 1.99" in drawn and "without noise" in drawn
+
+
+def test_simple_questions_are_a_hundred_and_none_says_its_answer() -> None:
+    from benchmarks.general import questions
+
+    asked = questions()
+    assert len(set(asked)) == 100
+    assert not [question for question, answer in asked if answer.lower() in question.lower().split()]
