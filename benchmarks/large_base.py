@@ -4,7 +4,7 @@ Replies: the steps that `Chat` draws with, in bfloat16 and in float32, and `tran
 64 tokens after 64, on two threads. How much of the memory's bandwidth that is: the weights' bytes by the seconds of a
 token, over what a sum of a large array reads. Private: each dialogue's gradient as a learner computes it by itself, and
 a plain training loop of peft's adapters of the same rank on the same layers, in bfloat16, eight dialogues at a time,
-neither clipped nor noised; both on one thread.
+with its optimizer, neither clipped nor noised; both on one thread.
 """
 
 from __future__ import annotations

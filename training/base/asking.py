@@ -1,6 +1,6 @@
 """Asks a model the questions of a quiz: what it says, and how many bits the answer would have cost it. Trains nothing.
 
-What a model says is its likeliest token each time, from where the question breaks off.
+What a model says is its likeliest token each time, from where the question breaks off, drawn as the chat draws replies.
 """
 
 from __future__ import annotations
