@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from chatfed.model.arithmetic import has_bfloat16
 from chatfed.model.by_hand import plain_llama
 from chatfed.model.gradient_parts import angles, turn
 
@@ -148,7 +149,7 @@ class _Product:
         weight = torch.cat([layer.weight.detach() for layer in layers]).to(dtype)
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self._bias = torch.cat(biases).to(dtype) if biases else None
-        self._packed = dtype is torch.bfloat16 and torch.backends.mkldnn.is_available()
+        self._packed = dtype is torch.bfloat16 and torch.backends.mkldnn.is_available() and has_bfloat16()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, 1) if self._packed else weight
         self._dtype = dtype
 
