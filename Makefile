@@ -7,6 +7,7 @@ PY := $(VENV)/bin/python
 CHATFED := $(PY) -m chatfed
 ARGS ?=
 TORCH_ARGS ?=
+NAMED = $(filter smollm2,$(BASE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train-federated resume chat probe test test-big test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
@@ -18,17 +19,17 @@ help: ## list the targets
 setup: $(VENV)/.ready ## make .venv and install everything into it
 
 train-federated: $(VENV)/.ready ## train the default federation into runs/default (BASE=smollm2: a pretrained base)
-	@$(if $(filter smollm2,$(BASE)),$(CHATFED) base get $(BASE))
+	@$(if $(NAMED),$(CHATFED) base get $(NAMED))
 	@$(CHATFED) train --replace $(if $(BASE),--base $(BASE)) $(ARGS)
 
 resume: $(VENV)/.ready ## go on with an interrupted run in runs/default (BASE=smollm2: in runs/smollm2)
-	@$(CHATFED) resume runs/$(or $(filter smollm2,$(BASE)),default) $(ARGS)
+	@$(CHATFED) resume runs/$(or $(NAMED),default) $(ARGS)
 
 chat: $(VENV)/.ready ## talk to the trained model in a browser
-	@$(CHATFED) serve $(if $(filter smollm2,$(BASE)),--model runs/smollm2) $(ARGS)
+	@$(CHATFED) serve $(if $(NAMED),--model runs/$(NAMED)) $(ARGS)
 
 probe: $(VENV)/.ready ## the same page, opened at the leakage probe
-	@$(CHATFED) probe $(if $(filter smollm2,$(BASE)),--model runs/smollm2) $(ARGS)
+	@$(CHATFED) probe $(if $(NAMED),--model runs/$(NAMED)) $(ARGS)
 
 test: $(VENV)/.ready ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)

@@ -21,6 +21,7 @@ from statistics import median
 
 from chatfed.command_line import Parser
 from training.durable import write_atomically
+from training.workers import processors
 
 Row = tuple[str, str, str, str]  # what, ours, beside it, ratio
 
@@ -75,7 +76,7 @@ def _sample(call: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 def machine(*packages: str) -> str:
     """One line: processor, cores, load, Python and the versions of `packages`."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = processors()
     load = " ".join(f"{each:.2f}" for each in os.getloadavg())
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return f"{_processor()}, {usable} cores, load {load}, Python {platform.python_version()}, {versions}"

@@ -22,6 +22,8 @@ import typer
 import chatfed
 from chatfed.command_line import STOPPED, application, examples
 
+from .workers import processors
+
 EPILOG = examples(
     ("chatfed doctor", ""),
     ("chatfed doctor --out runs/mine --cache cache", "are there room and rights where a run would write?"),
@@ -120,7 +122,7 @@ def _asked_for() -> list[str]:
 
 def cores() -> Finding:
     """Processors that this process may use, and whether a setting of the environment takes threads away."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    usable = processors()
     threads = os.environ.get("OMP_NUM_THREADS")
     said = f"; OMP_NUM_THREADS={threads} is set, and the page follows it" if threads else ""
     few = "" if usable > 1 else ", so that everything takes about twice as long"

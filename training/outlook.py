@@ -20,8 +20,9 @@ from .plan.plan import Plan, resolve
 from .plan.recipe import Recipe
 from .plan.settings import RecipeError
 from .rehearsal import Sum, rounds_of
-from .sum_cost import SumCost, of_server, processors
+from .sum_cost import SumCost, of_server
 from .sum_cost import measured as of_client
+from .workers import processors
 
 MILLION = 1_000_000
 SIZES = [1 << power for power in range(12, 31)]  # of models, in trained parameters

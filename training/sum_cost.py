@@ -136,11 +136,6 @@ def _answers(state: server.Certifying, seeds: Mapping[int, bytes]) -> dict[int, 
     return {i: messages.encode_entries(Kind.ANSWER, i, state.turn, mine, digest) for i, mine in held.items()}
 
 
-def processors() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _fewer(parameters: Parameters) -> Parameters:
     """A sum of as many as one client has neighbours and itself, all neighbours of each other: as much for each."""
     bearable = max(LEAST, MOST_BYTES // cost.of_vector(parameters))

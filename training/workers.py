@@ -22,6 +22,11 @@ HEAVY = (
 )
 
 
+def processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_context(*work: str) -> ForkServerContext:
     """How worker processes begin: forked from one that has imported all they need, so that pages are shared.
 

@@ -7,7 +7,6 @@ summary.json, privacy.json and recipe.toml; knows no number of its own.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import re
 import sys
@@ -22,6 +21,7 @@ from chatfed.command_line import Parser, exit_code
 
 from ..durable import from_json, write_atomically
 from ..plan.recipe import load_recipe
+from ..workers import processors
 from .run_folder import RunError
 
 EXAMPLES = """examples:
@@ -74,9 +74,8 @@ def machine() -> str:
     """This machine in a few words."""
     model = re.search(r"^model name\s*:\s*(.+)$", _read_if_there(Path("/proc/cpuinfo")), re.MULTILINE)
     processor = " ".join((model[1] if model else platform.processor() or platform.machine()).split())
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{cores} cores of {processor}, {platform.system()}, Python {platform.python_version()}, "
+        f"{processors()} cores of {processor}, {platform.system()}, Python {platform.python_version()}, "
         f"torch {importlib.metadata.version('torch')}"
     )
 
