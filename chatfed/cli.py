@@ -28,6 +28,10 @@ PROGRAMS = {  # command: where it is found, and what its help begins with
     "probe": ("serving.app", "Serves the same page, opened at the leakage probe."),
     "quiz": ("training.quiz", "Asks a run's models about the generated house."),
     "identity": ("training.identity", "A key of one's own, and its line of the roster."),
+    "invite": ("training.membership", "Makes a federation: what members get, and the secrets."),
+    "members": ("training.membership", "Who is in a federation: lists, adds, removes, rotates keys."),
+    "coordinate": ("training.coordinate", "Coordinates a federation: lets its members in, and runs the rounds."),
+    "join": ("training.join", "Takes part in a federation, with your dialogues, on this machine."),
     "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
 }
 ORDER = (*PROGRAMS, "data", "base", "errors")

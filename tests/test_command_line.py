@@ -165,7 +165,7 @@ def test_the_list_of_commands_says_what_a_command_says_of_itself(name: str) -> N
     assert " ".join(of_itself.split()) == PROGRAMS[name][1]
 
 
-@pytest.mark.parametrize("group", [[], ["data"], ["base"], ["identity"]], ids=" ".join)
+@pytest.mark.parametrize("group", [[], ["data"], ["base"], ["identity"], ["members"]], ids=" ".join)
 def test_a_list_of_commands_cuts_no_line_off(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*group, "--help"]) == 0
     listed = capsys.readouterr().out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()

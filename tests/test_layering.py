@@ -20,7 +20,10 @@ FACES = ("chatfed.privacy.clipping", "chatfed.secagg.messages")  # folders of wh
 PROGRAMS = (*house.PROGRAMS, "benchmarks")
 
 HOMES = {
-    "cryptography": ("chatfed/secagg/primitives.py",),
+    "cryptography": (  # what masks, seals and signs; and TLS certificates, which are no part of the protocol
+        "chatfed/secagg/primitives.py",
+        "training/parties/certificates.py",
+    ),
     "opacus": ("chatfed/privacy/",),
     "dp_accounting": ("chatfed/privacy/",),
     "transformers": ("chatfed/model/",),

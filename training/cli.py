@@ -174,7 +174,7 @@ def train(
     }
     given = Given(recipe, quick, options, set_ or [])
     beside = Beside(reference, ceiling, ceiling_passes)
-    _in_one_line(lambda: _begin(given, replace, beside, quiet))
+    in_one_line(lambda: _begin(given, replace, beside, quiet))
 
 
 @app.command(epilog=RESUME_EPILOG)
@@ -190,7 +190,7 @@ def resume(
     No client's epsilon is counted twice. The recipe is that of the run; its [runtime] may have been edited.
     """
     beside = Beside(reference, ceiling, ceiling_passes)
-    _in_one_line(lambda: _resume(folder, beside, quiet))
+    in_one_line(lambda: _resume(folder, beside, quiet))
 
 
 @app.command(epilog=PLAN_EPILOG)
@@ -274,7 +274,7 @@ def _foresee(given: Given, clients: int | None) -> None:
     from .plan.settings import RecipeError
 
     recipe, origins = given.read()
-    _offline_unless_named(recipe)
+    offline_unless_named(recipe)
     try:
         for line in outlook(recipe, clients or clients_that_train(recipe.data)):
             print(line)
@@ -284,7 +284,7 @@ def _foresee(given: Given, clients: int | None) -> None:
 
 def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     recipe = begun.recipe
-    _offline_unless_named(recipe)
+    offline_unless_named(recipe)
     from .beside import run_compared
     from .run.display import Display
     from .run.summary import print_summary
@@ -295,7 +295,7 @@ def _go(folder: RunFolder, begun: Begun, quiet: bool) -> None:
     print_summary(display, recipe, folder.path, summary, list(repeats.warnings()) if repeats else ())
 
 
-def _offline_unless_named(recipe: Recipe) -> None:
+def offline_unless_named(recipe: Recipe) -> None:
     """The network is for what a person names on a hub."""
     from chatfed.model.bases import is_named
     from chatfed.model.transformer import stay_offline
@@ -309,7 +309,7 @@ def _names_a_hub(*names: str) -> bool:
     return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
 
 
-def _in_one_line(job: Callable[[], None]) -> None:
+def in_one_line(job: Callable[[], None]) -> None:
     """Runs the job; errors a person can mend become one line on stderr and an exit code. A bug keeps its traceback."""
     from concurrent.futures.process import BrokenProcessPool
 

@@ -62,6 +62,24 @@ def write_atomically(path: Path, content: bytes, mode: int = 0o600) -> None:
                 os.unlink(temporary)
 
 
+def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Writes a file that is not there yet, whole or not at all.
+
+    Raises FileExistsError where it is: what is there stays. Raises OSError when the disk refuses.
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    try:
+        with open(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.link(temporary, path)  # which takes no file's place, as a rename would
+    finally:
+        os.unlink(temporary)
+    sync_folder(path.parent)
+
+
 def to_json(value: Any, indent: int | None = None) -> str:
     """The one way to write JSON here.
 

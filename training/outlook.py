@@ -8,14 +8,12 @@ from itertools import groupby
 
 from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above, duration
-from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
 from chatfed.privacy.guarantee import Guarantee
 from chatfed.secagg.messages import Parameters
-from chatfed.types import ChatfedError, ClientId
+from chatfed.types import ChatfedError
 
 from .learning_cost import TOKENS, Cost, Learned, learned
-from .plan.claims import Spent, accountant_of
-from .plan.in_words import plan_in_words, planned_epsilon
+from .plan.in_words import plan_in_words, planned_claim
 from .plan.plan import Plan, resolve
 from .plan.recipe import Recipe
 from .plan.settings import RecipeError
@@ -41,8 +39,7 @@ def outlook(recipe: Recipe, clients: int, learn: Callable[[Plan], Learned] = lea
         bits = count.agreement.sums.codec.upload(count.clients, count.cells).ring_bits
         yield f"A client's count travels as {count.cells:,} numbers in a ring of {bits} bits."
     yield from _costs(plan, learn)
-    rounds = plan.agreement.schedule.rounds
-    yield from _said(plan.claim.guarantee(_planned(plan), rounds, repeats=None, dealt=False))  # no data was read
+    yield from _said(planned_claim(plan))
 
 
 def _costs(plan: Plan, learn: Callable[[Plan], Learned]) -> Iterator[str]:
@@ -146,17 +143,6 @@ def _count(plan: Plan, found: Learned, client: SumCost | None) -> list[Sum]:
 
 def _bytes(count: float) -> str:
     return f"{count / 1e6:.2f} MB" if count >= 1e6 else f"{count / 1e3:.1f} kB"
-
-
-def _planned(plan: Plan) -> Spent:
-    """What the ledger of a client holds after all planned participations.
-
-    With shared noise, which is accounted once the model's size is known, that is its budget.
-    """
-    privacy, charges, cost = plan.claim.privacy, plan.own_charges, {ClientId(""): planned_epsilon(plan)}
-    if not charges:
-        return Spent(cost, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS, ())
-    return Spent(cost, {}, accountant_of(charges, privacy.delta), charges)
 
 
 def _ring(plan: Plan) -> str:

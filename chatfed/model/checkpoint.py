@@ -78,6 +78,29 @@ def weights_file(folder: Path) -> Path:
     return folder / ("adapter_model.safetensors" if holds_adapters(folder) else "model.safetensors")
 
 
+def model_files(folder: Path) -> list[Path]:
+    """The files of a model folder that may decide what model it is, by name.
+
+    All that lie in it but hidden ones, Markdown and licences: what some reader may take is not left out by a list of
+    ours. Folders in it are not looked into. Raises OSError for a folder that cannot be read.
+    """
+    files = [path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")]
+    return sorted(path for path in files if path.suffix != ".md" and not path.name.startswith(("LICENSE", "NOTICE")))
+
+
+def base_digest(folder: Path) -> bytes:
+    """SHA-256 over names and contents of a model folder's files (`model_files`), as they are on disk: 32 bytes.
+
+    What `weights_digest` is not: of tokenizer and chat template too, and taken before any of it is loaded.
+    """
+    digest = hashlib.sha256()
+    for path in model_files(folder):
+        name = path.name.encode()
+        with path.open("rb") as file:
+            digest.update(len(name).to_bytes(4, "little") + name + hashlib.file_digest(file, "sha256").digest())
+    return digest.digest()
+
+
 def weights_digest(module: nn.Module) -> bytes:
     """SHA-256 over names, shapes and bytes of all weights, in the order of their names: 32 bytes."""
     digest = hashlib.sha256()

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
 
 from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from chatfed.types import ChatfedError, Entropy
 
@@ -30,9 +32,14 @@ CHECKSUM_BYTES = 16
 NONCE_BYTES = 12
 TAG_BYTES = 16
 SIGNATURE_BYTES = 64
+TRANSPORT_BYTES = 49  # a point of P-384, compressed
 STREAM_LIMIT = 2**36 - 32  # bytes of one AES-GCM key stream, NIST SP 800-38D section 5.2.1.1
 _PROTOCOL = b"chatfed secagg 3"
 _LENGTH = struct.Struct("<I").pack
+_TRANSPORT_CURVE = ec.SECP384R1()  # that Flower's nodes sign with
+_TRANSPORT_ORDER = int(  # of its base point: SP 800-186 section 3.2.1.4
+    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16
+)
 
 
 class LowOrderKey(ChatfedError):
@@ -129,6 +136,30 @@ def signed(public: bytes, signature: bytes, message: bytes) -> bool:
     except (InvalidSignature, ValueError):
         return False
     return True
+
+
+def transport_key(identity: bytes) -> ec.EllipticCurvePrivateKey:
+    """The P-384 key that a participant's transport signs with, out of its 32-byte identity: one secret to guard.
+
+    Two blocks of HKDF, 512 bits, become a scalar as extra random bits do (FIPS 186-5, A.2.1: d = c mod (n - 1) + 1,
+    where c has at least 64 bits more than n). Whoever has this key has not the identity.
+    """
+    bits = b"".join(derive(identity, b"transport", block) for block in (b"1", b"2"))
+    return ec.derive_private_key(int.from_bytes(bits, "big") % (_TRANSPORT_ORDER - 1) + 1, _TRANSPORT_CURVE)
+
+
+def transport_public(identity: bytes) -> bytes:
+    """The public half of `transport_key` -> bytes[49]: a compressed point (SEC 1, section 2.3.3)."""
+    return transport_key(identity).public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+
+def is_transport_public(public: bytes) -> bool:
+    """Whether these bytes are a compressed point of P-384."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(_TRANSPORT_CURVE, public)
+    except ValueError:
+        return False
+    return len(public) == TRANSPORT_BYTES
 
 
 def seal(key: bytes, nonce: bytes, plaintext: bytes, associated: bytes) -> bytes:

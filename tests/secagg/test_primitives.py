@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,6 +34,34 @@ def test_ids_in_a_digest_are_parts_of_four_bytes(label: bytes, parts: list[bytes
     written_out = [*parts, *(each.to_bytes(4, "little") for each in ids)]
     assert primitives.digest(label, *parts, ids=ids) == hashlib.sha256(framed(label, *written_out)).digest()
     assert primitives.digest(label, *parts, ids=ids) == primitives.digest(label, *written_out)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.binary(min_size=32, max_size=32))
+def test_a_node_s_key_is_a_scalar_of_64_bytes_of_another_hkdf_and_its_point_is_on_the_curve(identity: bytes) -> None:
+    blocks = [
+        HKDF(algorithm=SHA256(), length=32, salt=None, info=framed(b"transport", each)).derive(identity)
+        for each in (b"1", b"2")
+    ]
+    order = ec.SECP384R1().group_order
+    scalar = int.from_bytes(b"".join(blocks), "big") % (order - 1) + 1
+    key = primitives.transport_key(identity)
+    assert key.private_numbers().private_value == scalar and 0 < scalar < order
+    numbers = key.public_key().public_numbers()
+    public = primitives.transport_public(identity)
+    assert public == bytes([2 + numbers.y % 2]) + numbers.x.to_bytes(48, "big")
+    assert len(public) == primitives.TRANSPORT_BYTES and primitives.is_transport_public(public)
+    assert primitives.transport_public(identity) == public != primitives.transport_public(bytes(31) + b"\1" + identity)
+
+
+def test_what_is_no_compressed_point_of_that_curve_is_no_node_s_key() -> None:
+    public = primitives.transport_key(bytes(32)).public_key()
+    uncompressed = public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    other = ec.derive_private_key(7, ec.SECP256R1()).public_key()
+    off = next(x for x in range(1, 99) if not primitives.is_transport_public(b"\2" + x.to_bytes(48, "big")))
+    for bad in (b"", uncompressed, other.public_bytes(Encoding.X962, PublicFormat.CompressedPoint), bytes(49)):
+        assert not primitives.is_transport_public(bad)
+    assert off and primitives.is_transport_public(primitives.transport_public(bytes(32)))
 
 
 def test_a_signature_counts_for_its_signer_and_message_only_also_when_asked_again() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 import training.federated
 import training.run.counted
+import training.run.rounds
 from chatfed.privacy.accounting import PLD, Mechanism, compose
 from tests.training.processes import PLAIN, here, ledgers, lose, one_line, rows, settings
 from training.durable import DiskError
@@ -118,8 +119,8 @@ def test_killed_at_every_step_of_the_count_it_goes_on_with_the_same_survivors_an
         clients.dropouts = {Step.SHARES: frozenset(prepared.clients[-1:])}
         return summed(prepared, count, session, clients, digest)
 
-    def settled_and_killed(self: RunFolder, round_index: int, survivors: Any) -> None:
-        settle(self, round_index, survivors)
+    def settled_and_killed(self: RunFolder, round_index: int, under: bytes, survivors: Any) -> None:
+        settle(self, round_index, under, survivors)
         raise Killed
 
     settle = RunFolder.settle
@@ -130,15 +131,15 @@ def test_killed_at_every_step_of_the_count_it_goes_on_with_the_same_survivors_an
             train(tiny_data, tiny_base, out, *settings(secagg__identities='"roster"'))
     books = entries(out)
     assert [len(book) for book in books.values()] == [1] * 8
-    survivors = RunFolder(out).settled(stage.BEFORE)
-    assert survivors is not None and len(survivors) == 7
-    for place, name in ((stage, "_learn"), (stage, "commit"), (training.federated.Rounds, "run")):
+    survivors = settled(out)
+    assert len(survivors) == 7
+    for place, name in ((stage, "_learn"), (stage, "commit"), (training.run.rounds.Rounds, "run")):
         with monkeypatch.context() as patch:  # with the sum; with the base that learned it; with nothing left to ask
             patch.setattr(place, name, killed)
             with pytest.raises(Killed):
                 here(out, command="resume")
         assert entries(out) == books and RunFolder(out).latest() is None
-        assert RunFolder(out).settled(stage.BEFORE) == survivors and read(out / "counted.json")["survivors"] == 7
+        assert settled(out) == survivors and read(out / "counted.json")["survivors"] == 7
     done = here(out, command="resume")
     assert done.returncode == 0, done.stderr
     assert all(book[:1] == books[client] for client, book in entries(out).items())

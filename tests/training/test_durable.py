@@ -14,7 +14,7 @@ import pytest
 from chatfed.secagg.states import DamagedState
 from tests.secagg.rounds import entropy_from
 from tests.training.federation import Federation, Learner, a_recipe, invitation, names, update_of
-from training.durable import alone, sweep, write_atomically
+from training.durable import alone, sweep, write_atomically, write_new
 from training.parties import database, store
 from training.parties.rounds import commit
 from training.parties.session import Step
@@ -42,6 +42,22 @@ def killed_while_writing(path: Path, content: bytes, patch: pytest.MonkeyPatch) 
 
 def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*") if not path.name.endswith(".lock")]
+
+
+def test_a_new_file_takes_no_other_s_place_and_is_whole_or_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "key"
+    with monkeypatch.context() as full:
+        full.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            write_new(path, b"one")
+    assert list(tmp_path.iterdir()) == []
+    write_new(path, b"one")
+    with pytest.raises(FileExistsError):
+        write_new(path, b"two")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"one"]
+    assert path.stat().st_mode & 0o777 == 0o600 and path.stat().st_nlink == 1
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(

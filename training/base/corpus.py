@@ -8,7 +8,7 @@ from __future__ import annotations
 import filecmp
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -49,8 +49,16 @@ class Corpus:
     dealt: bool  # the data named no clients: these are made up
 
 
-def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal: Refusal | None = None) -> Corpus:
+def load_corpus(
+    settings: DataSection,
+    needs_public: bool,
+    cache: Path,
+    refusal: Refusal | None = None,
+    owner: ClientId | None = None,
+) -> Corpus:
     """Reads or generates every part; a dialogue for which `refusal` has a reason is a bad line.
+
+    owner: whose all dialogues are, whatever the data say; None: they say it, or are dealt.
 
     Raises DataError for a malformed source, ChatfedError for parts that do not fit, share dialogues, or leave nothing
     to learn.
@@ -60,9 +68,9 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal:
     _refuse_same_files(settings)
     folder = generated_help_desk(cache, settings.seed, settings.clients) if settings.source == HELP_DESK else None
     private = _private(settings, options, folder, notes)
-    clients = _deal(private, settings, notes)
+    clients = {owner: np.arange(len(private))} if owner else _deal(private, settings, notes)
     clients, held_out = _held_out(clients, private, settings, options, folder, notes)
-    public = _public(settings, cache, notes) if needs_public else None
+    public = public_text(settings, cache, notes) if needs_public else None
     places, owners = owners_of(clients, len(private))
     parts = Parts.read(Part("the clients' dialogues", settings.source, private, places), owners, held_out, public)
     generated = folder and not (settings.validation or settings.public)  # nobody can take copies out of that
@@ -74,7 +82,7 @@ def load_corpus(settings: DataSection, needs_public: bool, cache: Path, refusal:
         notes.append(f"{idle:,} of {len(clients):,} clients have no dialogue to learn from, and take no part.")
     repeats = replace(counted(parts), dropped=left_out)
     words = int(parts.sketches["private"].words.sum())
-    dealt = private.client_ids is None
+    dealt = private.client_ids is None and owner is None
     return Corpus(private, training, parts.public, parts.held_out, tuple(notes), repeats, words, dealt)
 
 
@@ -101,6 +109,15 @@ def _held_out(
     notes: list[str],
 ) -> tuple[dict[ClientId, IntVector], Part]:
     """The clients that train, and the held-out dialogues."""
+    if settings.hold_out and settings.validation:
+        raise DataError(
+            "--validation gives held-out dialogues, and data.hold_out has clients hold some out: give one of them.",
+            param="data.hold_out",
+        )
+    if settings.hold_out:
+        training, places = hold_out_of_each(clients, settings.hold_out, settings.seed)
+        notes.append(f"Each client holds out {settings.hold_out:.0%} of its dialogues: {len(places):,} in all.")
+        return training, Part("the held-out dialogues", settings.source, private, places)
     if settings.validation or folder:
         source = settings.validation or str(folder / "held_out.jsonl")  # type: ignore[operator]
         return clients, Part.whole("the held-out dialogues", source, _read(source, options, notes))
@@ -108,7 +125,8 @@ def _held_out(
     return training, Part("the held-out clients' dialogues", settings.source, private, places)
 
 
-def _public(settings: DataSection, cache: Path, notes: list[str]) -> Part:
+def public_text(settings: DataSection, cache: Path, notes: list[str]) -> Part:
+    """What tokenizer and base are made of; of private dialogues nothing is read. Raises DataError."""
     if not settings.public and settings.source != HELP_DESK:
         notes.append("No --public text was given: the base model is pre-trained on the help desk's public part.")
     clients = settings.clients if settings.source == HELP_DESK else 0
@@ -143,7 +161,8 @@ def clients_that_train(settings: DataSection) -> int:
         return settings.clients or helpdesk.CLIENTS
     private = _private(settings, {**reading_options(settings), "refusal": None}, None, [])
     clients = _deal(private, settings, [])
-    training = clients if settings.validation else _hold_out(clients, settings.seed, [])[0]
+    kept = settings.validation or settings.hold_out
+    training = clients if kept else _hold_out(clients, settings.seed, [])[0]
     return sum(len(mine) > 0 for mine in training.values())
 
 
@@ -232,6 +251,23 @@ def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> di
         )
     notes.append(f"The data names no clients: dealt evenly to {count}.")
     return deal_iid(len(private), count, settings.seed)
+
+
+def hold_out_of_each(
+    clients: Mapping[ClientId, IntVector], share: float, seed: int
+) -> tuple[dict[ClientId, IntVector], IntVector]:
+    """Sets a share of each client's dialogues apart, one or more where it has two: they are measured, never learned.
+
+    Returns the others by client, and the places of those. A client alone chooses as all together would.
+    """
+    training, apart = dict[ClientId, IntVector](), list[IntVector]()
+    for name, mine in clients.items():
+        own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
+        order = np.random.default_rng([seed, own]).permutation(mine)
+        count = min(len(mine) - 1, max(1, round(share * len(mine))))
+        training[name] = np.sort(order[count:])
+        apart.append(order[:count])
+    return training, np.sort(np.concatenate(apart)) if apart else np.empty(0, np.int64)
 
 
 def _hold_out(

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 from chatfed.audit.comparison import Sums, rates
 from chatfed.data.values import DataError
 from chatfed.model.tokenizer import WORD_REST, WORD_START
-from chatfed.types import ChatfedError, IntVector
+from chatfed.types import ChatfedError, FloatVector, IntVector
 
+from ..plan.plan import BLOCKS
+from ..plan.variants import MOST_MEASURED
 from .tokens import ASSISTANT, TokenTable, Windows, windows
 
 if TYPE_CHECKING:
     import torch
 
 
+MOST_DIALOGUES = 400  # that one client measures on
 MOST_PERPLEXITY = 1e6  # a word; a larger one is of a few words that were never seen, and tells nothing
 
 
@@ -34,6 +37,12 @@ class Scores:
     """What was measured on each dialogue, in the order asked for: one row of sums over its words."""
 
     sums: Sums = field(repr=False)  # float64[dialogues, 5]: nats, bytes, words, right at first place, within three
+
+    @classmethod
+    def of_blocks(cls, summed: FloatVector) -> Scores:
+        """What clients have summed of `in_blocks`, float32[MEASURED]: a row for each block in which there is a word."""
+        sums = summed.astype(np.float64).reshape(BLOCKS, 5)
+        return cls(sums[sums[:, 2].round() > 0])
 
     def result(self) -> Evaluation:
         """Over all dialogues. Raises ChatfedError when there was no word: no figure can be given."""
@@ -46,6 +55,19 @@ class Scores:
         bits, top1, top3 = (float(value) for value in rates(self.sums.sum(0)))
         told = nats / words <= math.log(MOST_PERPLEXITY)
         return Evaluation(bits, top1, top3, math.exp(nats / words) if told else None, int(words), int(octets))
+
+
+def in_blocks(scores: Scores) -> FloatVector:
+    """The sums of every tenth dialogue together, float32[MEASURED], for a client to give into a secure sum.
+
+    Of no more dialogues than a sum takes whole: what it would scale down would be no count of anything.
+    """
+    sums = scores.sums
+    while np.linalg.norm(sums.sum(0)) > MOST_MEASURED:
+        sums = sums[: len(sums) // 2]
+    blocks = np.zeros((BLOCKS, 5))
+    np.add.at(blocks, np.arange(len(sums)) % BLOCKS, sums)
+    return blocks.ravel().astype(np.float32)
 
 
 @dataclass(frozen=True)

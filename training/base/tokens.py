@@ -144,8 +144,8 @@ def open_tokens(folder: Path) -> TokenTable:
     try:
         starts = np.load(folder / "starts.npy", "r")
         return TokenTable(
-            np.memmap(folder / "ids.i32", np.int32, "r"),
-            np.memmap(folder / "kinds.u8", np.uint8, "r"),
+            np.memmap(folder / "ids.i32", np.int32, "r") if starts[-1] else np.empty(0, np.int32),
+            np.memmap(folder / "kinds.u8", np.uint8, "r") if starts[-1] else np.empty(0, np.uint8),
             starts,
             np.load(folder / "bytes.npy", "r"),
             Owned.open(folder / "clients"),

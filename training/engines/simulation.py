@@ -37,6 +37,7 @@ from ..parties.identity import Roster, new_key, read_key, read_roster, roster_li
 from ..parties.session import Step
 from ..plan.plan import Counting, Plan
 from ..workers import end_with_parent, worker_context
+from .carrier import OnReply
 
 Dropouts = Mapping[Step, frozenset[ClientId]]
 """Clients that fall silent at a step, for the rest of the round. Scripted; real ones are missing keys of an
@@ -93,7 +94,7 @@ class Simulation:
     workplace: Workplace
     workers: Sequence[ProcessPoolExecutor]  # of one process each
     dropouts: Dropouts = field(default_factory=dict)
-    on_reply: Callable[[Step, int, int], None] = lambda step, done, of: None
+    on_reply: OnReply = lambda step, done, of: None
     refusals: dict[ClientId, str] = field(default_factory=dict)  # why a client that answered nothing did so
     silent: set[ClientId] = field(default_factory=set)
     longest: int = 1  # bytes of an invitation to this round
@@ -129,6 +130,10 @@ class Simulation:
                         yield client, answer
                     else:
                         self.refusals[client] = reason
+
+    def watch(self, on_reply: OnReply) -> None:
+        """As `Carrier`."""
+        self.on_reply = on_reply
 
     def _together(self, messages: int, step: Step) -> int:
         """How many small clients travel together: not so many that a worker stands idle at the end of a step."""

@@ -32,7 +32,17 @@ from .answering import Refused, Steps, answers
 from .epochs import EpochKeys
 from .identity import Roster, keys_of, read_key, signer
 from .ledgers import finished, ledger_of, remember_as_finished
-from .session import Session, Step, decode_shares, rotation_seed, round_context, round_index, round_name, round_of
+from .session import (
+    Session,
+    Step,
+    decode_shares,
+    release_key,
+    rotation_seed,
+    round_context,
+    round_index,
+    round_name,
+    round_of,
+)
 from .store import ClientStore, Key
 from .sum_record import Invited, SumRecord, summing
 
@@ -97,10 +107,10 @@ class Client:
         session, ctx = _invitation(message, self.base_digest)
         place = self._place(session)
         lag = session.since[place - 1]
-        key = self._key(session, ctx, lag)
+        key = release_key(session, ctx, self.agreement.schedule.bands, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
         sign = self._sign()
-        size = (len(session.cohort), len(session.weights))
+        size = self.agreement.size(len(session.cohort), len(session.weights))
         parameters = self.agreement.sums.parameters(*size)
         self._refuse_if_finished(key)
         self._refuse_forgotten_set(key)
@@ -295,17 +305,6 @@ class Client:
         if self.name not in session.cohort:
             raise Refused(f"{self.name}: the server's invitation names other clients only.")
         return session.cohort.index(self.name) + 1
-
-    def _key(self, session: Session, ctx: bytes, lag: int) -> str:
-        """Names one release: run, round and the whole context.
-
-        Another global model, clip norm, cohort or lag of anybody is another release, whatever round the server calls
-        it: were one vector in the sums of two cohorts, each could certify a set of its own, and their difference leave
-        few clients; were one in two sums that differ in another client's lag, it would leave that client's two uploads.
-        A short digest a server could make agree.
-        """
-        key = f"{round_name(session.name)}{ctx.hex()}"
-        return key if self.agreement.schedule.bands == 1 else f"{key}+{lag}"
 
     def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
         """The minimum separation, from the ledger.

@@ -16,9 +16,12 @@ from chatfed.secagg import primitives
 from chatfed.types import ChatfedError, ClientId
 
 from ..durable import DiskError, from_json, to_json
+from ..plan.agreement import Agreement
 from ..plan.claims import Spent, accountant_of
 from ..plan.terms import ClientTerms
+from ..plan.upload import NoisyUpload
 from .homes import Homes
+from .session import Session, release_key, rotation_seed
 from .store import ClientStore
 
 LEDGER = "ledger"
@@ -177,6 +180,23 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
                     most, costliest = epsilons[client], [entry.mechanism for entry in entries]
     bound = accountant_of(costliest, terms.budget.delta) if costliest else EXACT
     return Spent(epsilons, counts, bound, tuple(costliest))
+
+
+def charge_invited(homes: Homes, session: Session, ctx: bytes, agreement: Agreement, terms: ClientTerms) -> None:
+    """Charges whoever is invited, in ledgers of the server's own, with the most that the session may cost it.
+
+    Where clients keep their ledgers on machines of their own, these bound what the session had them charge. On the disk
+    when this returns. Raises LedgerError, BudgetExceeded.
+    """
+    if terms.mechanism is None:
+        return
+    homes.admit(session.cohort)
+    size = agreement.size(len(session.cohort), len(session.weights))
+    for client, lag in zip(session.cohort, session.since, strict=True):
+        code = agreement.sums.codec.upload(*size, rotation_seed(ctx), session.clip_norm, lag)
+        cost = code.mechanism if isinstance(code, NoisyUpload) else terms.mechanism
+        ledger_of(homes.of(client), terms.budget).charge(release_key(session, ctx, agreement.schedule.bands, lag), cost)
+    homes.commit()
 
 
 def check_ledgers(recorded: Mapping[ClientId, int], cost: Spent) -> None:

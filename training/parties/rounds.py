@@ -110,7 +110,7 @@ def run_round(
     """
     keys = standing or Standing()
     line, sums = _Line(session.cohort, exchange), agreement.sums
-    size = (len(session.cohort), len(session.weights))
+    size = agreement.size(len(session.cohort), len(session.weights))
     parameters = sums.parameters(*size)
     least = sums.floors(parameters).survivors  # with fewer, no client would go on
     identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()

@@ -33,6 +33,7 @@ class Step(IntEnum):
     SURVIVORS = 4  # survivor set -> signature on it; without identities what CERTIFICATE is answered with
     CERTIFICATE = 5  # a quorum's signatures -> shares of the survivors' self-masks and the others' recovery keys
     COMMITTED = 6  # the round is in the server's checkpoint -> nothing; the client forgets its update
+    START = 7  # run, weights that rounds begin with, made of a count -> nothing; a member keeps them
 
 
 class NotFinite(MalformedMessage):
@@ -134,6 +135,14 @@ class Session:
         return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags), epoch, slot)
 
 
+def invited_to(message: bytes) -> tuple[bytes, bytes]:
+    """Run (16 bytes) and recipe (32 bytes) of an invitation, its step's byte before it. Raises MalformedMessage."""
+    if len(message) <= _HEAD.size:
+        raise MalformedMessage(0, "session", "length")
+    _, run, _, _, _, _, recipe, *_ = _HEAD.unpack_from(message, 1)
+    return run, recipe
+
+
 def encode_shares(envelopes: bytes, present: bytes) -> bytes:
     """What a masked input answers: envelopes, where the client has none of them yet, and who is present."""
     return _SIZE.pack(len(envelopes)) + envelopes + present
@@ -152,6 +161,18 @@ def round_name(name: bytes) -> str:
     if len(name) != 20:
         raise MalformedMessage(0, "committed", "length")
     return f"{name[:16].hex()}/{round_index(name)}/"
+
+
+def release_key(session: Session, ctx: bytes, bands: int, lag: int) -> str:
+    """Names one release: run, round and the whole context, and where updates are sent again the rounds since it began.
+
+    Another global model, clip norm, cohort or lag of anybody is another release, whatever round the server calls it:
+    were one vector in the sums of two cohorts, each could certify a set of its own, and their difference leave few
+    clients; were one in two sums that differ in another client's lag, it would leave that client's two uploads. A short
+    digest a server could make agree.
+    """
+    key = f"{round_name(session.name)}{ctx.hex()}"
+    return key if bands == 1 else f"{key}+{lag}"
 
 
 def round_index(name: bytes) -> int:

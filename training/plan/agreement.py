@@ -16,6 +16,11 @@ class Agreement:
     digest: bytes  # 32 bytes, of the whole recipe
     schedule: FederationSection
     sums: Sums
+    cells: int = 0  # of the vectors that are summed; 0: as many as the model has trained weights
+
+    def size(self, cohort: int, weights: int) -> tuple[int, int]:
+        """Participants and coordinates of a sum whose invitation carries so many weights."""
+        return cohort, self.cells or weights
 
     @property
     def moving_clip_norm(self) -> bool:

@@ -30,8 +30,14 @@ _KEPT_BY_CLIENTS = {
     Unit.EXAMPLE: "which dialogues a step took stays with the client",
     Unit.CLIENT: "which clients' coins fell for noise alone stays with them",
 }
+OTHER_RUNS = "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero"
+OWN_RUNS = "other runs on the same dialogues, but those whose charges a member keeps in the same ledger"
+ASKED = (
+    "each member was charged for no more than it was asked for: the coordinator counts its invitations, and reads no "
+    "member's ledger"
+)
 EXCLUDED = (
-    "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero",
+    OTHER_RUNS,
     "that a client took part, in which rounds, how long it took, and whether it failed",
     "the held-out dialogues and the perplexities measured on them",
     "choices of the recipe made after looking at such measurements",
@@ -116,6 +122,15 @@ def _not_chosen(privacy: PrivacySection) -> str:
 def protected(unit: Unit, simulated: bool) -> Protected:
     """The unit, as a claim names it. simulated: clients are made up."""
     return Protected.SIMULATED_CLIENT if simulated and unit is Unit.CLIENT else unit.protected
+
+
+def of_members(claim: Guarantee) -> Guarantee:
+    """The claim of a run whose clients keep their ledgers on machines of their own, which nobody else reads."""
+    return replace(
+        claim,
+        assumptions=claim.assumptions and (*claim.assumptions, ASKED),
+        excludes=tuple(OWN_RUNS if each == OTHER_RUNS else each for each in claim.excludes),
+    )
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from chatfed.audit.figures import above
 from chatfed.privacy.accounting import compose
-from chatfed.privacy.guarantee import Noise, Unit
+from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS
+from chatfed.privacy.guarantee import Guarantee, Noise, Unit
+from chatfed.types import ClientId
 
+from .claims import Spent, accountant_of
 from .plan import Learning, Plan
 
 
@@ -79,6 +82,22 @@ def planned_epsilon(plan: Plan) -> float:
     """Epsilon of all planned participations; with shared noise, accounted once the model is there, the budget."""
     privacy, charges = plan.claim.privacy, plan.own_charges
     return min(privacy.budget, compose(charges, delta=privacy.delta)) if charges else privacy.budget
+
+
+def planned_claim(plan: Plan) -> Guarantee:
+    """What is claimed if all goes as planned. Nobody has looked at the data."""
+    return plan.claim.guarantee(_planned_cost(plan), plan.agreement.schedule.rounds, repeats=None, dealt=False)
+
+
+def _planned_cost(plan: Plan) -> Spent:
+    """What the ledger of a client holds after all planned participations.
+
+    With shared noise, which is accounted once the model's size is known, that is its budget.
+    """
+    privacy, charges, cost = plan.claim.privacy, plan.own_charges, {ClientId(""): planned_epsilon(plan)}
+    if not charges:
+        return Spent(cost, {}, SAMPLED_SUMS if privacy.sampling_rate < 1 else SUMS, ())
+    return Spent(cost, {}, accountant_of(charges, privacy.delta), charges)
 
 
 def _plural(count: int, word: str, words: str = "") -> str:

@@ -26,6 +26,8 @@ COUNTED = (
     "claim does not cover"
 )
 
+DEALT = "clients are simulated, so no person's dialogues can be counted"
+UNKNOWN = "how many dialogues a member has is known to that member alone"
 SINGLE = "every client has one dialogue: each dialogue is protected, and not a person who has several"
 
 
@@ -42,15 +44,22 @@ def planned_warnings(claim: Claim, clients: Mapping[ClientId, Sized]) -> list[st
 
 
 def meaning(
-    claim: Claim, epsilon: float | None, charges: Sequence[Charge], clients: Mapping[ClientId, Sized], dealt: bool
+    claim: Claim,
+    epsilon: float | None,
+    charges: Sequence[Charge],
+    clients: Mapping[ClientId, Sized] | None,
+    dealt: bool,
 ) -> dict[str, Any]:
-    """What privacy.json says beside the numbers; empty where nothing is claimed. charges: the costliest client's."""
+    """What privacy.json says beside the numbers; empty where nothing is claimed. charges: the costliest client's.
+
+    clients: None where nobody but each of them knows how many dialogues it has.
+    """
     if epsilon is None:
         return {}
-    delta, count = claim.privacy.delta, units(claim, clients)
-    sizes = sorted(len(mine) for mine in clients.values() if len(mine)) or [1]
+    delta, count = claim.privacy.delta, units(claim, clients or {}) or 1
+    sizes = sorted(len(mine) for mine in (clients or {}).values() if len(mine)) or [0]
     several = {"5 dialogues": FEW}
-    if not dealt:
+    if not dealt and clients:
         several |= {"the median client's dialogues": math.ceil(median(sizes)), "the most of any client": sizes[-1]}
     single = not dealt and sizes[-1] == 1 and claim.privacy.unit is Unit.CLIENT
     if spread := dealt or single:  # a person's dialogues are at as many clients
@@ -63,7 +72,7 @@ def meaning(
             {"who": who, "dialogues": size, **_for_person(claim.privacy, epsilon, charges, size, spread, count)}
             for who, size in several.items()
         ],
-        "person_note": "clients are simulated, so no person's dialogues can be counted" if dealt else COUNTED,
+        "person_note": DEALT if dealt else COUNTED if clients else UNKNOWN,
     }
 
 

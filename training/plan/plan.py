@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chatfed.privacy.accounting import Mechanism, compose
 from chatfed.privacy.distributed import DistributedGaussian, distributed_epsilon
@@ -16,7 +16,10 @@ from .cohorts import following, planned_participations
 from .recipe import LocalSection, ModelSection, NGramsSection, PrivacySection, Recipe
 from .settings import RecipeError
 from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
-from .variants import counting
+from .variants import counting, measuring
+
+BLOCKS = 10  # of held-out dialogues, each measured apart, so that one sees how much dialogues differ
+MEASURED = 5 * BLOCKS  # numbers that a client sums: of each block nats, bytes, words, right at first place, in three
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,7 @@ class Plan:
     learning: Learning
     claim: Claim
     counting: Counting | None  # where n-grams are counted first
+    measuring: Agreement | None = None  # of the sums of what clients measure, where they hold dialogues out
 
     @property
     def own_charges(self) -> tuple[Mechanism, ...]:
@@ -89,6 +93,11 @@ class Plan:
             return ()
         before = self.counting.terms.mechanism if self.counting else None
         return ((before,) if before else ()) + (once,) * self.participations
+
+    @property
+    def first_clip_norm(self) -> float:
+        """Where a clip norm begins that follows a quantile; 0 where it is fixed."""
+        return self.claim.privacy.clip_norm if self.agreement.moving_clip_norm else 0.0
 
     def refuse_unaffordable(self, dimension: int) -> None:
         """That rings hold the rounds of a model of `dimension` trained weights, and budgets their cost.
@@ -137,7 +146,16 @@ def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
         learning_of(recipe, terms.noise_multiplier),
         Claim(recipe.privacy, agreement, private, recipe.data.simulated_clients, count.agreement if count else None),
         count,
+        measuring_of(recipe, clients),
     )
+
+
+def measuring_of(recipe: Recipe, clients: int) -> Agreement | None:
+    """What is agreed of the sums of what clients measure; None where they hold nothing out."""
+    if not recipe.data.hold_out:
+        return None
+    digest = hashlib.sha256(b"measured" + recipe.digest()).digest()
+    return replace(agree(measuring(recipe, clients), 0.0, digest), cells=MEASURED)
 
 
 def counting_of(recipe: Recipe, clients: int) -> Counting | None:

@@ -59,6 +59,7 @@ class DataSection(Section):
     source: str = setting("helpdesk", NOT_EMPTY)  # "helpdesk" (generated), a file, or the name of a hub data set
     public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
     validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
+    hold_out: float = setting(0.0, Rule("0 or more and at most 0.5", lambda share: 0 <= share <= 0.5))  # of each client
     client_column: str = setting("client_id", NOT_EMPTY)
     label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients; of the help desk, so many
@@ -75,6 +76,8 @@ class DataSection(Section):
     @property
     def held_out(self) -> str:
         """What the measured dialogues are, as far as this program knows: a file's may be anybody's."""
+        if self.hold_out:
+            return "dialogues that the clients themselves held out"
         return "held-out dialogues" if self.validation else "held-out dialogues of clients that never trained"
 
 

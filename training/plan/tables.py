@@ -18,7 +18,7 @@ Sections = Mapping[str, type[Section]]
 def read_tables(path: Path, sections: Sections) -> dict[str, dict[str, Any]]:
     """The tables of a file, of known keys only; their values are as given. Raises RecipeError, led by the file."""
     try:
-        return _known(_parsed(path), sections)
+        return known_tables(parsed(path), sections)
     except RecipeError as error:
         raise error.said_as(f"{path}: {error}") from None
 
@@ -38,7 +38,8 @@ def read_override(text: str, sections: Sections) -> tuple[str, str, Any]:
     return section, key, from_command_line(raw.strip(), _kinds(sections[section])[key])
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def parsed(path: Path) -> dict[str, Any]:
+    """What stands in a file of TOML. Raises RecipeError, which does not name the file."""
     try:
         return tomllib.loads(path.read_bytes().decode("utf-8"))
     except OSError as error:
@@ -50,7 +51,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise RecipeError("not TOML: {why}", param=str(path), why=error) from None
 
 
-def _known(tables: Mapping[str, Any], sections: Sections) -> dict[str, dict[str, Any]]:
+def known_tables(tables: Mapping[str, Any], sections: Sections) -> dict[str, dict[str, Any]]:
+    """Tables as they are, of known keys only. Raises RecipeError for any other, with the nearest that there is."""
     for section, table in tables.items():
         _check_section(section, sections)
         if not isinstance(table, dict):
@@ -67,8 +69,8 @@ def _known(tables: Mapping[str, Any], sections: Sections) -> dict[str, dict[str,
 
 def _check_section(section: str, sections: Sections) -> None:
     if section not in sections:
-        nearest = _nearest(section, sections)
-        raise RecipeError("unknown section [{section}]{nearest}", param=section, section=section, nearest=nearest)
+        hint = nearest(section, sections)
+        raise RecipeError("unknown section [{section}]{hint}", param=section, section=section, hint=hint)
 
 
 def _check_key(section: str, key: str, sections: Sections) -> None:
@@ -76,7 +78,7 @@ def _check_key(section: str, key: str, sections: Sections) -> None:
     if key in known:
         return
     homes = [name for name, kind in sections.items() if key in _kinds(kind)]
-    hint = f"; {key} belongs in [{homes[0]}]" if homes else _nearest(key, known)
+    hint = f"; {key} belongs in [{homes[0]}]" if homes else nearest(key, known)
     where = f"{section}.{key}"
     raise RecipeError("unknown key {where}{hint}", param=where, where=where, hint=hint)
 
@@ -86,6 +88,7 @@ def _kinds(section: type[Section]) -> dict[str, str]:
     return {each.name: kind_of(each) for each in fields(section)}  # type: ignore[arg-type]  # every one is a dataclass
 
 
-def _nearest(word: str, known: Collection[str]) -> str:
+def nearest(word: str, known: Collection[str]) -> str:
+    """What a person may have meant, as the end of a sentence."""
     close = difflib.get_close_matches(word, sorted(known), n=1, cutoff=0.5)
     return f"; did you mean {close[0]}?" if close else "; known are " + ", ".join(sorted(known))

@@ -1,13 +1,18 @@
-"""A recipe made over for what is beside a run's rounds: the count before them, and the same run without noise. Pure."""
+"""A recipe made over for what is beside a run's rounds: the count before them, what is measured, the run without noise.
+
+Pure.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
 
-from chatfed.privacy.guarantee import Noise
+from chatfed.privacy.guarantee import Noise, Unit
 
-from .recipe import MOST_PARTICIPANTS, Recipe
+from .recipe import MOST_PARTICIPANTS, RING_WIDTHS, Recipe
+
+MOST_MEASURED = 2.0**22  # L2 norm of what a client measures (nats, bytes, words): it measures on no more dialogues
 
 
 def counting(recipe: Recipe, clients: int) -> Recipe:
@@ -31,6 +36,19 @@ def counting(recipe: Recipe, clients: int) -> Recipe:
     )
     once = replace(recipe.secagg, key_rounds=1)
     return replace(recipe, federation=everyone, privacy=all_of_it, secagg=once)
+
+
+def measuring(recipe: Recipe, clients: int) -> Recipe:
+    """The same recipe for the sums of what clients measure on dialogues that they have held out.
+
+    One before the first round and one after each, of all clients; exact, since held-out dialogues are not learned from
+    and no claim speaks of them.
+    """
+    rounds = recipe.federation.rounds + 1
+    everyone = replace(recipe.federation, rounds=rounds, cohort=min(clients, MOST_PARTICIPANTS), bands=1)
+    exact = replace(without_noise(recipe).privacy, unit=Unit.CLIENT, clip_norm=MOST_MEASURED, sampling_rate=1.0)
+    widest = replace(recipe.secagg, ring_bits=max(RING_WIDTHS), rotation=False)
+    return replace(recipe, federation=replace(everyone, max_participations=0), privacy=exact, secagg=widest)
 
 
 def without_noise(recipe: Recipe) -> Recipe:

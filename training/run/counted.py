@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from ..base.counting import Counting
 from ..base.distilling import distilling_job, write_imagined
 from ..base.imagining import Imagined, markers
 from ..base.together import Progress, in_processes
-from ..engines.simulation import Simulation
+from ..engines.carrier import Carrier
 from ..parties.aggregator import invited
 from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, commit
@@ -31,27 +31,42 @@ from ..plan.claims import Spent
 from ..plan.plan import Counting as Counted
 from .display import Display
 from .prepared import Clock, Prepared
-from .summed import summed
+from .summed import Took, summed
 
 BEFORE = -1  # what the run's folder calls the round of the count
 
 
+Imagine = Callable[[NGrams, int, int], Iterator[Imagined]]
+"""Texts of the base with counts: how many, and a seed; some at a time."""
+
+
 def counted_base(
-    prepared: Prepared, count: Counted, clients: Simulation, digest: bytes, clock: Clock, display: Display
+    prepared: Prepared,
+    count: Counted,
+    clients: Carrier,
+    imagine: Imagine,
+    digest: bytes,
+    clock: Clock,
+    display: Display,
+    before_session: Callable[[Session], None] = lambda session: None,
 ) -> Path:
-    """The folder of the base that has learned what clients counted, made now or found. Raises ChatfedError."""
+    """The folder of the base that has learned what clients counted, made now or found. Raises ChatfedError.
+
+    before_session: has what the session may cost clients on record.
+    """
     made = prepared.folder.state / "counted"
     session = _session(prepared, count)
     if not (made / "config.json").exists():
         with clock.phase("count"), display.rounds(1, 0) as bar:
-            clients.on_reply = bar.reply
+            clients.watch(bar.reply)
+            before_session(session)
             _account(prepared)  # before anything is charged, so that what is charged is not forgotten
-            outcome, seconds = _sum(prepared, count, session, clients, digest)
+            outcome, took = _sum(prepared, count, session, clients, digest)
             found = _read(prepared, outcome)
-            _tell(prepared, outcome, found, seconds, _account(prepared))
+            _tell(prepared, outcome, found, took.seconds, _account(prepared))
         display.say(_in_words(found))
         with clock.phase("distil"):
-            _learn(prepared, found, clients, made, display)
+            _learn(prepared, found, imagine, made, display)
     if prepared.folder.latest() is None:  # again, where a run was stopped just before: it changes nothing
         commit(session, clients)
     return made
@@ -66,9 +81,7 @@ def _session(prepared: Prepared, count: Counted) -> Session:
     return Session(run, secrets.token_bytes(16), 0, agreement.digest, asked, nothing)
 
 
-def _sum(
-    prepared: Prepared, count: Counted, session: Session, clients: Simulation, digest: bytes
-) -> tuple[Outcome, float]:
+def _sum(prepared: Prepared, count: Counted, session: Session, clients: Carrier, digest: bytes) -> tuple[Outcome, Took]:
     return summed(prepared, count.agreement, session, clients, digest, BEFORE, "The count of n-grams")
 
 
@@ -83,12 +96,12 @@ def _in_words(found: NGrams) -> str:
     return f"n-grams that stand out of the noise, by tokens: {sizes}."
 
 
-def _learn(prepared: Prepared, found: NGrams, clients: Simulation, made: Path, display: Display) -> None:
+def _learn(prepared: Prepared, found: NGrams, imagine: Imagine, made: Path, display: Display) -> None:
     recipe, imagined = prepared.plan.recipe, prepared.folder.state / "imagined"
     job = distilling_job(recipe, prepared.base, imagined, made)
     try:
         with display.phase("what was counted") as show:
-            texts = clients.imagine(found, recipe.ngrams.texts, recipe.ngrams.seed)
+            texts = imagine(found, recipe.ngrams.texts, recipe.ngrams.seed)
             write_imagined(job.tokens, _shown(texts, recipe.ngrams.texts, show))
             in_processes(job, recipe.runtime.workers, show)
     finally:

@@ -21,6 +21,7 @@ DOING = {
     Step.SURVIVORS: "clients agree on who is in the sum",
     Step.CERTIFICATE: "the sum is unmasked",
     Step.COMMITTED: "the round is closed",
+    Step.START: "members take up the model that has learned what was counted",
 }
 SECONDS_BETWEEN_LINES = 20  # where there is no terminal to draw a bar on
 WEIGHT = {
@@ -30,6 +31,7 @@ WEIGHT = {
     Step.SURVIVORS: 0.01,
     Step.CERTIFICATE: 0.01,
     Step.COMMITTED: 0.01,
+    Step.START: 0.0,
 }
 
 

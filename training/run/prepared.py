@@ -5,23 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from chatfed.data.partition import by_client
-from chatfed.model.adapters import ALL_LINEAR
 from chatfed.model.bases import find_base
 from chatfed.model.transformer import load_tokenizer
 from chatfed.types import ClientId, IntVector
 
 from ..base import together
 from ..base.corpus import HELP_DESK, Corpus, load_corpus, turns_of
-from ..base.distilling import check_counted
 from ..base.learnable import refuse_without_targets
-from ..base.learner import check_device, check_trainable
-from ..base.pretrain import about_pretraining, pretrained_base
+from ..base.learner import check_device
 from ..base.templates import template_refusal
 from ..base.tokens import open_tokens, write_tokens
 from ..engines import simulation
@@ -36,6 +33,7 @@ from ..plan.recipe import Recipe
 from ..workers import worker_context
 from .display import Display
 from .memory import Peak
+from .public_base import make_base, refuse_unfit_base
 from .run_folder import RunFolder
 
 
@@ -69,6 +67,7 @@ class Prepared:
     homes: Homes  # the simulated clients' records, for whoever reads their ledgers
     roster: Roster = field(default_factory=dict)  # empty: the plan pins no identities
     start: str = ""  # folder of what rounds begin with, where that is not the base
+    apart: bool = False  # clients are members on machines of their own
 
     def workplace(self, counting: bool = False) -> Workplace:
         """What a worker process is given. counting: for the count before the first round, of the base."""
@@ -104,7 +103,7 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         corpus = _read(recipe, given, display)
         plan = _settle(recipe, given, corpus, display)
     with clock.phase("pretrain"):
-        base = given or str(_pretrain(plan.recipe, corpus, display, clock.peak))
+        base = given or str(make_base(plan.recipe, corpus.public or (), display, clock.peak))
     with clock.phase("data"):
         _keep(folder, plan, base, corpus)
     display.say(f"{len(corpus.clients)} clients have {corpus.words:,} words.")
@@ -150,38 +149,11 @@ def _settle(recipe: Recipe, given: str, corpus: Corpus, display: Display) -> Pla
         display.say(f"Warning: {warning}.")
     _begin_workers()
     check_device(recipe.runtime.device)
-    model = replace(recipe.model, base=given)
-    check_trainable(model)
-    check_counted(model, recipe.ngrams)
-    if given:
-        from chatfed.model.examination import refuse_unfit  # imports torch
-
-        for note in refuse_unfit(given, recipe.model.lora_targets == (ALL_LINEAR,)):
-            display.say(f"The base, {note}.")
+    refuse_unfit_base(recipe, given, display)
     for warning in corpus.repeats.warnings():
         display.say(warning)
     display.say(plan_in_words(plan))
     return plan
-
-
-def _pretrain(recipe: Recipe, corpus: Corpus, display: Display, peak: Peak) -> Path:
-    public = list(turns_of(corpus.public or ()))
-    with display.phase("the public base model") as show:
-
-        def progress(done: float, text: str) -> None:
-            peak.look()
-            show(done, text)
-
-        cache, workers = Path(recipe.runtime.cache), recipe.runtime.workers
-        base = pretrained_base(public, recipe.model, recipe.pretrain, cache, workers, progress)
-    display.say(f"The public base model is {base}.")
-    about = about_pretraining(base)
-    if about and about["cut"]:
-        display.say(
-            f"NOTE: pretrain.max_seconds = {recipe.pretrain.max_seconds:g} cut pre-training after {about['done']:,} of "
-            f"{about['steps']:,} steps: this base is not the one that the recipe names, and is not kept for other runs."
-        )
-    return base
 
 
 def _keep(folder: RunFolder, plan: Plan, base: str, corpus: Corpus) -> None:

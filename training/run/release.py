@@ -22,7 +22,7 @@ from ..base.tokens import open_tokens
 from ..durable import DiskError, to_json
 from ..parties.ledgers import check_ledgers, spent
 from ..plan.agreement import Agreement
-from ..plan.claims import Spent
+from ..plan.claims import Spent, of_members
 from ..plan.meaning import meaning
 from ..plan.plan import Plan
 from ..plan.sums import Sums
@@ -40,7 +40,7 @@ pipeline_tag: text-generation
 ---
 # A chat model trained with chatfed
 
-Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues. The
+{where} The
 clients trained {trainable_parameters:,} of its {parameters:,} parameters, each on its own dialogues (rounds: {rounds});
 their updates met in a masked sum.{counted}
 
@@ -52,6 +52,10 @@ The model is small and answers in the manner of its training dialogues. It can b
 """
 
 
+SIMULATED = (
+    "Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues."
+)
+APART = "Trained by a federation: {clients} members, each on a machine of its own that no dialogue of its own left."
 COUNTED = """ Before the first round their n-grams
 were counted in one masked sum, and the public model learned from texts that it imagined with the counts."""
 
@@ -77,9 +81,9 @@ HOLDS_AGAINST = {
     "roster": "a server that deviates at will, together with at most the fraction `corrupt` of the clients, or one "
     "(fixed before the round), where each client's roster is its own and each key its owner's: of the updates that "
     "honest clients give to one round they learn one sum, over the honest ones of one survivor set, at least the "
-    "survivors minus the colluders; and who took part. In this simulation one machine held all keys, and against that "
-    "one nothing is claimed",
+    "survivors minus the colluders; and who took part",
 }
+ONE_MACHINE = ". In this simulation one machine held all keys, and against that one nothing is claimed"
 
 SENT_AGAIN = (
     "; each update is in up to {bands} such sums, of other clients each (federation.bands): what these tell together, "
@@ -100,8 +104,11 @@ def publish(
     folder, plan = prepared.folder, prepared.plan
     cost = spent(prepared.homes, prepared.clients, plan.terms)
     check_ledgers(folder.charges(), cost)
-    repeats, dealt, holders = folder.repeats(), folder.dealt(), open_tokens(folder.state / "private").clients
+    repeats, dealt = folder.repeats(), folder.dealt()
+    holders = None if prepared.apart else open_tokens(folder.state / "private").clients
     claim = plan.claim.guarantee(cost, state.round, repeats=repeats, dealt=dealt)
+    if prepared.apart:
+        claim = of_members(claim)
     means = meaning(plan.claim, claim.epsilon, cost.costliest, holders, dealt)
     summary: dict[str, Any] = {
         "before": before.to_json(),
@@ -123,8 +130,8 @@ def publish(
         "model_sha256": hashlib.sha256(weights).hexdigest(),
         **_ledger_facts(plan, cost, claim, metrics),
         **_noise_facts(plan, len(state.weights), metrics),
-        "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights)),
-        **_count_facts(plan),
+        "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights), prepared.apart),
+        **_count_facts(plan, prepared.apart),
         "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
@@ -167,6 +174,7 @@ def _save_models(
     Subspace(model, section.share, section.whole).load(state.weights)
     about = {**facts, "sentence": claim.sentence(), "means": _means(means), "learned": learned}
     about["counted"] = COUNTED if prepared.start else ""
+    about["where"] = (APART if prepared.apart else SIMULATED).format(**about)
     if adapted is None:
         save_model(path / "model", model, tokenizer, CARD.format(**about, library="transformers"))
     else:
@@ -227,7 +235,7 @@ def _share_facts(code: Upload, sums: Sums, participants: int) -> dict[str, Any]:
     }
 
 
-def _count_facts(plan: Plan) -> dict[str, Any]:
+def _count_facts(plan: Plan, apart: bool) -> dict[str, Any]:
     """The same of the count before the first round, where there is one: what it was accounted with, and its cost."""
     count = plan.counting
     if count is None:
@@ -242,12 +250,12 @@ def _count_facts(plan: Plan) -> dict[str, Any]:
         "clip_norm": count.learning.privacy.clip_norm,
         "sampling_rate": count.learning.privacy.sampling_rate,
         **_share_facts(sums.codec.upload(count.clients, count.cells), sums, count.clients),
-        "secure_aggregation": _secure_aggregation(count.agreement, count.cells),
+        "secure_aggregation": _secure_aggregation(count.agreement, count.cells, apart),
     }
     return {"count": facts}
 
 
-def _secure_aggregation(agreement: Agreement, dimension: int) -> dict[str, Any]:
+def _secure_aggregation(agreement: Agreement, dimension: int, apart: bool) -> dict[str, Any]:
     sums, bands = agreement.sums, agreement.schedule.bands
     parameters = sums.parameters(agreement.schedule.sizes[-1], dimension)
     facts: dict[str, Any] = {
@@ -257,7 +265,9 @@ def _secure_aggregation(agreement: Agreement, dimension: int) -> dict[str, Any]:
         **({} if parameters.complete else {"degree": parameters.degree}),
         "ring_bits": parameters.ring_bits,
         "identities": sums.secagg.identities,
-        "holds_against": HOLDS_AGAINST[sums.secagg.identities] + (SENT_AGAIN.format(bands=bands) if bands > 1 else ""),
+        "holds_against": HOLDS_AGAINST[sums.secagg.identities]
+        + ("" if apart or not sums.pinned else ONE_MACHINE)
+        + (SENT_AGAIN.format(bands=bands) if bands > 1 else ""),
     }
     if sums.pinned:
         facts |= {"quorum": parameters.quorum, "committee": parameters.committee}

@@ -86,9 +86,9 @@ class RunFolder:
         """One line a finished round."""
         return self.path / "metrics.jsonl"
 
-    def begin(self, recipe: Recipe, reference: bool = False, ceiling: float = 0.0) -> Begun:
-        """Draws the run's id and writes down what it sets out to do."""
-        begun = Begun(recipe, secrets.token_bytes(16), reference, ceiling)
+    def begin(self, recipe: Recipe, reference: bool = False, ceiling: float = 0.0, run: bytes = b"") -> Begun:
+        """Draws the run's id, where it has none, and writes down what it sets out to do."""
+        begun = Begun(recipe, run or secrets.token_bytes(16), reference, ceiling)
         self._keep(begun)
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)  # last: its presence says "begun"
         return begun
@@ -220,15 +220,19 @@ class RunFolder:
         """Whether clients may have been asked for anything: then their ledgers must not be lost."""
         return any((self.state / name).exists() for name in ("server.npz", "charges.json"))
 
-    def settle(self, round_index: int, survivors: Sequence[ClientId]) -> None:
-        """Says for whom clients will be asked to unmask: in a later attempt they answer for no others."""
-        content = {"round": round_index, "survivors": list(survivors)}
+    def settle(self, round_index: int, under: bytes, survivors: Sequence[ClientId]) -> None:
+        """Says for whom clients will be asked to unmask: in a later attempt they answer for no others.
+
+        under: digest of what they have agreed to; under another one it is another release.
+        """
+        content = {"round": round_index, "under": under.hex(), "survivors": list(survivors)}
         write_atomically(self.state / "survivors.json", to_json(content).encode(), 0o644)
 
-    def settled(self, round_index: int) -> list[ClientId] | None:
+    def settled(self, round_index: int, under: bytes) -> list[ClientId] | None:
         """The survivors of an earlier attempt at this round, which clients may have answered, or None."""
         stored = from_json(read_if_there(self.state / "survivors.json") or b"{}")
-        return stored["survivors"] if stored.get("round") == round_index else None
+        same = (stored.get("round"), stored.get("under", under.hex())) == (round_index, under.hex())
+        return stored["survivors"] if same else None
 
     def keep_prepared(self, base: str, *, dealt: bool) -> None:
         """Says that data and base are ready on disk: a resumed run takes them from here. dealt: clients are made up."""

@@ -3,45 +3,74 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from chatfed.secagg.messages import ProtocolError
+from chatfed.types import ClientId
 
 from ..durable import Stopped
-from ..engines.simulation import Simulation
-from ..parties.rounds import Outcome, Standing, run_round
-from ..parties.session import Session
+from ..engines.carrier import Carrier
+from ..parties.rounds import Exchange, Outcome, Standing, run_round
+from ..parties.session import Session, Step
 from ..plan.agreement import Agreement
 from .prepared import Prepared
+
+
+@dataclass
+class Took:
+    """Seconds of a sum."""
+
+    began: float = field(default_factory=time.monotonic)
+    seconds: float = 0.0  # of all of it
+    steps: dict[str, float] = field(default_factory=dict)  # from a step's messages to its last answer
+
+    def timed(self, exchange: Exchange) -> Exchange:
+        """The exchange, with its seconds on record."""
+
+        def passed_on(messages: Mapping[ClientId, bytes]) -> Iterator[tuple[ClientId, bytes]]:
+            began, step = time.monotonic(), Step(next(iter(messages.values()))[0]) if messages else None
+            yield from exchange(messages)
+            if step:
+                name = step.name.lower()
+                self.steps[name] = self.steps.get(name, 0.0) + time.monotonic() - began
+
+        return passed_on
+
+    def over(self) -> Took:
+        """It is."""
+        self.seconds = time.monotonic() - self.began
+        return self
 
 
 def summed(
     prepared: Prepared,
     agreement: Agreement,
     session: Session,
-    clients: Simulation,
+    clients: Carrier,
     digest: bytes,
     number: int,
     name: str,
     standing: Standing | None = None,
-) -> tuple[Outcome, float]:
-    """What the sum of `session` tells, and the seconds that it took. Raises Stopped where there is none.
+) -> tuple[Outcome, Took]:
+    """What the sum of `session` tells, and what it took. Raises Stopped where there is none.
 
     digest: of the model that it starts from. number: under which its survivors are settled in the run's folder. name:
     of what ends without a sum, for a person. standing: keys of the rounds before.
     """
-    folder, started = prepared.folder, time.monotonic()
+    folder, took = prepared.folder, Took()
     try:
         outcome = run_round(
             session,
             agreement,
             digest,
-            clients,
-            folder.settled(number),
-            lambda survivors: folder.settle(number, survivors),
+            took.timed(clients),
+            folder.settled(number, agreement.digest),
+            lambda survivors: folder.settle(number, agreement.digest, survivors),
             roster=prepared.roster,
             standing=standing,
         )
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
         raise Stopped(f"{name} ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}") from None
-    return outcome, time.monotonic() - started
+    return outcome, took.over()

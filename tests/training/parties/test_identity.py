@@ -10,7 +10,18 @@ import pytest
 
 from chatfed.secagg import primitives
 from chatfed.types import ClientId
-from training.parties.identity import IdentityError, keys_of, new_key, read_key, read_roster, roster_line, signer
+from training.parties.identity import (
+    IdentityError,
+    keys_of,
+    member_line,
+    members_in,
+    new_key,
+    read_key,
+    read_members,
+    read_roster,
+    roster_line,
+    signer,
+)
 
 ROOT = Path(__file__).parents[3]
 
@@ -81,6 +92,55 @@ def test_a_name_with_a_line_break_of_another_kind_is_one_error_and_never_two_ent
     with pytest.raises(IdentityError, match=r"line 1: .*one line") as caught:
         read_roster(path)
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_line_of_a_member_has_both_keys_and_serves_a_roster_too(tmp_path: Path) -> None:
+    lines = [member_line(name, name.encode() * 32) for name in "ba"]
+    members = read_members("# two\n\n" + "\r\n".join(lines))
+    assert [(each.name, each.identity, each.transport) for each in members] == [
+        (name, primitives.identity_public(name.encode() * 32), primitives.transport_public(name.encode() * 32))
+        for name in "ba"
+    ]
+    (tmp_path / "roster").write_text("\n".join([*lines, roster_line("c", bytes(32))]))
+    everybody = {each.name: each.identity for each in members} | {ClientId("c"): primitives.identity_public(bytes(32))}
+    assert read_roster(tmp_path / "roster") == everybody
+
+
+NORTH = member_line("north", b"\1" * 32)
+POINT = primitives.transport_public(b"\2" * 32).hex()
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        (roster_line("south", bytes(32)), "line 2: south has no `p384` and public key of its node"),
+        (f"ed25519 {'1' * 64} p384 {'0' * 98} south", "line 2: after `p384` write the public key of a node"),
+        (f"ed25519 {'1' * 64} p384 {POINT[:-2]} south", "line 2: after `p384` write"),
+        (f"ed25519 {'1' * 64} p384 {POINT}", "line 2: write `ed25519`"),
+        (f"ed25519 {'1' * 64} p384 {POINT} ", "line 2: write `ed25519`"),
+        (f"ed25519 {'1' * 64} p384 {POINT} so\x1buth", r"line 2: .* cannot be a member's name: one line of printable"),
+        (f"ed25519 {'1' * 64} p384 {POINT} {'s' * 101}", "line 2: .* at most 100 characters"),
+        (NORTH, "line 2: north or a key of it stands there twice"),
+        (f"ed25519 {NORTH.split()[1]} p384 {POINT} south", "line 2: south or a key of it stands there twice"),
+        (f"ed25519 {'1' * 64} p384 {NORTH.split()[3]} south", "line 2: south or a key of it stands there twice"),
+    ],
+)
+def test_a_line_that_makes_no_member_is_named(bad: str, said: str) -> None:
+    with pytest.raises(IdentityError, match=f"^{said}") as caught:
+        read_members(f"{NORTH}\n{bad}\n")
+    assert "\n" not in str(caught.value)
+    with pytest.raises(IdentityError, match=f"^lines, {said}"):
+        read_members(f"{NORTH}\n{bad}\n", "lines")
+
+
+def test_a_name_that_reads_as_a_key_or_cannot_be_seen_gets_no_line(tmp_path: Path) -> None:
+    with pytest.raises(IdentityError):
+        roster_line(f"p384 {POINT} south", bytes(32))
+    done = run("new", "so\u200buth", "--key", tmp_path / "key")
+    assert done.returncode == 2 and "cannot be a member's name" in done.stderr
+    assert not (tmp_path / "key").exists()
+    with pytest.raises(IdentityError, match="cannot be read as members' lines"):
+        members_in(tmp_path / "none")
 
 
 def test_nobody_and_no_key_stands_twice_and_strangers_are_named(tmp_path: Path) -> None:

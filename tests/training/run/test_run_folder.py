@@ -16,10 +16,12 @@ from training.run.run_folder import RunFolder
 
 
 def test_survivors_that_were_settled_on_are_those_of_that_round_alone(tmp_path: Path) -> None:
-    folder, survivors = RunFolder(tmp_path), [ClientId("a"), ClientId("b")]
-    assert folder.settled(0) is None
-    folder.settle(2, survivors)
-    assert folder.settled(2) == survivors and folder.settled(1) is None and folder.settled(3) is None
+    folder, survivors, agreed = RunFolder(tmp_path), [ClientId("a"), ClientId("b")], bytes(32)
+    assert folder.settled(0, agreed) is None
+    folder.settle(2, agreed, survivors)
+    assert folder.settled(2, agreed) == survivors
+    assert folder.settled(1, agreed) is None and folder.settled(3, agreed) is None
+    assert folder.settled(2, bytes([1]) * 32) is None  # members have agreed to something else since
 
 
 def test_a_recipe_half_completed_when_the_machine_stopped_is_completed_again(

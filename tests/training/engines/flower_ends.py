@@ -1,0 +1,138 @@
+"""The two ends of a line as processes of their own, in the environment that has Flower; tests tell them what to do.
+
+`python -m tests.training.engines.flower_ends node|coordinator JSON`: a coordinator reads a command a line, and writes
+what came of it, both in JSON; a node writes what it says, and at its end the error that ended it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import importlib
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def tell(**what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+def node(address: str, authority: str, key: str, patience: float = 20, shift: float = 0, flower: str = "") -> None:
+    """`shift`: seconds that this machine's clock is off; `flower`: the version that it says it has."""
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+    from flwr.app import MetricRecord, RecordDict
+
+    from chatfed.types import ChatfedError
+
+    ends: Any = importlib.import_module("training.engines.flower_node")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if shift:
+        from flwr.supernode import node_auth_http_interceptor
+
+        moved = datetime.timedelta(seconds=shift)
+        off = staticmethod(lambda: datetime.datetime.now(datetime.UTC) + moved)
+        node_auth_http_interceptor.now = ends.date.now = off
+    if flower:
+        ends.RuntimeVersionMetadata.from_local_component = lambda name: ends.RuntimeVersionMetadata(
+            "flwr", flower, name
+        )
+    packed = ends.packed
+    ends.packed = lambda content: (
+        RecordDict({"x": MetricRecord({"x": 1})}) if isinstance(content, Garbled) else packed(content)
+    )
+    private: Any = load_pem_private_key(Path(key).read_bytes(), None)
+    try:
+        ends.serve(address, Path(authority), private, answer, lambda line: tell(said=line), stop, patience)
+        tell(ended="stopped")
+    except ChatfedError as error:
+        tell(ended=error.code, line=str(error))
+
+
+class Garbled(bytes):
+    """An answer that goes out as records that are none of ours."""
+
+
+def answer(message: bytes) -> bytes:
+    """Turned round, but for the step in front."""
+    from chatfed.types import ChatfedError
+
+    step, body = message[:1], message[1:]
+    word, _, rest = body[:64].partition(b" ")
+    if word == b"refuse":
+        raise ChatfedError("over budget; \x1b[31mraise it")
+    if word == b"garble":
+        return Garbled()
+    if word == b"fail":
+        raise ZeroDivisionError("a planted secret")
+    if word == b"sleep":
+        time.sleep(float(rest.split()[0]))
+    return step + body[::-1]
+
+
+def coordinator(port: int, certificate: str, key: str) -> None:
+    from training.engines.flower_coordinator import FlowerExchange
+    from training.engines.flower_link import Link
+
+    with Link("127.0.0.1", port, Path(certificate), Path(key)) as link:
+        tell(port=link.port)
+        exchange = FlowerExchange(link, 0)
+        for line in sys.stdin:
+            (command, given), *_ = json.loads(line).items()
+            if command == "admit":
+                link.admit({name: bytes.fromhex(point) for name, point in given["members"].items()})
+                tell(admitted=len(given["members"]))
+            elif command == "online":
+                tell(online=sorted(link.online()))
+            elif command == "ask":
+                tell(**asked(exchange, **given))
+            elif command == "stored":
+                tell(**stored(link, **given))
+
+
+def asked(exchange: Any, to: list[str], words: str, size: int = 0, patience: float = 20) -> dict[str, Any]:
+    """Who answered, after how many seconds, whether it was the right answer; what is left of it in memory."""
+    exchange.patience = patience
+    body = words.encode() + hashlib.shake_256(words.encode()).digest(size)
+    begin, when, right, told = time.monotonic(), dict[str, float](), dict[str, bool](), list[list[int]]()
+    exchange.watch(lambda *what: told.append(list(map(int, what))))
+    for member, reply in exchange(dict.fromkeys(to, b"\x03" + body)):
+        when[member] = time.monotonic() - begin
+        right[member] = reply == b"\x03" + body[::-1]
+    seconds = time.monotonic() - begin
+    left = left_of(exchange.link._state)
+    return {"when": when, "right": right, "refusals": exchange.refusals, "seconds": seconds, "left": left, "told": told}
+
+
+def left_of(state: Any) -> dict[str, int]:
+    """Everything in Flower's state and store that holds something, but for members and the one run."""
+    kept = {**vars(state), **{f"store.{name}": value for name, value in vars(state.object_store).items()}}
+    few = {"nodes", "node_public_key_to_node_id", "owner_to_node_ids", "run_ids", "flwr_aid_to_run_ids"}
+    few |= {"task_store", "run_series_store", "run_series_context_store", "run_connector_store"}
+    return {
+        name: len(value)
+        for name, value in kept.items()
+        if isinstance(value, dict | list | set) and value and name not in few
+    }
+
+
+def stored(link: Any, to: list[str], size: int) -> dict[str, Any]:
+    """Bytes that one message to all takes while it is there, and after."""
+    link.push(dict.fromkeys(to, bytes(range(256)) * (size // 256)), 60)
+    with link._state.lock:
+        there = sum(len(entry.content) for entry in link._state.object_store.store.values())
+    link.withdraw()
+    return {"bytes": there, "left": left_of(link._state)}
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
+        ends: dict[str, Callable[..., None]] = {"node": node, "coordinator": coordinator}
+        ends[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -1,0 +1,339 @@
+"""Bytes that Flower carries between processes on this machine, behind TLS; what goes wrong is missing, and named."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+from tests.training.engines.flower_line import ROOT, End, Line, Wire
+from training.engines.flower import FlowerMissing, prepare_flower
+
+pytestmark = pytest.mark.flower
+
+FIVE = tuple(f"member {i}" for i in range(5))
+OFFLINE = 22.0  # seconds after which a member that died is known to be gone: two heartbeats of ten
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """A coordinator and five members."""
+    made = Line(tmp_path_factory.mktemp("line"))
+    try:
+        made.admit(*FIVE)
+        for name in FIVE:
+            made.node(name)
+        made.await_online(*FIVE)
+        yield made
+        assert [end.errors.read_text() for end in made.ends] == [""] * len(made.ends), "nothing is said but by us"
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Line]:
+    """A coordinator for one test, and no member."""
+    made = Line(tmp_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def test_ten_megabytes_go_out_and_come_back(line: Line) -> None:
+    told = line.ask("member 0", words="much", size=10_000_000)
+    assert told["right"] == {"member 0": True}
+    assert told["told"] == [[3, 1, 1]]
+
+
+def test_five_members_answer_the_same_three_megabytes(line: Line) -> None:
+    told = line.ask(*FIVE, words="all", size=3_000_000)
+    assert told["right"] == dict.fromkeys(FIVE, True)
+    assert told["told"] == [[3, i, 5] for i in range(1, 6)]
+    assert told["seconds"] < 20
+
+
+def test_no_bytes_but_the_step_are_a_message_and_an_answer_too(line: Line) -> None:
+    assert line.ask(*FIVE, words="")["right"] == dict.fromkeys(FIVE, True)
+
+
+def test_what_goes_to_all_lies_there_once_and_withdrawn_leaves_nothing(line: Line) -> None:
+    told = line.coordinator.tell("stored", to=FIVE, size=3 << 20)
+    assert 3 << 20 < told["bytes"] < (3 << 20) + 10_000
+    assert told["left"] == {}
+
+
+def test_a_refusal_is_told_in_one_line_that_controls_no_terminal(line: Line) -> None:
+    told = line.ask("member 1", words="refuse ")
+    assert told["right"] == {}
+    assert told["refusals"] == {"member 1": "over budget;  [31mraise it"}
+    assert told["told"] == [[3, 1, 1]]
+    assert told["seconds"] < 5
+
+
+def test_an_answer_that_is_none_of_ours_is_a_fault_of_whoever_sent_it(line: Line) -> None:
+    told = line.ask("member 4", words="garble ")
+    assert told["right"] == {} and "no message of chatfed's" in told["refusals"]["member 4"]
+    assert line.ask("member 4")["right"] == {"member 4": True}
+
+
+def test_an_answer_that_comes_too_late_is_dropped_and_is_none_to_the_next_message(line: Line) -> None:
+    late = line.ask("member 2", "member 3", words="sleep 3 x", patience=1)
+    assert late["right"] == {} and 1 <= late["seconds"] < 2
+    told = line.ask("member 2", "member 3", words="the next")
+    assert told["right"] == {"member 2": True, "member 3": True}
+
+
+def test_who_answers_in_time_is_heard_when_another_does_not(line: Line) -> None:
+    told = line.ask("member 0", "nobody", words="hello", patience=2)
+    assert told["right"] == {"member 0": True}
+    assert told["seconds"] < 2  # nobody waits for one that is not there
+
+
+REFUSED = """
+/v1/control/start-run /v1/control/register-node /v1/control/list-nodes /v1/runtime/acquire-task /v1/responses
+/v1/runtime/push-messages /health /docs /openapi.json /redoc / /v1/fleet/ /v1/fleet/register-node
+/v1/fleet/unregister-node /v1/fleet/get-fab /v1/fleet/get-run //v1/fleet/pull-messages /v1/fleet//pull-messages
+/v1/fleet/pull-messages/ /v1/fleet/pull%2Dmessages /V1/FLEET/pull-messages /v1/fleet/../control/start-run
+/v1/fleet/%2e%2e/control/start-run /v1/fleet/pull-messages?a=b /v1/fleet/pull-messages/../../control/start-run
+/v1/fleet/pull-messages;a /v1/fleet/pull-messages%00
+""".split()
+
+
+def test_from_outside_nothing_is_there_but_what_a_members_node_calls(line: Line) -> None:
+    for path in REFUSED:
+        for method in ("GET", "POST", "PUT", "OPTIONS"):
+            assert status(line, path, method) == 404, (method, path)
+
+
+def test_a_call_is_refused_that_is_not_signed_or_not_as_a_node_makes_it(line: Line) -> None:
+    pull = "/v1/fleet/pull-messages"
+    protobuf = {"content-type": "application/protobuf"}
+    point = load_pem_private_key(line.key("member 0").read_bytes(), None).public_key()
+    known = {"flwr-public-key": b64encode(point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)).decode()}
+    assert status(line, pull, headers=protobuf) == 401
+    assert status(line, pull, "GET") == 405
+    assert status(line, pull, headers={**protobuf, "content-length": str(9 << 20), **known}) == 413
+    assert status(line, pull, headers={**protobuf, "transfer-encoding": "chunked"}, body=b"0\r\n\r\n") == 411
+    assert status(line, pull, headers={**protobuf, "content-length": "5000"}) == 401  # before any of it is read
+    with socket.create_connection(("127.0.0.1", line.port), 10) as plain:
+        plain.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP" not in plain.recv(100)
+
+
+def status(
+    line: Line, path: str, method: str = "POST", headers: dict[str, str] | None = None, body: bytes = b""
+) -> int:
+    context = ssl.create_default_context(cafile=line.folder / "authority.pem")
+    connection = http.client.HTTPSConnection("127.0.0.1", line.port, timeout=20, context=context)
+    connection.putrequest(method, path, skip_accept_encoding=True)
+    lengths = {"content-length": str(len(body))} if "transfer-encoding" not in (headers or {}) else {}
+    for name, value in {**lengths, **(headers or {})}.items():
+        connection.putheader(name, value)
+    connection.endheaders(body)
+    try:
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def ended(node: End) -> tuple[str, str]:
+    """The code and the line of the error that ended a node, whatever it said before."""
+    while "ended" not in (last := node.next()):
+        pass
+    assert node.process.wait(20) == 0
+    return last["ended"], last.get("line", "")
+
+
+def test_a_member_that_is_not_on_the_roster_is_told_so(line: Line) -> None:
+    code, said = ended(line.node("stranger"))
+    assert code == "not_registered" and "roster" in said
+
+
+def test_a_coordinator_that_another_authority_vouches_for_is_sent_nothing(line: Line) -> None:
+    code, said = ended(line.node("member 0", authority="stranger.pem"))
+    assert code == "certificate_refused" and "authority" in said
+
+
+@pytest.mark.parametrize(("shift", "word"), [(60, "60 seconds ahead"), (-900, "900 seconds behind")])
+def test_a_clock_that_is_off_is_named(line: Line, shift: float, word: str) -> None:
+    code, said = ended(line.node("member 0", shift=shift))
+    assert code == "clock_off" and word[3:] in said and "timedatectl" in said
+
+
+def test_a_clock_that_is_a_little_behind_is_no_trouble(own: Line) -> None:
+    own.admit("slow")
+    own.node("slow", shift=-200)
+    own.await_online("slow")
+    assert own.ask("slow")["right"] == {"slow": True}
+
+
+def test_another_flower_is_refused_by_name(line: Line) -> None:
+    code, said = ended(line.node("member 0", flower="1.41.0"))
+    assert code == "other_flower" and "1.41.0" in said
+
+
+def test_an_address_that_is_none_is_named(line: Line) -> None:
+    where = {"authority": str(line.folder / "authority.pem"), "key": str(line.key("member 0"))}
+    code, said = ended(line.started("node", address="https://example", **where))
+    assert code == "address_unusable" and "HOST:PORT" in said
+    where["authority"] = str(line.key("member 0"))
+    code, said = ended(line.started("node", address="127.0.0.1:1", **where))
+    assert code == "address_unusable" and "authority" in said
+
+
+def test_a_member_that_meets_an_error_of_its_own_is_missing_and_what_it_was_stays_with_it(own: Line) -> None:
+    own.admit("a", "b")
+    failing, _ = own.node("a"), own.node("b")
+    own.await_online("a", "b")
+    told = own.ask("a", words="fail ")
+    assert told["right"] == {} and "secret" not in told["refusals"]["a"] and "error of its own" in told["refusals"]["a"]
+    assert failing.process.wait(20) == 1
+    assert "a planted secret" in failing.errors.read_text()
+    began = time.monotonic()
+    assert own.ask("a", "b", words="")["right"] == {"b": True}
+    assert time.monotonic() - began < 5  # who says good-bye is not waited for
+
+
+def test_a_member_that_is_killed_is_missing_soon_and_back_at_once(own: Line) -> None:
+    own.admit("a", "b")
+    killed, _ = own.node("a"), own.node("b")
+    own.await_online("a", "b")
+    killed.end(signal.SIGKILL)
+    told = own.ask("a", "b", words="one is dead", patience=60)
+    assert told["right"] == {"b": True} and told["seconds"] < OFFLINE
+    assert set(told["when"]) == {"b"} and told["when"]["b"] < 5
+
+    again = own.node("a")
+    own.await_online("a")
+    assert own.ask("a", "b")["right"] == {"a": True, "b": True}
+    again.end(signal.SIGKILL)
+    own.node("a")  # before it is missed
+    time.sleep(5)
+    told = own.ask("a", words="once more", patience=60)
+    assert told["right"] == {"a": True} and told["seconds"] < 5
+
+
+def test_who_is_killed_with_a_message_in_hand_and_comes_back_is_not_waited_for(own: Line) -> None:
+    own.admit("a")
+    killed = own.node("a")
+    own.await_online("a")
+    own.coordinator.begin("ask", to=["a"], words="sleep 60 ", patience=50)
+    time.sleep(2)
+    killed.end(signal.SIGKILL)
+    own.node("a")
+    told = own.checked(own.coordinator.next())
+    assert told["right"] == {} and told["seconds"] < 15
+    assert own.ask("a")["right"] == {"a": True}
+
+
+def test_a_message_is_given_again_where_it_went_into_a_connection_that_was_cut(own: Line) -> None:
+    own.admit("a")
+    wire = Wire(own.port)
+    own.node("a", port=wire.port)
+    own.await_online("a")
+    time.sleep(1)  # it has a call open that waits for a message
+    wire.cut_off()
+    told = own.ask("a", patience=60)
+    assert told["right"] == {"a": True} and told["seconds"] < 20
+    wire.close()
+
+
+def test_nodes_find_a_coordinator_again_that_was_restarted(own: Line) -> None:
+    own.admit("a", "b")
+    nodes = [own.node("a"), own.node("b")]
+    own.await_online("a", "b")
+    own.coordinator.end(signal.SIGKILL)
+    for node in nodes:
+        assert "has not answered since" in node.next()["said"]
+    own.listen()
+    own.admit("a", "b")
+    own.await_online("a", "b", within=15)
+    assert own.ask("a", "b")["right"] == {"a": True, "b": True}
+    for node in nodes:
+        assert "answers again" in node.next()["said"]
+        assert node.lines.empty()
+
+
+def test_who_is_at_work_while_its_coordinator_is_restarted_takes_the_next_message(own: Line) -> None:
+    own.admit("a")
+    own.node("a")
+    own.await_online("a")
+    assert own.ask("a", words="sleep 5 ", patience=1)["right"] == {}
+    own.coordinator.end(signal.SIGKILL)
+    own.listen()
+    own.admit("a")
+    own.await_online("a", within=30)
+    assert own.ask("a")["right"] == {"a": True}
+
+
+def test_who_is_taken_out_is_cut_off_and_told_and_who_is_added_or_has_a_new_key_is_in(own: Line) -> None:
+    own.admit("a", "b")
+    leaving, staying = own.node("a"), own.node("b")
+    own.await_online("a", "b")
+    rotated = own.points["a"]
+    own.admit("b", "c")
+    assert ended(leaving)[0] == "not_registered"
+    own.node("c")
+    own.await_online("b", "c")
+    assert own.ask("a", "b", "c")["right"] == {"b": True, "c": True}
+
+    (own.folder / "a.key").unlink()
+    own.key("a")
+    assert own.points["a"] != rotated
+    own.admit("a", "b", "c")
+    own.node("a")
+    own.await_online("a", "b", "c")
+    own.points["b"], own.points["a"] = own.points["a"], own.points["b"]  # a key that was taken out comes back too
+    own.admit("c")
+    own.admit("a", "b", "c")
+    assert staying.process.poll() is None or ended(staying)[0] == "not_registered"
+
+
+def test_a_node_that_is_told_to_stop_says_good_bye_and_ends(own: Line) -> None:
+    own.admit("a")
+    node = own.node("a")
+    own.await_online("a")
+    began = time.monotonic()
+    assert node.end(signal.SIGTERM) == 0
+    assert time.monotonic() - began < 8
+    assert own.coordinator.tell("online")["online"] == []
+
+
+def test_a_coordinator_that_is_not_ready_refuses_nobody_for_good(own: Line) -> None:
+    node = own.node("early")
+    assert "has not answered since" in node.next()["said"]
+    own.admit("early")
+    own.await_online("early", within=15)
+
+
+def test_where_there_is_no_flower_the_mend_is_named() -> None:
+    with pytest.raises(FlowerMissing, match=r"pip install 'chatfed\[flower\]'"):
+        prepare_flower()
+
+
+def test_another_flower_than_the_one_that_this_stands_on_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "flwr-1.43.0.dist-info").mkdir()
+    (tmp_path / "flwr-1.43.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: flwr\nVersion: 1.43.0\n")
+    script = "from training.engines.flower import prepare_flower; prepare_flower()"
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={"PYTHONPATH": f"{tmp_path}:{ROOT}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert "OtherFlower: Here is flwr 1.43.0" in ran.stderr and "pip install 'flwr==1.42.*'" in ran.stderr

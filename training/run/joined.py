@@ -1,0 +1,208 @@
+"""What a member of a federation needs on its own machine: its data as tokens, a learner, its stores, and its consent.
+
+Knows no network. Everything lies in the member's home, a folder that nobody else writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from chatfed.model.checkpoint import base_digest
+from chatfed.model.received import keep_received
+from chatfed.model.transformer import load_tokenizer
+from chatfed.privacy.ledger import Budget
+from chatfed.types import ChatfedError, ClientId
+
+from ..base.corpus import load_corpus, turns_of
+from ..base.learnable import refuse_without_targets
+from ..base.learner import Learner, check_trainable
+from ..base.templates import template_refusal
+from ..base.tokens import open_tokens, write_tokens
+from ..durable import make_folder, read_if_there, write_atomically
+from ..parties.client import Client, Learn
+from ..parties.identity import IdentityError, read_key
+from ..parties.member import Member
+from ..parties.store import Store
+from ..plan.agreement import Agreement
+from ..plan.federation import Federation, FederationError
+from ..plan.plan import Learning, Plan
+from ..plan.recipe import DataSection
+from ..plan.terms import ClientTerms
+
+COUNT, ROUNDS, MEASURED = "the count of n-grams", "a round of learning", "a measurement of the model"
+COUNTED = "The base that members agreed on, as it learned by itself what they had counted in one noisy sum.\n"
+
+
+class CannotJoin(ChatfedError):
+    """A member has not what its federation agreed on."""
+
+    code = "cannot_join"
+    mend = "get what the message names from whoever invited you"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A member's folder."""
+
+    path: Path
+
+    def consented(self, federation: Federation) -> bool:
+        """Whether a person has agreed to this very file here before."""
+        return federation.digest.hex() in (read_if_there(self.path / "agreed") or b"").decode().split()
+
+    def consent(self, federation: Federation) -> None:
+        """Remembers that. Raises DiskError."""
+        make_folder(self.path)
+        before = (read_if_there(self.path / "agreed") or b"").decode()
+        write_atomically(self.path / "agreed", f"{before}{federation.digest.hex()}\n".encode(), 0o600)
+
+
+def name_of(federation: Federation, key: Path) -> ClientId:
+    """Whose the private key in `key` is. Raises IdentityError where no member has it."""
+    from chatfed.secagg.primitives import identity_public
+
+    public = identity_public(read_key(key))
+    for member in federation.members:
+        if member.identity == public:
+            return member.name
+    raise IdentityError(
+        f"The key in {key} is no member's of {federation.name}, edition {federation.edition}: name the key whose line "
+        "you sent, or send its line (chatfed identity line) to whoever keeps the list."
+    )
+
+
+def refuse_another_base(federation: Federation, base: Path) -> None:
+    """Raises CannotJoin where the folder does not hold the base that members agreed on."""
+    try:
+        found = base_digest(base)
+    except OSError as error:
+        raise CannotJoin(f"{base} cannot be read ({error.strerror}): name the base's folder with --base.") from None
+    if found != federation.base:
+        raise CannotJoin(
+            f"{base} does not hold the base model that {federation.name} agreed on: name the folder that came with "
+            "FEDERATION.toml (--base)."
+        )
+
+
+@dataclass
+class Joined:
+    """A member's data, read, and its stores, open, until `close`."""
+
+    federation: Federation
+    home: Home
+    base: Path
+    key: Path
+    name: ClientId
+    say: Callable[[str], None]
+    stores: dict[str, Store] = field(default_factory=dict)
+
+    def member(self) -> Member:
+        """Who answers. Raises ChatfedError."""
+        federation, plan = self.federation, self.federation.plan()
+        counts, begun = plan.counting is not None, self._start / "config.json"
+        clients = self._counting() if counts else self._learning(self.base)
+        if counts and begun.exists():  # sent before this process began
+            clients |= self._learning(self._start)
+        return Member(
+            clients,
+            self.home.path / "invited",
+            self.say,
+            federation.fingerprint,
+            federation.run,
+            MEASURED,
+            self._take_up,
+            plan.agreement.digest,
+        )
+
+    def close(self) -> None:
+        """Lets go of the stores."""
+        while self.stores:
+            self.stores.popitem()[1].close()
+
+    @property
+    def _start(self) -> Path:
+        return self.home.path / "counted" / self.federation.run.hex()
+
+    def _take_up(self, weights: bytes) -> dict[str, Client]:
+        keep_received(str(self.base), weights, self._start, COUNTED)
+        return self._learning(self._start)
+
+    def _counting(self) -> dict[str, Client]:
+        """Who counts, and measures the base."""
+        count = self.federation.plan().counting
+        assert count is not None, "looked at before"
+        learner = self._learner(count.learning, self.base)
+        counted = self._client("rounds", count.agreement, count.terms, learner, learner.counts_of(self.name))
+        return {COUNT: counted, **self._measuring(learner)}
+
+    def _learning(self, start: Path) -> dict[str, Client]:
+        """Who learns, from the model in `start`, and measures what comes of it."""
+        plan = self.federation.plan()
+        learner = self._learner(plan.learning, start)
+        learner.refuse_unmoved()
+        plan.refuse_unaffordable(len(learner.initial))
+        rounds = self._client("rounds", plan.agreement, plan.terms, learner, learner.for_client(self.name))
+        return {ROUNDS: rounds, **self._measuring(learner)}
+
+    def _measuring(self, learner: Learner) -> dict[str, Client]:
+        plan = self.federation.plan()
+        assert plan.measuring is not None, "looked at before"
+        nothing = ClientTerms(0.0, None, Budget(0.0, plan.terms.budget.delta, plan.terms.budget.unit))
+        return {MEASURED: self._client("measured", plan.measuring, nothing, learner, learner.measured_of(self.name))}
+
+    def _learner(self, how: Learning, base: Path) -> Learner:
+        return Learner.open(how, str(base), self.home.path / "private", self.home.path / "held-out")
+
+    def _client(self, store: str, agreement: Agreement, terms: ClientTerms, learner: Learner, learn: Learn) -> Client:
+        if store not in self.stores:
+            self.stores[store] = Store(self.home.path / f"{store}.db")
+        records, roster = self.stores[store].of(self.name), self.federation.roster
+        return Client(records, agreement, terms, learner.base_digest, learn, roster, self.key)
+
+
+def joined(
+    federation: Federation, home: Home, base: Path, key: Path, data: DataSection, say: Callable[[str], None]
+) -> Joined:
+    """The member with its data read and written down as tokens. Raises ChatfedError.
+
+    data: the recipe's, with the member's own source in it.
+    """
+    plan, name = federation.plan(), name_of(federation, key)
+    refuse_unmeasured(plan)
+    refuse_another_base(federation, base)
+    check_trainable(replace(plan.learning.model, base=str(base)))
+    _write_tables(home, base, name, data, plan.learning.model.context, say)
+    return Joined(federation, home, base, key, name, say)
+
+
+def refuse_unmeasured(plan: Plan) -> None:
+    """Raises FederationError where nobody could say what a model is worth."""
+    if not plan.measuring:
+        raise FederationError(
+            "data.hold_out is 0, and the coordinator has no dialogues to measure with: have members hold some out "
+            "(0.1 is a tenth of each one's).",
+            param="data.hold_out",
+        )
+
+
+def _write_tables(
+    home: Home, base: Path, name: ClientId, data: DataSection, context: int, say: Callable[[str], None]
+) -> None:
+    """The member's dialogues as tokens: those that it learns from, and those that it holds out."""
+    corpus = load_corpus(data, False, home.path / "cache", template_refusal(str(base)), name)
+    for note in [*corpus.notes, *corpus.repeats.warnings()]:
+        say(note)
+    if not len(corpus.held_out):
+        raise CannotJoin(f"{data.source} has one dialogue: a member needs two or more, since it holds some out.")
+    tokenizer = load_tokenizer(str(base))
+    make_folder(home.path)
+    write_tokens(home.path / "private", tokenizer, turns_of(corpus.private), corpus.clients)
+    held_out = {name: np.arange(len(corpus.held_out))}
+    write_tokens(home.path / "held-out", tokenizer, turns_of(corpus.held_out), held_out)
+    mine, apart = len(corpus.clients.get(name, ())), len(corpus.held_out)
+    refuse_without_targets(open_tokens(home.path / "private"), context, data.train_on)
+    say(f"{mine:,} dialogues are learned from, and {apart:,} are held out to measure with.")
