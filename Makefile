@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+FLOWER := .venv-flower
 EXTRAS ?= dev
 PY := $(VENV)/bin/python
 CHATFED := $(PY) -m chatfed
@@ -10,17 +11,23 @@ TORCH_ARGS ?=
 NAMED = $(filter smollm2,$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated resume chat probe test test-big test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
+.PHONY: help setup train-federated federation flower-setup resume chat probe test test-big test-soak test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1:\2/p' Makefile | awk -F: '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1#\2/p' Makefile | awk -F'#' '{printf "%-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv and install everything into it
 
 train-federated: $(VENV)/.ready ## train the default federation into runs/default (BASE=smollm2: a pretrained base)
 	@$(if $(NAMED),$(CHATFED) base get $(NAMED))
 	@$(CHATFED) train --replace $(if $(BASE),--base $(BASE)) $(ARGS)
+
+federation: flower-setup ## run a federation of five organisations on this machine, carried by Flower, into runs/federation
+	@$(FLOWER)/bin/python -m training.loopback $(ARGS)
+
+flower-setup: ## make .venv-flower, with Flower and the older web packages that it wants
+	@$(MAKE) --no-print-directory setup VENV=$(FLOWER) EXTRAS=flower
 
 resume: $(VENV)/.ready ## go on with an interrupted run in runs/default (BASE=smollm2: in runs/smollm2)
 	@$(CHATFED) resume runs/$(or $(NAMED),default) $(ARGS)
@@ -31,7 +38,7 @@ chat: $(VENV)/.ready ## talk to the trained model in a browser
 probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 	@$(CHATFED) probe $(if $(NAMED),--model runs/$(NAMED)) $(ARGS)
 
-test: $(VENV)/.ready ## run the tests
+test: $(VENV)/.ready flower-setup ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
 
 test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes
@@ -74,7 +81,7 @@ base-table: $(VENV)/.ready ## examine sixty architectures and write the table of
 	@OMP_NUM_THREADS=1 $(PY) -m tests.model.base_table
 
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
-	rm -rf .venv .venv-bench .venv-pfl .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-flower .venv-bench .venv-pfl .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read

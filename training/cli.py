@@ -259,10 +259,10 @@ def _begin(given: Given, aside: bool, beside: Beside, quiet: bool) -> None:
 
 
 def _resume(path: Path, beside: Beside, quiet: bool) -> None:
-    from .run.run_folder import RunFolder, sole_use
+    from .run.run_folder import RunFolder, refuse_a_federation, sole_use
 
     folder = RunFolder(path)
-    folder.begun()  # a folder that holds no run gets no lock beside it
+    refuse_a_federation(folder.begun())  # a folder that holds no run gets no lock beside it
     with sole_use(path):
         folder.sweep()
         _go(folder, folder.want(folder.begun(), beside.reference, beside.passes), quiet)
@@ -309,8 +309,11 @@ def _names_a_hub(*names: str) -> bool:
     return any(name and name != "helpdesk" and not Path(name).exists() for name in names)
 
 
-def in_one_line(job: Callable[[], None]) -> None:
-    """Runs the job; errors a person can mend become one line on stderr and an exit code. A bug keeps its traceback."""
+def in_one_line(job: Callable[[], None], again: str = "chatfed resume and the run's folder") -> None:
+    """Runs the job; errors a person can mend become one line on stderr and an exit code. A bug keeps its traceback.
+
+    again: what goes on with a job that was stopped.
+    """
     from concurrent.futures.process import BrokenProcessPool
 
     from .durable import Stopped
@@ -320,16 +323,15 @@ def in_one_line(job: Callable[[], None]) -> None:
     except ChatfedError as error:
         _stop(error, STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
-        _stop("Interrupted; what was finished is kept. Go on with chatfed resume and the run's folder.", INTERRUPTED)
+        _stop(f"Interrupted; what was finished is kept. Go on with {again}.", INTERRUPTED)
     except BrokenProcessPool:
         _stop(
-            "A worker process was killed (out of memory?); go on with chatfed resume, perhaps with fewer "
-            "runtime.workers.",
+            f"A worker process was killed (out of memory?); go on with {again}, perhaps with fewer runtime.workers.",
             STOPPED,
         )
     except OSError as error:
         _stop(
-            f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with chatfed resume.",
+            f"{error.filename or 'A file'}: {error.strerror or error}. Mend that, then go on with {again}.",
             STOPPED,
         )
 

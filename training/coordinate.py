@@ -21,6 +21,7 @@ EPILOG = examples(
     "stopped (the message says how to go on), 2 something given was wrong, 130 interrupted."
 )
 app = application()
+AGAIN = "the same command"
 
 File = Annotated[Path, typer.Argument(metavar="FEDERATION.toml", help="The federation's file.")]
 Base = Annotated[Path | None, typer.Option(help="The folder of the base model; without it, base beside the file.")]
@@ -49,7 +50,7 @@ def coordinate(
 
     It sees sums over members, and no update or figure of one. Members connect to it; it connects to nobody.
     """
-    in_one_line(lambda: _coordinate(file, secrets, base, out, listen, patience, quiet))
+    in_one_line(lambda: _coordinate(file, secrets, base, out, listen, patience, quiet), AGAIN)
 
 
 def _coordinate(
@@ -60,7 +61,7 @@ def _coordinate(
 
     prepare_flower()
     federation = read_federation(file)
-    host, port = host_and_port(listen) if listen else ("0.0.0.0", federation.port)
+    host, port = host_and_port(listen) if listen else ("0.0.0.0", federation.port)  # noqa: S104  # members come from everywhere
     secrets = secrets or file.resolve().parent.with_name(file.resolve().parent.name + ".coordinator")
     certificate, key = secrets / "server.crt", secrets / "server.key"
     from chatfed.model.transformer import stay_offline

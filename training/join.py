@@ -14,7 +14,7 @@ import typer
 from chatfed.command_line import application, examples, names_in
 
 from .cli import IgnoreColumns, Me, SkipBadLines, in_one_line
-from .coordinate import Base, File
+from .coordinate import AGAIN, Base, File
 
 if TYPE_CHECKING:
     from .plan.federation import Federation
@@ -63,7 +63,7 @@ def join(
         "ignore_columns": tuple(names_in(ignore_columns)) if ignore_columns else (),
         "skip_bad_lines": skip_bad_lines,
     }
-    in_one_line(lambda: _join(file, key, home or key.with_suffix(".home"), base, reading, yes, patience))
+    in_one_line(lambda: _join(file, key, home or key.with_suffix(".home"), base, reading, yes, patience), AGAIN)
 
 
 def _join(

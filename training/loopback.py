@@ -47,6 +47,7 @@ class Loopback:
     folder: Path
     names: Sequence[str]
     address: str = ""
+    python: str = sys.executable  # that has Flower
 
     def make(self, recipe: Path, dialogues: Sequence[Sequence[str]], base: str = "", *more: str) -> None:
         """Keys, data and the federation's file. dialogues: lines of JSON, by member. Raises Failed."""
@@ -64,7 +65,7 @@ class Loopback:
 
     def chatfed(self, *words: str) -> str:
         """What a command prints. Raises Failed."""
-        done = subprocess.run([sys.executable, "-m", "chatfed", *words], capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run([self.python, "-m", "chatfed", *words], capture_output=True, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise Failed(f"chatfed {' '.join(words[:2])} ended with {done.returncode}: {done.stderr.strip()}")
         return done.stdout
@@ -88,7 +89,7 @@ class Loopback:
     def _start(self, words: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with said.open("ab") as file:
-            command = [sys.executable, "-m", "chatfed", *words]
+            command = [self.python, "-m", "chatfed", *words]
             return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
 
 

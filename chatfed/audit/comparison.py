@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ Sums = NDArray[np.float64]
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 1
 FEWEST = 5  # clients, or else dialogues, that an interval is drawn from
 LEARNED, NOT_LEARNED, WORSE, UNKNOWN = "learned", "did not learn", "worse", "cannot tell"
+UNLIKE = "cannot compare"
+BLOCKS, NOISE = "blocks of dialogues", "noise"
 BETTER = {"bits_per_byte": -1, "top1": 1, "top3": 1}  # the measures, and the sign of a difference that is a gain
 
 
@@ -39,7 +41,7 @@ class Comparison:
     """What became of each measure, and what that means."""
 
     verdict: str
-    over: str  # what was resampled: "clients" or "dialogues"
+    over: str  # what was resampled: "clients", "dialogues" or BLOCKS; or NOISE that was drawn anew
     groups: int  # how many of them
     resamples: int
     level: float
@@ -70,6 +72,33 @@ def compare(before: Sums, after: Sums, clients: IntVector | None = None) -> Comp
     found = [Interval(*each) for each in zip(change(grouped.sum(1)).tolist(), low, high, strict=True)]
     kept = dict(zip(BETTER, found, strict=True))
     return Comparison(_verdict(kept), over, grouped.shape[1], RESAMPLES, LEVEL, **kept)
+
+
+def compare_blocks(before: Sums, after: Sums) -> Comparison:
+    """As `compare`, of rows that are each the sum of several dialogues, which nobody knows apart."""
+    return replace(compare(before, after), over=BLOCKS)
+
+
+def compare_noisy(before: Sums, after: Sums, noise: Sums) -> Comparison:
+    """As `compare`, of one row of sums each with Gaussian noise in it: intervals are the noise's alone.
+
+    noise: float64[5], its standard deviations. Drawn from a fixed seed, as nothing here is secret.
+    """
+    generator, pair = np.random.default_rng(SEED), np.stack([before.sum(0), after.sum(0)])
+    drawn = pair + generator.normal(size=(RESAMPLES, 2, 5)) * noise
+    moved = rates(drawn[:, 1]) - rates(drawn[:, 0])
+    ends = np.quantile(moved, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
+    change = rates(pair[1]) - rates(pair[0])
+    found = [Interval(each, finite(low), finite(high)) for each, low, high in np.stack([change, *ends], 1).tolist()]
+    kept = dict(zip(BETTER, found, strict=True))
+    return Comparison(_verdict(kept), NOISE, 1, RESAMPLES, LEVEL, **kept)
+
+
+def unlike(before: Sums, after: Sums) -> Comparison:
+    """What is left to say where the two were measured on other dialogues: two figures, and no verdict."""
+    differences = rates(after.sum(0)) - rates(before.sum(0))
+    kept = {name: Interval(each, None, None) for name, each in zip(BETTER, differences.tolist(), strict=True)}
+    return Comparison(UNLIKE, "", 0, 0, LEVEL, **kept)
 
 
 def by_groups(models: Sequence[Sums], clients: IntVector | None) -> tuple[str, Sums]:
@@ -146,6 +175,7 @@ SAYS = {
     NOT_LEARNED: "The run did NOT learn",
     WORSE: "The run made the model WORSE",
     UNKNOWN: "Too few held-out dialogues to tell whether the run learned",
+    UNLIKE: "Other members measured before the run than after it, so nothing tells whether it learned",
 }
 
 
@@ -165,7 +195,9 @@ def sentence(summary: Mapping[str, Any]) -> str:
 
 def _how(comparison: Mapping[str, Any]) -> str:
     groups, over = finite(comparison.get("groups")), comparison.get("over")
-    if comparison["verdict"] == UNKNOWN or groups is None or over not in ("clients", "dialogues"):
+    if over == NOISE and comparison["verdict"] != UNKNOWN:
+        return f" Brackets: {LEVEL:.0%} interval of the change by the noise in the two sums alone."
+    if comparison["verdict"] in (UNKNOWN, UNLIKE) or groups is None or over not in ("clients", "dialogues", BLOCKS):
         return ""
     return f" Brackets: {LEVEL:.0%} interval of the change (paired bootstrap over {groups:.0f} held-out {over})."
 

@@ -9,6 +9,7 @@ counted): unlike a word's perplexity they do not explode on a rare long word, an
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +21,7 @@ from chatfed.data.values import DataError
 from chatfed.model.tokenizer import WORD_REST, WORD_START
 from chatfed.types import ChatfedError, FloatVector, IntVector
 
-from ..plan.plan import BLOCKS
-from ..plan.variants import MOST_MEASURED
+from ..plan.variants import BLOCKS, MEASURED_UNITS, MOST_MEASURED
 from .tokens import ASSISTANT, TokenTable, Windows, windows
 
 if TYPE_CHECKING:
@@ -40,9 +40,16 @@ class Scores:
 
     @classmethod
     def of_blocks(cls, summed: FloatVector) -> Scores:
-        """What clients have summed of `in_blocks`, float32[MEASURED]: a row for each block in which there is a word."""
-        sums = summed.astype(np.float64).reshape(BLOCKS, 5)
-        return cls(sums[sums[:, 2].round() > 0])
+        """What clients have summed of `in_blocks`, float32[5 BLOCKS]: a row for each block in which there is a word."""
+        sums = summed.astype(np.float64).reshape(-1, 5)
+        sums[:, 1:] = sums[:, 1:].round()  # counts, which a ring's steps have moved a little
+        return cls(sums[sums[:, 2] > 0])
+
+    @classmethod
+    def of_noisy(cls, summed: FloatVector) -> Scores:
+        """What clients have summed of `one_by_one`, float32[5], with noise in it: one row, of what can be."""
+        sums = np.maximum(summed.astype(np.float64), (0, 1, 1, 0, 0) / np.array(MEASURED_UNITS)) * MEASURED_UNITS
+        return cls(np.minimum(sums, [np.inf, np.inf, np.inf, sums[2], sums[2]])[None])
 
     def result(self) -> Evaluation:
         """Over all dialogues. Raises ChatfedError when there was no word: no figure can be given."""
@@ -58,7 +65,7 @@ class Scores:
 
 
 def in_blocks(scores: Scores) -> FloatVector:
-    """The sums of every tenth dialogue together, float32[MEASURED], for a client to give into a secure sum.
+    """The sums of every tenth dialogue together, float32[5 BLOCKS], for a client to give into a secure sum.
 
     Of no more dialogues than a sum takes whole: what it would scale down would be no count of anything.
     """
@@ -68,6 +75,11 @@ def in_blocks(scores: Scores) -> FloatVector:
     blocks = np.zeros((BLOCKS, 5))
     np.add.at(blocks, np.arange(len(sums)) % BLOCKS, sums)
     return blocks.ravel().astype(np.float32)
+
+
+def one_by_one(scores: Scores) -> Iterator[FloatVector]:
+    """Each dialogue's sums in MEASURED_UNITS, float32[5], as gradients are: what is decoded is a step down them."""
+    return iter((-scores.sums / MEASURED_UNITS).astype(np.float32))
 
 
 @dataclass(frozen=True)

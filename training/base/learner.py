@@ -30,7 +30,7 @@ from ..plan.plan import Learning
 from ..plan.recipe import LocalSection, ModelSection
 from ..plan.upload import Part
 from .counting import Counting
-from .evaluation import MOST_DIALOGUES, Scores, evaluate, in_blocks
+from .evaluation import MOST_DIALOGUES, Scores, evaluate, in_blocks, one_by_one
 from .imagining import Imagined, imagined, script_of
 from .learnable import refuse_unmoved
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -99,9 +99,19 @@ class Learner:
         """The client's count of n-grams: any vector float32[cells] -> the parts of its sketch, float32[cells] each."""
         return lambda weights: self.count(self.private.clients[client], len(weights))
 
-    def measured_of(self, client: ClientId) -> Callable[[FloatVector], Iterable[Part]]:
-        """What the client measures on what it holds out: weights float32[d] -> one part, float32[MEASURED]."""
-        return lambda weights: [in_blocks(self.evaluate(weights, self.held_out.clients[client][:MOST_DIALOGUES]))]
+    def measured_of(self, client: ClientId, exact: bool) -> Callable[[FloatVector], Iterable[Part]]:
+        """What the client measures on what it holds out: weights float32[d] -> the parts that it gives into a sum.
+
+        exact: one of all its dialogues; else one of each, for noise to protect.
+        """
+        said = in_blocks if exact else one_by_one
+        mine = self.held_out.clients[client][:MOST_DIALOGUES]
+
+        def measured(weights: FloatVector) -> Iterable[Part]:
+            found = said(self.evaluate(weights, mine))
+            return [found] if isinstance(found, np.ndarray) else found
+
+        return measured
 
     def count(self, dialogues: IntVector, cells: int) -> Iterable[Part]:
         """The sketch of each dialogue's n-grams, as a gradient, where each dialogue is protected by shared noise.

@@ -25,7 +25,7 @@ class OtherFlower(ChatfedError):
     """Flower is here, or at the coordinator, in a version that this one does not know."""
 
     code = "other_flower"
-    mend = f"pip install 'flwr=={TAKEN}.*' on the machine that the message names"
+    mend = "pip install 'flwr==1.42.*' on the machine that the message names"
 
 
 class LinkError(ChatfedError):

@@ -174,7 +174,7 @@ class _Line:
 
     def call(self, method: str, request: Any) -> Any:
         """What Flower's client gives. Raises _Stopped, _TooLate, _Unknown, CertificateRefused or OtherFlower."""
-        while not self.stop.is_set():
+        while True:
             try:
                 found = getattr(self.client, method)(request)
             except httpx.HTTPStatusError as error:
@@ -190,8 +190,8 @@ class _Line:
                 return found
             if time.monotonic() > self.until:
                 raise _TooLate
-            self.stop.wait(self.trouble.failed(what))
-        raise _Stopped
+            if self.stop.wait(self.trouble.failed(what)):
+                raise _Stopped
 
     @contextlib.contextmanager
     def within(self, seconds: float) -> Iterator[None]:
@@ -286,8 +286,8 @@ def _part(client: FleetHttpClient, node: Node) -> None:
 
 
 def _attend(line: _Line, node: Node, answer: Callable[[bytes], bytes], patience: float) -> None:
-    """Answers message after message."""
-    while True:
+    """Answers message after message; one that is in hand when it is told to end, still."""
+    while not line.stop.is_set():
         found = line.call("PullMessages", PullMessagesRequest(node=node))
         for head, tree in zip(found.messages_list, found.message_object_trees, strict=True):
             asked = message_from_proto(head)
@@ -303,8 +303,9 @@ def _attend(line: _Line, node: Node, answer: Callable[[bytes], bytes], patience:
                     _send(line, node, asked, Refusal("this member met an error of its own, and ends"), PARTING)
                 raise
             _send(line, node, asked, reply, patience)
-        if not found.messages_list and line.stop.wait(PULL):
-            raise _Stopped
+        if not found.messages_list:
+            line.stop.wait(PULL)
+    raise _Stopped
 
 
 def _fetch(line: _Line, node: Node, asked: Message, tree: ObjectTree, patience: float) -> bytes | None:

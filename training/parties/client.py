@@ -31,6 +31,7 @@ from ..plan.upload import NoisyUpload, Part, Upload
 from .answering import Refused, Steps, answers
 from .epochs import EpochKeys
 from .identity import Roster, keys_of, read_key, signer
+from .invitations import place_of
 from .ledgers import finished, ledger_of, remember_as_finished
 from .session import (
     Session,
@@ -105,7 +106,7 @@ class Client:
 
     def _join(self, message: bytes, entropy: Entropy) -> Steps:
         session, ctx = _invitation(message, self.base_digest)
-        place = self._place(session)
+        place = place_of(self.name, session, self.agreement)
         lag = session.since[place - 1]
         key = release_key(session, ctx, self.agreement.schedule.bands, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
@@ -113,6 +114,7 @@ class Client:
         size = self.agreement.size(len(session.cohort), len(session.weights))
         parameters = self.agreement.sums.parameters(*size)
         self._refuse_if_finished(key)
+        self._refuse_a_second_exact(session, key)
         self._refuse_forgotten_set(key)
         self._refuse_other_keys(session, parameters, roster)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
@@ -289,23 +291,6 @@ class Client:
         """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
         return ledger_of(self.records, self.terms.budget)
 
-    def _place(self, session: Session) -> int:
-        """This client's number in the round, from 1."""
-        if session.recipe != self.agreement.digest:
-            raise Refused(f"{self.name}: the server runs another recipe than this client agreed to.")
-        schedule = self.agreement.schedule
-        if len(session.cohort) != schedule.participants(session.round):  # the threshold follows from it
-            raise Refused(f"{self.name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")
-        if max(session.lags, default=0) >= schedule.bands:
-            raise Refused(
-                f"{self.name}: the server asks for an update again after more rounds than the recipe has bands."
-            )
-        if bool(session.clip_norm) != self.agreement.moving_clip_norm:
-            raise Refused(f"{self.name}: the invitation's clip norm is not of the recipe's kind, fixed or moving.")
-        if self.name not in session.cohort:
-            raise Refused(f"{self.name}: the server's invitation names other clients only.")
-        return session.cohort.index(self.name) + 1
-
     def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
         """The minimum separation, from the ledger.
 
@@ -325,6 +310,17 @@ class Client:
     def _refuse_if_finished(self, key: str) -> None:
         if key in finished(self.records):
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
+
+    def _refuse_a_second_exact(self, session: Session, key: str) -> None:
+        """What no noise hides is given once a round: each further model would ask the same dialogues something else."""
+        if not self.agreement.exact:
+            return
+        rounds, name = self.agreement.schedule.rounds, round_name(session.name)
+        if session.round >= rounds:
+            raise Refused(f"{self.name}: the server asks for round {session.round} of {rounds} measurements.")
+        given = {*finished(self.records), self.records.tag("update").partition(" ")[0]}
+        if any(old.startswith(name) and old != key for old in given):
+            raise Refused(f"{self.name}: measured another model for round {session.round}; it measures one a round.")
 
     def _pay(self, key: str, code: Upload, entropy: Entropy) -> None:
         """Charges before the data is looked at.

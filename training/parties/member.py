@@ -34,10 +34,10 @@ class Member:
     """Answers the coordinator's messages, one at a time."""
 
     clients: Mapping[str, Client]  # by what their sums are for, in words
+    runs: Mapping[str, bytes]  # what their sums call the run: of another one nothing is given
     invited: Path  # a file: what the last invitation was for
     say: Callable[[str], None]  # to the person at this machine
     agreed_to: str  # fingerprint
-    run: bytes  # of the federation
     last: str  # the kind of sum whose last round ends all
     take_up: Callable[[bytes], Mapping[str, Client]]  # weights that rounds begin with -> what begins from them
     later: bytes = b""  # digest of rounds that begin with weights which have not come yet
@@ -61,7 +61,7 @@ class Member:
 
     def _begin_with(self, body: bytes) -> bytes:
         """Keeps the weights that rounds begin with; that they are everybody's, each round's context says."""
-        if body[:16] != self.run:
+        if body[:16] not in self.runs.values():
             raise MalformedMessage(0, "start", "run")
         self.clients = {**self.clients, **self.take_up(body[16:])}
         self.say("The model has learned what was counted; rounds begin with it.")
@@ -70,9 +70,9 @@ class Member:
     def _kind(self, message: bytes) -> str:
         """What a message is for. Raises Refused where this member has not agreed to it."""
         if message[:1] == bytes([Step.SESSION]):
-            _, recipe = invited_to(message)
+            run, recipe = invited_to(message)
             for kind, client in self.clients.items():
-                if client.agreement.digest == recipe:
+                if (client.agreement.digest, self.runs[kind]) == (recipe, run):
                     write_atomically(self.invited, kind.encode(), 0o600)
                     return kind
             if recipe == self.later:

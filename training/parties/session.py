@@ -143,6 +143,16 @@ def invited_to(message: bytes) -> tuple[bytes, bytes]:
     return run, recipe
 
 
+def count_run(run: bytes) -> bytes:
+    """What the count of n-grams before a run's rounds is called, 16 bytes: rounds have numbers from 0 too."""
+    return hashlib.sha256(b"n-grams" + run).digest()[:16]
+
+
+def measuring_run(agreed: bytes) -> bytes:
+    """What the measurements under an agreement of that digest are called, 16 bytes."""
+    return hashlib.sha256(b"measured" + agreed).digest()[:16]
+
+
 def encode_shares(envelopes: bytes, present: bytes) -> bytes:
     """What a masked input answers: envelopes, where the client has none of them yet, and who is present."""
     return _SIZE.pack(len(envelopes)) + envelopes + present

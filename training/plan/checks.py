@@ -32,6 +32,8 @@ def check(recipe: Recipe, clients: int) -> None:
 
     Raises RecipeError with one line that names the keys that contradict each other and the mend.
     """
+    if recipe.data.hold_out_epsilon and not recipe.data.hold_out:
+        raise RecipeError("{data.hold_out_epsilon} goes with {data.hold_out} above 0: set both, or neither")
     _check_trained(recipe.model)
     recipe = following(recipe, clients)
     _check_cohort(recipe, clients)

@@ -36,10 +36,15 @@ ASKED = (
     "each member was charged for no more than it was asked for: the coordinator counts its invitations, and reads no "
     "member's ledger"
 )
+HELD_OUT = "the held-out dialogues and the perplexities measured on them"
+MEASURED = (
+    "the held-out dialogues: each of them is protected by itself, with epsilon {epsilon:g} at delta {delta:g} over all "
+    "measurements, against the same and on the same assumptions (`measuring`)"
+)
 EXCLUDED = (
     OTHER_RUNS,
     "that a client took part, in which rounds, how long it took, and whether it failed",
-    "the held-out dialogues and the perplexities measured on them",
+    HELD_OUT,
     "choices of the recipe made after looking at such measurements",
     "the public text behind tokenizer and base model",
 )  # what no claim of a run counts, whatever its unit
@@ -124,12 +129,16 @@ def protected(unit: Unit, simulated: bool) -> Protected:
     return Protected.SIMULATED_CLIENT if simulated and unit is Unit.CLIENT else unit.protected
 
 
-def of_members(claim: Guarantee) -> Guarantee:
-    """The claim of a run whose clients keep their ledgers on machines of their own, which nobody else reads."""
+def of_members(claim: Guarantee, held_out: float, delta: float) -> Guarantee:
+    """The claim of a run whose clients keep their ledgers on machines of their own, which nobody else reads.
+
+    held_out: epsilon of what they measured, 0 where that had no noise.
+    """
+    words = {OTHER_RUNS: OWN_RUNS, **({HELD_OUT: MEASURED.format(epsilon=held_out, delta=delta)} if held_out else {})}
     return replace(
         claim,
         assumptions=claim.assumptions and (*claim.assumptions, ASKED),
-        excludes=tuple(OWN_RUNS if each == OTHER_RUNS else each for each in claim.excludes),
+        excludes=tuple(words.get(each, each) for each in claim.excludes),
     )
 
 
@@ -142,6 +151,7 @@ class Claim:
     private: bool  # there is noise, and a guarantee
     simulated: bool  # clients are made up, and the unit all the same
     counting: Agreement | None  # of the count of n-grams before the first round
+    held_out: float = 0.0  # epsilon that measuring may cost a held-out dialogue; 0: what is measured has no noise
 
     @property
     def protected(self) -> Protected:

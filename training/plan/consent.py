@@ -64,7 +64,11 @@ def _leaves(plan: Plan) -> Iterator[str]:
     if plan.counting:
         sent.insert(0, f"once your counts of n-grams, {noisy}")
     if plan.measuring:
-        sent.append("what your held-out dialogues measure, without noise")
+        cost = plan.claim.held_out
+        noisy = (
+            f"with noise, each at epsilon {cost:g} over the whole run, in a ledger of its own" if cost else "exactly"
+        )
+        sent.append(f"what your held-out dialogues measure, {noisy}")
     masked = " and ".join([", ".join(sent[:-1]), sent[-1]] if sent[1:] else sent)
     yield (
         f"What leaves this machine: {masked}, masked so that only sums over {_fewest(plan)} members or more can be "

@@ -16,10 +16,7 @@ from .cohorts import following, planned_participations
 from .recipe import LocalSection, ModelSection, NGramsSection, PrivacySection, Recipe
 from .settings import RecipeError
 from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
-from .variants import counting, measuring
-
-BLOCKS = 10  # of held-out dialogues, each measured apart, so that one sees how much dialogues differ
-MEASURED = 5 * BLOCKS  # numbers that a client sums: of each block nats, bytes, words, right at first place, in three
+from .variants import BLOCKS, MEASURED_UNITS, counting, measuring
 
 
 @dataclass(frozen=True)
@@ -84,6 +81,7 @@ class Plan:
     claim: Claim
     counting: Counting | None  # where n-grams are counted first
     measuring: Agreement | None = None  # of the sums of what clients measure, where they hold dialogues out
+    measuring_terms: ClientTerms | None = None
 
     @property
     def own_charges(self) -> tuple[Mechanism, ...]:
@@ -144,18 +142,28 @@ def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
         terms,
         agreement,
         learning_of(recipe, terms.noise_multiplier),
-        Claim(recipe.privacy, agreement, private, recipe.data.simulated_clients, count.agreement if count else None),
+        Claim(
+            recipe.privacy,
+            agreement,
+            private,
+            recipe.data.simulated_clients,
+            count.agreement if count else None,
+            recipe.data.hold_out_epsilon,
+        ),
         count,
-        measuring_of(recipe, clients),
+        *measuring_of(recipe, clients),
     )
 
 
-def measuring_of(recipe: Recipe, clients: int) -> Agreement | None:
-    """What is agreed of the sums of what clients measure; None where they hold nothing out."""
+def measuring_of(recipe: Recipe, clients: int) -> tuple[Agreement, ClientTerms] | tuple[None, None]:
+    """What is agreed of the sums of what clients measure, and what they cost; nothing where nobody holds out."""
     if not recipe.data.hold_out:
-        return None
+        return None, None
+    sums, exact = measuring(recipe, clients), not recipe.data.hold_out_epsilon
+    terms = client_terms(sums, clients)
     digest = hashlib.sha256(b"measured" + recipe.digest()).digest()
-    return replace(agree(measuring(recipe, clients), 0.0, digest), cells=MEASURED)
+    cells = len(MEASURED_UNITS) * (BLOCKS if exact else 1)
+    return replace(agree(sums, terms.noise_multiplier, digest), cells=cells, exact=exact), terms
 
 
 def counting_of(recipe: Recipe, clients: int) -> Counting | None:

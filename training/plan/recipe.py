@@ -60,6 +60,7 @@ class DataSection(Section):
     public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
     validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
     hold_out: float = setting(0.0, Rule("0 or more and at most 0.5", lambda share: 0 <= share <= 0.5))  # of each client
+    hold_out_epsilon: float = setting(0.0, at_least(0))  # of a held-out dialogue, for all measurements; 0: exact sums
     client_column: str = setting("client_id", NOT_EMPTY)
     label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients; of the help desk, so many

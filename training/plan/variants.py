@@ -13,6 +13,9 @@ from chatfed.privacy.guarantee import Noise, Unit
 from .recipe import MOST_PARTICIPANTS, RING_WIDTHS, Recipe
 
 MOST_MEASURED = 2.0**22  # L2 norm of what a client measures (nats, bytes, words): it measures on no more dialogues
+MEASURED_NORM = 2.0  # the same of one dialogue in MEASURED_UNITS where noise protects it: a longer one counts for less
+MEASURED_UNITS = (512.0, 512.0, 64.0, 32.0, 32.0)  # nats, bytes, words, right at first place, within three
+BLOCKS = 10  # of held-out dialogues, each summed apart where sums are exact: so one sees how much dialogues differ
 
 
 def counting(recipe: Recipe, clients: int) -> Recipe:
@@ -41,14 +44,23 @@ def counting(recipe: Recipe, clients: int) -> Recipe:
 def measuring(recipe: Recipe, clients: int) -> Recipe:
     """The same recipe for the sums of what clients measure on dialogues that they have held out.
 
-    One before the first round and one after each, of all clients; exact, since held-out dialogues are not learned from
-    and no claim speaks of them.
+    One before the first round and one after each, of all clients. Where `data.hold_out_epsilon` allows none, they are
+    exact; else noise is shared in them, and each held-out dialogue is what is protected.
     """
-    rounds = recipe.federation.rounds + 1
+    rounds, epsilon = recipe.federation.rounds + 1, recipe.data.hold_out_epsilon
     everyone = replace(recipe.federation, rounds=rounds, cohort=min(clients, MOST_PARTICIPANTS), bands=1)
-    exact = replace(without_noise(recipe).privacy, unit=Unit.CLIENT, clip_norm=MOST_MEASURED, sampling_rate=1.0)
-    widest = replace(recipe.secagg, ring_bits=max(RING_WIDTHS), rotation=False)
-    return replace(recipe, federation=replace(everyone, max_participations=0), privacy=exact, secagg=widest)
+    everyone = replace(everyone, max_participations=0)
+    if not epsilon:
+        privacy = replace(without_noise(recipe).privacy, unit=Unit.CLIENT, clip_norm=MOST_MEASURED, sampling_rate=1.0)
+    else:
+        once = {"sampling_rate": 1.0, "expected_batch_size": 1.0, "local_steps": 1, "learning_rate": 1.0}
+        shared = {"unit": Unit.EXAMPLE, "noise": Noise.DISTRIBUTED, "noise_multiplier": 0.0, "clip_quantile": 0.0}
+        spent = {"target_epsilon": epsilon, "budget_epsilon": epsilon, "clip_norm": MEASURED_NORM}
+        privacy = replace(recipe.privacy, **once, **shared, **spent)  # type: ignore[arg-type]
+    secagg = replace(recipe.secagg, ring_bits=max(RING_WIDTHS), rotation=False)
+    return replace(
+        recipe, federation=everyone, privacy=privacy, secagg=secagg, ngrams=replace(recipe.ngrams, longest=0)
+    )
 
 
 def without_noise(recipe: Recipe) -> Recipe:

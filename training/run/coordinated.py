@@ -15,7 +15,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from chatfed.audit.comparison import compare
 from chatfed.model.checkpoint import weights_file
 from chatfed.model.ngrams import NGrams
 from chatfed.model.transformer import load_tokenizer
@@ -88,11 +87,11 @@ class Coordinator:
         stored = self.folder.latest()
         clock = Clock(dict(stored.seconds) if stored else {})
         self._admit()
-        with closing(Homes(self.folder.homes)) as homes:
+        with closing(Homes(self.folder.homes)) as homes, closing(Homes(self.folder.state / "measured")) as books:
             prepared = self._prepared(plan, homes)
             base = self._learner(plan, self.base)
             plan.refuse_unaffordable(len(base.initial))  # the rounds too: before anything is counted
-            measuring = Measuring(prepared, self.clients, base.base_digest, Standing())
+            measuring = Measuring(prepared, self.clients, base.base_digest, Standing(), books)
             with clock.phase("evaluate"):
                 before = self._tried(lambda: measuring(initial_state(base.initial, plan.first_clip_norm)))
             prepared, begun = self._after_the_count(prepared, base, clock)
@@ -106,6 +105,7 @@ class Coordinator:
             rounds = Rounds(prepared, self.clients, *known, measuring, before_session=on_record)
             self._all_rounds(rounds, measuring)
             after = measuring(rounds.state)
+            compared, measured = measuring.compared(before, after, rounds.state), measuring.cost()
             measuring.close()
         facts: dict[str, Any] = {
             "clients": len(rounds.prepared.clients),
@@ -114,9 +114,9 @@ class Coordinator:
             "trainable_parameters": len(begun.initial),
             "peak_memory_mib": clock.peak.to_json(),
             "pretraining": about_pretraining(self.base),
-            "comparison": compare(before.sums, after.sums).to_json(),
+            "comparison": compared.to_json(),
         }
-        return publish(rounds.prepared, rounds.state, metrics, before.result(), after.result(), facts, clock)
+        return publish(rounds.prepared, rounds.state, metrics, before.result(), after.result(), facts, clock, measured)
 
     def _all_rounds(self, rounds: Rounds, measuring: Measuring) -> None:
         rounds.begin()

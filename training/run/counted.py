@@ -6,7 +6,6 @@ from the noisy sum and from what is public. What it makes stays in the run's fol
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from ..engines.carrier import Carrier
 from ..parties.aggregator import invited
 from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, commit
-from ..parties.session import Session
+from ..parties.session import Session, count_run
 from ..plan.claims import Spent
 from ..plan.plan import Counting as Counted
 from .display import Display
@@ -76,9 +75,8 @@ def _session(prepared: Prepared, count: Counted) -> Session:
     """The invitation of all clients: in place of a model they are sent as many zeros as a sketch has cells."""
     agreement = count.agreement
     asked = tuple(invited(prepared.clients, 0, agreement.schedule))
-    run = hashlib.sha256(b"n-grams" + prepared.run).digest()[:16]  # rounds have numbers from 0 too
     nothing = np.zeros(count.cells, np.float32)
-    return Session(run, secrets.token_bytes(16), 0, agreement.digest, asked, nothing)
+    return Session(count_run(prepared.run), secrets.token_bytes(16), 0, agreement.digest, asked, nothing)
 
 
 def _sum(prepared: Prepared, count: Counted, session: Session, clients: Carrier, digest: bytes) -> tuple[Outcome, Took]:

@@ -14,7 +14,6 @@ import numpy as np
 from chatfed.model.checkpoint import base_digest
 from chatfed.model.received import keep_received
 from chatfed.model.transformer import load_tokenizer
-from chatfed.privacy.ledger import Budget
 from chatfed.types import ChatfedError, ClientId
 
 from ..base.corpus import load_corpus, turns_of
@@ -26,6 +25,7 @@ from ..durable import make_folder, read_if_there, write_atomically
 from ..parties.client import Client, Learn
 from ..parties.identity import IdentityError, read_key
 from ..parties.member import Member
+from ..parties.session import count_run, measuring_run
 from ..parties.store import Store
 from ..plan.agreement import Agreement
 from ..plan.federation import Federation, FederationError
@@ -109,10 +109,14 @@ class Joined:
             clients |= self._learning(self._start)
         return Member(
             clients,
+            {
+                COUNT: count_run(federation.run),
+                ROUNDS: federation.run,
+                MEASURED: measuring_run(plan.measuring.digest) if plan.measuring else b"",
+            },
             self.home.path / "invited",
             self.say,
             federation.fingerprint,
-            federation.run,
             MEASURED,
             self._take_up,
             plan.agreement.digest,
@@ -151,8 +155,9 @@ class Joined:
     def _measuring(self, learner: Learner) -> dict[str, Client]:
         plan = self.federation.plan()
         assert plan.measuring is not None, "looked at before"
-        nothing = ClientTerms(0.0, None, Budget(0.0, plan.terms.budget.delta, plan.terms.budget.unit))
-        return {MEASURED: self._client("measured", plan.measuring, nothing, learner, learner.measured_of(self.name))}
+        assert plan.measuring_terms is not None, "it goes with the agreement"
+        learn = learner.measured_of(self.name, plan.measuring.exact)
+        return {MEASURED: self._client("measured", plan.measuring, plan.measuring_terms, learner, learn)}
 
     def _learner(self, how: Learning, base: Path) -> Learner:
         return Learner.open(how, str(base), self.home.path / "private", self.home.path / "held-out")

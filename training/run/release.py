@@ -99,8 +99,12 @@ def publish(
     after: Evaluation,
     facts: dict[str, Any],
     clock: Clock,
+    measured: Spent | None = None,
 ) -> dict[str, Any]:
-    """Writes every output of the run folder and returns the summary. Each file is written whole or not at all."""
+    """Writes every output of the run folder and returns the summary. Each file is written whole or not at all.
+
+    measured: what sums of measurements cost held-out dialogues.
+    """
     folder, plan = prepared.folder, prepared.plan
     cost = spent(prepared.homes, prepared.clients, plan.terms)
     check_ledgers(folder.charges(), cost)
@@ -108,7 +112,7 @@ def publish(
     holders = None if prepared.apart else open_tokens(folder.state / "private").clients
     claim = plan.claim.guarantee(cost, state.round, repeats=repeats, dealt=dealt)
     if prepared.apart:
-        claim = of_members(claim)
+        claim = of_members(claim, plan.claim.held_out, plan.claim.privacy.delta)
     means = meaning(plan.claim, claim.epsilon, cost.costliest, holders, dealt)
     summary: dict[str, Any] = {
         "before": before.to_json(),
@@ -132,6 +136,7 @@ def publish(
         **_noise_facts(plan, len(state.weights), metrics),
         "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights), prepared.apart),
         **_count_facts(plan, prepared.apart),
+        **_measuring_facts(plan, measured),
         "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
@@ -253,6 +258,22 @@ def _count_facts(plan: Plan, apart: bool) -> dict[str, Any]:
         "secure_aggregation": _secure_aggregation(count.agreement, count.cells, apart),
     }
     return {"count": facts}
+
+
+def _measuring_facts(plan: Plan, measured: Spent | None) -> dict[str, Any]:
+    """The same of what clients measured on dialogues that they held out, where that was summed."""
+    agreement, terms = plan.measuring, plan.measuring_terms
+    if agreement is None or terms is None or measured is None:
+        return {}
+    sums, cohort = agreement.sums, agreement.schedule.cohort
+    facts = {
+        "epsilon": measured.most if terms.mechanism else None,
+        "delta": terms.budget.delta,
+        "measurements_most": max(measured.participations.values(), default=0),
+        "noise_multiplier": terms.noise_multiplier,
+        **_share_facts(sums.codec.upload(cohort, agreement.cells), sums, cohort),
+    }
+    return {"measuring": facts}
 
 
 def _secure_aggregation(agreement: Agreement, dimension: int, apart: bool) -> dict[str, Any]:

@@ -43,6 +43,7 @@ class Begun:
     run: bytes  # 16 bytes, its id
     reference: bool = False  # whether the same run without noise is wanted beside it
     ceiling: float = 0.0  # passes over the private text of the ceiling that is wanted beside it; 0: none
+    apart: bool = False  # its clients are members of a federation, on machines of their own
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class RunFolder:
         return self.path / "metrics.jsonl"
 
     def begin(self, recipe: Recipe, reference: bool = False, ceiling: float = 0.0, run: bytes = b"") -> Begun:
-        """Draws the run's id, where it has none, and writes down what it sets out to do."""
-        begun = Begun(recipe, run or secrets.token_bytes(16), reference, ceiling)
+        """Writes down what a run sets out to do, and draws its id; run: a federation has one already."""
+        begun = Begun(recipe, run or secrets.token_bytes(16), reference, ceiling, apart=bool(run))
         self._keep(begun)
         write_atomically(self.path / "recipe.toml", recipe.to_toml().encode(), 0o644)  # last: its presence says "begun"
         return begun
@@ -105,6 +106,7 @@ class RunFolder:
             about = from_json((self.state / "run.json").read_text())
             run, digests, reference = bytes.fromhex(about["run"]), about["recipes"], bool(about["reference"])
             ceiling = float(about.get("ceiling", 0))  # a run of an earlier build wanted none
+            apart = bool(about.get("apart", False))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(
                 f"{self.state / 'run.json'} cannot be read ({error}); this run cannot be resumed.",
@@ -117,7 +119,7 @@ class RunFolder:
                 f"or start a new run.",
                 param=str(path),
             )
-        return Begun(recipe, run, reference, ceiling)
+        return Begun(recipe, run, reference, ceiling, apart)
 
     def refuse_an_earlier_build(self) -> None:
         """Raises RunError where clients kept files, as they did before they had stores: nobody would look at them."""
@@ -148,7 +150,7 @@ class RunFolder:
 
     def _keep(self, begun: Begun, completed: Recipe | None = None) -> None:
         recipes = [each.digest().hex() for each in (begun.recipe, completed) if each is not None]
-        beside = {"reference": begun.reference, "ceiling": begun.ceiling}
+        beside = {"reference": begun.reference, "ceiling": begun.ceiling, "apart": begun.apart}
         about = {"run": begun.run.hex(), "recipes": recipes, **beside}
         write_atomically(self.state / "run.json", to_json(about).encode(), 0o644)
 
@@ -268,6 +270,12 @@ class RunFolder:
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Replaces a file of the folder."""
         write_atomically(self.path / name, (to_json(content, indent=2) + "\n").encode(), 0o644)
+
+
+def refuse_a_federation(begun: Begun) -> None:
+    """Raises RunError for a run whose clients are on machines of their own: here nobody has their dialogues."""
+    if begun.apart:
+        raise RunError("This is the run of a federation: go on with chatfed coordinate and its FEDERATION.toml.")
 
 
 @contextmanager

@@ -72,5 +72,6 @@ def summed(
         )
     except ProtocolError as error:
         why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
-        raise Stopped(f"{name} ended without a sum: {error}.{why} Go on with chatfed resume {folder.path}") from None
+        again = "the same chatfed coordinate" if prepared.apart else f"chatfed resume {folder.path}"
+        raise Stopped(f"{name} ended without a sum: {error}.{why} Go on with {again}") from None
     return outcome, took.over()

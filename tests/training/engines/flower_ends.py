@@ -16,8 +16,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from chatfed.types import ClientId
 
 
 def tell(**what: Any) -> None:
@@ -78,34 +81,44 @@ def answer(message: bytes) -> bytes:
 
 
 def coordinator(port: int, certificate: str, key: str) -> None:
+    from chatfed.types import ChatfedError
     from training.engines.flower_coordinator import FlowerExchange
     from training.engines.flower_link import Link
 
-    with Link("127.0.0.1", port, Path(certificate), Path(key)) as link:
-        tell(port=link.port)
-        exchange = FlowerExchange(link, 0)
-        for line in sys.stdin:
-            (command, given), *_ = json.loads(line).items()
-            if command == "admit":
-                link.admit({name: bytes.fromhex(point) for name, point in given["members"].items()})
-                tell(admitted=len(given["members"]))
-            elif command == "online":
-                tell(online=sorted(link.online()))
-            elif command == "ask":
-                tell(**asked(exchange, **given))
-            elif command == "stored":
-                tell(**stored(link, **given))
+    def admit(members: dict[str, str]) -> dict[str, Any]:
+        link.admit({ClientId(name): bytes.fromhex(point) for name, point in members.items()})
+        return {}
+
+    try:
+        with Link("127.0.0.1", port, Path(certificate), Path(key)) as link:
+            tell(port=link.port)
+            commands: dict[str, Callable[..., dict[str, Any]]] = {
+                "admit": admit,
+                "online": lambda: {"online": sorted(link.online())},
+                "ask": partial(asked, FlowerExchange(link, 0)),
+                "stored": partial(stored, link),
+            }
+            for line in sys.stdin:
+                (command, given), *_ = json.loads(line).items()
+                try:
+                    tell(**commands[command](**given))
+                except ChatfedError as error:
+                    tell(error=error.code, line=str(error))
+    except ChatfedError as error:
+        tell(error=error.code, line=str(error))
 
 
-def asked(exchange: Any, to: list[str], words: str, size: int = 0, patience: float = 20) -> dict[str, Any]:
+def asked(
+    exchange: Any, to: list[str], words: str, size: int = 0, patience: float = 20, step: int = 3
+) -> dict[str, Any]:
     """Who answered, after how many seconds, whether it was the right answer; what is left of it in memory."""
     exchange.patience = patience
     body = words.encode() + hashlib.shake_256(words.encode()).digest(size)
     begin, when, right, told = time.monotonic(), dict[str, float](), dict[str, bool](), list[list[int]]()
     exchange.watch(lambda *what: told.append(list(map(int, what))))
-    for member, reply in exchange(dict.fromkeys(to, b"\x03" + body)):
+    for member, reply in exchange(dict.fromkeys(to, bytes([step]) + body)):
         when[member] = time.monotonic() - begin
-        right[member] = reply == b"\x03" + body[::-1]
+        right[member] = reply == bytes([step]) + body[::-1]
     seconds = time.monotonic() - begin
     left = left_of(exchange.link._state)
     return {"when": when, "right": right, "refusals": exchange.refusals, "seconds": seconds, "left": left, "told": told}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import ipaddress
 import json
 import os
 import queue
@@ -18,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives import serialization as written
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from training.parties.certificates import make_authority, make_certificate
 
 ROOT = Path(__file__).parents[3]
 WITHIN = 60.0  # seconds, for whatever is nothing to wait for
@@ -89,9 +87,12 @@ class Line:
 
     def listen(self) -> None:
         """Starts a coordinator, where the last one was."""
-        certificate, key = str(self.folder / "server.pem"), str(self.folder / "server.key")
-        self.coordinator = self.started("coordinator", port=self.port, certificate=certificate, key=key)
+        self.coordinator = self.listener(self.port)
         self.port = self.coordinator.next()["port"]
+
+    def listener(self, port: int, certificate: str = "server.crt") -> End:
+        certificate, key = str(self.folder / certificate), str(self.folder / "server.key")
+        return self.started("coordinator", port=port, certificate=certificate, key=key)
 
     def started(self, kind: str, **given: Any) -> End:
         self.ends.append(End(self.folder, kind, **given))
@@ -107,7 +108,7 @@ class Line:
             self.points[name] = point.hex()
         return path
 
-    def node(self, name: str, authority: str = "authority.pem", port: int = 0, **given: Any) -> End:
+    def node(self, name: str, authority: str = "authority.crt", port: int = 0, **given: Any) -> End:
         where = {"address": f"127.0.0.1:{port or self.port}", "authority": str(self.folder / authority)}
         return self.started("node", **where, key=str(self.key(name)), **given)
 
@@ -177,19 +178,8 @@ def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def certificates(folder: Path) -> None:
-    """An authority, a stranger that has its name, and a certificate for this machine, in PEM."""
-    now, hour = datetime.datetime.now(datetime.UTC), datetime.timedelta(hours=1)
-
-    def begun(name: str, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        names = [x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, each)]) for each in (name, "authority")]
-        built = x509.CertificateBuilder().subject_name(names[0]).issuer_name(names[1]).public_key(key.public_key())
-        return built.serial_number(x509.random_serial_number()).not_valid_before(now - hour).not_valid_after(now + hour)
-
-    authority, stranger, server = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-    for name, key in (("authority", authority), ("stranger", stranger)):
-        made = begun("authority", key).add_extension(x509.BasicConstraints(True, 0), True).sign(key, hashes.SHA256())
-        (folder / f"{name}.pem").write_bytes(made.public_bytes(written.Encoding.PEM))
-    here = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
-    made = begun("server", server).add_extension(here, False).sign(authority, hashes.SHA256())
-    (folder / "server.pem").write_bytes(made.public_bytes(written.Encoding.PEM))
-    (folder / "server.key").write_bytes(_pem(server))
+    """An authority and a certificate of it for this machine, and a stranger's authority."""
+    (folder / "stranger").mkdir()
+    for place in (folder, folder / "stranger"):
+        make_authority(place)
+    make_certificate(folder, "127.0.0.1")

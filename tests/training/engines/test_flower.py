@@ -80,6 +80,8 @@ def test_a_refusal_is_told_in_one_line_that_controls_no_terminal(line: Line) -> 
     assert told["refusals"] == {"member 1": "over budget;  [31mraise it"}
     assert told["told"] == [[3, 1, 1]]
     assert told["seconds"] < 5
+    assert line.ask("member 0")["refusals"] == told["refusals"], "why it fell silent holds for the round"
+    assert line.ask("member 0", step=1)["refusals"] == {}
 
 
 def test_an_answer_that_is_none_of_ours_is_a_fault_of_whoever_sent_it(line: Line) -> None:
@@ -136,7 +138,7 @@ def test_a_call_is_refused_that_is_not_signed_or_not_as_a_node_makes_it(line: Li
 def status(
     line: Line, path: str, method: str = "POST", headers: dict[str, str] | None = None, body: bytes = b""
 ) -> int:
-    context = ssl.create_default_context(cafile=line.folder / "authority.pem")
+    context = ssl.create_default_context(cafile=line.folder / "authority.crt")
     connection = http.client.HTTPSConnection("127.0.0.1", line.port, timeout=20, context=context)
     connection.putrequest(method, path, skip_accept_encoding=True)
     lengths = {"content-length": str(len(body))} if "transfer-encoding" not in (headers or {}) else {}
@@ -163,7 +165,7 @@ def test_a_member_that_is_not_on_the_roster_is_told_so(line: Line) -> None:
 
 
 def test_a_coordinator_that_another_authority_vouches_for_is_sent_nothing(line: Line) -> None:
-    code, said = ended(line.node("member 0", authority="stranger.pem"))
+    code, said = ended(line.node("member 0", authority="stranger/authority.crt"))
     assert code == "certificate_refused" and "authority" in said
 
 
@@ -186,7 +188,7 @@ def test_another_flower_is_refused_by_name(line: Line) -> None:
 
 
 def test_an_address_that_is_none_is_named(line: Line) -> None:
-    where = {"authority": str(line.folder / "authority.pem"), "key": str(line.key("member 0"))}
+    where = {"authority": str(line.folder / "authority.crt"), "key": str(line.key("member 0"))}
     code, said = ended(line.started("node", address="https://example", **where))
     assert code == "address_unusable" and "HOST:PORT" in said
     where["authority"] = str(line.key("member 0"))
@@ -312,11 +314,38 @@ def test_a_node_that_is_told_to_stop_says_good_bye_and_ends(own: Line) -> None:
     assert own.coordinator.tell("online")["online"] == []
 
 
+def test_a_node_that_is_told_to_stop_while_it_answers_is_heard_and_ends(own: Line) -> None:
+    own.admit("a")
+    node = own.node("a")
+    own.await_online("a")
+    own.coordinator.begin("ask", to=["a"], words="sleep 3 ")
+    time.sleep(1)
+    assert node.end(signal.SIGTERM) == 0
+    assert own.checked(own.coordinator.next())["right"] == {"a": True}
+
+
 def test_a_coordinator_that_is_not_ready_refuses_nobody_for_good(own: Line) -> None:
     node = own.node("early")
     assert "has not answered since" in node.next()["said"]
     own.admit("early")
     own.await_online("early", within=15)
+
+
+def test_what_a_coordinator_cannot_listen_with_is_named(line: Line) -> None:
+    taken = line.listener(line.port).next()
+    assert taken["error"] == "link_failed" and str(line.port) in taken["line"]
+    other = line.listener(0, "authority.crt").next()
+    assert other["error"] == "link_failed" and "authority.crt" in other["line"]
+
+
+def test_a_key_that_is_none_or_anothers_is_named_and_nobody_is_cut_off(line: Line) -> None:
+    points = {name: line.points[name] for name in FIVE}
+    for wrong in ("", "02" * 49, points["member 0"][:-2], "00" + points["member 0"][2:]):
+        told = line.coordinator.tell("admit", members={**points, "member 5": wrong})
+        assert told["error"] == "invalid_value" and "member 5" in told["line"]
+    told = line.coordinator.tell("admit", members={**points, "member 5": points["member 0"]})
+    assert told["error"] == "invalid_value" and "member 0" in told["line"] and "member 5" in told["line"]
+    assert line.ask(*FIVE)["right"] == dict.fromkeys(FIVE, True)
 
 
 def test_where_there_is_no_flower_the_mend_is_named() -> None:
