@@ -33,6 +33,7 @@ HOMES = {
     "datasets": ("chatfed/data/",),
     "matplotlib": ("chatfed/audit/plots.py",),
     "gradio": ("serving/",),
+    "flwr": ("training/engines/",),
 }
 
 BY_NAME = ("chatfed/cli.py", "chatfed/lazy.py")  # a program, as wheel or checkout has it; the modules behind a face

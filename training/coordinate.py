@@ -73,17 +73,19 @@ def _coordinate(
     from .run.display import Display
     from .run.joined import refuse_another_base
     from .run.run_folder import RunFolder, sole_use
+    from .run.sizes import most_bytes
     from .run.summary import print_summary
 
     stay_offline()
     check_certificate(certificate, federation.authority, federation.host)
     base = base or file.resolve().parent / "base"
     refuse_another_base(federation, base)
+    most = most_bytes(federation, base)
     folder, display = (
         RunFolder(out or Path("runs") / _as_folder(federation.name)),
         Display(quiet),
     )
-    with sole_use(folder.path), Link(host, port, certificate, key) as link:
+    with sole_use(folder.path), Link(host, port, certificate, key, most) as link:
         folder.sweep()
         display.say(f"Listening for the {len(federation.members)} members of {federation.name} at port {link.port}.")
         exchange = FlowerExchange(link, patience)

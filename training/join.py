@@ -41,7 +41,9 @@ def join(
     key: Annotated[Path, typer.Option(help="Your private key, as chatfed identity new made it.")],
     home: Annotated[
         Path | None,
-        typer.Option(help="Your folder for ledger and state: never set it back. Without it, home beside the key."),
+        typer.Option(
+            help="Your folder for ledger and state: never set it back. Without it, chatfed-home beside the key."
+        ),
     ] = None,
     base: Base = None,
     yes: Annotated[bool, typer.Option("--yes", help="Agree to the federation's file without being asked.")] = False,
@@ -63,7 +65,9 @@ def join(
         "ignore_columns": tuple(names_in(ignore_columns)) if ignore_columns else (),
         "skip_bad_lines": skip_bad_lines,
     }
-    in_one_line(lambda: _join(file, key, home or key.with_suffix(".home"), base, reading, yes, patience), AGAIN)
+    in_one_line(
+        lambda: _join(file, key, home or key.resolve().parent / "chatfed-home", base, reading, yes, patience), AGAIN
+    )
 
 
 def _join(
@@ -87,17 +91,21 @@ def _join(
     from .parties.identity import read_key
     from .run.display import Display
     from .run.joined import joined
+    from .run.sizes import most_bytes
 
     stay_offline()
     say = Display().say
     data = replace(federation.recipe.data, validation="", public="", label_column="", **reading)
-    place = joined(federation, home, base or file.resolve().parent / "base", key, data, say)
-    authority = home.path / "authority.crt"
-    write_atomically(authority, federation.authority.encode(), 0o644)
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
-    with contextlib.closing(place):
+    with contextlib.ExitStack() as held:
+        held.enter_context(home.held(name))
+        base = base or file.resolve().parent / "base"
+        place = joined(federation, home, base, key, data, say)
+        held.enter_context(contextlib.closing(place))
+        authority = home.path / "authority.crt"
+        write_atomically(authority, federation.authority.encode(), 0o644)
         member = place.member()
 
         def answer(message: bytes) -> bytes:
@@ -107,7 +115,8 @@ def _join(
             return answered
 
         say(f"{name} of {federation.name} is ready for {federation.address}; its ledger and state lie in {home.path}.")
-        serve(federation.address, authority, transport_key(read_key(key)), answer, say, stop, patience)
+        most = most_bytes(federation, base)
+        serve(federation.address, authority, transport_key(read_key(key)), answer, say, stop, patience, most)
     if member.over:
         say("The federation's run is over.")
 

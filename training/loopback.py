@@ -90,7 +90,7 @@ class Loopback:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with said.open("ab") as file:
             command = [self.python, "-m", "chatfed", *words]
-            return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)
+            return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)  # noqa: S603
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def _run(out: Path, members: int, recipe: Path, patience: float) -> int:
     data = load_recipe(recipe).data
     loopback.make(recipe, dealt(data.clients, members, data.seed))
     print(
-        f"{members} members, keys, certificates and {loopback.file} are made; each works in a folder of its own in {out}."
+        f"{members} members, keys, certificates and {loopback.file} are made; each has a folder of its own in {out}."
     )
     processes = [loopback.coordinator("--patience", str(patience)), *map(loopback.member, loopback.names)]
     with stopped_after(processes):

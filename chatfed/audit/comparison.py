@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ RESAMPLES, LEVEL, SEED = 1000, 0.95, 1
 FEWEST = 5  # clients, or else dialogues, that an interval is drawn from
 LEARNED, NOT_LEARNED, WORSE, UNKNOWN = "learned", "did not learn", "worse", "cannot tell"
 UNLIKE = "cannot compare"
-BLOCKS, NOISE = "blocks of dialogues", "noise"
+NOISE = "noise"
 BETTER = {"bits_per_byte": -1, "top1": 1, "top3": 1}  # the measures, and the sign of a difference that is a gain
 
 
@@ -41,7 +41,7 @@ class Comparison:
     """What became of each measure, and what that means."""
 
     verdict: str
-    over: str  # what was resampled: "clients", "dialogues" or BLOCKS; or NOISE that was drawn anew
+    over: str  # what was resampled: "clients" or "dialogues"; or NOISE, that was drawn anew
     groups: int  # how many of them
     resamples: int
     level: float
@@ -74,24 +74,26 @@ def compare(before: Sums, after: Sums, clients: IntVector | None = None) -> Comp
     return Comparison(_verdict(kept), over, grouped.shape[1], RESAMPLES, LEVEL, **kept)
 
 
-def compare_blocks(before: Sums, after: Sums) -> Comparison:
-    """As `compare`, of rows that are each the sum of several dialogues, which nobody knows apart."""
-    return replace(compare(before, after), over=BLOCKS)
-
-
 def compare_noisy(before: Sums, after: Sums, noise: Sums) -> Comparison:
-    """As `compare`, of one row of sums each with Gaussian noise in it: intervals are the noise's alone.
+    """As `compare`, of one row of sums each, over the same dialogues, with Gaussian noise in it.
 
-    noise: float64[5], its standard deviations. Drawn from a fixed seed, as nothing here is secret.
+    noise: float64[5], its standard deviations. Bytes and words are the same before and after, so their mean is taken
+    for both. Intervals at LEVEL are the noise's alone, drawn RESAMPLES times from a fixed seed: nothing here is secret.
     """
-    generator, pair = np.random.default_rng(SEED), np.stack([before.sum(0), after.sum(0)])
-    drawn = pair + generator.normal(size=(RESAMPLES, 2, 5)) * noise
-    moved = rates(drawn[:, 1]) - rates(drawn[:, 0])
+    pair = np.stack([before.sum(0), after.sum(0)])
+    drawn = pair + np.random.default_rng(SEED).normal(size=(RESAMPLES, 2, 5)) * noise
+    moved, change = (rates(_alike(each)[..., 1, :]) - rates(_alike(each)[..., 0, :]) for each in (drawn, pair))
     ends = np.quantile(moved, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    change = rates(pair[1]) - rates(pair[0])
     found = [Interval(each, finite(low), finite(high)) for each, low, high in np.stack([change, *ends], 1).tolist()]
     kept = dict(zip(BETTER, found, strict=True))
     return Comparison(_verdict(kept), NOISE, 1, RESAMPLES, LEVEL, **kept)
+
+
+def _alike(pair: Sums) -> Sums:
+    """[..., 2, 5] sums of the same dialogues: bytes and words at their mean."""
+    told = pair.copy()
+    told[..., 1:3] = pair[..., 1:3].mean(-2, keepdims=True)
+    return told
 
 
 def unlike(before: Sums, after: Sums) -> Comparison:
@@ -197,7 +199,7 @@ def _how(comparison: Mapping[str, Any]) -> str:
     groups, over = finite(comparison.get("groups")), comparison.get("over")
     if over == NOISE and comparison["verdict"] != UNKNOWN:
         return f" Brackets: {LEVEL:.0%} interval of the change by the noise in the two sums alone."
-    if comparison["verdict"] in (UNKNOWN, UNLIKE) or groups is None or over not in ("clients", "dialogues", BLOCKS):
+    if comparison["verdict"] in (UNKNOWN, UNLIKE) or groups is None or over not in ("clients", "dialogues"):
         return ""
     return f" Brackets: {LEVEL:.0%} interval of the change (paired bootstrap over {groups:.0f} held-out {over})."
 

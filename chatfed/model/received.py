@@ -30,9 +30,10 @@ def keep_received(base: str | Path, weights: bytes, folder: Path, card: str) -> 
     unlike = [name for name, own in known.items() if name not in given or given[name].shape != own.shape]
     if unlike or len(given) != len(known):
         raise ModelError(f"The weights that were received are not of the base {base} ({[*unlike, *given][0]}).")
-    if not all(each.is_floating_point() and bool(torch.isfinite(each).all()) for each in given.values()):
+    taken = {name: given[name].to(own.dtype) for name, own in known.items()}  # where a larger type's may be infinite
+    if not all(given[name].is_floating_point() and bool(torch.isfinite(each).all()) for name, each in taken.items()):
         raise ModelError("The weights that were received are not finite numbers.")
     with torch.no_grad():
         for name, own in known.items():
-            own.copy_(given[name])
+            own.copy_(taken[name])
     save_model(folder, model, tokenizer, card)

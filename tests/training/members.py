@@ -31,7 +31,8 @@ from training.run.run_folder import RunFolder
 
 PLAIN = Path(__file__).with_name("plain.toml")
 SMALL = (
-    *("secagg.identities=roster", "secagg.threshold=0.67", "federation.rounds=2", "data.hold_out=0.2"),
+    *("secagg.identities=roster", "secagg.threshold=0.67", "federation.rounds=2", "data.hold_out=0.3"),
+    *("data.hold_out_epsilon=8.0", "federation.cohort=0"),
     *("privacy.noise=distributed", "privacy.local_steps=1", "privacy.sampling_rate=0.5", "privacy.target_epsilon=4.0"),
     *("privacy.expected_batch_size=4.0", "model.context=32", "federation.server_learning_rate=0.5"),
 )

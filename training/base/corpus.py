@@ -115,8 +115,8 @@ def _held_out(
             param="data.hold_out",
         )
     if settings.hold_out:
-        training, places = hold_out_of_each(clients, settings.hold_out, settings.seed)
-        notes.append(f"Each client holds out {settings.hold_out:.0%} of its dialogues: {len(places):,} in all.")
+        training, places = hold_out_of_each(private, clients, settings.hold_out)
+        notes.append(f"Each client holds out about {settings.hold_out:.0%} of its dialogues: {len(places):,} in all.")
         return training, Part("the held-out dialogues", settings.source, private, places)
     if settings.validation or folder:
         source = settings.validation or str(folder / "held_out.jsonl")  # type: ignore[operator]
@@ -254,20 +254,25 @@ def _deal(private: DialogueTable, settings: DataSection, notes: list[str]) -> di
 
 
 def hold_out_of_each(
-    clients: Mapping[ClientId, IntVector], share: float, seed: int
+    private: DialogueTable, clients: Mapping[ClientId, IntVector], share: float
 ) -> tuple[dict[ClientId, IntVector], IntVector]:
-    """Sets a share of each client's dialogues apart, one or more where it has two: they are measured, never learned.
+    """Sets about a share of each client's dialogues apart: they are measured, never learned.
 
-    Returns the others by client, and the places of those. A client alone chooses as all together would.
+    Returns the others by client, and the places of those. Whose a dialogue is and what it says decide, and nothing
+    else: another dialogue more or less moves none of the others, and one that was held out once is never learned.
     """
-    training, apart = dict[ClientId, IntVector](), list[IntVector]()
+    whose = np.empty(len(private), object)
     for name, mine in clients.items():
-        own = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
-        order = np.random.default_rng([seed, own]).permutation(mine)
-        count = min(len(mine) - 1, max(1, round(share * len(mine))))
-        training[name] = np.sort(order[count:])
-        apart.append(order[:count])
-    return training, np.sort(np.concatenate(apart)) if apart else np.empty(0, np.int64)
+        whose[mine] = name
+    apart = np.array([_falls(whose[at], dialogue) < share for at, dialogue in enumerate(private)], bool)
+    training = {name: mine[~apart[mine]] for name, mine in clients.items()}
+    return training, np.flatnonzero(apart)
+
+
+def _falls(owner: ClientId | None, dialogue: Dialogue) -> float:
+    """A number from 0 to 1 that follows from a dialogue and whose it is."""
+    said = "\0".join([owner or "", *(part for turn in dialogue.messages for part in (turn.role, turn.content))])
+    return int.from_bytes(hashlib.sha256(said.encode()).digest()[:8], "big") / 2.0**64
 
 
 def _hold_out(

@@ -21,7 +21,7 @@ from chatfed.data.values import DataError
 from chatfed.model.tokenizer import WORD_REST, WORD_START
 from chatfed.types import ChatfedError, FloatVector, IntVector
 
-from ..plan.variants import BLOCKS, MEASURED_UNITS, MOST_MEASURED
+from ..plan.variants import MEASURED_UNITS
 from .tokens import ASSISTANT, TokenTable, Windows, windows
 
 if TYPE_CHECKING:
@@ -39,17 +39,15 @@ class Scores:
     sums: Sums = field(repr=False)  # float64[dialogues, 5]: nats, bytes, words, right at first place, within three
 
     @classmethod
-    def of_blocks(cls, summed: FloatVector) -> Scores:
-        """What clients have summed of `in_blocks`, float32[5 BLOCKS]: a row for each block in which there is a word."""
-        sums = summed.astype(np.float64).reshape(-1, 5)
-        sums[:, 1:] = sums[:, 1:].round()  # counts, which a ring's steps have moved a little
-        return cls(sums[sums[:, 2] > 0])
-
-    @classmethod
     def of_noisy(cls, summed: FloatVector) -> Scores:
-        """What clients have summed of `one_by_one`, float32[5], with noise in it: one row, of what can be."""
-        sums = np.maximum(summed.astype(np.float64), (0, 1, 1, 0, 0) / np.array(MEASURED_UNITS)) * MEASURED_UNITS
-        return cls(np.minimum(sums, [np.inf, np.inf, np.inf, sums[2], sums[2]])[None])
+        """What clients have summed of `one_by_one`, float32[5], with noise in it: one row, of what there can be.
+
+        Noise, or a client that gives anything, makes no figure infinite.
+        """
+        nats, octets, words, first, third = (summed.astype(np.float64) * MEASURED_UNITS).tolist()
+        words = max(1.0, words)
+        within = [min(max(0.0, right), words) for right in (first, third)]
+        return cls(np.array([[max(0.0, nats), max(1.0, octets), words, *within]]))
 
     def result(self) -> Evaluation:
         """Over all dialogues. Raises ChatfedError when there was no word: no figure can be given."""
@@ -62,19 +60,6 @@ class Scores:
         bits, top1, top3 = (float(value) for value in rates(self.sums.sum(0)))
         told = nats / words <= math.log(MOST_PERPLEXITY)
         return Evaluation(bits, top1, top3, math.exp(nats / words) if told else None, int(words), int(octets))
-
-
-def in_blocks(scores: Scores) -> FloatVector:
-    """The sums of every tenth dialogue together, float32[5 BLOCKS], for a client to give into a secure sum.
-
-    Of no more dialogues than a sum takes whole: what it would scale down would be no count of anything.
-    """
-    sums = scores.sums
-    while np.linalg.norm(sums.sum(0)) > MOST_MEASURED:
-        sums = sums[: len(sums) // 2]
-    blocks = np.zeros((BLOCKS, 5))
-    np.add.at(blocks, np.arange(len(sums)) % BLOCKS, sums)
-    return blocks.ravel().astype(np.float32)
 
 
 def one_by_one(scores: Scores) -> Iterator[FloatVector]:
@@ -105,10 +90,12 @@ def evaluate(
     context: int,
     device: str = "cpu",
     rows_at_once: int = 4,  # their logits are most of a worker's memory
+    whatever: bool = False,
 ) -> Scores:
     """Scores every word of `dialogues`, in batches of dialogues of like length.
 
-    Raises ChatfedError when the model gives a word no finite probability: nothing that is not a number is ever right.
+    whatever: zeros for a dialogue of which a probability is not finite, in the place of an error. Raises ChatfedError
+    when the model gives a word no finite probability: nothing that is not a number is ever right.
     """
     lengths = np.diff(table.starts)[dialogues]
     order = np.argsort(lengths, kind="stable")
@@ -118,6 +105,8 @@ def evaluate(
         places = order[start : start + rows_at_once]
         batch = windows(table, dialogues[places], context)
         sums[np.ix_(places, np.array([0, 2, 3, 4]))] = _sums(batch, len(places), *_score(model, batch, device))
+    if whatever:
+        sums[~np.isfinite(sums).all(1)] = 0
     if not np.isfinite(sums).all():
         broken = int((~np.isfinite(sums).all(1)).sum())
         raise ChatfedError(

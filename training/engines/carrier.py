@@ -23,3 +23,8 @@ class Carrier(Protocol):
 
     def watch(self, on_reply: OnReply) -> None:
         """Has every answer told from now on."""
+
+
+def said_by(refusals: Mapping[ClientId, str]) -> list[str]:
+    """Why clients gave no answer, each in words that begin with its name."""
+    return [reason if reason.startswith(f"{name}:") else f"{name}: {reason}" for name, reason in refusals.items()]

@@ -73,6 +73,19 @@ class NoMessage(ChatfedError):
         super().__init__("what came over the line is no message of chatfed's: see that both ends run the same version")
 
 
+class TooMuch(ChatfedError):
+    """A message is larger than any of its federation."""
+
+    code = "too_much"
+    mend = "see that member and coordinator have the same FEDERATION.toml and the same version of chatfed"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            f"a message came over the line that is larger than any of this federation ({most:,} bytes): see that both "
+            "ends have the same FEDERATION.toml and run the same version"
+        )
+
+
 def prepare_flower() -> None:
     """Has Flower send nothing home and log only its own faults; to be called before it is imported.
 
@@ -92,5 +105,6 @@ def prepare_flower() -> None:
 
 
 def _is_fault(record: logging.LogRecord) -> bool:
-    """That a member is late or refused is no news, and is logged as an error too."""
-    return "UnexpectedError" in record.getMessage()
+    """That a member is late, refused or cut off is no news, and is logged as an error too."""
+    said = record.getMessage()
+    return "UnexpectedError" in said and "ClientDisconnect" not in said

@@ -14,7 +14,7 @@ from chatfed.types import ClientId
 
 from ..parties.session import Step
 from .carrier import OnReply
-from .flower import NoMessage
+from .flower import NoMessage, TooMuch
 from .flower_link import Link
 from .flower_payload import Refusal
 from .flower_state import Gone
@@ -68,7 +68,7 @@ class FlowerExchange:
                 content = self.link.answer(name)
                 if content is None and member in online:
                     continue
-            except NoMessage as fault:
+            except (NoMessage, TooMuch) as fault:
                 content = Refusal(str(fault))
             except Gone:
                 pass

@@ -1,15 +1,13 @@
 """A coordinator's end of the line: Flower's Fleet service in this process, behind TLS, and the messages that lie in it.
 
-Of Flower's server only what members call is there, and of that only the paths below; no Control, no Runtime, no
-subprocess. Members are known by the keys that the federation's roster names. Everything is in memory, and gone once it
-was heard or withdrawn. Knows no step of a round.
+Of Flower's server only what members call is there, behind a gate; no Control, no Runtime, no subprocess. Members are
+known by the keys that the federation's roster names. Everything is in memory, and gone once it was heard or withdrawn.
+Knows no step of a round.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
-import contextlib
 import logging
 import socket
 import ssl
@@ -21,9 +19,8 @@ from types import TracebackType
 from typing import Self
 
 import uvicorn
-from fastapi import Depends, FastAPI, HTTPException
-from flwr.proto.fleet_pb2 import PullMessagesRequest
-from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, NodeStatus
+from fastapi import Depends, FastAPI
+from flwr.supercore.constant import NodeStatus
 from flwr.supercore.dependencies.version import VersionDependency
 from flwr.supercore.error import http_error_translator
 from flwr.supercore.inflatable.inflatable_object import no_object_id_recompute
@@ -32,51 +29,35 @@ from flwr.supercore.protobuf.translation import ProtobufTranslationMiddleware
 from flwr.superlink.routers.fleet.node_auth import NodeAuthMiddleware
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from starlette.middleware import Middleware
-from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.middleware.base import BaseHTTPMiddleware
 
 from chatfed.types import ClientId, InvalidValue
 
 from .flower import LinkError, prepare_flower
+from .flower_gate import Bell, Gate
 from .flower_payload import Refusal, packed, unpacked
 from .flower_state import Box
 
-PATHS = frozenset(
-    f"/v1/fleet/{name}"
-    for name in (
-        "activate-node",
-        "deactivate-node",
-        "send-node-heartbeat",
-        "pull-messages",
-        "pull-object",
-        "confirm-message-received",
-        "push-messages",
-        "push-object",
-    )
-)  # what a member's node calls; others, registering a key among them, are not there
-MOST_BYTES = 8 << 20  # of a request: a piece of an array is 5 MiB at most
-FEW_BYTES = 4096  # of one from whom nobody knows
 MOST_CONNECTIONS = 4096
 STARTS_WITHIN = 30.0  # seconds
 ENDS_WITHIN = 5.0
-HOLD = 2.0  # seconds that a node's call for a message is kept waiting for one
-_KEY = FLEET_HTTP_PUBLIC_KEY_HEADER.lower().encode()
 _POINT = bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200")  # DER before a compressed P-384 point
 
 
 class Link:
     """Listens for the members of one federation, and holds the messages on their way."""
 
-    def __init__(self, host: str, port: int, certificate: Path, key: Path) -> None:
-        """Where to listen (port 0: one that is free), and the PEM files that prove who listens."""
+    def __init__(self, host: str, port: int, certificate: Path, key: Path, most: int) -> None:
+        """Where to listen (port 0: one that is free), and the PEM files that prove who listens.
+
+        most: bytes of one answer.
+        """
         prepare_flower()
         self.host, self.port = host, port
         self._certificate, self._key = certificate, key
-        self._state = Box()
-        self._bell = _Bell(self._state)
-        self._gate = _Gate(_fleet(self._state, self._bell))
+        self._state = Box(most)
+        self._bell = Bell(self._state)
+        self._gate = Gate(_fleet(self._state, self._bell))
         self._nodes: dict[ClientId, int] = {}
 
     def __enter__(self) -> Self:
@@ -128,7 +109,7 @@ class Link:
                 raise InvalidValue(f"{member} and {owners[key]} have the same transport key: each needs its own.")
         nodes = self._state.register(set(owners))
         self._nodes = {member: nodes[key] for member, key in keys.items()}
-        self._gate.known = frozenset(map(base64.b64encode, owners))
+        self._gate.admit(owners)
 
     def online(self) -> frozenset[ClientId]:
         """Members that are connected, as far as their heartbeats tell."""
@@ -150,87 +131,20 @@ class Link:
     def answer(self, name: str) -> bytes | Refusal | None:
         """What the message of that name is answered with, once it is all there; then both are forgotten.
 
-        Raises Gone where no answer will come, NoMessage where what came is none.
+        Raises Gone where no answer will come, NoMessage where what came is none, TooMuch where it is too large.
         """
         found = self._state.reply(name)
         if found is None:
             return None
         self._state.forget(name)
-        return unpacked(*found)
+        return unpacked(*found, self._state.most)
 
     def withdraw(self) -> None:
         """Forgets every message and answer: who has one in hand is not heard with it."""
         self._state.forget_all()
 
 
-class _Gate:
-    """Lets through what a member's node calls, spelled as it spells it; closed until members are known."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-        self.known: frozenset[bytes] | None = None  # keys, as a request's head has them
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refused(scope)
-        if refused is None:
-            await self.app(scope, receive, send)
-        else:
-            await PlainTextResponse("", refused, {"connection": "close"})(scope, receive, send)
-
-    def _refused(self, scope: Scope) -> int | None:
-        path, headers = scope["path"], dict(scope["headers"])
-        if path not in PATHS or scope["raw_path"] != path.encode() or scope["query_string"]:
-            return 404
-        if scope["method"] != "POST":
-            return 405
-        if self.known is None:
-            return 503
-        size = headers.get(b"content-length", b"")
-        if not size.isdigit():
-            return 411
-        if headers.get(_KEY) not in self.known and int(size) > FEW_BYTES:  # Flower looks at it when it has read all
-            return 401
-        return 413 if int(size) > MOST_BYTES else None
-
-
-class _Bell:
-    """Has a node that asks for a message wait for one a while: it is there at once, and few ask in vain."""
-
-    def __init__(self, state: Box) -> None:
-        self.state = state
-        self.newest: dict[int, object] = {}  # call of each node
-        self.loop: asyncio.AbstractEventLoop | None = None
-        self.bell = asyncio.Event()
-
-    async def __call__(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
-        asked = getattr(request.state, "protobuf_request", None)
-        if isinstance(asked, PullMessagesRequest):
-            await self._hold(asked.node.node_id)
-        return await call_next(request)
-
-    async def _hold(self, node: int) -> None:
-        self.loop, call = asyncio.get_running_loop(), object()
-        self.newest[node] = call
-        until = self.loop.time() + HOLD
-        while not self.state.has_for(node) and (left := until - self.loop.time()) > 0:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.bell.wait(), left)
-        if self.newest.get(node) is not call:  # a node makes one at a time: it has given this one up
-            raise HTTPException(503)
-        del self.newest[node]
-
-    def ring(self) -> None:
-        """Something was laid out. From any thread."""
-        if self.loop is not None:
-            with contextlib.suppress(RuntimeError):  # the service has ended
-                self.loop.call_soon_threadsafe(self._ring)
-
-    def _ring(self) -> None:
-        self.bell.set()
-        self.bell = asyncio.Event()
-
-
-def _fleet(state: Box, bell: _Bell) -> FastAPI:
+def _fleet(state: Box, bell: Bell) -> FastAPI:
     """Flower's Fleet service and nothing else of its server, in the order of layers that its server has."""
     layers = [
         Middleware(BaseHTTPMiddleware, dispatch=http_error_translator),

@@ -13,6 +13,7 @@ from flwr.app import Message
 from flwr.app.message import make_message, remove_content_from_message
 from flwr.app.metadata import Metadata
 from flwr.common.constant import NOOP_ACCOUNT_NAME, NOOP_FLWR_AID, SUPERLINK_NODE_ID, Status
+from flwr.proto.message_pb2 import ObjectTree
 from flwr.server.superlink.linkstate import InMemoryLinkState
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.date import now
@@ -20,7 +21,8 @@ from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.superlink.federation import NoOpFederationManager
 
-from .flower_payload import names_in, objects_of
+from .flower import TooMuch
+from .flower_payload import names_in, objects_of, refuse_many
 
 
 class Gone(Exception):
@@ -28,10 +30,15 @@ class Gone(Exception):
 
 
 class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be looked at
-    """Flower's own state, with one run that never ends, and ways to look at one message."""
+    """Flower's own state, with one run that never ends, and ways to look at one message.
 
-    def __init__(self) -> None:
+    Of an answer it keeps `most` bytes.
+    """
+
+    def __init__(self, most: int) -> None:
         super().__init__(NoOpFederationManager(), InMemoryObjectStore())
+        self.most = most
+        self.too_much: set[str] = set()  # messages whose answers were more
         self._lock_object_push_sessions = self.lock  # one lock: Flower takes the two in either order
         self.run = self.create_run(
             fab_id=None,
@@ -107,15 +114,69 @@ class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be l
         tree, objects = objects_of(message)
         with self.lock:
             session = self.start_session(self.run)
-            stored, missing = self.store_message_and_object_tree(remove_content_from_message(message), tree, session)
+            head = remove_content_from_message(message)
+            stored, missing = super().store_message_and_object_tree(head, tree, session)
             for name in missing:
                 self.store_object(self.run, session, name, objects[name].deflate())
             self._cleanup_push_session(session, cleanup_messages=False)
         return str(metadata.message_id) if stored else None
 
-    def reply(self, name: str) -> tuple[str, dict[str, bytes]] | None:
-        """The answer's name and objects; None while they are not all there. Raises Gone."""
+    def store_message_and_object_tree(
+        self, message: Message, object_tree: ObjectTree, session_id: str
+    ) -> tuple[bool, list[str]]:
+        """An answer's head, and the names of its objects: the same ones each time that it is offered."""
         with self.lock:
+            stored, missing = False, list[str]()
+            if self._fits(message.metadata, object_tree):
+                stored, missing = super().store_message_and_object_tree(message, object_tree, session_id)
+            if not stored:  # Flower would keep it
+                self._cleanup_push_session(session_id, cleanup_messages=False)
+            return stored, missing
+
+    def _fits(self, head: Metadata, tree: ObjectTree) -> bool:
+        """Whether this may be an answer of its sender to what it was asked."""
+        asked = self.message_ins_store.get(head.reply_to_message_id)
+        if asked is None or asked.metadata.dst_node_id != head.src_node_id or tree.object_id != head.message_id:
+            return False
+        try:
+            refuse_many(tree, self.most)
+        except TooMuch:
+            self._drop(head.reply_to_message_id)
+            return False
+        try:
+            return bool(self.object_store.get_object_tree(head.message_id) == tree)
+        except NoObjectInStoreError:
+            return True
+
+    def store_object(self, run_id: int, session_id: str, object_id: str, object_content: bytes) -> bool:
+        """An object of an answer."""
+        with self.lock:
+            session = self._object_push_sessions.get(session_id)
+            if session is None:
+                return False
+            for root in session.root_object_ids:
+                there = sum(map(len, self._objects(root).values()))
+                asked = self._asked(root)
+                if asked and there + len(object_content) > self.most:
+                    self._drop(asked)
+                    return False
+            return bool(super().store_object(run_id, session_id, object_id, object_content))
+
+    def _asked(self, reply: str) -> str:
+        """What an answer answers; nothing for a message of ours."""
+        head = self.message_res_store.get(reply)
+        return str(head.metadata.reply_to_message_id) if head else ""
+
+    def _drop(self, name: str) -> None:
+        """Of a message whose answer is too much nothing stays but that."""
+        self.forget(name)
+        self.too_much.add(name)
+
+    def reply(self, name: str) -> tuple[str, dict[str, bytes]] | None:
+        """The answer's name and objects; None while they are not all there. Raises Gone, or TooMuch."""
+        with self.lock:
+            if name in self.too_much:
+                raise TooMuch(self.most)
             if name not in self.message_ins_store:
                 raise Gone
             reply = self.message_ins_id_to_message_res_id.get(name, "")
@@ -124,12 +185,16 @@ class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be l
 
     def _whole(self, root: str) -> dict[str, bytes] | None:
         """The objects below that name, or None where one has not come yet."""
+        objects = self._objects(root)
+        return objects if objects and all(objects.values()) else None
+
+    def _objects(self, root: str) -> dict[str, bytes]:
+        """The objects below that name, empty as long as they have not come; none where nobody named them."""
         try:
             names = names_in(self.object_store.get_object_tree(root))
         except NoObjectInStoreError:
-            return None
-        objects = {name: self.object_store.get(name) for name in names}
-        return objects if all(objects.values()) else None
+            return {}
+        return {name: self.object_store.get(name) or b"" for name in names}
 
     def forget(self, name: str) -> None:
         """A message, its answer and their objects, as far as no other has them."""
@@ -148,4 +213,5 @@ class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be l
                 kept.clear()
             self._object_push_sessions.clear()
             self._object_push_session_by_root.clear()
+            self.too_much.clear()
             self.object_store.clear()

@@ -56,7 +56,8 @@ class Client:
     """One client; everything it must remember between messages is among its records.
 
     A client may be made anew for each message. One that is kept has its state of the round at hand. identity: the file
-    of its private key, and roster: its own, both where the recipe pins identities.
+    of its private key, and roster: its own, both where the recipe pins identities. weights: how many numbers of the
+    model it trains, where it looks at them.
     """
 
     def __init__(
@@ -68,9 +69,11 @@ class Client:
         learn: Learn,
         roster: Roster | None = None,
         identity: Path | None = None,
+        weights: int = 0,
     ) -> None:
         self.name, self.records, self.agreement, self.terms = records.client, records, agreement, terms
         self.base_digest, self.learn, self.roster, self.identity = base_digest, learn, roster or {}, identity
+        self.weights = weights
         self.pinned = agreement.sums.pinned
         self.epochs = EpochKeys(records)
         self.sum = SumRecord(records, self.epochs)
@@ -106,7 +109,7 @@ class Client:
 
     def _join(self, message: bytes, entropy: Entropy) -> Steps:
         session, ctx = _invitation(message, self.base_digest)
-        place = place_of(self.name, session, self.agreement)
+        place = place_of(self.name, session, self.agreement, self.weights)
         lag = session.since[place - 1]
         key = release_key(session, ctx, self.agreement.schedule.bands, lag)
         roster = keys_of(self.roster, session.cohort) if self.pinned else ()
@@ -114,7 +117,6 @@ class Client:
         size = self.agreement.size(len(session.cohort), len(session.weights))
         parameters = self.agreement.sums.parameters(*size)
         self._refuse_if_finished(key)
-        self._refuse_a_second_exact(session, key)
         self._refuse_forgotten_set(key)
         self._refuse_other_keys(session, parameters, roster)
         code = self._upload(*size, rotation_seed(ctx), session.clip_norm, lag)
@@ -240,8 +242,8 @@ class Client:
         chosen, _ = self.records.read("answered") or ("", b"")
         if self.sum.invited().said and chosen != key:
             raise Refused(
-                f"{self.name}: answered in this round before, but for which survivors is no longer in "
-                f"{self.records.store.path}: restore that, or leave the round."
+                f"{self.name}: answered in this round before, but for which survivors is no longer in its store: "
+                "restore that, or leave the round."
             )
 
     def _refuse_other_keys(self, session: Session, parameters: Parameters, roster: Sequence[bytes]) -> None:
@@ -310,17 +312,6 @@ class Client:
     def _refuse_if_finished(self, key: str) -> None:
         if key in finished(self.records):
             raise Refused(f"{self.name}: gave its update for round {key} and erased it; it gives no second one.")
-
-    def _refuse_a_second_exact(self, session: Session, key: str) -> None:
-        """What no noise hides is given once a round: each further model would ask the same dialogues something else."""
-        if not self.agreement.exact:
-            return
-        rounds, name = self.agreement.schedule.rounds, round_name(session.name)
-        if session.round >= rounds:
-            raise Refused(f"{self.name}: the server asks for round {session.round} of {rounds} measurements.")
-        given = {*finished(self.records), self.records.tag("update").partition(" ")[0]}
-        if any(old.startswith(name) and old != key for old in given):
-            raise Refused(f"{self.name}: measured another model for round {session.round}; it measures one a round.")
 
     def _pay(self, key: str, code: Upload, entropy: Entropy) -> None:
         """Charges before the data is looked at.

@@ -9,10 +9,15 @@ from .answering import Refused
 from .session import Session
 
 
-def place_of(name: ClientId, session: Session, agreement: Agreement) -> int:
-    """The number, from 1, of the client `name` in the round that it is invited to. Raises Refused."""
+def place_of(name: ClientId, session: Session, agreement: Agreement, weights: int) -> int:
+    """The number, from 1, of the client `name` in the round that it is invited to. Raises Refused.
+
+    weights: how many numbers of the model the client trains; 0: it looks at none of them.
+    """
     if session.recipe != agreement.digest:
         raise Refused(f"{name}: the server runs another recipe than this client agreed to.")
+    if weights and len(session.weights) != weights:
+        raise Refused(f"{name}: the server sent {len(session.weights)} weights, and this client trains {weights}.")
     schedule = agreement.schedule
     if len(session.cohort) != schedule.participants(session.round):  # the threshold follows from it
         raise Refused(f"{name}: the server invites {len(session.cohort)} clients, not the recipe's cohort.")

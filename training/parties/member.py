@@ -19,7 +19,8 @@ from .answering import Refused
 from .client import Client
 from .session import NotFinite, Step, invited_to
 
-TOLD = (Refused, BudgetExceeded, NotFinite)  # whose words hold nothing but names, rounds and budgets
+TOLD = (Refused, NotFinite)  # whose words hold nothing but names and rounds
+NOT_SENT = "has not been sent the model that rounds begin with"
 
 
 class TakesNoPart(ChatfedError):
@@ -38,49 +39,58 @@ class Member:
     invited: Path  # a file: what the last invitation was for
     say: Callable[[str], None]  # to the person at this machine
     agreed_to: str  # fingerprint
-    last: str  # the kind of sum whose last round ends all
-    take_up: Callable[[bytes], Mapping[str, Client]]  # weights that rounds begin with -> what begins from them
+    last: str  # the kind of sum that ends all
+    ends: int  # with so many of that kind
+    take_up: Callable[[bytes], Mapping[str, Client]] | None  # weights that rounds begin with -> what begins from them
     later: bytes = b""  # digest of rounds that begin with weights which have not come yet
     over: bool = field(default=False, init=False)  # nobody will ask for anything more
 
     def answer(self, message: bytes) -> bytes:
         """The answer, once it is on the disk. Raises TakesNoPart."""
+        step = message[0] if message else 0
         try:
-            if message[:1] == bytes([Step.START]):
+            if step == Step.START:
                 return self._begin_with(message[1:])
-            kind = self._kind(message)
-            if message[0] == Step.SESSION:
+            kind = self._kind(step, message)
+            if not kind:
+                return message[:1]
+            if step == Step.SESSION:
                 self.say(f"Invited: {kind}.")
             answer = self.clients[kind].handle(message)
         except ChatfedError as error:
             self.say(f"Takes no part: {error}")
             raise TakesNoPart(_as_told(error)) from error
-        if message[0] == Step.COMMITTED:
+        if step == Step.COMMITTED:
             self._close(kind, message)
         return answer
 
     def _begin_with(self, body: bytes) -> bytes:
         """Keeps the weights that rounds begin with; that they are everybody's, each round's context says."""
-        if body[:16] not in self.runs.values():
+        if self.take_up is None or body[:16] not in self.runs.values():
             raise MalformedMessage(0, "start", "run")
         self.clients = {**self.clients, **self.take_up(body[16:])}
         self.say("The model has learned what was counted; rounds begin with it.")
         return bytes([Step.START])
 
-    def _kind(self, message: bytes) -> str:
-        """What a message is for. Raises Refused where this member has not agreed to it."""
-        if message[:1] == bytes([Step.SESSION]):
+    def _kind(self, step: int, message: bytes) -> str:
+        """What a message is for; empty for the end of what this member took no part in.
+
+        Raises Refused where it has not agreed to it, or MalformedMessage.
+        """
+        if step == Step.SESSION:
             run, recipe = invited_to(message)
             for kind, client in self.clients.items():
                 if (client.agreement.digest, self.runs[kind]) == (recipe, run):
                     write_atomically(self.invited, kind.encode(), 0o600)
                     return kind
             if recipe == self.later:
-                raise Refused("has not been sent the model that rounds begin with")
+                raise Refused(NOT_SENT)
             raise Refused(
                 f"the coordinator runs the federation by another file than the one that this member has agreed to "
                 f"({self.agreed_to}): get the newest FEDERATION.toml, and begin chatfed join anew"
             )
+        if step == Step.COMMITTED:  # which says itself whose round is over
+            return next((kind for kind in self.clients if self.runs[kind] == message[1:17]), "")
         kind = (read_if_there(self.invited) or b"").decode()
         if kind not in self.clients:
             raise MalformedMessage(0, "step", "number")
@@ -88,11 +98,16 @@ class Member:
 
     def _close(self, kind: str, message: bytes) -> None:
         """Says what is over. The last of the last kind of sum ends all."""
-        schedule, number = self.clients[kind].agreement.schedule, int.from_bytes(message[17:21], "little") + 1
-        self.say(f"Over: {kind}, {number} of {schedule.rounds}.")
-        self.over = self.over or (kind == self.last and number == schedule.rounds)
+        number = int.from_bytes(message[17:21], "little") + 1
+        of = self.ends if kind == self.last else self.clients[kind].agreement.schedule.rounds
+        self.say(f"Over: {kind}, {number} of {of}.")
+        self.over = self.over or (kind == self.last and number == of)
 
 
 def _as_told(error: ChatfedError) -> str:
     """What leaves this machine of an error."""
-    return str(error) if isinstance(error, TOLD) else f"{error.code}: the member's own machine says why"
+    if isinstance(error, TOLD):
+        return str(error)
+    if isinstance(error, BudgetExceeded):
+        return "another round would pass this member's budget"
+    return "the member's own machine says why"  # which error it is may follow from its dialogues

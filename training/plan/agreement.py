@@ -17,7 +17,6 @@ class Agreement:
     schedule: FederationSection
     sums: Sums
     cells: int = 0  # of the vectors that are summed; 0: as many as the model has trained weights
-    exact: bool = False  # sums of what no noise hides and no ledger counts: a client gives one a round and no more
 
     def size(self, cohort: int, weights: int) -> tuple[int, int]:
         """Participants and coordinates of a sum whose invitation carries so many weights."""

@@ -33,14 +33,15 @@ _KEPT_BY_CLIENTS = {
 OTHER_RUNS = "other runs on the same dialogues: a simulation keeps ledgers in the run's folder, so each starts at zero"
 OWN_RUNS = "other runs on the same dialogues, but those whose charges a member keeps in the same ledger"
 ASKED = (
-    "each member was charged for no more than it was asked for: the coordinator counts its invitations, and reads no "
-    "member's ledger"
+    "the coordinator counted all its invitations, which is what epsilon is from: it reads no member's ledger. "
+    "Otherwise each member's own budget is what holds"
 )
 HELD_OUT = "the held-out dialogues and the perplexities measured on them"
 MEASURED = (
-    "the held-out dialogues: each of them is protected by itself, with epsilon {epsilon:g} at delta {delta:g} over all "
-    "measurements, against the same and on the same assumptions (`measuring`)"
+    "the held-out dialogues, which nothing is learned from: what is measured on them protects each of these with "
+    "epsilon {epsilon:g} at delta {delta:g} over all measurements, against whoever sees the sums only (`measuring`)"
 )
+EARLIER = "in rounds by earlier editions of the federation"
 EXCLUDED = (
     OTHER_RUNS,
     "that a client took part, in which rounds, how long it took, and whether it failed",
@@ -71,7 +72,7 @@ class Spent:
 
     def mean(self, clients: int) -> float:
         """Over all clients, those that never took part at 0."""
-        return sum(self.by_client.values()) / max(1, clients)
+        return sum(self.by_client.values()) / max(1, clients, len(self.by_client))
 
     def with_later(self, later: Spent) -> Spent:
         """This, and what the ledgers of some clients were found to hold since: costs only grow."""
@@ -127,19 +128,6 @@ def _not_chosen(privacy: PrivacySection) -> str:
 def protected(unit: Unit, simulated: bool) -> Protected:
     """The unit, as a claim names it. simulated: clients are made up."""
     return Protected.SIMULATED_CLIENT if simulated and unit is Unit.CLIENT else unit.protected
-
-
-def of_members(claim: Guarantee, held_out: float, delta: float) -> Guarantee:
-    """The claim of a run whose clients keep their ledgers on machines of their own, which nobody else reads.
-
-    held_out: epsilon of what they measured, 0 where that had no noise.
-    """
-    words = {OTHER_RUNS: OWN_RUNS, **({HELD_OUT: MEASURED.format(epsilon=held_out, delta=delta)} if held_out else {})}
-    return replace(
-        claim,
-        assumptions=claim.assumptions and (*claim.assumptions, ASKED),
-        excludes=tuple(words.get(each, each) for each in claim.excludes),
-    )
 
 
 @dataclass(frozen=True)
@@ -252,6 +240,11 @@ class Claim:
             ),
         )
 
+    def floors_in_words(self) -> str:
+        """How many of a round may work with the server, and how few are unmasked."""
+        sums, cohort = self.agreement.sums, self.agreement.schedule.sizes[-1]
+        return f"at most {sums.colluders(cohort)} of {cohort}, and no sum of fewer than {sums.threshold(cohort)}"
+
     def _honest_in_count(self) -> str:
         if not self.counting:
             return ""
@@ -274,3 +267,20 @@ class Claim:
             f" (in the first round at most {sums.colluders(small)} of {small}, and no fewer than "
             f"{sums.threshold(small)}; in between in proportion)"
         )
+
+
+def of_members(guarantee: Guarantee, editions: Sequence[Claim]) -> Guarantee:
+    """The claim of a run whose clients keep their ledgers on machines of their own, which nobody else reads.
+
+    editions: of the agreements that rounds were run by, the latest last.
+    """
+    said = {OTHER_RUNS: OWN_RUNS}
+    if editions and (epsilon := editions[-1].held_out):
+        said[HELD_OUT] = MEASURED.format(epsilon=epsilon, delta=editions[-1].privacy.delta)
+    earlier = [each.floors_in_words() for each in editions[:-1]]
+    return replace(
+        guarantee,
+        holds_against=guarantee.holds_against + (f" ({EARLIER}: {'; '.join(earlier)})" if earlier else ""),
+        assumptions=guarantee.assumptions and (*guarantee.assumptions, ASKED),
+        excludes=tuple(said.get(each, each) for each in guarantee.excludes),
+    )

@@ -9,13 +9,14 @@ from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above
 from chatfed.privacy.guarantee import Guarantee, Noise, Unit
 
-from .claims import OTHER_RUNS
+from .claims import HELD_OUT, OTHER_RUNS
 from .in_words import plan_in_words, planned_claim
 from .plan import Plan
 
 if TYPE_CHECKING:
     from .federation import Federation
 
+MEASURED_APART = "the dialogues that you hold out, which have a protection of their own, as said above"
 OWN_OTHER_RUNS = "other runs on the same dialogues, but those whose charges are in the same ledger of yours"
 
 
@@ -47,7 +48,11 @@ def _protected(plan: Plan, claim: Guarantee) -> Iterator[str]:
         yield "Nothing of yours is protected by noise: the model may repeat what your dialogues say."
         return
     privacy = plan.claim.privacy
-    unit = "All your dialogues together" if privacy.unit is Unit.CLIENT else "Each single dialogue of yours"
+    unit = (
+        "All dialogues that you learn from, together,"
+        if privacy.unit is Unit.CLIENT
+        else "Each dialogue that you learn from"
+    )
     verb = "are" if privacy.unit is Unit.CLIENT else "is"
     yield (
         f"{unit} {verb} protected with epsilon at most {above(claim.epsilon)} at delta {claim.delta:g} over the whole "
@@ -55,6 +60,12 @@ def _protected(plan: Plan, claim: Guarantee) -> Iterator[str]:
         f"{privacy.budget:g} pass and no more, whatever the coordinator asks for."
     )
     yield f"This holds against {claim.holds_against}."
+    if plan.claim.held_out:
+        yield (
+            f"Each dialogue that you hold out to measure with, about {plan.recipe.data.hold_out:.0%} of yours, is "
+            f"protected with epsilon {plan.claim.held_out:g} at the same delta over all measurements, in a ledger of "
+            "its own, against whoever sees the sums only."
+        )
 
 
 def _leaves(plan: Plan) -> Iterator[str]:
@@ -64,16 +75,13 @@ def _leaves(plan: Plan) -> Iterator[str]:
     if plan.counting:
         sent.insert(0, f"once your counts of n-grams, {noisy}")
     if plan.measuring:
-        cost = plan.claim.held_out
-        noisy = (
-            f"with noise, each at epsilon {cost:g} over the whole run, in a ledger of its own" if cost else "exactly"
-        )
-        sent.append(f"what your held-out dialogues measure, {noisy}")
+        sent.append("what your held-out dialogues measure, with noise")
     masked = " and ".join([", ".join(sent[:-1]), sent[-1]] if sent[1:] else sent)
     yield (
         f"What leaves this machine: {masked}, masked so that only sums over {_fewest(plan)} members or more can be "
-        "read; the public keys, sealed shares and signatures that such a sum takes; and that you take part, when, how "
-        "long it takes, and from which address. No dialogue, and no figure of yours alone, leaves it in the clear."
+        "read (whoever of them work together know their own part of it); the public keys, sealed shares and signatures "
+        "that such a sum takes; and that you take part, when, how long it takes, and from which address. No dialogue, "
+        "and no figure of yours alone, leaves it in the clear."
     )
 
 
@@ -90,4 +98,5 @@ def _stands_on(claim: Guarantee) -> Iterator[str]:
     yield "The protection rests on this:"
     yield from (f"- {line}" for line in claim.assumptions)
     yield "It does not cover:"
-    yield from (f"- {OWN_OTHER_RUNS if line == OTHER_RUNS else line}" for line in claim.excludes)
+    said = {OTHER_RUNS: OWN_OTHER_RUNS, HELD_OUT: MEASURED_APART}
+    yield from (f"- {said.get(line, line)}" for line in claim.excludes)

@@ -16,7 +16,7 @@ from .cohorts import following, planned_participations
 from .recipe import LocalSection, ModelSection, NGramsSection, PrivacySection, Recipe
 from .settings import RecipeError
 from .terms import ClientTerms, charges_of, check_affordable, client_terms, count_terms
-from .variants import BLOCKS, MEASURED_UNITS, counting, measuring
+from .variants import MEASURED_UNITS, SPARE, counting, measuring
 
 
 @dataclass(frozen=True)
@@ -156,14 +156,12 @@ def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
 
 
 def measuring_of(recipe: Recipe, clients: int) -> tuple[Agreement, ClientTerms] | tuple[None, None]:
-    """What is agreed of the sums of what clients measure, and what they cost; nothing where nobody holds out."""
-    if not recipe.data.hold_out:
+    """What is agreed of the sums of what clients measure, and what they cost; nothing where nobody measures."""
+    if not recipe.data.hold_out_epsilon:
         return None, None
-    sums, exact = measuring(recipe, clients), not recipe.data.hold_out_epsilon
-    terms = client_terms(sums, clients)
+    terms, sums = client_terms(measuring(recipe, clients, SPARE), clients), measuring(recipe, clients)
     digest = hashlib.sha256(b"measured" + recipe.digest()).digest()
-    cells = len(MEASURED_UNITS) * (BLOCKS if exact else 1)
-    return replace(agree(sums, terms.noise_multiplier, digest), cells=cells, exact=exact), terms
+    return replace(agree(sums, terms.noise_multiplier, digest), cells=len(MEASURED_UNITS)), terms
 
 
 def counting_of(recipe: Recipe, clients: int) -> Counting | None:

@@ -59,8 +59,11 @@ class DataSection(Section):
     source: str = setting("helpdesk", NOT_EMPTY)  # "helpdesk" (generated), a file, or the name of a hub data set
     public: str = ""  # public text for tokenizer and pre-training; "": the help desk's public part
     validation: str = ""  # held-out dialogues; "": the help desk's held-out clients
-    hold_out: float = setting(0.0, Rule("0 or more and at most 0.5", lambda share: 0 <= share <= 0.5))  # of each client
-    hold_out_epsilon: float = setting(0.0, at_least(0))  # of a held-out dialogue, for all measurements; 0: exact sums
+    hold_out: float = setting(0.0, Rule("0 or more and at most 0.5", lambda share: 0 <= share <= 0.5), later=True)
+    """Share of each client's dialogues that it holds out, to measure with."""
+    hold_out_epsilon: float = setting(
+        0.0, at_least(0), later=True
+    )  # of a held-out dialogue, for sums that measure; 0: none do
     client_column: str = setting("client_id", NOT_EMPTY)
     label_column: str = ""  # deal by this column (Dirichlet) when the data names no clients; "": deal evenly
     clients: int = setting(0, at_least(0))  # deal to so many when the data names no clients; of the help desk, so many
@@ -290,6 +293,10 @@ class Recipe:
     def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
+        for name, kind in SECTIONS.items():
+            for each in fields(kind):  # type: ignore[arg-type]  # every one is a dataclass
+                if each.metadata.get("later") and getattr(getattr(self, name), each.name) == each.default:
+                    del tables[name][each.name]
         text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).digest()
 

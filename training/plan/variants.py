@@ -12,10 +12,11 @@ from chatfed.privacy.guarantee import Noise, Unit
 
 from .recipe import MOST_PARTICIPANTS, RING_WIDTHS, Recipe
 
-MOST_MEASURED = 2.0**22  # L2 norm of what a client measures (nats, bytes, words): it measures on no more dialogues
-MEASURED_NORM = 2.0  # the same of one dialogue in MEASURED_UNITS where noise protects it: a longer one counts for less
+MEASURED_NORM = (
+    2.0  # L2 norm of what one dialogue gives to a measurement, in MEASURED_UNITS: a longer one counts for less
+)
 MEASURED_UNITS = (512.0, 512.0, 64.0, 32.0, 32.0)  # nats, bytes, words, right at first place, within three
-BLOCKS = 10  # of held-out dialogues, each summed apart where sums are exact: so one sees how much dialogues differ
+SPARE = 2  # measurements that a budget bears beyond one for each model: editions change, and sums fail
 
 
 def counting(recipe: Recipe, clients: int) -> Recipe:
@@ -41,26 +42,32 @@ def counting(recipe: Recipe, clients: int) -> Recipe:
     return replace(recipe, federation=everyone, privacy=all_of_it, secagg=once)
 
 
-def measuring(recipe: Recipe, clients: int) -> Recipe:
+def measuring(recipe: Recipe, clients: int, spare: int = 0) -> Recipe:
     """The same recipe for the sums of what clients measure on dialogues that they have held out.
 
-    One before the first round and one after each, of all clients. Where `data.hold_out_epsilon` allows none, they are
-    exact; else noise is shared in them, and each held-out dialogue is what is protected.
+    One before the first round and one after each, of all clients, and as many more as are spare. Noise is shared in
+    them: each held-out dialogue is what is protected, whatever the rounds protect.
     """
-    rounds, epsilon = recipe.federation.rounds + 1, recipe.data.hold_out_epsilon
-    everyone = replace(recipe.federation, rounds=rounds, cohort=min(clients, MOST_PARTICIPANTS), bands=1)
-    everyone = replace(everyone, max_participations=0)
-    if not epsilon:
-        privacy = replace(without_noise(recipe).privacy, unit=Unit.CLIENT, clip_norm=MOST_MEASURED, sampling_rate=1.0)
-    else:
-        once = {"sampling_rate": 1.0, "expected_batch_size": 1.0, "local_steps": 1, "learning_rate": 1.0}
-        shared = {"unit": Unit.EXAMPLE, "noise": Noise.DISTRIBUTED, "noise_multiplier": 0.0, "clip_quantile": 0.0}
-        spent = {"target_epsilon": epsilon, "budget_epsilon": epsilon, "clip_norm": MEASURED_NORM}
-        privacy = replace(recipe.privacy, **once, **shared, **spent)  # type: ignore[arg-type]
-    secagg = replace(recipe.secagg, ring_bits=max(RING_WIDTHS), rotation=False)
-    return replace(
-        recipe, federation=everyone, privacy=privacy, secagg=secagg, ngrams=replace(recipe.ngrams, longest=0)
+    times, epsilon = recipe.federation.rounds + 1 + spare, recipe.data.hold_out_epsilon
+    everyone = replace(recipe.federation, rounds=times, cohort=min(clients, MOST_PARTICIPANTS), bands=1)
+    privacy = replace(
+        recipe.privacy,
+        unit=Unit.EXAMPLE,
+        noise=Noise.DISTRIBUTED,
+        noise_multiplier=0.0,
+        target_epsilon=epsilon,
+        budget_epsilon=epsilon,
+        clip_norm=MEASURED_NORM,
+        clipping="flat",
+        clip_quantile=0.0,
+        sampling_rate=1.0,
+        expected_batch_size=1.0,
+        local_steps=1,
+        learning_rate=1.0,
     )
+    everyone, uncounted = replace(everyone, max_participations=0), replace(recipe.ngrams, longest=0)
+    secagg = replace(recipe.secagg, ring_bits=max(RING_WIDTHS), rotation=False)
+    return replace(recipe, federation=everyone, privacy=privacy, secagg=secagg, ngrams=uncounted)
 
 
 def without_noise(recipe: Recipe) -> Recipe:

@@ -7,7 +7,7 @@ between rounds. Knows a carrier of messages and who is connected; knows no netwo
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,23 +18,25 @@ import numpy as np
 from chatfed.model.checkpoint import weights_file
 from chatfed.model.ngrams import NGrams
 from chatfed.model.transformer import load_tokenizer
+from chatfed.privacy.ledger import BudgetExceeded
 from chatfed.types import ChatfedError, ClientId
 
 from ..base.imagining import Imagined
 from ..base.learner import Learner
 from ..base.pretrain import about_pretraining
 from ..base.tokens import write_tokens
-from ..durable import DiskError, Stopped, from_json, read_if_there, to_json, write_atomically
+from ..durable import DiskError, Stopped, from_json, make_folder, read_if_there, to_json, write_atomically
 from ..engines.carrier import Carrier
 from ..engines.simulation import simulation
 from ..parties.aggregator import initial_state
 from ..parties.homes import Homes
 from ..parties.ledgers import charge_invited
+from ..parties.member import NOT_SENT
 from ..parties.rounds import Standing
 from ..parties.session import Session, Step, round_context
 from ..plan.federation import Federation, FederationError, read_federation
 from ..plan.plan import Plan
-from .counted import counted_base
+from .counted import counted_base, counted_before
 from .display import Display, RoundBar
 from .joined import refuse_unmeasured
 from .measured import Measuring
@@ -92,8 +94,9 @@ class Coordinator:
             base = self._learner(plan, self.base)
             plan.refuse_unaffordable(len(base.initial))  # the rounds too: before anything is counted
             measuring = Measuring(prepared, self.clients, base.base_digest, Standing(), books)
+            public = initial_state(base.initial, plan.first_clip_norm)
             with clock.phase("evaluate"):
-                before = self._tried(lambda: measuring(initial_state(base.initial, plan.first_clip_norm)))
+                before = self._tried(lambda: measuring(public), measuring.known(public))
             prepared, begun = self._after_the_count(prepared, base, clock)
             if stored and stored.base != begun.base_digest:
                 raise RunError(f"{prepared.begun_with} is not the model that this run began with: bring that back.")
@@ -104,25 +107,41 @@ class Coordinator:
             on_record = self._on_record(homes, begun.base_digest)
             rounds = Rounds(prepared, self.clients, *known, measuring, before_session=on_record)
             self._all_rounds(rounds, measuring)
-            after = measuring(rounds.state)
-            compared, measured = measuring.compared(before, after, rounds.state), measuring.cost()
-            measuring.close()
+            measuring(rounds.state)
+            last, after = measuring.latest()
+            compared, measured = measuring.compared(before, after, last), measuring.cost()
+            measuring.close(rounds.state)
         facts: dict[str, Any] = {
             "clients": len(rounds.prepared.clients),
             "rounds": rounds.state.round,
+            "measured_after": last,
             "parameters": begun.parameters,
             "trainable_parameters": len(begun.initial),
             "peak_memory_mib": clock.peak.to_json(),
             "pretraining": about_pretraining(self.base),
             "comparison": compared.to_json(),
         }
-        return publish(rounds.prepared, rounds.state, metrics, before.result(), after.result(), facts, clock, measured)
+        return publish(
+            rounds.prepared,
+            rounds.state,
+            metrics,
+            before.result(),
+            after.result(),
+            facts,
+            clock,
+            measured,
+            self._editions(),
+        )
 
     def _all_rounds(self, rounds: Rounds, measuring: Measuring) -> None:
         rounds.begin()
         with self.display.rounds(rounds.of, rounds.state.round) as bar:
             while rounds.left:
-                self._tried(lambda: self._go_on(rounds, measuring, bar))
+                try:
+                    self._tried(lambda: self._go_on(rounds, bar), newer=lambda: self._take_up(rounds, measuring))
+                except BudgetExceeded as error:
+                    self.display.say(f"{error}: the run ends with {rounds.state.round} of {rounds.of} rounds.")
+                    return
 
     def _after_the_count(self, prepared: Prepared, base: Learner, clock: Clock) -> tuple[Prepared, Learner]:
         """What rounds begin with where n-grams are counted first, and a learner of it."""
@@ -139,7 +158,8 @@ class Coordinator:
                 yield from here.imagine(ngrams, texts, seed)
 
         made = self._tried(
-            lambda: counted_base(prepared, count, self.clients, imagine, digest, clock, self.display, on_record)
+            lambda: counted_base(prepared, count, self.clients, imagine, digest, clock, self.display, on_record),
+            counted_before(prepared),
         )
         return replace(prepared, start=str(made)), self._learner(prepared.plan, str(made))
 
@@ -158,6 +178,21 @@ class Coordinator:
                 f"{self.folder.path} holds another run than that of {self.federation.name}: name another with --out.",
                 param=str(self.folder.path),
             )
+        editions = sorted(self.folder.editions.glob("*.toml"), key=lambda path: int(path.stem))
+        if editions:
+            refuse_another(read_federation(editions[-1]), self.federation)
+        self._keep_edition()
+
+    def _keep_edition(self) -> None:
+        """Of each edition that rounds were run by a copy stays: what is claimed holds for all of them."""
+        make_folder(self.folder.editions)
+        path = self.folder.editions / f"{self.federation.edition}.toml"
+        write_atomically(path, self.federation.to_toml().encode(), 0o644)
+
+    def _editions(self) -> list[Plan]:
+        """The plans of all editions that rounds were run by."""
+        paths = sorted(self.folder.editions.glob("*.toml"), key=lambda path: int(path.stem))
+        return [read_federation(path).plan() for path in paths]
 
     def _learner(self, plan: Plan, base: str) -> Learner:
         """A model, for what follows from it: no dialogue is here."""
@@ -183,20 +218,26 @@ class Coordinator:
 
         return charge
 
-    def _go_on(self, rounds: Rounds, measuring: Measuring, bar: RoundBar) -> Any:
-        """A round by the newest edition."""
-        if self._next_edition():
-            start = rounds.prepared.start
-            rounds.prepared = replace(self._prepared(self.federation.plan(), rounds.prepared.homes), start=start)
-            measuring.prepared = rounds.prepared
+    def _take_up(self, rounds: Rounds, measuring: Measuring) -> bool:
+        """Goes on by the newest edition; whether there is one that rounds were not run by so far."""
+        if not self._next_edition():
+            return False
+        start = rounds.prepared.start
+        rounds.prepared = replace(self._prepared(self.federation.plan(), rounds.prepared.homes), start=start)
+        measuring.prepared = rounds.prepared
+        return True
+
+    def _go_on(self, rounds: Rounds, bar: RoundBar) -> Any:
+        """A round, once whoever takes part has the model that it begins with."""
         if rounds.prepared.start:
-            self._send_start(Path(rounds.prepared.start))
+            self._send_start(Path(rounds.prepared.start), {**rounds.refused, **self.clients.refusals})
         return rounds.go_on(bar)
 
-    def _send_start(self, made: Path) -> None:
-        """Gives whoever has not got it the model that has learned what was counted."""
+    def _send_start(self, made: Path, refused: Mapping[ClientId, str]) -> None:
+        """Gives whoever has not got it, or has lost it, the model that has learned what was counted."""
         file = self.folder.state / "started.json"
         have = set(from_json(read_if_there(file) or b"[]"))
+        have -= {name for name, reason in refused.items() if reason == NOT_SENT}
         lack = [each.name for each in self.federation.members if each.name not in have]
         if lack:
             message = bytes([Step.START]) + self.federation.run + weights_file(made).read_bytes()
@@ -217,16 +258,23 @@ class Coordinator:
             self.display.say(f"{error} Going on with edition {before.edition}.")
             return False
         self.federation = after
+        self._keep_edition()
         self._admit()
         if after.digest == before.digest:
             return False
         self.display.say(f"Edition {after.edition} of {after.name}, of {len(after.members)} members, from here on.")
         return True
 
-    def _tried(self, job: Callable[[], Any]) -> Any:
-        """What `job` gives, tried ATTEMPTS times where it ends without a sum. Raises Stopped."""
+    def _tried(
+        self, job: Callable[[], Any], done: bool = False, newer: Callable[[], bool] = lambda: False
+    ) -> Any:
+        """What `job` gives, tried ATTEMPTS times where it ends without a sum. Raises Stopped.
+
+        done: before, so that nobody is waited for. newer: as of `_await_members`.
+        """
         for attempt in range(1, ATTEMPTS + 1):
-            self._await_members()
+            if not done:
+                self._await_members(newer)
             try:
                 return job()
             except DiskError:
@@ -239,22 +287,29 @@ class Coordinator:
                 self.display.say(f"{error} Trying again, {attempt} of {ATTEMPTS - 1}.")
         raise AssertionError("the last attempt returned or raised")
 
-    def _await_members(self) -> None:
-        """Returns once all are connected, or after `patience` seconds where enough are. Raises TooFew."""
-        plan, until, told = self.federation.plan(), time.monotonic() + self.patience, False
-        assert plan.measuring is not None, "looked at before"
-        sums = plan.measuring.sums  # as large as the rounds'
-        fewest = sums.floors(sums.parameters(plan.clients, plan.measuring.cells)).survivors
+    def _await_members(self, newer: Callable[[], bool]) -> None:
+        """Returns once all are connected, or after `patience` seconds where enough are. Raises TooFew.
+
+        newer: takes up a next edition, and says whether there was one: then its members are waited for.
+        """
+        newer()
+        until, told = time.monotonic() + self.patience, False
         while missing := sorted({each.name for each in self.federation.members} - self.link.online()):
-            here = plan.clients - len(missing)
             if time.monotonic() > until:
-                break
+                return self._go_on_without(missing)
             if not told:
                 self.display.say(f"Waiting for {', '.join(missing)}, {self.patience:g} s at the most.")
                 told = True
             time.sleep(LOOK)
-        else:
-            return
+            if newer():
+                until, told = time.monotonic() + self.patience, False
+
+    def _go_on_without(self, missing: Sequence[str]) -> None:
+        """Says so. Raises TooFew."""
+        plan = self.federation.plan()
+        assert plan.measuring is not None, "looked at before"
+        sums, here = plan.measuring.sums, plan.clients - len(missing)  # as large as the rounds'
+        fewest = sums.floors(sums.parameters(plan.clients, plan.measuring.cells)).survivors
         if here < fewest:
             raise TooFew(
                 f"{here} of {plan.clients} members are connected, and no sum of fewer than {fewest} is made: not here "

@@ -55,7 +55,7 @@ def counted_base(
     """
     made = prepared.folder.state / "counted"
     session = _session(prepared, count)
-    if not (made / "config.json").exists():
+    if not counted_before(prepared):
         with clock.phase("count"), display.rounds(1, 0) as bar:
             clients.watch(bar.reply)
             before_session(session)
@@ -69,6 +69,11 @@ def counted_base(
     if prepared.folder.latest() is None:  # again, where a run was stopped just before: it changes nothing
         commit(session, clients)
     return made
+
+
+def counted_before(prepared: Prepared) -> bool:
+    """Whether the base that has learned what was counted is there."""
+    return (prepared.folder.state / "counted" / "config.json").exists()
 
 
 def _session(prepared: Prepared, count: Counted) -> Session:
@@ -117,7 +122,7 @@ def _shown(texts: Iterator[Imagined], of: int, show: Progress) -> Iterator[Imagi
 def _account(prepared: Prepared) -> Spent:
     """What all ledgers hold, on record. Raises LedgerError where they hold less than is on record already."""
     folder = prepared.folder
-    cost = spent(prepared.homes, prepared.clients, prepared.plan.terms)
+    cost = spent(prepared.homes, prepared.charged, prepared.plan.terms)
     check_ledgers(folder.charges(), cost)
     folder.keep_charges(cost.participations)
     return cost

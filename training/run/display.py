@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chatfed.audit.figures import above, bits
+from chatfed.audit.figures import MISSING, above, bits
 
 from ..parties.session import Step
 
@@ -72,8 +72,8 @@ class Display:
         spent = f"epsilon at most {above(row['epsilon_max'])} of {target:g}" if target else "no noise, no epsilon"
         self.say(
             f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out bits per "
-            f"byte {bits(row['bits_per_byte'])} (base {bits(base)}), next word right {row['top1']:.1%} (top 3: "
-            f"{row['top3']:.1%}), {row['seconds']:.0f} s{left}"
+            f"byte {bits(row['bits_per_byte'])} (base {bits(base)}), next word right {_share(row['top1'])} (top 3: "
+            f"{_share(row['top3'])}), {row['seconds']:.0f} s{left}"
         )
 
     def _bar(self) -> Progress:
@@ -87,6 +87,10 @@ class Display:
             transient=True,
             disable=not self.console.is_terminal,
         )
+
+
+def _share(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1%}"
 
 
 class RoundBar:

@@ -5,7 +5,9 @@ Knows no network. Everything lies in the member's home, a folder that nobody els
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from ..base.learnable import refuse_without_targets
 from ..base.learner import Learner, check_trainable
 from ..base.templates import template_refusal
 from ..base.tokens import open_tokens, write_tokens
-from ..durable import make_folder, read_if_there, write_atomically
+from ..durable import alone, make_folder, read_if_there, sweep, write_atomically
+from ..parties.answering import Refused
 from ..parties.client import Client, Learn
 from ..parties.identity import IdentityError, read_key
 from ..parties.member import Member
@@ -59,6 +62,24 @@ class Home:
         make_folder(self.path)
         before = (read_if_there(self.path / "agreed") or b"").decode()
         write_atomically(self.path / "agreed", f"{before}{federation.digest.hex()}\n".encode(), 0o600)
+
+    @contextmanager
+    def held(self, name: ClientId) -> Iterator[None]:
+        """For this process alone, and for one member only: another name would be another ledger for the same data.
+
+        Raises Busy, CannotJoin, DiskError.
+        """
+        make_folder(self.path)
+        with alone(self.path / "lock", f"Another chatfed join is at work in {self.path}: wait for it, or stop it."):
+            sweep(self.path)
+            owner = (read_if_there(self.path / "owner") or name.encode()).decode()
+            if owner != name:
+                raise CannotJoin(
+                    f"{self.path} holds the ledger of {owner}, and you are {name} by this key: what was spent is spent "
+                    "under any name. Ask for your name to be what it was, or name another --home for other dialogues."
+                )
+            write_atomically(self.path / "owner", name.encode(), 0o600)
+            yield
 
 
 def name_of(federation: Federation, key: Path) -> ClientId:
@@ -118,7 +139,8 @@ class Joined:
             self.say,
             federation.fingerprint,
             MEASURED,
-            self._take_up,
+            plan.recipe.federation.rounds + 1,  # one before the first
+            self._take_up if counts else None,
             plan.agreement.digest,
         )
 
@@ -132,7 +154,14 @@ class Joined:
         return self.home.path / "counted" / self.federation.run.hex()
 
     def _take_up(self, weights: bytes) -> dict[str, Client]:
-        keep_received(str(self.base), weights, self._start, COUNTED)
+        """The same bytes again change nothing; other ones are refused, as long as the run goes on."""
+        given, note = hashlib.sha256(weights).hexdigest(), self._start.with_suffix(".sha256")
+        known = (read_if_there(note) or b"").decode()
+        if known and known != given:
+            raise Refused("was sent another model that rounds begin with before: there is one in a run")
+        if not known or not (self._start / "config.json").exists():
+            keep_received(str(self.base), weights, self._start, COUNTED)
+            write_atomically(note, given.encode(), 0o600)
         return self._learning(self._start)
 
     def _counting(self) -> dict[str, Client]:
@@ -156,7 +185,7 @@ class Joined:
         plan = self.federation.plan()
         assert plan.measuring is not None, "looked at before"
         assert plan.measuring_terms is not None, "it goes with the agreement"
-        learn = learner.measured_of(self.name, plan.measuring.exact)
+        learn = learner.measured_of(self.name)
         return {MEASURED: self._client("measured", plan.measuring, plan.measuring_terms, learner, learn)}
 
     def _learner(self, how: Learning, base: Path) -> Learner:
@@ -166,7 +195,10 @@ class Joined:
         if store not in self.stores:
             self.stores[store] = Store(self.home.path / f"{store}.db")
         records, roster = self.stores[store].of(self.name), self.federation.roster
-        return Client(records, agreement, terms, learner.base_digest, learn, roster, self.key)
+        count = self.federation.plan().counting
+        looks = count is None or agreement != count.agreement  # who counts is sent zeros in the place of a model
+        weights = len(learner.initial) if looks else 0
+        return Client(records, agreement, terms, learner.base_digest, learn, roster, self.key, weights)
 
 
 def joined(
@@ -188,9 +220,9 @@ def refuse_unmeasured(plan: Plan) -> None:
     """Raises FederationError where nobody could say what a model is worth."""
     if not plan.measuring:
         raise FederationError(
-            "data.hold_out is 0, and the coordinator has no dialogues to measure with: have members hold some out "
-            "(0.1 is a tenth of each one's).",
-            param="data.hold_out",
+            "data.hold_out or data.hold_out_epsilon is 0, and the coordinator has no dialogues to measure with: have "
+            "members hold some out (0.1 is a tenth of each one's), and say what measuring may cost each of those.",
+            param="data.hold_out_epsilon",
         )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from chatfed.audit.comparison import Comparison, compare_blocks, compare_noisy, unlike
+from chatfed.audit.comparison import Comparison, compare_noisy, unlike
+from chatfed.privacy.ledger import BudgetExceeded
 
 from ..base.evaluation import Scores
 from ..durable import from_json, read_if_there, to_json, write_atomically
@@ -41,27 +42,41 @@ class Measuring:
     base_digest: bytes
     standing: Standing
     books: Homes  # of what members may have charged for it
-    last: Session | None = None
 
-    def __call__(self, state: ServerState) -> Scores:
-        """What is measured of the model after `state.round` rounds. Raises Stopped where there is no sum."""
+    def __call__(self, state: ServerState) -> Scores | None:
+        """What is measured of the model after `state.round` rounds; None where budgets bear no measurement more.
+
+        Raises Stopped where there is no sum.
+        """
         found = self._known()
         if (name := str(state.round)) not in found:
             first = {key: sums for key, sums in found.items() if key == "0"}  # and of the others the latest
-            write_atomically(self._file, to_json(first | {name: self._summed(state)}).encode(), 0o644)
+            try:
+                summed_up = self._summed(state)
+            except BudgetExceeded:
+                return None
+            write_atomically(self._file, to_json(first | {name: summed_up}).encode(), 0o644)
             found = self._known()
         return Scores(np.array(found[name]["sums"]))
 
-    def compared(self, before: Scores, after: Scores, state: ServerState) -> Comparison:
-        """What became of the model since before the first round."""
+    def latest(self) -> tuple[int, Scores]:
+        """The last model that was measured, by its rounds, and what was found."""
+        found = self._known()
+        last = max(found, key=int)
+        return int(last), Scores(np.array(found[last]["sums"]))
+
+    def known(self, state: ServerState) -> bool:
+        """Whether that was measured before, and nobody has to be asked."""
+        return str(state.round) in self._known()
+
+    def compared(self, before: Scores, after: Scores, rounds: int) -> Comparison:
+        """What became of the model in so many rounds."""
         agreement, found = self.prepared.plan.measuring, self._known()
-        by = found[str(state.round)]["by"]
+        by = found[str(rounds)]["by"]
         if agreement is None or found["0"]["by"] != by:
             return unlike(before.sums, after.sums)
-        if agreement.exact:
-            return compare_blocks(before.sums, after.sums)
         code = agreement.sums.codec.upload(agreement.schedule.cohort, agreement.cells)
-        assert isinstance(code, NoisyUpload), "what is not exact has noise"
+        assert isinstance(code, NoisyUpload), "measurements have noise"
         step = code.clip_norm / code.scale
         noise = code.mechanism.std * step * math.sqrt(len(by)) * np.array(MEASURED_UNITS)
         return compare_noisy(before.sums, after.sums, noise)
@@ -70,12 +85,11 @@ class Measuring:
         """What measuring has cost held-out dialogues, by the members' invitations."""
         terms = self.prepared.plan.measuring_terms
         assert terms is not None, "it goes with the agreement"
-        return spent(self.books, self.prepared.clients, terms)
+        return spent(self.books, self.prepared.charged, terms)
 
-    def close(self) -> None:
-        """Tells the clients that nobody will ask for the last sum again."""
-        if self.last:
-            commit(self.last, self.clients)
+    def close(self, state: ServerState) -> None:
+        """Tells the clients that nobody will ask for the last sum again; once more where the run was stopped since."""
+        commit(self._session(state), self.clients)
 
     @property
     def _file(self) -> Path:
@@ -85,18 +99,21 @@ class Measuring:
         return from_json(read_if_there(self._file) or b"{}")  # type: ignore[no-any-return]
 
     def _summed(self, state: ServerState) -> dict[str, Any]:
+        agreement, session = self.prepared.plan.measuring, self._session(state)
+        assert agreement is not None, "whoever is measured holds dialogues out"
+        number, name = BEFORE - state.round, f"Measuring the model after {state.round} rounds"
+        terms = self.prepared.plan.measuring_terms
+        assert terms is not None, "it goes with the agreement"
+        charge_invited(self.books, session, round_context(session, self.base_digest), agreement, terms)
+        outcome, _ = summed(
+            self.prepared, agreement, session, self.clients, self.base_digest, number, name, self.standing
+        )
+        summed_up = outcome.mean * np.float32(len(outcome.survivors))
+        return {"sums": Scores.of_noisy(summed_up).sums.tolist(), "by": outcome.survivors}
+
+    def _session(self, state: ServerState) -> Session:
         agreement = self.prepared.plan.measuring
         assert agreement is not None, "whoever is measured holds dialogues out"
         asked = tuple(invited(self.prepared.clients, state.round, agreement.schedule))
         run = measuring_run(agreement.digest)
-        self.last = Session(run, secrets.token_bytes(16), state.round, agreement.digest, asked, state.weights)
-        number, name = BEFORE - state.round, f"Measuring the model after {state.round} rounds"
-        terms = self.prepared.plan.measuring_terms
-        assert terms is not None, "it goes with the agreement"
-        charge_invited(self.books, self.last, round_context(self.last, self.base_digest), agreement, terms)
-        outcome, _ = summed(
-            self.prepared, agreement, self.last, self.clients, self.base_digest, number, name, self.standing
-        )
-        summed_up = outcome.mean * np.float32(len(outcome.survivors))
-        scores = Scores.of_blocks(summed_up) if agreement.exact else Scores.of_noisy(summed_up)
-        return {"sums": scores.sums.tolist(), "by": outcome.survivors}
+        return Session(run, secrets.token_bytes(16), state.round, agreement.digest, asked, state.weights)

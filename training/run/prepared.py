@@ -86,6 +86,11 @@ class Prepared:
         )
 
     @property
+    def charged(self) -> list[ClientId]:
+        """All whose ledgers hold what the run has cost: its clients, and whoever was one before."""
+        return sorted({*self.clients, *self.folder.charges()})
+
+    @property
     def begun_with(self) -> str:
         """Folder or hub name of the model that rounds begin with."""
         return self.start or self.base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,10 @@ The model is small and answers in the manner of its training dialogues. It can b
 SIMULATED = (
     "Trained in a simulation: one machine played the server and all {clients} clients, and held all their dialogues."
 )
-APART = "Trained by a federation: {clients} members, each on a machine of its own that no dialogue of its own left."
+APART = (
+    "Trained by a federation of {clients} members, each a process with dialogues, a key and a ledger of its own; what "
+    "each gave met the others' in masked sums alone."
+)
 COUNTED = """ Before the first round their n-grams
 were counted in one masked sum, and the public model learned from texts that it imagined with the counts."""
 
@@ -100,19 +104,21 @@ def publish(
     facts: dict[str, Any],
     clock: Clock,
     measured: Spent | None = None,
+    editions: Sequence[Plan] = (),
 ) -> dict[str, Any]:
     """Writes every output of the run folder and returns the summary. Each file is written whole or not at all.
 
-    measured: what sums of measurements cost held-out dialogues.
+    measured: what sums of measurements cost held-out dialogues. editions: of a federation, the plans of all by which
+    rounds were run.
     """
     folder, plan = prepared.folder, prepared.plan
-    cost = spent(prepared.homes, prepared.clients, plan.terms)
+    cost = spent(prepared.homes, prepared.charged, plan.terms)
     check_ledgers(folder.charges(), cost)
     repeats, dealt = folder.repeats(), folder.dealt()
     holders = None if prepared.apart else open_tokens(folder.state / "private").clients
     claim = plan.claim.guarantee(cost, state.round, repeats=repeats, dealt=dealt)
     if prepared.apart:
-        claim = of_members(claim, plan.claim.held_out, plan.claim.privacy.delta)
+        claim = of_members(claim, [each.claim for each in editions])
     means = meaning(plan.claim, claim.epsilon, cost.costliest, holders, dealt)
     summary: dict[str, Any] = {
         "before": before.to_json(),

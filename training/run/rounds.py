@@ -15,7 +15,7 @@ import numpy as np
 from chatfed.types import ClientId, FloatVector
 
 from ..base.evaluation import Evaluation, Scores
-from ..engines.carrier import Carrier
+from ..engines.carrier import Carrier, said_by
 from ..parties.aggregator import ServerState, apply_update, follow_quantile, invited, take_back
 from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, Standing, commit
@@ -40,10 +40,11 @@ class Rounds:
     display: Display
     state: ServerState
     metrics: list[dict[str, Any]]  # one object a finished round
-    measured: Callable[[ServerState], Scores]  # what held-out dialogues say of a model
+    measured: Callable[[ServerState], Scores | None]  # what held-out dialogues say of a model
     before_round: Callable[[int], None] = lambda number: None
     before_session: Callable[[Session], None] = lambda session: None  # what it may cost clients is on record
     cost: Spent = field(init=False)  # by all ledgers
+    refused: dict[ClientId, str] = field(default_factory=dict)  # the last round, and why
     standing: Standing = field(default_factory=Standing)  # keys of the rounds before
 
     def run(self) -> Scores | None:
@@ -56,13 +57,15 @@ class Rounds:
         self.prepared.folder.write_metrics(self.metrics)
         return after
 
-    def go_on(self, bar: RoundBar) -> Scores:
+    def go_on(self, bar: RoundBar) -> Scores | None:
         """One more round to its end, or the measurement of one that was stopped before it. Raises Stopped."""
         self.clients.watch(bar.reply)
-        if not self._unmeasured():
+        if self._unmeasured():
+            commit(self.invite(self.state.round - 1), self.clients)  # again, where it was stopped just before
+        else:
             self.before_round(self.state.round)
             with self.clock.phase("federate"):
-                session = self.invite()
+                session = self.invite(self.state.round)
                 self.before_session(session)
                 outcome, took = self.sum(session)
                 self.step(session, outcome)
@@ -86,7 +89,7 @@ class Rounds:
 
     def begin(self) -> None:
         """What the ledgers hold now. Raises LedgerError where they hold less than the run has recorded."""
-        folder, cost = self.prepared.folder, self._spent(self.prepared.clients)
+        folder, cost = self.prepared.folder, self._spent(self.prepared.charged)
         check_ledgers(folder.charges(), cost)
         if not self.state.round:
             self.checkpoint()
@@ -99,16 +102,17 @@ class Rounds:
 
     def _unmeasured(self) -> bool:
         """Whether the run was stopped between a round's end and its evaluation."""
-        return bool(self.metrics) and self.metrics[-1]["bits_per_byte"] is None
+        row = self.metrics[-1] if self.metrics else {"not_measured": True}
+        return row.get("bits_per_byte") is None and not row.get("not_measured")
 
-    def invite(self) -> Session:
-        """Whom the round asks, and from where it starts."""
+    def invite(self, number: int) -> Session:
+        """Whom the round of that number, from 0, asks; and from where it starts."""
         agreement = self.prepared.plan.agreement
-        asked = invited(self.prepared.clients, self.state.round, agreement.schedule)
+        asked = invited(self.prepared.clients, number, agreement.schedule)
         return Session(
             self.prepared.run,
             secrets.token_bytes(16),
-            self.state.round,
+            number,
             agreement.digest,
             tuple(asked),
             self.state.weights,
@@ -152,12 +156,12 @@ class Rounds:
         """The server as it is now, on disk."""
         self.prepared.folder.checkpoint(self.state, self.clock.seconds, self.metrics, self.base_digest)
 
-    def measure(self) -> Scores:
-        """What held-out dialogues say of the model after the last round."""
+    def measure(self) -> Scores | None:
+        """What held-out dialogues say of the model after the last round; None where they bear no measurement more."""
         with self.clock.phase("evaluate"):
             after = self.measured(self.state)
-        found = after.result().to_json()
-        self.metrics[-1] |= {name: found[name] for name in MEASURED}
+        found = after.result().to_json() if after else dict.fromkeys(MEASURED)
+        self.metrics[-1] |= {name: found[name] for name in MEASURED} | ({} if after else {"not_measured": True})
         self.checkpoint()
         return after
 
@@ -189,5 +193,6 @@ class Rounds:
     def _report_faults(self, outcome: Outcome) -> None:
         for fault in outcome.faults:
             self.display.say(f"  left out: {fault}")
-        for reason in list(self.clients.refusals.values())[:3]:
-            self.display.say(f"  refused: {reason}")
+        self.refused = dict(self.clients.refusals)
+        for line in said_by(self.refused)[:3]:
+            self.display.say(f"  refused: {line}")

@@ -78,6 +78,11 @@ class RunFolder:
         return self.path / "state" / "roster"
 
     @property
+    def editions(self) -> Path:
+        """Of a federation, the file of each edition that rounds were run by."""
+        return self.path / "state" / "editions"
+
+    @property
     def ceiling(self) -> Path:
         """What was trained without privacy, to compare with; never handed out."""
         return self.path / "ceiling"

@@ -10,7 +10,7 @@ from chatfed.secagg.messages import ProtocolError
 from chatfed.types import ClientId
 
 from ..durable import Stopped
-from ..engines.carrier import Carrier
+from ..engines.carrier import Carrier, said_by
 from ..parties.rounds import Exchange, Outcome, Standing, run_round
 from ..parties.session import Session, Step
 from ..plan.agreement import Agreement
@@ -71,7 +71,7 @@ def summed(
             standing=standing,
         )
     except ProtocolError as error:
-        why = f" One client said: {next(iter(clients.refusals.values()))}" if clients.refusals else ""
+        why = f" One client said: {said_by(clients.refusals)[0]}" if clients.refusals else ""
         again = "the same chatfed coordinate" if prepared.apart else f"chatfed resume {folder.path}"
         raise Stopped(f"{name} ended without a sum: {error}.{why} Go on with {again}") from None
     return outcome, took.over()

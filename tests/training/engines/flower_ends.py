@@ -1,6 +1,6 @@
 """The two ends of a line as processes of their own, in the environment that has Flower; tests tell them what to do.
 
-`python -m tests.training.engines.flower_ends node|coordinator JSON`: a coordinator reads a command a line, and writes
+`python -m tests.training.engines.flower_ends node|coordinator|caller JSON`: a coordinator reads a command a line, and writes
 what came of it, both in JSON; a node writes what it says, and at its end the error that ended it.
 """
 
@@ -21,13 +21,25 @@ from pathlib import Path
 from typing import Any
 
 from chatfed.types import ClientId
+from tests.training.engines.flower_manners import caller, spoil
+
+
+MOST = 16 << 20  # bytes of a message
 
 
 def tell(**what: Any) -> None:
     print(json.dumps(what), flush=True)
 
 
-def node(address: str, authority: str, key: str, patience: float = 20, shift: float = 0, flower: str = "") -> None:
+def node(
+    address: str,
+    authority: str,
+    key: str,
+    patience: float = 20,
+    shift: float = 0,
+    flower: str = "",
+    most: int = MOST,
+) -> None:
     """`shift`: seconds that this machine's clock is off; `flower`: the version that it says it has."""
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from flwr.app import MetricRecord, RecordDict
@@ -35,6 +47,7 @@ def node(address: str, authority: str, key: str, patience: float = 20, shift: fl
     from chatfed.types import ChatfedError
 
     ends: Any = importlib.import_module("training.engines.flower_node")
+    calls: Any = importlib.import_module("training.engines.flower_calls")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     if shift:
@@ -42,18 +55,17 @@ def node(address: str, authority: str, key: str, patience: float = 20, shift: fl
 
         moved = datetime.timedelta(seconds=shift)
         off = staticmethod(lambda: datetime.datetime.now(datetime.UTC) + moved)
-        node_auth_http_interceptor.now = ends.date.now = off
+        node_auth_http_interceptor.now = calls.date.now = off
     if flower:
-        ends.RuntimeVersionMetadata.from_local_component = lambda name: ends.RuntimeVersionMetadata(
-            "flwr", flower, name
-        )
+        version = calls.RuntimeVersionMetadata
+        version.from_local_component = lambda name: version("flwr", flower, name)
     packed = ends.packed
     ends.packed = lambda content: (
         RecordDict({"x": MetricRecord({"x": 1})}) if isinstance(content, Garbled) else packed(content)
     )
     private: Any = load_pem_private_key(Path(key).read_bytes(), None)
     try:
-        ends.serve(address, Path(authority), private, answer, lambda line: tell(said=line), stop, patience)
+        ends.serve(address, Path(authority), private, answer, lambda line: tell(said=line), stop, patience, most)
         tell(ended="stopped")
     except ChatfedError as error:
         tell(ended=error.code, line=str(error))
@@ -75,12 +87,16 @@ def answer(message: bytes) -> bytes:
         return Garbled()
     if word == b"fail":
         raise ZeroDivisionError("a planted secret")
+    if word == b"random":
+        return step + hashlib.shake_256(rest).digest(int(rest.split()[0]))
+    if word == b"zeros":
+        return step + bytes(int(rest.split()[0]))
     if word == b"sleep":
         time.sleep(float(rest.split()[0]))
     return step + body[::-1]
 
 
-def coordinator(port: int, certificate: str, key: str) -> None:
+def coordinator(port: int, certificate: str, key: str, most: int = MOST) -> None:
     from chatfed.types import ChatfedError
     from training.engines.flower_coordinator import FlowerExchange
     from training.engines.flower_link import Link
@@ -90,13 +106,14 @@ def coordinator(port: int, certificate: str, key: str) -> None:
         return {}
 
     try:
-        with Link("127.0.0.1", port, Path(certificate), Path(key)) as link:
+        with Link("127.0.0.1", port, Path(certificate), Path(key), most) as link:
             tell(port=link.port)
             commands: dict[str, Callable[..., dict[str, Any]]] = {
                 "admit": admit,
                 "online": lambda: {"online": sorted(link.online())},
                 "ask": partial(asked, FlowerExchange(link, 0)),
                 "stored": partial(stored, link),
+                "spoil": partial(spoil, link),
             }
             for line in sys.stdin:
                 (command, given), *_ = json.loads(line).items()
@@ -120,8 +137,18 @@ def asked(
         when[member] = time.monotonic() - begin
         right[member] = reply == bytes([step]) + body[::-1]
     seconds = time.monotonic() - begin
-    left = left_of(exchange.link._state)
-    return {"when": when, "right": right, "refusals": exchange.refusals, "seconds": seconds, "left": left, "told": told}
+    state = exchange.link._state
+    traffic = state.run_ids[state.run].run
+    return {
+        "when": when,
+        "right": right,
+        "refusals": exchange.refusals,
+        "seconds": seconds,
+        "left": left_of(state),
+        "told": told,
+        "sent": traffic.bytes_sent,
+        "received": traffic.bytes_recv,
+    }
 
 
 def left_of(state: Any) -> dict[str, int]:
@@ -147,5 +174,5 @@ def stored(link: Any, to: list[str], size: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        ends: dict[str, Callable[..., None]] = {"node": node, "coordinator": coordinator}
+        ends: dict[str, Callable[..., None]] = {"node": node, "coordinator": coordinator, "caller": caller}
         ends[sys.argv[1]](**json.loads(sys.argv[2]))

@@ -57,6 +57,11 @@ class End:
         except queue.Empty:
             pytest.fail(f"nothing was said in {within} s; {self.process.poll()}; {self.errors.read_text()}")
 
+    def silent(self) -> None:
+        """Forgets what was said so far."""
+        while not self.lines.empty():
+            self.lines.get()
+
     def begin(self, command: str, **given: Any) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({command: given}).encode() + b"\n")
@@ -77,6 +82,7 @@ class Line:
     """A coordinator, its members' keys, and the processes that run."""
 
     folder: Path
+    most: int = 16 << 20  # bytes of a message
     ends: list[End] = field(default_factory=list)
     points: dict[str, str] = field(default_factory=dict)  # hexadecimal
     port: int = 0
@@ -92,7 +98,7 @@ class Line:
 
     def listener(self, port: int, certificate: str = "server.crt") -> End:
         certificate, key = str(self.folder / certificate), str(self.folder / "server.key")
-        return self.started("coordinator", port=port, certificate=certificate, key=key)
+        return self.started("coordinator", port=port, certificate=certificate, key=key, most=self.most)
 
     def started(self, kind: str, **given: Any) -> End:
         self.ends.append(End(self.folder, kind, **given))

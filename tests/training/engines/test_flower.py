@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from tests.training.engines.flower_line import ROOT, End, Line, Wire
 from training.engines.flower import FlowerMissing, prepare_flower
 
-pytestmark = pytest.mark.flower
+pytestmark = [pytest.mark.flower, pytest.mark.slow]
 
 FIVE = tuple(f"member {i}" for i in range(5))
 OFFLINE = 22.0  # seconds after which a member that died is known to be gone: two heartbeats of ten
@@ -128,7 +128,7 @@ def test_a_call_is_refused_that_is_not_signed_or_not_as_a_node_makes_it(line: Li
     assert status(line, pull, "GET") == 405
     assert status(line, pull, headers={**protobuf, "content-length": str(9 << 20), **known}) == 413
     assert status(line, pull, headers={**protobuf, "transfer-encoding": "chunked"}, body=b"0\r\n\r\n") == 411
-    assert status(line, pull, headers={**protobuf, "content-length": "5000"}) == 401  # before any of it is read
+    assert status(line, pull, headers={**protobuf, "content-length": "5000"}) == 413  # before any of it is read
     with socket.create_connection(("127.0.0.1", line.port), 10) as plain:
         plain.sendall(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\n\r\n")
         with contextlib.suppress(ConnectionResetError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from training.parties.homes import Homes
 from training.parties.ledgers import spent
 from training.parties.session import Step
 from training.run.coordinated import TooFew
+from training.run.measured import BEFORE
 from training.run.rounds import MEASURED
 from training.run.run_folder import RunFolder
 
@@ -58,7 +60,7 @@ def test_a_run_ends_with_a_model_its_figures_and_members_that_know_that_it_is_ov
     assert [row["survivors"] for row in rows(folder)] == [4, 4]
     assert all(row[name] is not None for row in rows(folder) for name in MEASURED if name != "perplexity")
     assert summary["after"]["bits_per_byte"] == rows(folder)[-1]["bits_per_byte"] != summary["before"]["bits_per_byte"]
-    assert summary["before"]["words"] == summary["after"]["words"] > 100
+    assert summary["before"]["words"] > 100 < summary["after"]["words"], "both with noise in them"
     assert (summary["clients"], summary["rounds"]) == (4, 2) and (folder / "report.html").exists()
     for machine in place.machines.values():
         assert machine.member is not None and machine.member.over
@@ -70,7 +72,7 @@ def test_the_claim_is_a_federation_s_and_its_epsilon_is_what_members_ledgers_hol
     privacy = read(place.folder / "run", "privacy.json")
     said = json.dumps(privacy) + (place.folder / "run" / "model" / "README.md").read_text()
     assert "each client runs this code on its own machine" in privacy["assumptions"][0]
-    assert "imulat" not in said and "one machine" not in said and "each on a machine of its own" in said
+    assert "imulat" not in said and "one machine" not in said and "by a federation of 4 members" in said
     assert {len(charges) for charges in place.charges().values()} == {2} == {privacy["participations_most"]}
     assert {machine.epsilon() for machine in place.machines.values()} == {privacy["epsilon"]} == {summary["epsilon"]}
     assert privacy["per_round"][-1] == privacy["epsilon"] <= 4.0
@@ -105,23 +107,31 @@ def test_a_finished_run_is_published_again_with_nobody_there(finished: Finished)
     }
 
 
-def test_killed_before_and_after_every_step_it_goes_on_with_the_same_survivors_and_nobody_pays_twice(
-    neighbours: Neighbours,
-) -> None:
-    """Every exchange of every sum is cut short once before its first message, and once after its last answer."""
+STAGES = {
+    ("before", Step.SESSION),
+    ("after", Step.SHARES),  # all have paid, and nobody's survivors are settled
+    ("before", Step.SURVIVORS),  # they are
+    ("after", Step.CERTIFICATE),  # all have told the sum, and nothing of it is on the coordinator's disk
+    ("before", Step.COMMITTED),  # it is, and nobody knows it
+    ("after", Step.COMMITTED),
+}
+
+
+def test_killed_at_any_step_it_goes_on_with_the_same_survivors_and_nobody_pays_twice(neighbours: Neighbours) -> None:
+    """Each of two measurements and the round between them is cut short once at each stage."""
     place, seen = neighbours, set[tuple[str, Step, int]]()
     place.join()
 
     def at(what: str, step: Step) -> None:
         if step == Step.SESSION:
-            place.stage = _measured(place)
-        if (stage := (what, step, place.stage)) not in seen:
+            place.stage = _next_sum(place)
+        if (what, step) in STAGES and (stage := (what, step, place.stage)) not in seen:
             seen.add(stage)
             raise Killed
 
-    place.asked, place.heard = (lambda step, sums: at("asked", step)), (lambda step, sums: at("heard", step))
+    place.asked, place.heard = (lambda step, sums: at("before", step)), (lambda step, sums: at("after", step))
     place.silent = {Step.SHARES: ["east"]}
-    summary, settled = None, dict[str, bytes]()
+    summary, settled = None, dict[int, dict[str, Any]]()
     while summary is None:
         try:
             summary = place.run()
@@ -129,21 +139,27 @@ def test_killed_before_and_after_every_step_it_goes_on_with_the_same_survivors_a
             charged = {len(charges) for charges in place.charges().values()}
             assert charged <= {0, 1} and set(books(place).values()) <= {1}
             for path in (place.folder / "run" / "state").glob("survivors*"):
-                assert settled.setdefault(path.name, path.read_bytes()) == path.read_bytes()
-            if settled:
-                place.silent = {}  # whom the sum is settled without is back
-    assert len(seen) >= 2 * (2 * 5 + 6), "two measurements and a round"
+                chosen = json.loads(path.read_text())
+                assert settled.setdefault(chosen["round"], chosen) == chosen
+            place.silent = {} if _next_sum(place) in settled else {Step.SHARES: ["east"]}  # who is not in it is back
+    assert len(seen) == 3 * len(STAGES) - 2, "what follows a measurement tells that it is over"
     privacy = read(place.folder / "run", "privacy.json")
     assert {len(charges) for charges in place.charges().values()} == {1} == set(books(place).values())
     assert {machine.epsilon() for machine in place.machines.values()} == {privacy["epsilon"]}
-    assert all(machine.member is not None and machine.member.over for machine in place.machines.values())
+    assert rows(place.folder / "run")[0]["survivors"] == 3 and set(settled) == {BEFORE, 0, BEFORE - 1}
+    for machine in place.machines.values():
+        assert machine.member is not None and machine.member.over and machine.place is not None
+        for store in machine.place.stores.values():
+            assert store.of(ClientId(machine.folder.name)).names() <= {"ledger", "charge 0", "charge 1", "finished"}
 
 
-def _measured(place: Neighbours) -> int:
-    """Where the run is: how many models are measured, and whether a round is in its checkpoint."""
-    found = place.folder / "run" / "state" / "measured.json"
+def _next_sum(place: Neighbours) -> int:
+    """Which sum of a run of one round comes next, as the run's folder calls it."""
+    measured = place.folder / "run" / "state" / "measured.json"
+    if not measured.exists():
+        return BEFORE
     latest = RunFolder(place.folder / "run").latest()
-    return 2 * len(json.loads(found.read_text()) if found.exists() else {}) + (latest.state.round if latest else 0)
+    return BEFORE - 1 if latest and latest.state.round else 0
 
 
 def test_a_member_that_ends_in_mid_round_is_missing_and_takes_part_again(neighbours: Neighbours) -> None:
@@ -166,10 +182,8 @@ def test_a_member_that_ends_in_mid_round_is_missing_and_takes_part_again(neighbo
 
 
 def _rounds(place: Neighbours, rounds: int) -> Any:
-    import dataclasses
-
     recipe = place.federation.recipe
-    return dataclasses.replace(recipe, federation=dataclasses.replace(recipe.federation, rounds=rounds))
+    return replace(recipe, federation=replace(recipe.federation, rounds=rounds))
 
 
 def test_with_fewer_than_a_sum_needs_it_stops_within_its_patience_and_nobody_is_charged(
