@@ -50,6 +50,9 @@ test-base: $(VENV)/.ready ## get the base smollm2 and hold 10,000 texts and its 
 test-kills: $(VENV)/.ready ## kill a small federation at 200 random moments, and look at its ledgers and answers
 	@OMP_NUM_THREADS=1 CHATFED_KILLS=200 $(PY) -m pytest tests/training/parties/test_random_kills.py $(ARGS)
 
+test-soak: $(VENV)/.ready flower-setup ## run 200 rounds of a federation of processes that are killed at random; look at ledgers and memory
+	@OMP_NUM_THREADS=1 CHATFED_SOAK_ROUNDS=200 $(PY) -m pytest -s tests/training/test_soak.py $(ARGS)
+
 test-power-cuts: $(VENV)/.ready ## take a small federation's power at 800 random moments, what its disk had not synced with it
 	@OMP_NUM_THREADS=1 CHATFED_POWER_CUTS=200 $(PY) -m pytest tests/training/parties/test_power_cuts.py $(ARGS)
 

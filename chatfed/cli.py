@@ -21,17 +21,17 @@ from chatfed.command_line import WRONG, application, examples, exit_code, names_
 _HERE = Path(__file__).parent
 
 PROGRAMS = {  # command: where it is found, and what its help begins with
-    "train": ("training.cli", "Trains a chat model on the dialogues of many clients, privately."),
+    "train": ("training.cli", "Trains a chat model on many clients' dialogues, privately."),
     "resume": ("training.cli", "Goes on with an interrupted run, where it was."),
     "plan": ("training.cli", "Says what a recipe would cost and claim, before anything runs."),
-    "serve": ("serving.app", "Serves a trained model as a page: chat, compare, probe, privacy."),
+    "serve": ("serving.app", "Serves a model as a page: chat, compare, probe, privacy."),
     "probe": ("serving.app", "Serves the same page, opened at the leakage probe."),
     "quiz": ("training.quiz", "Asks a run's models about the generated house."),
     "identity": ("training.identity", "A key of one's own, and its line of the roster."),
     "invite": ("training.membership", "Makes a federation: what members get, and the secrets."),
     "members": ("training.membership", "Who is in a federation: lists, adds, removes, rotates keys."),
-    "coordinate": ("training.coordinate", "Coordinates a federation: lets its members in, and runs the rounds."),
-    "join": ("training.join", "Takes part in a federation, with your dialogues, on this machine."),
+    "coordinate": ("training.coordinate", "Coordinates a federation: lets members in, runs the rounds."),
+    "join": ("training.join", "Takes part in a federation with your own dialogues."),
     "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
 }
 ORDER = (*PROGRAMS, "data", "base", "errors")

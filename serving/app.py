@@ -86,7 +86,7 @@ def _public(text: str) -> PublicAddress:
         raise typer.BadParameter(said) from None
 
 
-@app.command("serve", epilog=SERVE_EPILOG, help="Serves a trained model as a page: chat, compare, probe, privacy.")
+@app.command("serve", epilog=SERVE_EPILOG, help="Serves a model as a page: chat, compare, probe, privacy.")
 @app.command("probe", epilog=PROBE_EPILOG, help="Serves the same page, opened at the leakage probe.")
 def page(
     context: typer.Context,

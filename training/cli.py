@@ -158,7 +158,7 @@ def train(
     replace: Annotated[bool, typer.Option("--replace", help="Move an earlier run in the same folder aside.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Trains a chat model on the dialogues of many clients, privately.
+    """Trains a chat model on many clients' dialogues, privately.
 
     Each client learns with differential privacy, and their updates are summed masked.
     """

@@ -46,9 +46,9 @@ def coordinate(
     ] = 600.0,
     quiet: Quiet = False,
 ) -> None:
-    """Coordinates a federation: lets its members in, runs the rounds, and writes the run's folder.
+    """Coordinates a federation: lets members in, runs the rounds.
 
-    It sees sums over members, and no update or figure of one. Members connect to it; it connects to nobody.
+    It writes the run's folder. It sees sums over members, and no update or figure of one. Members connect to it; it connects to nobody.
     """
     in_one_line(lambda: _coordinate(file, secrets, base, out, listen, patience, quiet), AGAIN)
 

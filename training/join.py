@@ -54,7 +54,7 @@ def join(
     ignore_columns: IgnoreColumns = None,
     skip_bad_lines: SkipBadLines = False,
 ) -> None:
-    """Takes part in a federation, with your dialogues, on this machine.
+    """Takes part in a federation with your own dialogues.
 
     It connects to the coordinator and to nobody else, opens no port, and runs nothing that the coordinator sends. What
     leaves are masked sums' parts: what you agree to is said before the first round.

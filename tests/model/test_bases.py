@@ -20,7 +20,7 @@ from chatfed.model.refusals import ModelError
 from chatfed.model.transformer import load_model
 from tests.model.bpe_twin import Twin
 from tests.model.gguf_files import CONTROL, digest, tokens_and_merges, write_gguf, write_wheel
-from training.cli import _offline_unless_named
+from training.cli import offline_unless_named
 from training.plan.recipe import read_settings
 
 PROMPT = "the there"
@@ -166,7 +166,7 @@ def test_a_name_needs_no_hub_and_a_folder_of_that_name_comes_first(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("TRANSFORMERS_OFFLINE", "1")
-    _offline_unless_named(read_settings(None, (), {"model.base": "tiny"})[0])
+    offline_unless_named(read_settings(None, (), {"model.base": "tiny"})[0])
     assert os.environ["HF_HUB_OFFLINE"] == "1" and is_named("tiny")
     (tmp_path / "tiny").mkdir()
     assert not is_named("tiny") and find_base("tiny", place.cache) == "tiny"

@@ -129,7 +129,7 @@ class Neighbours:
     asked: Callable[[Step, int], None] = lambda step, sums: None  # before a step of the so manieth sum; may raise
     heard: Callable[[Step, int], None] = lambda step, sums: None  # after its last answer
     instead: Callable[[str, Step, bytes], bytes] = lambda name, step, answer: answer  # what arrives of an answer
-    entropy: Callable[[str], Entropy] | None = None
+    entropy: Mapping[ClientId, Entropy] | None = None
     refusals: dict[ClientId, str] = field(default_factory=dict)
     wire: list[tuple[Step, ClientId, bytes, bytes | str]] = field(default_factory=list)  # messages and answers
     admitted: dict[ClientId, bytes] = field(default_factory=dict)
@@ -240,7 +240,7 @@ class Neighbours:
     def _answered(self, name: ClientId, step: Step, message: bytes) -> bytes | None:
         member = self.machines[name].member
         assert member is not None, "only who is online is asked"
-        given = {} if self.entropy is None else {"entropy": self.entropy(name)}
+        given = {} if self.entropy is None else {"entropy": self.entropy[name]}
         try:
             answer = self.instead(name, step, member.answer(message, **given))
         except ChatfedError as refusal:

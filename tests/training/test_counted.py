@@ -54,6 +54,11 @@ def entries(folder: Path) -> dict[str, list[Any]]:
     return {client: book["entries"] for client, book in ledgers(folder).items()}
 
 
+def settled(folder: Path) -> list[str]:
+    """For whom the last sum was to be unmasked."""
+    return list(read(folder / "state" / "survivors.json")["survivors"])
+
+
 @pytest.fixture(scope="module")
 def finished(tiny_data: Path, tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run with shared noise, and beside it the run without noise and the ceiling."""

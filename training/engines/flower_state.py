@@ -17,6 +17,7 @@ from flwr.proto.message_pb2 import ObjectTree
 from flwr.server.superlink.linkstate import InMemoryLinkState
 from flwr.supercore.constant import NOOP_FEDERATION_ID, TaskType
 from flwr.supercore.date import now
+from flwr.supercore.inflatable.inflatable_object import is_valid_sha256_hash
 from flwr.supercore.object_store import NoObjectInStoreError
 from flwr.supercore.object_store.in_memory_object_store import InMemoryObjectStore
 from flwr.superlink.federation import NoOpFederationManager
@@ -138,6 +139,8 @@ class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be l
         asked = self.message_ins_store.get(head.reply_to_message_id)
         if asked is None or asked.metadata.dst_node_id != head.src_node_id or tree.object_id != head.message_id:
             return False
+        if not all(map(is_valid_sha256_hash, names_in(tree))):  # or Flower would keep those before it
+            return False
         try:
             refuse_many(tree, self.most)
         except TooMuch:
@@ -155,12 +158,16 @@ class Box(InMemoryLinkState):  # type: ignore[misc]  # flwr is not there to be l
             if session is None:
                 return False
             for root in session.root_object_ids:
-                there = sum(map(len, self._objects(root).values()))
                 asked = self._asked(root)
-                if asked and there + len(object_content) > self.most:
+                if asked and self._more(root, object_id, object_content):
                     self._drop(asked)
                     return False
             return bool(super().store_object(run_id, session_id, object_id, object_content))
+
+    def _more(self, root: str, name: str, content: bytes) -> bool:
+        """Whether with that object there would be more of an answer than there may be."""
+        after = {**self._objects(root), name: content}  # it may be there already: others have the same
+        return sum(map(len, after.values())) > self.most
 
     def _asked(self, reply: str) -> str:
         """What an answer answers; nothing for a message of ours."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatfed.privacy.ledger import BudgetExceeded
+from chatfed.privacy.noise import system_random
 from chatfed.secagg.messages import MalformedMessage
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, Entropy
 
 from ..durable import read_if_there, write_atomically
 from .answering import Refused
@@ -45,7 +46,7 @@ class Member:
     later: bytes = b""  # digest of rounds that begin with weights which have not come yet
     over: bool = field(default=False, init=False)  # nobody will ask for anything more
 
-    def answer(self, message: bytes) -> bytes:
+    def answer(self, message: bytes, entropy: Entropy = system_random) -> bytes:
         """The answer, once it is on the disk. Raises TakesNoPart."""
         step = message[0] if message else 0
         try:
@@ -56,7 +57,7 @@ class Member:
                 return message[:1]
             if step == Step.SESSION:
                 self.say(f"Invited: {kind}.")
-            answer = self.clients[kind].handle(message)
+            answer = self.clients[kind].handle(message, entropy)
         except ChatfedError as error:
             self.say(f"Takes no part: {error}")
             raise TakesNoPart(_as_told(error)) from error

@@ -6,7 +6,7 @@ Composes the secure sum with the session around it. Knows no socket, no model an
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
@@ -75,6 +75,11 @@ class Standing:
         if self.epoch is None or (self.scope, self.epoch.parameters) != (session.scope, parameters):
             return False
         return self.used < parameters.slots and len(self.epoch.sharers) >= least
+
+    def renew(self, cohort: Sequence[ClientId], here: Collection[ClientId]) -> None:
+        """Forgets them where somebody of the cohort is here who has none: else it would be out until they are used."""
+        if self.epoch and any(name in here for i, name in enumerate(cohort, 1) if i not in self.epoch.sharers):
+            self.epoch = None
 
     @contextlib.contextmanager
     def dropped_on_error(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ class Agreement:
     digest: bytes  # 32 bytes, of the whole recipe
     schedule: FederationSection
     sums: Sums
-    cells: int = 0  # of the vectors that are summed; 0: as many as the model has trained weights
+    cells: int  # of the vectors that are summed; 0: as many as the model has trained weights
 
     def size(self, cohort: int, weights: int) -> tuple[int, int]:
         """Participants and coordinates of a sum whose invitation carries so many weights."""
@@ -34,4 +34,4 @@ def agree(recipe: Recipe, noise_multiplier: float, digest: bytes = b"") -> Agree
     digest: of the recipe that this one was made of, where it is not its own.
     """
     codec = Codec(recipe.privacy, recipe.secagg, coefficients(recipe.federation), noise_multiplier)
-    return Agreement(digest or recipe.digest(), recipe.federation, Sums(recipe.secagg, codec))
+    return Agreement(digest or recipe.digest(), recipe.federation, Sums(recipe.secagg, codec), 0)

@@ -139,7 +139,7 @@ class Claim:
     private: bool  # there is noise, and a guarantee
     simulated: bool  # clients are made up, and the unit all the same
     counting: Agreement | None  # of the count of n-grams before the first round
-    held_out: float = 0.0  # epsilon that measuring may cost a held-out dialogue; 0: what is measured has no noise
+    held_out: float  # epsilon that measuring may cost a held-out dialogue; 0: what is measured has no noise
 
     @property
     def protected(self) -> Protected:

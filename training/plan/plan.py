@@ -80,8 +80,8 @@ class Plan:
     learning: Learning
     claim: Claim
     counting: Counting | None  # where n-grams are counted first
-    measuring: Agreement | None = None  # of the sums of what clients measure, where they hold dialogues out
-    measuring_terms: ClientTerms | None = None
+    measuring: Agreement | None  # of the sums of what clients measure, where they hold dialogues out
+    measuring_terms: ClientTerms | None
 
     @property
     def own_charges(self) -> tuple[Mechanism, ...]:

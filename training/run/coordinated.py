@@ -97,6 +97,11 @@ class Coordinator:
             public = initial_state(base.initial, plan.first_clip_norm)
             with clock.phase("evaluate"):
                 before = self._tried(lambda: measuring(public), measuring.known(public))
+            if before is None:
+                raise FederationError(
+                    "data.hold_out_epsilon bears no measurement with these members: take a larger or smaller one.",
+                    param="data.hold_out_epsilon",
+                )
             prepared, begun = self._after_the_count(prepared, base, clock)
             if stored and stored.base != begun.base_digest:
                 raise RunError(f"{prepared.begun_with} is not the model that this run began with: bring that back.")
@@ -138,7 +143,9 @@ class Coordinator:
         with self.display.rounds(rounds.of, rounds.state.round) as bar:
             while rounds.left:
                 try:
-                    self._tried(lambda: self._go_on(rounds, bar), newer=lambda: self._take_up(rounds, measuring))
+                    self._tried(
+                        lambda: self._go_on(rounds, measuring, bar), newer=lambda: self._take_up(rounds, measuring)
+                    )
                 except BudgetExceeded as error:
                     self.display.say(f"{error}: the run ends with {rounds.state.round} of {rounds.of} rounds.")
                     return
@@ -227,8 +234,10 @@ class Coordinator:
         measuring.prepared = rounds.prepared
         return True
 
-    def _go_on(self, rounds: Rounds, bar: RoundBar) -> Any:
+    def _go_on(self, rounds: Rounds, measuring: Measuring, bar: RoundBar) -> Any:
         """A round, once whoever takes part has the model that it begins with."""
+        for standing in (rounds.standing, measuring.standing):
+            standing.renew(sorted(rounds.prepared.clients), self.link.online())
         if rounds.prepared.start:
             self._send_start(Path(rounds.prepared.start), {**rounds.refused, **self.clients.refusals})
         return rounds.go_on(bar)
@@ -265,9 +274,7 @@ class Coordinator:
         self.display.say(f"Edition {after.edition} of {after.name}, of {len(after.members)} members, from here on.")
         return True
 
-    def _tried(
-        self, job: Callable[[], Any], done: bool = False, newer: Callable[[], bool] = lambda: False
-    ) -> Any:
+    def _tried(self, job: Callable[[], Any], done: bool = False, newer: Callable[[], bool] = lambda: False) -> Any:
         """What `job` gives, tried ATTEMPTS times where it ends without a sum. Raises Stopped.
 
         done: before, so that nobody is waited for. newer: as of `_await_members`.

@@ -234,7 +234,10 @@ def _write_tables(
     for note in [*corpus.notes, *corpus.repeats.warnings()]:
         say(note)
     if not len(corpus.held_out):
-        raise CannotJoin(f"{data.source} has one dialogue: a member needs two or more, since it holds some out.")
+        raise CannotJoin(
+            f"None of the {len(corpus.clients.get(name, ())):,} dialogues in {data.source} is held out to measure with: "
+            f"which are, their text decides, about {data.hold_out:.0%} of them. Join with more dialogues."
+        )
     tokenizer = load_tokenizer(str(base))
     make_folder(home.path)
     write_tokens(home.path / "private", tokenizer, turns_of(corpus.private), corpus.clients)

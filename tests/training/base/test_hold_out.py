@@ -48,7 +48,9 @@ def test_each_dialogue_has_one_part_and_no_other_dialogue_moves_it(
     learned, apart = split(tmp_path, rows, share)
     mine = [row for row in rows if row[0] == owner]
     if mine:  # a client alone, and one that names its owner itself
-        assert split(tmp_path, mine, share) == tuple([row for row in part if row[0] == owner] for part in (learned, apart))
+        assert split(tmp_path, mine, share) == tuple(
+            [row for row in part if row[0] == owner] for part in (learned, apart)
+        )
         private = table(tmp_path, mine)
         _, alone = hold_out_of_each(private, {ClientId(owner): np.arange(len(mine))}, share)
         assert [mine[place] for place in alone] == [row for row in apart if row[0] == owner]
@@ -95,7 +97,9 @@ def test_a_corpus_of_one_owner_holds_out_what_that_owner_does_among_others(tmp_p
 def test_held_out_dialogues_are_given_by_one_way_alone(tmp_path: Path) -> None:
     path, other = tmp_path / "all.jsonl", tmp_path / "other.jsonl"
     for file, what in ((path, "one"), (other, "two")):
-        file.write_text("".join(json.dumps({"messages": [{"role": "user", "content": f"{what} {i}"}]}) + "\n" for i in range(9)))
+        file.write_text(
+            "".join(json.dumps({"messages": [{"role": "user", "content": f"{what} {i}"}]}) + "\n" for i in range(9))
+        )
     settings = DataSection(source=str(path), validation=str(other), hold_out=0.3)
     with pytest.raises(DataError, match="--validation gives held-out dialogues") as refused:
         load_corpus(settings, False, tmp_path)

@@ -1,7 +1,7 @@
 """The two ends of a line as processes of their own, in the environment that has Flower; tests tell them what to do.
 
-`python -m tests.training.engines.flower_ends node|coordinator|caller JSON`: a coordinator reads a command a line, and writes
-what came of it, both in JSON; a node writes what it says, and at its end the error that ended it.
+`python -m tests.training.engines.flower_ends node|nodes|coordinator|caller JSON`: a coordinator reads a command a line,
+and writes what came of it, both in JSON; a node writes what it says, and at its end the error that ended it.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import importlib
 import json
+import os
 import signal
 import sys
 import threading
@@ -22,7 +23,6 @@ from typing import Any
 
 from chatfed.types import ClientId
 from tests.training.engines.flower_manners import caller, spoil
-
 
 MOST = 16 << 20  # bytes of a message
 
@@ -39,8 +39,12 @@ def node(
     shift: float = 0,
     flower: str = "",
     most: int = MOST,
+    hurry: bool = False,
 ) -> None:
-    """`shift`: seconds that this machine's clock is off; `flower`: the version that it says it has."""
+    """`shift`: seconds that this machine's clock is off; `flower`: the version that it says it has.
+
+    `hurry`: it beats, and gives a call up, as often as its coordinator takes in a hurry too.
+    """
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
     from flwr.app import MetricRecord, RecordDict
 
@@ -50,6 +54,8 @@ def node(
     calls: Any = importlib.import_module("training.engines.flower_calls")
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    if hurry:
+        ends.HEARTBEAT, ends.BEAT, calls.TIMEOUT = 2.0, 1.2, 4.0
     if shift:
         from flwr.supernode import node_auth_http_interceptor
 
@@ -69,6 +75,16 @@ def node(
         tell(ended="stopped")
     except ChatfedError as error:
         tell(ended=error.code, line=str(error))
+
+
+def nodes(cases: list[dict[str, Any]]) -> None:
+    """One after the other, in a process that is forked for each: what they begin with is read once."""
+    importlib.import_module("training.engines.flower_node")
+    for case in cases:
+        if not (child := os.fork()):
+            node(**case)
+            os._exit(0)
+        os.waitpid(child, 0)
 
 
 class Garbled(bytes):
@@ -96,7 +112,9 @@ def answer(message: bytes) -> bytes:
     return step + body[::-1]
 
 
-def coordinator(port: int, certificate: str, key: str, most: int = MOST) -> None:
+def coordinator(port: int, certificate: str, key: str, most: int = MOST, hurry: bool = False) -> None:
+    from flwr.superlink.servicer.fleet import fleet_handlers
+
     from chatfed.types import ChatfedError
     from training.engines.flower_coordinator import FlowerExchange
     from training.engines.flower_link import Link
@@ -105,11 +123,18 @@ def coordinator(port: int, certificate: str, key: str, most: int = MOST) -> None
         link.admit({ClientId(name): bytes.fromhex(point) for name, point in members.items()})
         return {}
 
+    def listen(port: int, certificate: str) -> dict[str, Any]:
+        with Link("127.0.0.1", port, Path(certificate), Path(key), most) as another:
+            return {"port": another.port}
+
+    if hurry:
+        fleet_handlers.HEARTBEAT_MIN_INTERVAL = 1
     try:
         with Link("127.0.0.1", port, Path(certificate), Path(key), most) as link:
             tell(port=link.port)
             commands: dict[str, Callable[..., dict[str, Any]]] = {
                 "admit": admit,
+                "listen": listen,
                 "online": lambda: {"online": sorted(link.online())},
                 "ask": partial(asked, FlowerExchange(link, 0)),
                 "stored": partial(stored, link),
@@ -174,5 +199,10 @@ def stored(link: Any, to: list[str], size: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     with contextlib.suppress(KeyboardInterrupt, BrokenPipeError):
-        ends: dict[str, Callable[..., None]] = {"node": node, "coordinator": coordinator, "caller": caller}
+        ends: dict[str, Callable[..., None]] = {
+            "node": node,
+            "nodes": nodes,
+            "coordinator": coordinator,
+            "caller": caller,
+        }
         ends[sys.argv[1]](**json.loads(sys.argv[2]))

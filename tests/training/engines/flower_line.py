@@ -83,9 +83,11 @@ class Line:
 
     folder: Path
     most: int = 16 << 20  # bytes of a message
+    hurry: bool = False  # who is gone is missed in seconds
     ends: list[End] = field(default_factory=list)
     points: dict[str, str] = field(default_factory=dict)  # hexadecimal
     port: int = 0
+    members: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         certificates(self.folder)
@@ -96,9 +98,10 @@ class Line:
         self.coordinator = self.listener(self.port)
         self.port = self.coordinator.next()["port"]
 
-    def listener(self, port: int, certificate: str = "server.crt") -> End:
-        certificate, key = str(self.folder / certificate), str(self.folder / "server.key")
-        return self.started("coordinator", port=port, certificate=certificate, key=key, most=self.most)
+    def listener(self, port: int) -> End:
+        certificate, key = str(self.folder / "server.crt"), str(self.folder / "server.key")
+        given = {"most": self.most, "hurry": self.hurry}
+        return self.started("coordinator", port=port, certificate=certificate, key=key, **given)
 
     def started(self, kind: str, **given: Any) -> End:
         self.ends.append(End(self.folder, kind, **given))
@@ -114,14 +117,23 @@ class Line:
             self.points[name] = point.hex()
         return path
 
-    def node(self, name: str, authority: str = "authority.crt", port: int = 0, **given: Any) -> End:
+    def case(self, name: str, authority: str = "authority.crt", port: int = 0, **given: Any) -> dict[str, Any]:
+        """What a member's process is given."""
         where = {"address": f"127.0.0.1:{port or self.port}", "authority": str(self.folder / authority)}
-        return self.started("node", **where, key=str(self.key(name)), **given)
+        return {**where, "key": str(self.key(name)), "hurry": self.hurry, **given}
+
+    def node(self, name: str, **given: Any) -> End:
+        return self.started("node", **self.case(name, **given))
 
     def admit(self, *names: str) -> None:
+        """Exactly these."""
+        self.members = names
         for name in names:
             self.key(name)
         self.coordinator.tell("admit", members={name: self.points[name] for name in names})
+
+    def add(self, *names: str) -> None:
+        self.admit(*dict.fromkeys((*self.members, *names)))
 
     def await_online(self, *names: str, within: float = WITHIN) -> float:
         begin = time.monotonic()

@@ -11,7 +11,7 @@ from typing import Any
 
 
 class Spoiled:
-    """A service of which some answers are others than it gave; told which by `next`: status, head and body, by path and caller."""
+    """A service of which some answers are others than it gave: status, head and body, by path and caller."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -35,9 +35,9 @@ def spoil(link: Any, to: str, how: str) -> dict[str, Any]:
     gate, nodes = link._gate, {node: key for key, node in link._state.node_public_key_to_node_id.items()}
     if not isinstance(gate.app, Spoiled):
         gate.app = Spoiled(gate.app)
-    call, *answer = spoiled_answers()[how]
+    call, status, head, body = spoiled_answers()[how]
     caller = f"/v1/fleet/{call}", b64encode(nodes[link._nodes[to]])
-    gate.app.next.setdefault(caller, []).append(tuple(answer))
+    gate.app.next.setdefault(caller, []).append((status, head, body))
     return {}
 
 
@@ -48,7 +48,9 @@ def spoiled_answers() -> dict[str, tuple[str, int, dict[str, str], bytes]]:
     def pulled(*heads: Metadata, trees: int = 1) -> bytes:
         messages = [Message(metadata=head) for head in heads]
         tree = ObjectTree(object_id="0" * 64)
-        return PullMessagesResponse(messages_list=messages, message_object_trees=[tree] * trees).SerializeToString()
+        return bytes(
+            PullMessagesResponse(messages_list=messages, message_object_trees=[tree] * trees).SerializeToString()
+        )
 
     fair = Metadata(run_id=1, message_id="0" * 64, src_node_id=1, dst_node_id=2, ttl=60, message_type="query")
     torn = PullObjectResponse(object_found=True, object_available=True, object_content=b"torn").SerializeToString()
@@ -100,26 +102,28 @@ def take(line: Any, node: Any, taken: list[Any]) -> dict[str, Any]:
     while not (given := line.call("PullMessages", PullMessagesRequest(node=node), flower_node._messages)):
         pass
     taken[:] = given
-    content = flower_node._fetch(line, node, *given[0], 20, 1 << 20)
-    return {"name": given[0][0].metadata.message_id, "said": content.decode()}
+    asked, tree = given[0]
+    content = flower_node._fetch(line, node, asked, tree, 20, 1 << 20)
+    return {"name": asked.metadata.message_id, "said": content.decode() if content else ""}
 
 
 def answered(client: Any, node: Any, asked: Any, name: str, sender: str, said: str) -> dict[str, Any]:
     """Answers the message of a name as a sender -> the call's status, and how many objects were asked for."""
     import httpx
-    from flwr.app.message import make_message
+    from flwr.app.message import make_message, remove_content_from_message
     from flwr.app.metadata import Metadata
+    from flwr.common.serde import message_to_proto
     from flwr.proto.fleet_pb2 import PushMessagesRequest
 
     from training.engines import flower_node
-    from training.engines.flower_payload import packed
+    from training.engines.flower_payload import objects_of, packed
 
     head, _, _ = flower_node._reply(asked, said.encode())
     fields = {f: getattr(head.metadata, f) for f in ("run_id", "dst_node_id", "group_id", "created_at", "ttl")}
     given = {"src_node_id": int(sender), "reply_to_message_id": name, "message_id": "", "message_type": "query"}
     reply = make_message(Metadata(**fields, **given), packed(said.encode()))
-    tree, objects = flower_node.objects_of(reply)
-    message = flower_node.message_to_proto(flower_node.remove_content_from_message(reply))
+    tree, objects = objects_of(reply)
+    message = message_to_proto(remove_content_from_message(reply))
     try:
         offered = client.PushMessages(
             PushMessagesRequest(node=node, messages_list=[message], message_object_trees=[tree])

@@ -8,7 +8,6 @@ import ssl
 from base64 import b64encode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -155,7 +154,7 @@ def test_few_large_calls_of_a_member_are_at_work_at_once_and_no_other_member_wai
 
 def test_a_member_answers_for_itself_only(line: Line) -> None:
     """Whoever knows a message's name, and who is asked, answers it for nobody else all the same."""
-    line.admit("a", "b", "small", "twice", "c", "d")
+    line.add("c", "d")
     where = {"address": f"127.0.0.1:{line.port}", "authority": str(line.folder / "authority.crt")}
     ends = {name: line.started("caller", key=str(line.key(name)), **where) for name in ("c", "d")}
     nodes = {name: end.next()["node"] for name, end in ends.items()}

@@ -24,23 +24,26 @@ BUDGET = Budget(1e4, 1e-5, Protected.DIALOGUE)
 
 
 def of_kind(kind: str, folder: Path) -> Federation:
-    """A federation whose clients add noise of their own, or shares of it; or send updates again."""
+    """A federation whose clients add noise of their own, or shares of it."""
     recipe = a_recipe(threshold=0.75, cohort=4)
     if kind == "own":
         return Federation(folder, replace(recipe, federation=replace(recipe.federation, cohort=4)), FOUR)
-    noise, bands = (0.5, 2) if kind == "again" else (2.0, 1)
-    shared = PrivacySection(noise=Noise.DISTRIBUTED, unit=Unit.CLIENT, noise_multiplier=noise)
-    recipe = replace(recipe, privacy=shared, federation=replace(recipe.federation, cohort=4, bands=bands, rounds=2))
-    return Federation(folder, recipe, FOUR, terms=replace(TERMS, noise_multiplier=noise, budget=replace(BUDGET, unit=Protected.CLIENT)))
+    shared = PrivacySection(noise=Noise.DISTRIBUTED, unit=Unit.CLIENT, noise_multiplier=2.0)
+    return Federation(
+        folder,
+        replace(recipe, privacy=shared),
+        FOUR,
+        terms=replace(TERMS, budget=replace(BUDGET, unit=Protected.CLIENT)),
+    )
 
 
-@pytest.mark.parametrize("kind", ["own", "shared", "again"])
+@pytest.mark.parametrize("kind", ["own", "shared"])
 def test_the_books_hold_what_clients_charge_and_are_charged_once_however_often_a_session_is_begun(
     kind: str, tmp_path: Path
 ) -> None:
     place = of_kind(kind, tmp_path / "clients")
     books = Homes(tmp_path / "books")
-    for number in range(1 if kind == "again" else 2):
+    for number in range(2):
         for _ in range(3):  # attempts
             session = place.session(number)
             charge_invited(books, session, round_context(session, BASE), place.agreement, place.terms)
@@ -48,7 +51,9 @@ def test_the_books_hold_what_clients_charge_and_are_charged_once_however_often_a
         commit(session, place)
     for name in FOUR:
         assert entries(books, name, place.terms) == place.client(name).ledger().entries != ()
-    assert spent(books, FOUR, place.terms).participations == dict.fromkeys(FOUR, len(entries(books, FOUR[0], place.terms)))
+    assert spent(books, FOUR, place.terms).participations == dict.fromkeys(
+        FOUR, len(entries(books, FOUR[0], place.terms))
+    )
     books.close()
 
 

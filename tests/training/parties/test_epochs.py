@@ -74,6 +74,16 @@ def test_who_missed_the_agreement_on_keys_is_named_and_left_out_until_the_next(e
     assert each_kind.exact(each_kind.round(3), FOUR) and each_kind.agreed_anew
 
 
+def test_who_missed_the_agreement_on_keys_is_in_the_next_round_where_keys_are_renewed_for_it(epochs: Epochs) -> None:
+    epochs.round(0, silent={Step.SESSION: [D]})
+    epochs.standing.renew(FOUR, FOUR[:3])  # it is still away
+    assert epochs.exact(epochs.round(1), FOUR[:3]) and not epochs.agreed_anew
+    epochs.standing.renew(FOUR, FOUR)
+    assert epochs.exact(epochs.round(2), FOUR) and epochs.agreed_anew
+    epochs.standing.renew(FOUR, FOUR)
+    assert epochs.exact(epochs.round(3), FOUR) and not epochs.agreed_anew
+
+
 @pytest.mark.parametrize("keeping", KEEPING)
 def test_envelopes_come_again_also_to_one_that_had_opened_them(epochs: Epochs, keeping: str) -> None:
     epochs.keeping = keeping

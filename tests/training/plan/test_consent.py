@@ -6,7 +6,8 @@ import pytest
 
 from chatfed.audit.figures import above
 from tests.training.federations import NAMES, federation
-from training.plan.claims import OTHER_RUNS
+from training.plan.claims import HELD_OUT, OTHER_RUNS
+from training.plan.consent import MEASURED_APART
 from training.plan.in_words import planned_claim
 
 
@@ -37,9 +38,10 @@ def test_it_says_what_the_plan_s_own_claim_says(unit: str, noise: str) -> None:
     assert f"epsilon at most {above(claim.epsilon)} at delta 1e-05 over the whole run" in said
     assert "lets epsilon 7 pass and no more" in said
     assert f"This holds against {claim.holds_against}." in said
-    for line in (*claim.assumptions, *(each for each in claim.excludes if each != OTHER_RUNS)):
+    for line in (*claim.assumptions, *(each for each in claim.excludes if each not in (OTHER_RUNS, HELD_OUT))):
         assert f"\n- {line}" in said
-    assert ("All your dialogues together are protected" in said) == (unit == "client")
+    assert HELD_OUT in claim.excludes and f"\n- {MEASURED_APART}" in said
+    assert ("All dialogues that you learn from, together, are protected" in said) == (unit == "client")
     assert "simulation" not in said and "run's folder" not in said
 
 
@@ -53,7 +55,8 @@ def test_a_run_without_noise_promises_nothing() -> None:
 
 def test_it_says_all_that_leaves_and_in_the_smallest_sum() -> None:
     assert "leaves this machine: in each round your update, with noise, masked so that only sums over 3 " in text()
-    more = text("ngrams.longest=2", "ngrams.cells=300", "data.hold_out=0.1")
+    more = text("ngrams.longest=2", "ngrams.cells=300", "data.hold_out=0.1", "data.hold_out_epsilon=4")
     assert "once your counts of n-grams, with noise, in each round your update, with noise and what your " in more
+    assert "hold out to measure with, about 10% of yours, is protected with epsilon 4 at the same delta" in more
     strict = text("secagg.threshold=1.0")
     assert "only sums over 4 members or more" in strict and "no sum of fewer than 4 of 4 is unmasked" in strict

@@ -82,7 +82,9 @@ def agreements(part: Any) -> Iterator[Agreement]:
             yield from agreements(getattr(part, each.name))
 
 
-@pytest.mark.parametrize("more", [(), ("ngrams.longest=2", "ngrams.cells=300", "data.hold_out=0.1")])
+@pytest.mark.parametrize(
+    "more", [(), ("ngrams.longest=2", "ngrams.cells=300", "data.hold_out=0.1", "data.hold_out_epsilon=4")]
+)
 def test_every_agreement_of_the_plan_is_bound_to_this_file(more: tuple[str, ...]) -> None:
     one, other = federation(settings=more), federation(settings=more, run=b"s" * 16)
     unbound = list(agreements(resolve(one.recipe, len(NAMES))))

@@ -182,6 +182,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "hidden": 2 * recipe.model.hidden,
         "heads": 1,
         "trainable": ("lm_head",),
+        "hold_out": 0.2,
         "lora_targets": ("q_proj",),
     }
     if key in choices:

@@ -48,7 +48,7 @@ def books(place: Neighbours) -> dict[ClientId, int]:
     """Charges in the coordinator's own books, by member."""
     homes, terms = Homes(RunFolder(place.folder / "run").homes), place.federation.plan().terms
     try:
-        return spent(homes, sorted(place.machines), terms).participations
+        return dict(spent(homes, sorted(place.machines), terms).participations)
     finally:
         homes.close()
 

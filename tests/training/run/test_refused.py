@@ -1,4 +1,4 @@
-"""A member that cannot take part: one sentence on its own machine, a few words to the coordinator, and others finish."""
+"""A member that cannot take part: a sentence on its own machine, few words to the coordinator, and others finish."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from training.parties.ledgers import LEDGER
 from training.parties.member import TakesNoPart
 from training.parties.session import Step
 from training.plan.federation import FederationError
+from training.plan.upload import NoisyUpload
 from training.run.joined import CannotJoin, Home
 
 EAST = ClientId("east")
@@ -48,8 +49,9 @@ def over_budget(place: Neighbours, east: Machine) -> None:
     """In another run on the same dialogues, of which nobody else knows."""
     assert east.member is not None
     client = next(client for kind, client in east.member.clients.items() if "learning" in kind)
-    cost = place.federation.plan().agreement.sums.codec.upload(4, 17920).mechanism
-    client.ledger().charge("another run", cost)
+    code = place.federation.plan().agreement.sums.codec.upload(4, 17920)
+    assert isinstance(code, NoisyUpload)
+    client.ledger().charge("another run", code.mechanism)
     client.records.store.commit()
 
 
@@ -138,9 +140,8 @@ def test_a_key_of_no_member_is_refused(neighbours: Neighbours) -> None:
 
 def test_nobody_joins_a_federation_that_cannot_be_measured(neighbours: Neighbours) -> None:
     east, recipe = neighbours.machines[EAST], neighbours.federation.recipe
-    east.file.write_text(
-        replace(neighbours.federation, recipe=replace(recipe, data=replace(recipe.data, hold_out=0.0))).to_toml()
-    )
+    data = replace(recipe.data, hold_out=0.0, hold_out_epsilon=0.0)
+    east.file.write_text(replace(neighbours.federation, recipe=replace(recipe, data=data)).to_toml())
     with pytest.raises(FederationError, match="no dialogues to measure with"):
         east.join()
 
