@@ -7,7 +7,7 @@ in which members learn, takes about n / c times what it takes where each has a m
 first round is over: from the end of one round to that of the next, its measurement included. In the first one keys are
 agreed on. Bytes are those of messages, without TLS and HTTP.
 
-JSON: machine, parameters, and `sizes`, a list: members, processes, first_round_s, round_s (seconds, median) and
+JSON: machine, rounds, and `sizes`, a list: members, processes, first_round_s, round_s (seconds, median) and
 step_s (of its sum, by step; session_s and adverts_s of the first round apart), member (bytes_down, bytes_up, cpu_ms, of
 which learning_ms, a round each), coordinator (cpu_ms a round, mib: resident after the last round).
 Needs Flower: run it with the interpreter of .venv-flower.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from training.run.sizes import most_bytes
 
 from chatfed.model.transformer import stay_offline
 from chatfed.secagg.primitives import transport_key
@@ -27,6 +26,7 @@ from training.parties.identity import read_key
 from training.parties.session import Step
 from training.plan.federation import Federation, read_federation
 from training.run.joined import Home, joined
+from training.run.sizes import most_bytes
 
 TURN = threading.Lock()  # one learns at a time: a process has one core, and torch is shared
 

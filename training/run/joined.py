@@ -235,8 +235,8 @@ def _write_tables(
         say(note)
     if not len(corpus.held_out):
         raise CannotJoin(
-            f"None of the {len(corpus.clients.get(name, ())):,} dialogues in {data.source} is held out to measure with: "
-            f"which are, their text decides, about {data.hold_out:.0%} of them. Join with more dialogues."
+            f"None of the {len(corpus.clients.get(name, ())):,} dialogues in {data.source} is held out to measure "
+            f"with: which are, their text decides, about {data.hold_out:.0%} of them. Join with more dialogues."
         )
     tokenizer = load_tokenizer(str(base))
     make_folder(home.path)
