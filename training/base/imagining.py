@@ -116,11 +116,11 @@ def imagined(
     for at in range(len(script.begin), length):
         learned = np.array([train_on == "all" or talk.speaker == ANSWERS for talk in talks])
         mixed = logits.softmax(-1).numpy()
+        surer = mixed.copy()
         if ngrams is None:
-            surer = mixed**SURER
+            surer **= SURER
         else:
             before = found.ids[learned, :at].astype(np.int64)
-            surer = mixed.copy()
             surer[learned] = ngrams.mixed(mixed[learned], before, doubt)
             mixed[learned] = ngrams.mixed(mixed[learned], before) if doubt != DOUBT else surer[learned]
         tokens, own = zip(
