@@ -69,19 +69,17 @@ class NGrams:
         shorter = self.tokens[length - 2], self.counts[length - 2]
         return self.tokens[length - 1], self.counts[length - 1], keys_of(shorter[0]), shorter[1]
 
-    def mixed(
-        self, probabilities: NDArray[np.float32], before: NDArray[np.int64], doubt: float = DOUBT
-    ) -> NDArray[np.float32]:
+    def mixed(self, probabilities: NDArray[np.float32], before: NDArray[np.int64]) -> NDArray[np.float32]:
         """Next-token probabilities float32[rows, V] of a model, with what counts say after `before`, int64[rows, T].
 
         From short contexts to long ones: a context that was counted gives its followers their share of its count, and
         the rest to all others in proportion to what they had (Katz 1987, section II); what was there before counts
-        `doubt` to the power of the context's length (Jelinek and Mercer 1980: the longer, the more it says). Changes
-        and returns `probabilities`.
+        DOUBT to the power of the context's length (Jelinek and Mercer 1980: the longer, the more it says). Changes and
+        returns `probabilities`.
         """
         for length in range(1, min(self.longest - 1, before.shape[1]) + 1):
             keys = keys_of(before[:, before.shape[1] - length :].astype(np.int32))
-            self._followers[length - 1].mix(probabilities, keys, 1 - doubt**length)
+            self._followers[length - 1].mix(probabilities, keys, 1 - DOUBT**length)
         return probabilities
 
 

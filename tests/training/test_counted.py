@@ -23,7 +23,6 @@ from training.run.run_folder import RunFolder
 
 SMALL = settings(
     ngrams__longest=3, ngrams__cells=3000, ngrams__texts=8, ngrams__epochs=0.5, ngrams__share=0.6,
-    ngrams__own=2, ngrams__drawn_doubt=0.5,
     secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=32,
     privacy__expected_batch_size=2.0, privacy__sampling_rate=0.05, privacy__target_epsilon=5.0,
 )  # fmt: skip

@@ -6,7 +6,6 @@ no client.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from chatfed.model.decoding import Decoder
-from chatfed.model.ngrams import DOUBT, NGrams
+from chatfed.model.ngrams import NGrams
 from chatfed.model.template import TemplateError
 from chatfed.model.tokenizer import MARKER, TURN_END, WORD_START, Encoded, encode_dialogue, end_ids
 from chatfed.types import IntVector, Turn
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
 USUAL = 24  # tokens of a message that a template closes with nothing that anybody says
 ANSWERS = 1  # the speaker of a talk who is the assistant
-SURER = 1 / 0.7  # power of the probabilities that a model's own talk is drawn with: else it soon makes no sense
 NEAR = 64  # likeliest tokens of a place that are kept: the others share a hundredth, on unlike text a quarter
 
 
@@ -89,42 +87,31 @@ def _talk(tokenizer: PreTrainedTokenizerFast) -> Encoded:
 
 def imagined(
     model: PreTrainedModel,
-    ngrams: NGrams | None,
+    ngrams: NGrams,
     script: Script,
     texts: int,
     context: int,
     seed: int,
     *,
     train_on: str = "all",
-    doubt: float = DOUBT,
-    openings: Sequence[Sequence[int]] = (),
 ) -> Imagined:
-    """So many talks, each token drawn from the model's probabilities mixed with what is counted; None: from its own.
+    """So many talks, each token drawn from the model's probabilities mixed with what is counted.
 
     Their common length is drawn too, between a quarter of the context and all of it. What the template writes is given,
-    as in a real dialogue. train_on: as in recipes; "assistant" mixes, and lets learn, what the assistant says. doubt:
-    in what is counted where tokens are drawn; what is to be learned has DOUBT. openings: the tokens that talks begin
-    with, which are given too, each as often as it comes to; without one a talk begins by itself.
+    as in a real dialogue. train_on: as in recipes; "assistant" mixes, and lets learn, what the assistant says.
     """
     random = np.random.default_rng(seed)
     length = max(len(script.begin) + 1, int(random.integers(context // 4, context + 1)))
-    given = [tuple(openings[at % len(openings)]) if openings else () for at in range(texts)]
-    talks = [_Talk(script, random, waits=opening) for opening in given]
+    talks = [_Talk(script, random) for _ in range(texts)]
     found = _begun(np.tile(np.array(script.begin, np.int32), (texts, 1)), length)
     rows = Decoder(model).drawn(texts)
     logits = rows.add(found.ids[:, : len(script.begin)])
     for at in range(len(script.begin), length):
         learned = np.array([train_on == "all" or talk.speaker == ANSWERS for talk in talks])
         mixed = logits.softmax(-1).numpy()
-        surer = mixed.copy()
-        if ngrams is None:
-            surer **= SURER
-        else:
-            before = found.ids[learned, :at].astype(np.int64)
-            surer[learned] = ngrams.mixed(mixed[learned], before, doubt)
-            mixed[learned] = ngrams.mixed(mixed[learned], before) if doubt != DOUBT else surer[learned]
+        mixed[learned] = ngrams.mixed(mixed[learned], found.ids[learned, :at].astype(np.int64))
         tokens, own = zip(
-            *(talk.go_on(int(token)) for talk, token in zip(talks, _drawn(surer, random), strict=True)), strict=True
+            *(talk.go_on(int(token)) for talk, token in zip(talks, _drawn(mixed, random), strict=True)), strict=True
         )
         found.put(at, np.array(tokens, np.int32), np.array(own) & learned, mixed)
         if at + 1 < length:

@@ -33,7 +33,6 @@ from .counting import Counting
 from .evaluation import Scores, evaluate
 from .imagining import Imagined, imagined, script_of
 from .learnable import refuse_unmoved
-from .openings import OPENINGS
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
 
 if TYPE_CHECKING:
@@ -119,21 +118,13 @@ class Learner:
         mean = noisy_mean((each.dense(cells) for each in gradients), cells, self._config())
         return [-mean]
 
-    def imagine(self, ngrams: NGrams | None, texts: int, seed: int) -> Imagined:
-        """Texts of the base, as `imagined` says, token by token on the processor.
-
-        Without counts half as long, and begun as questions of many kinds are: what the base knows, as it is asked for.
-        """
+    def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Imagined:
+        """Texts of the base, as `imagined` says, token by token on the processor."""
         self.space.load(self.initial)
         _place(self.model, "cpu")
         try:
-            talk = self.model.eval(), ngrams, script_of(self.tokenizer), texts
-            on, doubt = self.how.train_on, self.how.ngrams.drawn_doubt
-            if ngrams is not None:
-                return imagined(*talk, self.context, seed, train_on=on, doubt=doubt)
-            order = np.random.default_rng(seed).permutation(OPENINGS)
-            begun = [self.tokenizer.encode(str(each), add_special_tokens=False) for each in order]
-            return imagined(*talk, self.context // 2, seed, train_on=on, openings=begun)
+            script, on = script_of(self.tokenizer), self.how.train_on
+            return imagined(self.model.eval(), ngrams, script, texts, self.context, seed, train_on=on)
         finally:
             _place(self.model, self.how.device)
 

@@ -178,10 +178,10 @@ class Simulation:
         found = self._in_order(_evaluate, [(weights, part) for part in parts])
         return Scores(np.concatenate([scores.sums for scores in found]))
 
-    def imagine(self, ngrams: NGrams, texts: int, seed: int, own: int = 0) -> Iterator[Imagined]:
-        """Texts that the base imagines with the counts, and then its `own`, without them; some at a time."""
-        parts = [(counts, size) for counts, of in ((ngrams, texts), (None, own)) for size in _at_once(of)]
-        return self._in_order(_imagine, [(*part, seed + i) for i, part in enumerate(parts)])
+    def imagine(self, ngrams: NGrams, texts: int, seed: int) -> Iterator[Imagined]:
+        """Texts that the base imagines with the counts, some at a time."""
+        sizes = [min(TEXTS_AT_ONCE, texts - at) for at in range(0, texts, TEXTS_AT_ONCE)]
+        return self._in_order(_imagine, [(ngrams, size, seed + i) for i, size in enumerate(sizes)])
 
     def _in_order(self, call: Callable[..., Any], given: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
         """What the calls give, in their order, each as soon as those before are done."""
@@ -199,10 +199,6 @@ class Simulation:
         Raises ChatfedError when learning would move only some of what is trained.
         """
         return self.workers[0].submit(_base_facts).result()
-
-
-def _at_once(texts: int) -> list[int]:
-    return [min(TEXTS_AT_ONCE, texts - at) for at in range(0, texts, TEXTS_AT_ONCE)]
 
 
 def _longest(owned: Sequence[deque[Job]]) -> deque[Job] | None:
@@ -345,7 +341,7 @@ def _evaluate(weights: FloatVector, dialogues: IntVector) -> Scores:
     return _worker().learner.evaluate(weights, dialogues)
 
 
-def _imagine(ngrams: NGrams | None, texts: int, seed: int) -> Imagined:
+def _imagine(ngrams: NGrams, texts: int, seed: int) -> Imagined:
     return _worker().learner.imagine(ngrams, texts, seed)
 
 

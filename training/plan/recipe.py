@@ -171,13 +171,11 @@ class NGramsSection(Section):
     share: float = setting(0.75, inside(0, 1))  # of the target epsilon, for the count; rounds have the rest
     cells: int = setting(1 << 20, at_least(300))  # of the vectors that are summed
     texts: int = setting(1536, at_least(1))  # that the server imagines with the counts, to train the base on
-    own: int = setting(0, at_least(0))  # and without them: what the base knew before
-    drawn_doubt: float = setting(0.65, inside(0, 1))  # the base's share, after one token, where texts are drawn
-    epochs: float = setting(5.0, above(0))  # passes over all of them
+    epochs: float = setting(5.0, above(0))  # passes over them
     batch: int = setting(4, at_least(1))  # texts, of each of pretrain.replicas
     learning_rate: float = setting(3e-3, RATE)
     layers: int = setting(0, at_least(0))  # uppermost, of a base that is there, that learn them; 0: all of it
-    stay: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1))
+    stay: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1), later=True)
     """Share of the base's weights in those that it goes on with, once it has learned."""
     seed: int = setting(1, SEED)
 

@@ -88,9 +88,8 @@ def _learn(prepared: Prepared, found: NGrams, clients: Simulation, made: Path, d
     job = distilling_job(recipe, prepared.base, imagined, made)
     try:
         with display.phase("what was counted") as show:
-            how = recipe.ngrams
-            texts = clients.imagine(found, how.texts, how.seed, how.own)
-            write_imagined(job.tokens, _shown(texts, how.texts + how.own, show))
+            texts = clients.imagine(found, recipe.ngrams.texts, recipe.ngrams.seed)
+            write_imagined(job.tokens, _shown(texts, recipe.ngrams.texts, show))
             in_processes(job, recipe.runtime.workers, show)
     finally:
         shutil.rmtree(imagined, ignore_errors=True)

@@ -106,36 +106,6 @@ def test_what_is_counted_is_said_as_often_as_it_is_trusted(model: PreTrainedMode
     assert all(1 - DOUBT - 0.12 < share < 1 - DOUBT + 0.2 for share in said_of)
 
 
-def test_what_is_drawn_may_be_surer_of_the_counts_than_what_is_learned(model: PreTrainedModel) -> None:
-    counts, script = chain(4, 70, 71), Script((1, 4))
-    usual, surer = (imagined(model, counts, script, 192, 6, seed=1, doubt=doubt) for doubt in (DOUBT, 0.1))
-    followed = [(each.ids[:, 2] == 70).mean() for each in (usual, surer)]
-    assert followed[0] < 0.6 and followed[1] > 0.8
-    first = [each.shares[:, 2].astype(np.float64).sum(1).mean() for each in (usual, surer)]
-    kept = [each.shares[:, 2][each.near[:, 2] == 70].mean() for each in (usual, surer)]
-    assert first[0] == pytest.approx(first[1]) and kept[0] == pytest.approx(kept[1]), "learned is the same mixture"
-
-
-def test_without_counts_a_model_is_to_say_what_it_says_and_draws_what_it_is_surer_of(model: PreTrainedModel) -> None:
-    own, same = (imagined(model, ngrams, Script((1, 4)), 256, 8, seed=3) for ngrams in (None, NOTHING))
-    with torch.no_grad():
-        said = model(input_ids=torch.from_numpy(own.ids.astype(np.int64))).logits.softmax(-1).numpy()
-    for at in range(2, own.ids.shape[1]):
-        wanted = np.take_along_axis(said[:, at - 1], own.near[:, at].astype(np.int64), 1)
-        assert wanted == pytest.approx(own.shares[:, at].astype(np.float32), abs=1e-3)
-    likely = [np.mean(np.log(said[:, 1][0][each.ids[:, 2]])) for each in (own, same)]
-    assert likely[0] > likely[1] + 0.1
-
-
-def test_talks_begin_with_the_openings_that_nobody_learns(model: PreTrainedModel) -> None:
-    openings = [(7, 8, 9), (11,)]
-    found = imagined(model, None, Script((1, 4)), 3, CONTEXT, seed=2, openings=openings)
-    for row, opening in enumerate((*openings, openings[0])):
-        until = 2 + len(opening)
-        assert found.ids[row, 2:until].tolist() == list(opening) and not found.said[row, :until].any()
-        assert found.said[row, until] and (found.shares[row, 2:until, 0] == 1).all()
-
-
 def test_user_and_assistant_take_turns_and_no_model_learns_what_the_template_writes(
     tiny_tokenizer: PreTrainedTokenizerFast,
 ) -> None:

@@ -12,18 +12,16 @@ import torch
 
 import training.base.learner
 from chatfed.model.by_hand import llama_gradient
-from chatfed.model.ngrams import NGrams
 from chatfed.model.parameters import flatten, load_flat
 from chatfed.model.transformer import load_model
 from chatfed.privacy.clipping import ClippingError, flushes_denormals
 from chatfed.privacy.guarantee import Noise, Unit
 from tests.training.bases import TINY, build
 from training.base.learner import Learner, Way, quickest_way, train_plainly
-from training.base.openings import OPENINGS
 from training.base.pretrain import precision_here
 from training.base.tokens import DialogueExamples, next_token_loss, write_tokens
 from training.plan.plan import learning_of
-from training.plan.recipe import LocalSection, ModelSection, NGramsSection, PrivacySection, Recipe
+from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -213,23 +211,3 @@ def test_the_gradient_by_hand_is_tried_on_the_base_and_used_on_the_weights_that_
     (first,) = (part.copy() for part in fresh.learn(moved, np.arange(1)))
     (at_base,) = (part.copy() for part in fresh.learn(fresh.initial, np.arange(1)))
     assert after.tobytes() == first.tobytes() != at_base.tobytes()
-
-
-def test_without_counts_a_base_is_asked_many_kinds_of_questions_in_short_talks(
-    tiny_base: Path, tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
-) -> None:
-    for name in ("held-out", "private"):
-        write_tokens(tmp_path / name, tiny_tokenizer, [tiny_corpus.held_out[0].messages[:3]])
-    counted = NGramsSection(longest=2, drawn_doubt=1e-6)
-    recipe = Recipe(model=ModelSection(context=64, trainable=("all",)), ngrams=counted)
-    learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
-    found = [learner.imagine(None, 40, seed) for seed in (1, 1, 2)]
-    begun = [[str(tiny_tokenizer.decode(row, skip_special_tokens=True)) for row in each.ids] for each in found]
-    assert begun[0] == begun[1] != begun[2]
-    assert all(text.startswith(OPENINGS) for text in begun[0]) and found[0].said.any()
-    assert len({text.split()[0] for text in begun[0]}) > 15
-    assert all(16 <= each.ids.shape[1] <= 32 for each in found)
-    a, b = (int(each) for each in tiny_tokenizer.encode("ab", add_special_tokens=False)[:1] * 2)
-    follows = NGrams((np.array([[a]], np.int32), np.array([[a, b]], np.int32)), (np.ones(1, np.float32),) * 2)
-    said = learner.imagine(follows, 40, 1).ids
-    assert (said[:, 1:][said[:, :-1] == a] == b).all() and (said == a).sum() > 10, "the recipe's doubt holds"

@@ -184,9 +184,6 @@ def test_what_is_imagined_and_measured_comes_in_its_order_whatever_ends_first(
     bench.choose = choose
     texts: list[Any] = list(bench.clients.imagine(cast(Any, "counts"), 6 * TEXTS_AT_ONCE + 5, 30))
     assert texts == [("counts", TEXTS_AT_ONCE, 30 + part) for part in range(6)] + [("counts", 5, 36)]
-    texts = list(bench.clients.imagine(cast(Any, "counts"), TEXTS_AT_ONCE + 1, 30, TEXTS_AT_ONCE + 2))
-    sizes = [("counts", TEXTS_AT_ONCE), ("counts", 1), (None, TEXTS_AT_ONCE), (None, 2)]
-    assert texts == [(*part, 30 + at) for at, part in enumerate(sizes)], "its own follow, from other seeds"
     order = np.random.default_rng(1).permutation(23)
     scores = bench.clients.evaluate(np.array([0.5, 0.25], np.float32), order)
     assert scores.sums.tolist() == [[float(each), 0.5, 0.25] for each in order]
