@@ -288,6 +288,10 @@ class Recipe:
     def _digest(self) -> bytes:
         tables = asdict(self)
         del tables["runtime"]
+        for name, kind in SECTIONS.items():
+            for each in fields(kind):  # type: ignore[arg-type]  # every one is a dataclass
+                if each.metadata.get("later") and getattr(getattr(self, name), each.name) == each.default:
+                    del tables[name][each.name]
         text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).digest()
 

@@ -118,9 +118,13 @@ NOT_EMPTY = Rule("non-empty", lambda value: len(value) > 0)
 SEED = Rule("between 0 and 2^63 - 1", lambda value: 0 <= value < 2**63)
 
 
-def setting(default: T, rule: Rule | None = None) -> T:
-    """A dataclass field with a default and, where types do not say enough, a rule."""
-    made: T = field(default=default, metadata={"rule": rule})
+def setting(default: T, rule: Rule | None = None, *, later: bool = False) -> T:
+    """A dataclass field with a default and, where types do not say enough, a rule.
+
+    later: it came after recipes had been given digests, and its default says what they meant. Left at that, it is in no
+    digest: so a run of an earlier build goes on, and keeps its name.
+    """
+    made: T = field(default=default, metadata={"rule": rule, "later": later})
     return made
 
 
