@@ -48,7 +48,8 @@ def coordinate(
 ) -> None:
     """Coordinates a federation: lets members in, runs the rounds.
 
-    It writes the run's folder. It sees sums over members, and no update or figure of one. Members connect to it; it connects to nobody.
+    It writes the run's folder. It sees sums over members, and no update or figure of one. Members connect to it; it
+    connects to nobody.
     """
     in_one_line(lambda: _coordinate(file, secrets, base, out, listen, patience, quiet), AGAIN)
 

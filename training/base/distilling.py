@@ -76,4 +76,5 @@ def distilling_job(recipe: Recipe, base: str, tokens: Path, folder: Path) -> Job
         precision=precision_here(recipe.pretrain.precision),
         seed=settings.seed,
     )
-    return Job(recipe.model, how, tokens, folder, math.inf, "learning what was counted", CARD, base, settings.layers)
+    doing, upper, stay = "learning what was counted", settings.layers, settings.stay
+    return Job(recipe.model, how, tokens, folder, math.inf, doing, CARD, base, upper, stay)

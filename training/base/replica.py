@@ -42,6 +42,7 @@ class Job:
     card: str  # of the finished model, a template
     start: str = ""  # folder or hub name of the model to begin with; empty: a new one
     layers: int = 0  # uppermost, of the model to begin with, that learn with an output layer of their own; 0: all of it
+    stay: float = 0.0  # share of what it began with in the weights that it ends with
 
     def done(self) -> bool:
         """Whether the finished model is there, whole."""

@@ -157,6 +157,8 @@ def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Pat
     folder = job.folder if step == steps else job.folder.with_name(f"{job.folder.name}-cut-{step}-of-{steps}")
     if not job.start:  # a new one: its output layer is to learn alone
         untie_output(replica.network)
+    if job.stay:
+        _go_back(replica, job)
     parameters = sum(p.numel() for p in replica.network.parameters())
     of = {"replicas": replica.settings.replicas, "precision": replica.settings.precision}
     about = {"tokens": tokens, "done": step, "steps": steps, "cut": step < steps, **of}
@@ -165,3 +167,13 @@ def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Pat
         replica.network.eval().save_pretrained(scratch)
         (scratch / ABOUT).write_text(to_json(about), encoding="utf-8")
     return folder
+
+
+def _go_back(replica: Replica, job: Job) -> None:
+    """Weights between what was begun with and what was learned (Wortsman et al. 2022): much of both is in them."""
+    import torch
+
+    before, _ = job.build()
+    with torch.no_grad():
+        for learned, began in zip(replica.network.parameters(), before.parameters(), strict=True):
+            learned.lerp_(began, job.stay)

@@ -182,6 +182,8 @@ class NGramsSection(Section):
     batch: int = setting(4, at_least(1))  # texts, of each of pretrain.replicas
     learning_rate: float = setting(3e-3, RATE)
     layers: int = setting(0, at_least(0))  # uppermost, of a base that is there, that learn them; 0: all of it
+    stay: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1), later=True)
+    """Share of the base's weights in those that it goes on with, once it has learned."""
     seed: int = setting(1, SEED)
 
 

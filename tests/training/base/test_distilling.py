@@ -16,6 +16,7 @@ from training.base.distilling import check_counted, distilling_job, write_imagin
 from training.base.imagining import NEAR, Imagined
 from training.base.losses import Whole
 from training.base.replica import Replica
+from training.base.together import in_processes
 from training.base.tokens import DialogueExamples, next_token_loss, open_tokens
 from training.plan.recipe import ModelSection, NGramsSection, PretrainSection, Recipe
 
@@ -133,3 +134,21 @@ def test_more_layers_than_there_are_are_refused_before_anybody_counts() -> None:
     check_counted(ModelSection(layers=3), NGramsSection(longest=0, layers=9))
     with pytest.raises(ModelError, match="the base has 3 layers"):
         check_counted(ModelSection(layers=3), NGramsSection(longest=2, layers=4))
+
+
+def test_what_stays_of_the_base_is_a_share_of_every_weight_that_learned(tiny_base: Path, tmp_path: Path) -> None:
+    made = {}
+    for stay in (0.0, 0.25):
+        recipe = Recipe(
+            model=ModelSection(context=64),
+            pretrain=PretrainSection(replicas=1, precision="float32"),
+            ngrams=NGramsSection(longest=2, learning_rate=0.03, batch=4, epochs=2.0, layers=1, stay=stay),
+        )
+        job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / f"made-{stay}")
+        write_imagined(job.tokens, [texts(8, 6)])
+        made[stay] = load_model(in_processes(job, 1, lambda *_: None))[0].state_dict()
+    before = job.build()[0].state_dict()
+    moved = [name for name in before if not torch.equal(before[name], made[0.0][name])]
+    assert "lm_head.weight" in moved and 2 < len(moved) < len(before)
+    for name, weights in made[0.25].items():
+        torch.testing.assert_close(weights, 0.75 * made[0.0][name] + 0.25 * before[name], rtol=1e-5, atol=1e-7)
