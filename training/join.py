@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
 from dataclasses import replace
@@ -101,6 +102,9 @@ def _join(
 
     with contextlib.ExitStack() as held:
         held.enter_context(home.held(name))
+        os.environ["HF_DATASETS_CACHE"] = str(
+            home.path / "read"
+        )  # what is read is kept there as text, and nowhere else
         base = base or file.resolve().parent / "base"
         place = joined(federation, home, base, key, data, say)
         held.enter_context(contextlib.closing(place))

@@ -118,7 +118,8 @@ def _invited(wanted: Invitation, made: Federation) -> Iterator[str]:
         f"Keep {wanted.secrets} at the coordinator, and hand it to nobody: whoever has {keys} can pose as the "
         "coordinator."
     )
-    yield f"Then, at each member: chatfed join {file} --data mine.jsonl; at the coordinator: chatfed coordinate {file}"
+    yield f"Then, at each member: chatfed join {file} --data FILE --key KEY"
+    yield f"and at the coordinator: chatfed coordinate {file}"
 
 
 @members.command("list", epilog=LIST_EPILOG)
@@ -244,7 +245,7 @@ def _spare(federation: Federation) -> Iterator[str]:
     if agreement.sums.threshold(most) == most:
         yield (
             f"Note: a round needs all {most} members that it asks, so that it fails whenever one is away; a lower "
-            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) bears some."
+            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) lets it go on, and counts less noise."
         )
 
 

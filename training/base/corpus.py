@@ -116,7 +116,8 @@ def _held_out(
         )
     if settings.hold_out:
         training, places = hold_out_of_each(private, clients, settings.hold_out)
-        notes.append(f"Each client holds out about {settings.hold_out:.0%} of its dialogues: {len(places):,} in all.")
+        whose = "Each client holds out" if len(clients) > 1 else "Held out"
+        notes.append(f"{whose} about {settings.hold_out:.0%} of its dialogues: {len(places):,}.")
         return training, Part("the held-out dialogues", settings.source, private, places)
     if settings.validation or folder:
         source = settings.validation or str(folder / "held_out.jsonl")  # type: ignore[operator]

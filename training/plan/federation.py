@@ -180,6 +180,13 @@ class Federation:
     @cached_property
     def _plan(self) -> Plan:
         plan = resolve(self.recipe, len(self.members))
+        if plan.measuring is None:
+            raise FederationError(
+                "data.hold_out or data.hold_out_epsilon is 0, and a coordinator has no dialogues to measure with: have "
+                "members hold some out (0.1 is a tenth of each one's), and say what measuring may cost each of those "
+                "(--set data.hold_out=0.1 --set data.hold_out_epsilon=4).",
+                param="data.hold_out_epsilon",
+            )
         agreement, count, measured = replace(plan.agreement, digest=self.digest), plan.counting, plan.measuring
         if count is not None:
             count = replace(count, agreement=self._bound(count.agreement, b"n-grams"))

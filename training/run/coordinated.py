@@ -38,7 +38,6 @@ from ..plan.federation import Federation, FederationError, read_federation
 from ..plan.plan import Plan
 from .counted import counted_base, counted_before
 from .display import Display, RoundBar
-from .joined import refuse_unmeasured
 from .measured import Measuring
 from .prepared import Clock, Prepared
 from .release import publish
@@ -84,7 +83,6 @@ class Coordinator:
         """Runs or goes on with the federation to its end; returns its summary. Raises ChatfedError."""
         self.federation = self._read()
         plan = self.federation.plan()
-        refuse_unmeasured(plan)
         self._begin()
         stored = self.folder.latest()
         clock = Clock(dict(stored.seconds) if stored else {})

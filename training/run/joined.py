@@ -31,8 +31,8 @@ from ..parties.member import Member
 from ..parties.session import count_run, measuring_run
 from ..parties.store import Store
 from ..plan.agreement import Agreement
-from ..plan.federation import Federation, FederationError
-from ..plan.plan import Learning, Plan
+from ..plan.federation import Federation
+from ..plan.plan import Learning
 from ..plan.recipe import DataSection
 from ..plan.terms import ClientTerms
 
@@ -209,21 +209,10 @@ def joined(
     data: the recipe's, with the member's own source in it.
     """
     plan, name = federation.plan(), name_of(federation, key)
-    refuse_unmeasured(plan)
     refuse_another_base(federation, base)
     check_trainable(replace(plan.learning.model, base=str(base)))
     _write_tables(home, base, name, data, plan.learning.model.context, say)
     return Joined(federation, home, base, key, name, say)
-
-
-def refuse_unmeasured(plan: Plan) -> None:
-    """Raises FederationError where nobody could say what a model is worth."""
-    if not plan.measuring:
-        raise FederationError(
-            "data.hold_out or data.hold_out_epsilon is 0, and the coordinator has no dialogues to measure with: have "
-            "members hold some out (0.1 is a tenth of each one's), and say what measuring may cost each of those.",
-            param="data.hold_out_epsilon",
-        )
 
 
 def _write_tables(
