@@ -89,6 +89,14 @@ def compare_noisy(before: Sums, after: Sums, noise: Sums) -> Comparison:
     return Comparison(_verdict(kept), NOISE, 1, RESAMPLES, LEVEL, **kept)
 
 
+def noise_of_bits(sums: Sums, noise: Sums) -> float:
+    """Half of the interval at LEVEL that Gaussian noise float64[5] in sums float64[5] gives to their bits per byte."""
+    drawn = sums + np.random.default_rng(SEED).normal(size=(RESAMPLES, 5)) * noise
+    drawn[:, 1] = np.maximum(drawn[:, 1], 1)
+    low, high = np.quantile(rates(np.maximum(drawn, 1e-9))[:, 0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(high - low) / 2
+
+
 def _alike(pair: Sums) -> Sums:
     """[..., 2, 5] sums of the same dialogues: bytes and words at their mean."""
     told = pair.copy()

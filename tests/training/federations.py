@@ -13,7 +13,14 @@ from training.plan.recipe import load_recipe
 
 NAMES = ("east", "north", "south", "west")
 PEM = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-SETTINGS = ("secagg.identities=roster", "secagg.threshold=0.67", "ngrams.longest=0", "federation.rounds=2")
+SETTINGS = (
+    "data.hold_out=0.2",
+    "data.hold_out_epsilon=4",
+    "secagg.identities=roster",
+    "secagg.threshold=0.67",
+    "ngrams.longest=0",
+    "federation.rounds=2",
+)
 
 
 def key_of(name: str) -> bytes:

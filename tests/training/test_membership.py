@@ -17,7 +17,10 @@ from training.parties.certificates import AUTHORITY, AUTHORITY_KEY, SERVER, SERV
 from training.parties.identity import member_line
 from training.plan.federation import Federation, read_federation
 
-SMALL = ("ngrams.longest=0", "secagg.threshold=0.67", "federation.rounds=2")
+SMALL = (
+    *("data.hold_out=0.2", "data.hold_out_epsilon=4"),
+    *("ngrams.longest=0", "secagg.threshold=0.67", "federation.rounds=2"),
+)
 
 
 def lines(path: Path, *names: str, salt: str = "") -> Path:

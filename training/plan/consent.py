@@ -44,28 +44,27 @@ def _who(federation: Federation) -> Iterator[str]:
 
 def _protected(plan: Plan, claim: Guarantee) -> Iterator[str]:
     """What the whole run may tell of this member's dialogues, and to whom."""
-    if claim.epsilon is None or claim.delta is None:
-        yield "Nothing of yours is protected by noise: the model may repeat what your dialogues say."
-        return
-    privacy = plan.claim.privacy
-    unit = (
-        "All dialogues that you learn from, together,"
-        if privacy.unit is Unit.CLIENT
-        else "Each dialogue that you learn from"
-    )
-    verb = "are" if privacy.unit is Unit.CLIENT else "is"
+    yield from _learned_from(plan, claim)
+    share, delta = plan.recipe.data.hold_out, plan.claim.privacy.delta
     yield (
-        f"{unit} {verb} protected with epsilon at most {above(claim.epsilon)} at delta {claim.delta:g} over the whole "
+        f"Each dialogue that you hold out to measure with, about {share:.0%} of yours, costs epsilon "
+        f"{plan.claim.held_out:g} at the most, at delta {delta:g} over all measurements, in a ledger of its own; that "
+        "is against whoever sees the sums only."
+    )
+
+
+def _learned_from(plan: Plan, claim: Guarantee) -> Iterator[str]:
+    if claim.epsilon is None or claim.delta is None:
+        yield "Nothing that you learn from is protected by noise: the model may repeat what your dialogues say."
+        return
+    privacy, whole = plan.claim.privacy, plan.claim.privacy.unit is Unit.CLIENT
+    unit = "All dialogues that you learn from, together, are" if whole else "Each dialogue that you learn from is"
+    yield (
+        f"{unit} protected with epsilon at most {above(claim.epsilon)} at delta {claim.delta:g} over the whole "
         f"run ({strength(claim.epsilon, claim.delta)} guarantee). Your ledger, on your own disk, lets epsilon "
         f"{privacy.budget:g} pass and no more, whatever the coordinator asks for."
     )
     yield f"This holds against {claim.holds_against}."
-    if plan.claim.held_out:
-        yield (
-            f"Each dialogue that you hold out to measure with, about {plan.recipe.data.hold_out:.0%} of yours, is "
-            f"protected with epsilon {plan.claim.held_out:g} at the same delta over all measurements, in a ledger of "
-            "its own, against whoever sees the sums only."
-        )
 
 
 def _leaves(plan: Plan) -> Iterator[str]:

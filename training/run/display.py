@@ -72,8 +72,8 @@ class Display:
         spent = f"epsilon at most {above(row['epsilon_max'])} of {target:g}" if target else "no noise, no epsilon"
         self.say(
             f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out bits per "
-            f"byte {bits(row['bits_per_byte'])} (base {bits(base)}), next word right {_share(row['top1'])} (top 3: "
-            f"{_share(row['top3'])}), {row['seconds']:.0f} s{left}"
+            f"byte {bits(row['bits_per_byte'])}{_within(row)} (base {bits(base)}), next word right {_share(row['top1'])} "
+            f"(top 3: {_share(row['top3'])}), {row['seconds']:.0f} s{left}"
         )
 
     def _bar(self) -> Progress:
@@ -87,6 +87,11 @@ class Display:
             transient=True,
             disable=not self.console.is_terminal,
         )
+
+
+def _within(row: dict[str, Any]) -> str:
+    """How far noise may have moved the bits; empty where there is none in them."""
+    return f" ± {bits(row['bits_within'])}" if "bits_within" in row else ""
 
 
 def _share(value: float | None) -> str:

@@ -57,13 +57,13 @@ class Measuring:
                 return None
             write_atomically(self._file, to_json(first | {name: summed_up}).encode(), 0o644)
             found = self._known()
-        return Scores(np.array(found[name]["sums"]))
+        return self._scores(found[name])
 
     def latest(self) -> tuple[int, Scores]:
         """The last model that was measured, by its rounds, and what was found."""
         found = self._known()
         last = max(found, key=int)
-        return int(last), Scores(np.array(found[last]["sums"]))
+        return int(last), self._scores(found[last])
 
     def known(self, state: ServerState) -> bool:
         """Whether that was measured before, and nobody has to be asked."""
@@ -71,15 +71,20 @@ class Measuring:
 
     def compared(self, before: Scores, after: Scores, rounds: int) -> Comparison:
         """What became of the model in so many rounds."""
-        agreement, found = self.prepared.plan.measuring, self._known()
+        found = self._known()
         by = found[str(rounds)]["by"]
-        if agreement is None or found["0"]["by"] != by:
+        if after.noise is None or found["0"]["by"] != by:
             return unlike(before.sums, after.sums)
+        return compare_noisy(before.sums, after.sums, after.noise)
+
+    def _scores(self, found: dict[str, Any]) -> Scores:
+        """What a sum told, with how much noise of its survivors is in it."""
+        agreement = self.prepared.plan.measuring
+        assert agreement is not None, "whoever is measured holds dialogues out"
         code = agreement.sums.codec.upload(agreement.schedule.cohort, agreement.cells)
         assert isinstance(code, NoisyUpload), "measurements have noise"
-        step = code.clip_norm / code.scale
-        noise = code.mechanism.std * step * math.sqrt(len(by)) * np.array(MEASURED_UNITS)
-        return compare_noisy(before.sums, after.sums, noise)
+        share = code.mechanism.std * code.clip_norm / code.scale
+        return Scores(np.array(found["sums"]), share * math.sqrt(len(found["by"])) * np.array(MEASURED_UNITS))
 
     def cost(self) -> Spent:
         """What measuring has cost held-out dialogues, by the members' invitations."""

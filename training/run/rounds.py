@@ -162,6 +162,8 @@ class Rounds:
             after = self.measured(self.state)
         found = after.result().to_json() if after else dict.fromkeys(MEASURED)
         self.metrics[-1] |= {name: found[name] for name in MEASURED} | ({} if after else {"not_measured": True})
+        if after and after.within is not None:
+            self.metrics[-1]["bits_within"] = after.within
         self.checkpoint()
         return after
 

@@ -48,15 +48,19 @@ def test_it_says_what_the_plan_s_own_claim_says(unit: str, noise: str) -> None:
 def test_a_run_without_noise_promises_nothing() -> None:
     said = text("privacy.noise=none", "privacy.target_epsilon=0", "privacy.budget_epsilon=0")
     assert "No noise is added, and no privacy is claimed" in said
-    assert "Nothing of yours is protected by noise" in said and "in each round your update, without noise," in said
+    assert "Nothing that you learn from is protected by noise" in said
+    assert "in each round your update, without noise and what your held-out dialogues measure, with noise," in said
     for promise in ("protected with epsilon", "holds against", "rests on"):
         assert promise not in said
 
 
 def test_it_says_all_that_leaves_and_in_the_smallest_sum() -> None:
-    assert "leaves this machine: in each round your update, with noise, masked so that only sums over 3 " in text()
+    assert (
+        "leaves this machine: in each round your update, with noise and what your held-out dialogues measure" in text()
+    )
+    assert "with noise, masked so that only sums over 3 " in text()
     more = text("ngrams.longest=2", "ngrams.cells=300", "data.hold_out=0.1", "data.hold_out_epsilon=4")
     assert "once your counts of n-grams, with noise, in each round your update, with noise and what your " in more
-    assert "hold out to measure with, about 10% of yours, is protected with epsilon 4 at the same delta" in more
+    assert "hold out to measure with, about 10% of yours, costs epsilon 4 at the most" in more
     strict = text("secagg.threshold=1.0")
     assert "only sums over 4 members or more" in strict and "no sum of fewer than 4 of 4 is unmasked" in strict
