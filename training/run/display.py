@@ -70,11 +70,10 @@ class Display:
     def round_line(self, row: dict[str, Any], of: int, target: float, base: float, left: str = "") -> None:
         """What a finished round gave, and how long the others take."""
         spent = f"epsilon at most {above(row['epsilon_max'])} of {target:g}" if target else "no noise, no epsilon"
-        self.say(
-            f"Round {row['round']} of {of}: {row['survivors']} of {row['cohort']} clients, {spent}, held-out bits per "
-            f"byte {bits(row['bits_per_byte'])}{_within(row)} (base {bits(base)}), next word right {_share(row['top1'])} "
-            f"(top 3: {_share(row['top3'])}), {row['seconds']:.0f} s{left}"
-        )
+        shares = f"next word right {_share(row['top1'])} (top 3: {_share(row['top3'])})"
+        measured = f"held-out bits per byte {bits(row['bits_per_byte'])}{_within(row)} (base {bits(base)}), {shares}"
+        who = f"{row['survivors']} of {row['cohort']} clients"
+        self.say(f"Round {row['round']} of {of}: {who}, {spent}, {measured}, {row['seconds']:.0f} s{left}")
 
     def _bar(self) -> Progress:
         """Transient; where the console is no terminal it draws nothing."""
