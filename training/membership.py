@@ -242,10 +242,11 @@ def _spare(federation: Federation) -> Iterator[str]:
     """A word where a round ends as soon as one member stays away; none where it bears that."""
     agreement = federation.plan().agreement
     most = max(agreement.schedule.sizes)
-    if agreement.sums.threshold(most) == most:
+    if agreement.sums.fewest(most) == most:
         yield (
             f"Note: a round needs all {most} members that it asks, so that it fails whenever one is away; a lower "
-            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) lets it go on, and counts less noise."
+            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) lets it go on where there are four or more, "
+            "and counts less noise."
         )
 
 

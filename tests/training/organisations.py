@@ -134,10 +134,15 @@ class Organisations(Loopback):
         """Returns once so many rounds are made."""
         self.wait(lambda: self.done >= number, f"round {number} is made")
 
-    def hear_more(self, name: str, lines: int) -> None:
-        """Returns once a party has said so many lines more."""
-        before = self.said(name).count("\n")
-        self.wait(lambda: self.said(name).count("\n") >= before + lines, f"{name} says something")
+    def hear_more(self, name: str, times: int) -> None:
+        """Returns once a member was asked, or told that something is over, so many times more."""
+
+        def heard() -> int:
+            said = self.said(name)
+            return said.count("\nInvited: ") + said.count("\nOver: ")
+
+        before = heard()
+        self.wait(lambda: heard() >= before + times, f"{name} is asked")
 
     def everything(self) -> str:
         return "\n".join(f"--- {path}\n{path.read_text()[-3000:]}" for path in sorted(self.folder.glob("**/*said")))

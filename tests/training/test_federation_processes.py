@@ -177,19 +177,19 @@ def test_with_fewer_members_than_the_floor_the_coordinator_ends_within_its_patie
 def test_a_coordinator_that_is_killed_at_random_moments_goes_on_by_the_same_command_and_no_charge_is_lost_or_doubled(
     make: Make,
 ) -> None:
-    all_, chance = make(4, KILLS + 2), random.Random(5)
+    all_, rounds, chance = make(4, 2 * KILLS), 2 * KILLS, random.Random(5)
     all_.join(*all_.names)
     for _ in range(KILLS):
         all_.coordinate(*PATIENT)
         if chance.random() < 0.8:  # else it dies as it starts
-            all_.hear_more(chance.choice(all_.names), chance.randint(1, 5))
+            all_.hear_more(chance.choice(all_.names), chance.randint(1, 4))
         time.sleep(chance.uniform(0, 0.7))
         assert all_.running[""].poll() is None, all_.everything()
         all_.end()
     all_.coordinate(*PATIENT)
     assert all_.ended() == 0, all_.everything()
     assert [all_.ended(name) for name in all_.names] == [0] * 4, "each of its one life"
-    assert [row["round"] for row in all_.rows()] == list(range(1, KILLS + 3))
+    assert [row["round"] for row in all_.rows()] == list(range(1, rounds + 1))
     all_.check_ledgers(*all_.names)
     for name in all_.names:
-        assert [round_of(entry.key) for entry in all_.books(name)] == list(range(KILLS + 2))
+        assert [round_of(entry.key) for entry in all_.books(name)] == list(range(rounds))

@@ -50,7 +50,7 @@ class FlowerExchange:
                     done += 1
                     self.on_reply(step, done, len(messages))
                     if isinstance(content, Refusal):
-                        self.refusals[member] = content.reason
+                        self.refusals.setdefault(member, content.reason)  # a later one follows from the first
                     else:
                         yield member, content
                 if last:

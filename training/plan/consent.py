@@ -88,7 +88,7 @@ def _fewest(plan: Plan) -> int:
     """Members in the smallest sum that is unmasked, of all kinds."""
     beside = [plan.counting.agreement if plan.counting else None, plan.measuring]
     agreed = [plan.agreement, *(each for each in beside if each)]
-    return min(each.sums.threshold(size) for each in agreed for size in each.schedule.sizes)
+    return min(each.sums.fewest(size) for each in agreed for size in each.schedule.sizes)
 
 
 def _stands_on(claim: Guarantee) -> Iterator[str]:

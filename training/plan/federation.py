@@ -192,7 +192,8 @@ class Federation:
             count = replace(count, agreement=self._bound(count.agreement, b"n-grams"))
         if measured is not None:
             measured = self._bound(measured, b"measured")
-        claim = replace(plan.claim, agreement=agreement, counting=count.agreement if count else None)
+        counted = count.agreement if count else None
+        claim = replace(plan.claim, agreement=agreement, counting=counted, simulated=False)
         return replace(plan, agreement=agreement, claim=claim, counting=count, measuring=measured)
 
     def _bound(self, agreement: Agreement, label: bytes) -> Agreement:

@@ -122,7 +122,18 @@ def resolve(recipe: Recipe, clients: int) -> Plan:
         plan.agreement.sums.codec.refuse_hopeless(participants)
     if plan.counting:
         plan.counting.refuse_hopeless()
+    if plan.measuring and plan.measuring_terms:
+        _check_measuring(plan.measuring, plan.measuring_terms)
     return plan
+
+
+def _check_measuring(agreed: Agreement, terms: ClientTerms) -> None:
+    """Raises RecipeError where what clients measure cannot be summed, accounted or paid."""
+    try:
+        check_affordable(agreed.sums.codec, agreed.schedule, agreed.cells, agreed.schedule.rounds, terms.budget)
+    except RecipeError as error:
+        said = "{data.hold_out_epsilon} = {allowed:g}: " + error.template
+        raise RecipeError(said, allowed=terms.budget.epsilon, **error.values) from None
 
 
 def learning_of(recipe: Recipe, noise_multiplier: float) -> Learning:

@@ -68,15 +68,21 @@ class Sums:
         degree, share_threshold = graph.derive(participants, corrupt, dropout)
         return degree, share_threshold, degree // 2
 
+    def fewest(self, participants: int) -> int:
+        """Survivors without whom no client goes on: the threshold, or what signatures and circle need beyond it."""
+        fewest = self.threshold(participants)
+        if not self.pinned:
+            return fewest
+        _, quorum = graph.derive_quorum(participants, self.secagg.corrupt)  # fewer would certify nothing
+        if participants > graph.COMPLETE_UP_TO:  # the circle's sizes are for so many
+            fewest = max(fewest, participants - graph.most_dropped(participants, self.secagg.dropout))
+        return max(fewest, quorum)
+
     def floors(self, parameters: Parameters) -> Floors:
         """What a client accepts at the least: what it has derived itself, exactly."""
-        survivors = max(self.threshold(parameters.participants), parameters.quorum)  # fewer would certify nothing
-        if self.pinned and not parameters.complete:  # the circle's sizes are for so many
-            bearable = graph.most_dropped(parameters.participants, self.secagg.dropout)
-            survivors = max(survivors, parameters.participants - bearable)
         return Floors(
             threshold=parameters.threshold,
-            survivors=survivors,
+            survivors=self.fewest(parameters.participants),
             ring_bits=parameters.ring_bits,
             degree=parameters.degree,
             committee=parameters.committee,

@@ -312,9 +312,7 @@ class Coordinator:
     def _go_on_without(self, missing: Sequence[str]) -> None:
         """Says so. Raises TooFew."""
         plan = self.federation.plan()
-        assert plan.measuring is not None, "looked at before"
-        sums, here = plan.measuring.sums, plan.clients - len(missing)  # as large as the rounds'
-        fewest = sums.floors(sums.parameters(plan.clients, plan.measuring.cells)).survivors
+        fewest, here = plan.agreement.sums.fewest(plan.clients), plan.clients - len(missing)
         if here < fewest:
             raise TooFew(
                 f"{here} of {plan.clients} members are connected, and no sum of fewer than {fewest} is made: not here "
