@@ -245,8 +245,8 @@ def _spare(federation: Federation) -> Iterator[str]:
     if agreement.sums.fewest(most) == most:
         yield (
             f"Note: a round needs all {most} members that it asks, so that it fails whenever one is away; a lower "
-            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) lets it go on where there are four or more, "
-            "and counts less noise."
+            f"secagg.threshold (now {federation.recipe.secagg.threshold:g}) lets it go on where there are four or "
+            "more, and counts less noise."
         )
 
 
