@@ -34,6 +34,7 @@ from benchmarks import machine, parser, print_table, write_json
 from benchmarks.simulation_watch import ROOT, TICKS
 from chatfed.command_line import exit_code
 from chatfed.data.helpdesk import generate
+from training.durable import to_json
 from training.loopback import Failed, Loopback, stopped_after
 from training.workers import processors
 
@@ -118,7 +119,7 @@ def base(folder: Path) -> list[str]:
     encoded = encode_dialogues(tokenizer, texts)
     fitting = [turns for turns, each in zip(texts, encoded, strict=True) if len(each.ids) <= 96]
     written = [[{"role": turn.role, "content": turn.content} for turn in turns] for turns in fitting]
-    return [json.dumps({"messages": messages}) + "\n" for messages in written]
+    return [to_json({"messages": messages}) + "\n" for messages in written]
 
 
 def measured(folder: Path, members: int, rounds: int, texts: Sequence[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ written what it was asked (asked.json): bytes down and up, milliseconds of proce
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sys
 import threading
@@ -21,6 +20,7 @@ import torch
 
 from chatfed.model.transformer import stay_offline
 from chatfed.secagg.primitives import transport_key
+from training.durable import to_json
 from training.engines.flower_node import serve
 from training.parties.identity import read_key
 from training.parties.session import Step
@@ -64,7 +64,7 @@ def take_part(federation: Federation, home: Path, authority: Path) -> None:
             300,
             most_bytes(federation, base),
         )
-    (home / "asked.json").write_text(json.dumps(asked), encoding="utf-8")
+    (home / "asked.json").write_text(to_json(asked), encoding="utf-8")
 
 
 def _end(error: threading.ExceptHookArgs) -> None:

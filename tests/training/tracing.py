@@ -37,6 +37,8 @@ _NUMBERS = {  # name: (x86-64, 64-bit Arm); -1: there is none
     "rename": (82, -1),
     "renameat": (264, 38),
     "renameat2": (316, 276),
+    "link": (86, -1),
+    "linkat": (265, 37),
     "mkdir": (83, -1),
     "mkdirat": (258, 34),
     "unlink": (87, -1),
@@ -51,8 +53,6 @@ _REFUSED = {  # would change files in ways that are not followed here
     "copy_file_range": (326, 285),
     "truncate": (76, 45),
     "creat": (85, -1),
-    "link": (86, -1),
-    "linkat": (265, 37),
     "symlink": (88, -1),
     "symlinkat": (266, 36),
     "fallocate": (285, 47),
@@ -276,6 +276,18 @@ class Trace:
         assert path.parent == new.parent and not path.is_dir(), "only files, and within a folder, are followed"
         folder, file = self._folders[str(path.parent)], self._files[_identity(os.stat(path))]
         return lambda _: self.operations.append(Named(folder, {path.name: None, new.name: file}))
+
+    def _linkat(self, folder: int, path: int, to: int, new: int, *_: int) -> Callable[[int], None] | None:
+        return self._linking(self._path(path, folder), self._path(new, to))
+
+    def _link(self, path: int, new: int, *_: int) -> Callable[[int], None] | None:
+        return self._linking(self._path(path), self._path(new))
+
+    def _linking(self, path: Path, new: Path) -> Callable[[int], None] | None:
+        if not self._below(path) and not self._below(new):
+            return None
+        assert path.parent == new.parent, "only within a folder it is followed"
+        return lambda _: self._name(new, self._files[_identity(os.stat(path))])
 
     def _name(self, path: Path, file: int | None) -> None:
         self.operations.append(Named(self._folders[str(path.parent)], {path.name: file}))

@@ -183,6 +183,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "heads": 1,
         "trainable": ("lm_head",),
         "hold_out": 0.2,
+        "stay": 0.2,
         "lora_targets": ("q_proj",),
     }
     if key in choices:
