@@ -11,7 +11,7 @@ TORCH_ARGS ?=
 NAMED = $(filter smollm2,$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated federation flower-setup resume chat probe test test-big test-soak test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
+.PHONY: help setup train-federated federation flower-setup resume chat probe test test-long test-big test-soak test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -40,6 +40,9 @@ probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 
 test: $(VENV)/.ready flower-setup ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+test-long: $(VENV)/.ready flower-setup ## run the tests that take long: the whole tutorial, a federation's benchmark, two processes with one key
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m long $(ARGS)
 
 test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/training/test_adapters.py $(ARGS)

@@ -199,7 +199,7 @@ def parties(tmp_path: Path, wheel: Path, tiny_data: Path) -> Iterator[Organisati
 
 
 @pytest.mark.flower
-@pytest.mark.slow
+@pytest.mark.long
 def test_each_block_of_the_tutorial_does_what_it_says(parties: Organisations) -> None:
     coordinated, hub = 0, parties.folder / HUB
     for block in blocks():

@@ -11,7 +11,7 @@ import pytest
 
 from tests.training.engines.flower_line import ROOT, flower_python
 
-pytestmark = [pytest.mark.flower, pytest.mark.slow]
+pytestmark = [pytest.mark.flower, pytest.mark.long]
 
 
 def test_federation_benchmark_prints_its_tables_and_writes_its_figures(tmp_path: Path) -> None:

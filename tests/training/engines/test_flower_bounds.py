@@ -174,6 +174,7 @@ def test_a_member_answers_for_itself_only(line: Line) -> None:
     assert told["right"] == {"c": True, "d": True} and told["refusals"] == {}
 
 
+@pytest.mark.long
 def test_of_two_processes_with_one_key_one_answers_or_none_and_both_are_told(line: Line) -> None:
     first, second = line.node("twice"), line.node("twice")
     line.await_online("twice")
