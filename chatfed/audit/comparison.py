@@ -22,7 +22,7 @@ Sums = NDArray[np.float64]
 RESAMPLES, LEVEL, SEED = 1000, 0.95, 1
 FEWEST = 5  # clients, or else dialogues, that an interval is drawn from
 LEARNED, NOT_LEARNED, WORSE, UNKNOWN = "learned", "did not learn", "worse", "cannot tell"
-UNLIKE = "cannot compare"
+UNLIKE, DROWNED = "cannot compare", "too much noise"
 NOISE = "noise"
 BETTER = {"bits_per_byte": -1, "top1": 1, "top3": 1}  # the measures, and the sign of a difference that is a gain
 
@@ -86,7 +86,8 @@ def compare_noisy(before: Sums, after: Sums, noise: Sums) -> Comparison:
     ends = np.quantile(moved, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
     found = [Interval(each, finite(low), finite(high)) for each, low, high in np.stack([change, *ends], 1).tolist()]
     kept = dict(zip(BETTER, found, strict=True))
-    return Comparison(_verdict(kept), NOISE, 1, RESAMPLES, LEVEL, **kept)
+    verdict = _verdict(kept)  # where 0 lies in the interval it may be the noise that hides what was learned
+    return Comparison(DROWNED if verdict == NOT_LEARNED else verdict, NOISE, 1, RESAMPLES, LEVEL, **kept)
 
 
 def noise_of_bits(sums: Sums, noise: Sums) -> float:
@@ -185,6 +186,7 @@ SAYS = {
     NOT_LEARNED: "The run did NOT learn",
     WORSE: "The run made the model WORSE",
     UNKNOWN: "Too few held-out dialogues to tell whether the run learned",
+    DROWNED: "Too much noise in what was measured to tell whether the run learned",
     UNLIKE: "Other members measured before the run than after it, so nothing tells whether it learned",
 }
 

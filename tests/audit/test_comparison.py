@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chatfed.audit import comparison
 from chatfed.audit.comparison import RESAMPLES, SEED, Comparison, Interval, Sums, compare, sentence, share_beyond
 
 WORDS, BYTES = 50, 250
@@ -176,3 +177,43 @@ def test_the_sentence_says_the_verdict_and_all_three_measures_with_their_interva
 def test_without_a_comparison_nothing_is_said(odd: dict[str, list[str]] | dict[str, str] | str | None) -> None:
     assert sentence({"comparison": odd}) == "" == sentence({})
     assert sentence({"comparison": {"verdict": "learned", "top1": odd, "groups": odd}, "before": odd}).count("–") == 6
+
+
+SUMS = np.array([[40_000.0, 20_000.0, 4_000.0, 400.0, 800.0]])
+BETTER_SUMS = np.array([[36_000.0, 20_000.0, 4_000.0, 480.0, 900.0]])
+
+
+def test_with_noise_in_two_sums_the_intervals_are_as_wide_as_drawing_it_again_and_again_makes_them() -> None:
+    noise = np.array([400.0, 200.0, 40.0, 20.0, 20.0])
+    found = comparison.compare_noisy(SUMS, BETTER_SUMS, noise)
+    random, drawn = np.random.default_rng(5), []
+    for _ in range(4000):  # the slow twin: whole measurements, of which bytes and words are known to be the same
+        pair = np.stack([SUMS[0], BETTER_SUMS[0]]) + random.normal(size=(2, 5)) * noise
+        pair[:, 1:3] = pair[:, 1:3].mean(0)
+        drawn.append(comparison.rates(pair[1]) - comparison.rates(pair[0]))
+    for name, at in (("bits_per_byte", 0), ("top1", 1), ("top3", 2)):
+        low, high = np.quantile([each[at] for each in drawn], [0.025, 0.975])
+        kept = getattr(found, name)
+        assert kept.low == pytest.approx(low, abs=0.08 * (high - low)) and kept.high == pytest.approx(
+            high, abs=0.08 * (high - low)
+        )
+    assert found.verdict == comparison.LEARNED and "by the noise in the two sums alone" in comparison.sentence(
+        {"comparison": found.to_json(), "before": {}, "after": {}}
+    )
+
+
+def test_where_the_noise_is_too_loud_nothing_is_said_of_what_was_learned() -> None:
+    found = comparison.compare_noisy(SUMS, BETTER_SUMS, 20 * np.array([400.0, 200.0, 40.0, 20.0, 20.0]))
+    assert found.verdict == comparison.DROWNED
+    assert comparison.sentence({"comparison": found.to_json()}).startswith("Too much noise in what was measured")
+    other = comparison.unlike(SUMS, BETTER_SUMS)
+    assert other.verdict == comparison.UNLIKE and other.bits_per_byte.low is None
+    assert other.bits_per_byte.difference == pytest.approx(-4_000 / np.log(2) / 20_000)
+    assert "[" not in comparison.sentence({"comparison": other.to_json()})
+
+
+def test_how_far_noise_may_have_moved_the_bits_is_what_drawing_it_again_shows() -> None:
+    noise = np.array([400.0, 200.0, 40.0, 20.0, 20.0])
+    bits = [comparison.rates(SUMS[0] + np.random.default_rng(seed).normal(size=5) * noise)[0] for seed in range(2000)]
+    low, high = np.quantile(bits, [0.025, 0.975])
+    assert comparison.noise_of_bits(SUMS[0], noise) == pytest.approx((high - low) / 2, rel=0.12)
