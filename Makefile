@@ -41,7 +41,7 @@ probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 test: $(VENV)/.ready flower-setup ## run the tests
 	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
 
-test-long: $(VENV)/.ready flower-setup ## run the tests that take long: the whole tutorial, a federation's benchmark, two processes with one key
+test-long: $(VENV)/.ready flower-setup ## run the tests that take long: the whole tutorial, a federation's benchmark, a coordinator killed at random, two processes with one key
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m long $(ARGS)
 
 test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes

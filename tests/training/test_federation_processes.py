@@ -174,6 +174,7 @@ def test_with_fewer_members_than_the_floor_the_coordinator_ends_within_its_patie
     assert all_.end(a, signal.SIGTERM) == 0 and all_.rows() == []
 
 
+@pytest.mark.long  # the soak of five rounds kills one too
 def test_a_coordinator_that_is_killed_at_random_moments_goes_on_by_the_same_command_and_no_charge_is_lost_or_doubled(
     make: Make,
 ) -> None:
