@@ -82,10 +82,7 @@ def _coordinate(
     base = base or file.resolve().parent / "base"
     refuse_another_base(federation, base)
     most = most_bytes(federation, base)
-    folder, display = (
-        RunFolder(out or Path("runs") / _as_folder(federation.name)),
-        Display(quiet),
-    )
+    folder, display = RunFolder(out or Path("runs") / _as_folder(federation.name)), Display(quiet)
     with sole_use(folder.path), Link(host, port, certificate, key, most) as link:
         folder.sweep()
         display.say(f"Listening for the {len(federation.members)} members of {federation.name} at port {link.port}.")

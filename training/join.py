@@ -102,9 +102,7 @@ def _join(
 
     with contextlib.ExitStack() as held:
         held.enter_context(home.held(name))
-        os.environ["HF_DATASETS_CACHE"] = str(
-            home.path / "read"
-        )  # what is read is kept there as text, and nowhere else
+        os.environ["HF_DATASETS_CACHE"] = str(home.path / "read")  # keeps as text what is read
         base = base or file.resolve().parent / "base"
         place = joined(federation, home, base, key, data, say)
         held.enter_context(contextlib.closing(place))

@@ -154,9 +154,7 @@ def _run(out: Path, members: int, recipe: Path, patience: float) -> int:
     loopback = Loopback(out, [f"organisation-{number}" for number in range(1, members + 1)])
     data = load_recipe(recipe).data
     loopback.make(recipe, dealt(data.clients, members, data.seed))
-    print(
-        f"{members} members, keys, certificates and {loopback.file} are made; each has a folder of its own in {out}."
-    )
+    print(f"{members} members, keys, certificates and {loopback.file} are made; each has a folder of its own in {out}.")
     processes = [loopback.coordinator("--patience", str(patience)), *map(loopback.member, loopback.names)]
     with stopped_after(processes):
         code = _watched(processes[0], out / "said")

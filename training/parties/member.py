@@ -40,8 +40,7 @@ class Member:
     invited: Path  # a file: what the last invitation was for
     say: Callable[[str], None]  # to the person at this machine
     agreed_to: str  # fingerprint
-    last: str  # the kind of sum that ends all
-    ends: int  # with so many of that kind
+    last: str  # the kind of sum whose last one ends all
     take_up: Callable[[bytes], Mapping[str, Client]] | None  # weights that rounds begin with -> what begins from them
     later: bytes = b""  # digest of rounds that begin with weights which have not come yet
     over: bool = field(default=False, init=False)  # nobody will ask for anything more
@@ -100,7 +99,7 @@ class Member:
     def _close(self, kind: str, message: bytes) -> None:
         """Says what is over. The last of the last kind of sum ends all."""
         number = int.from_bytes(message[17:21], "little") + 1
-        of = self.ends if kind == self.last else self.clients[kind].agreement.schedule.rounds
+        of = self.clients[kind].agreement.schedule.rounds
         self.say(f"Over: {kind}, {number} of {of}.")
         self.over = self.over or (kind == self.last and number == of)
 

@@ -133,7 +133,7 @@ class Coordinator:
             facts,
             clock,
             measured,
-            self._editions(),
+            [edition.plan() for edition in self._editions()],
         )
 
     def _all_rounds(self, rounds: Rounds, measuring: Measuring) -> None:
@@ -183,9 +183,8 @@ class Coordinator:
                 f"{self.folder.path} holds another run than that of {self.federation.name}: name another with --out.",
                 param=str(self.folder.path),
             )
-        editions = sorted(self.folder.editions.glob("*.toml"), key=lambda path: int(path.stem))
-        if editions:
-            refuse_another(read_federation(editions[-1]), self.federation)
+        if before := self._editions():
+            refuse_another(before[-1], self.federation)
         self._keep_edition()
 
     def _keep_edition(self) -> None:
@@ -194,10 +193,10 @@ class Coordinator:
         path = self.folder.editions / f"{self.federation.edition}.toml"
         write_atomically(path, self.federation.to_toml().encode(), 0o644)
 
-    def _editions(self) -> list[Plan]:
-        """The plans of all editions that rounds were run by."""
+    def _editions(self) -> list[Federation]:
+        """All editions that rounds were run by, in their order."""
         paths = sorted(self.folder.editions.glob("*.toml"), key=lambda path: int(path.stem))
-        return [read_federation(path).plan() for path in paths]
+        return [read_federation(path) for path in paths]
 
     def _learner(self, plan: Plan, base: str) -> Learner:
         """A model, for what follows from it: no dialogue is here."""

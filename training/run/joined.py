@@ -139,7 +139,6 @@ class Joined:
             self.say,
             federation.fingerprint,
             MEASURED,
-            plan.recipe.federation.rounds + 1,  # one before the first
             self._take_up if counts else None,
             plan.agreement.digest,
         )
