@@ -63,15 +63,12 @@ def by_hand(gradient: LlamaGradient, rows: Rows) -> Tensor:
     return out
 
 
-def worst(model: nn.Module, ours: Tensor, theirs: Tensor) -> float:
-    """The largest relative error of any parameter's part, of the smallest as if they were a hundredth of all.
-
-    Of a text of one token attention learns nothing: what autograd has there is rounding, another on each processor.
-    """
+def worst(model: nn.Module, ours: Tensor, theirs: Tensor, least: float = 1e-6) -> float:
+    """The largest relative error of any parameter's part; of one smaller than `least` of all, as if it were that."""
     at, found = 0, [0.0]
     for _, p in sorted((name, p) for name, p in model.named_parameters() if p.requires_grad):
         part = slice(at, at := at + p.numel())
-        found.append(float((ours[part] - theirs[part]).norm() / theirs[part].norm().clamp(min=1e-2 * theirs.norm())))
+        found.append(float((ours[part] - theirs[part]).norm() / theirs[part].norm().clamp(min=least * theirs.norm())))
     return max(found)
 
 
@@ -91,7 +88,9 @@ def test_every_parameter_gets_what_autograd_gives(options: dict[str, Any], lengt
     model, rows = llama(**options), dialogue(lengths)
     gradient = llama_gradient(model)
     assert gradient is not None
-    assert worst(model, by_hand(gradient, rows), by_autograd(model, rows)) < 1e-5
+    # of one token attention learns nothing: what autograd has there is rounding, another on each processor
+    least = 1e-2 if lengths == [1] else 1e-6
+    assert worst(model, by_hand(gradient, rows), by_autograd(model, rows), least) < 1e-5
 
 
 @pytest.mark.parametrize(
