@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from chatfed.secagg import client, graph, primitives, server
+from chatfed.secagg import client, graph, primitives, rotation, server
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.messages import Floors, Parameters, Sign, context, decode_adverts, roster_root, scope
 from chatfed.secagg.states import ClientState, Slot
@@ -118,7 +118,7 @@ class Parties:
 
     def relay(self, step: Callable[..., tuple[_T, server.Outbound]], *inputs: Any) -> tuple[_T, server.Outbound]:
         """Runs a step of the server that has messages for clients."""
-        state, outbound = self.at_server(step, *inputs)
+        state, outbound = self.at_server(_made, step, *inputs)
         for i, message in outbound.items():
             self.down[i] = self.down.get(i, 0) + len(message)
         return state, outbound
@@ -135,8 +135,16 @@ def forget_what_others_worked_out() -> None:
     """A client on a machine of its own checks every signature and decodes every advert itself."""
     primitives.signed.cache_clear()
     graph._circle.cache_clear()
+    graph._most_gone.cache_clear()
+    rotation._only_signs.cache_clear()
     sys.modules[decode_adverts.__module__]._decode_adverts.cache_clear()
     sys.modules[Parameters.__module__]._session.cache_clear()
+
+
+def _made(step: Callable[..., tuple[_T, server.Outbound]], *inputs: Any) -> tuple[_T, server.Outbound]:
+    """A step with its messages, also those that are made as they are asked for."""
+    state, outbound = step(*inputs)
+    return state, dict(outbound)
 
 
 def _timed(spent: dict[int, float], who: int, step: Callable[..., _T], *inputs: Any) -> _T:

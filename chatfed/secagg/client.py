@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from chatfed.secagg import graph, masking, messages, primitives, recovery, shamir
+from chatfed.secagg import graph, masking, messages, primitives, shamir
 from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import RingVector, name, ring_dtype
 from chatfed.secagg.messages import (
-    NO_SHARE,
     SERVER,
     Advert,
     AlreadyAnswered,
@@ -37,9 +37,8 @@ from chatfed.secagg.messages import (
     WrongStep,
 )
 from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, Buffer, PrivateKey, split
-from chatfed.secagg.shamir import SHARE_BYTES
+from chatfed.secagg.schemes import scheme_of
 from chatfed.secagg.states import (
-    SLOT_ROW,
     Advertised,
     Answered,
     ClientState,
@@ -96,22 +95,18 @@ def share(state: ClientState, inbound: Buffer, entropy: Entropy) -> tuple[Shared
     if adverts.get(e.me) != _own_advert(state):
         raise MalformedMessage(SERVER, Kind.ADVERTS.label, "own advert")
     e.check_count("advertise", len(adverts))
-    digest, slots = messages.view_of(e.session, adverts), e.parameters.slots
+    digest = messages.view_of(e.session, adverts)
     view = View(digest, Graph.draw(digest, adverts, e.parameters.degree))
 
-    seeds, keys = (primitives.draw(entropy, KEY_BYTES * slots) for _ in range(2))
-    points = sorted(view.graph.holders(e.me))
-    pairs = zip(split(seeds, KEY_BYTES), split(keys, KEY_BYTES), strict=True)
-    secrets = [secret for both in pairs for secret in both]
-    shares = shamir.share(secrets, points, e.parameters.threshold, entropy).astype("<u2")
-    dealt = {x: shares[k].tobytes() for k, x in enumerate(points)}
-    own_shares = b"".join(both[:SHARE_BYTES] for both in split(dealt.pop(e.me), 2 * SHARE_BYTES))
-    agreed = _agree(state, view, {x: adverts[x] for x in points})
-    rows = _recovery_rows(agreed, split(keys, KEY_BYTES), e, digest)
-    entries = {x: _sealed(agreed[x][1], e.me, x, dealt[x], digest, entropy) + rows[x] for x in dealt}
+    agreed = _agree(state, view, {x: adverts[x] for x in view.graph.holders(e.me)})
+    dealt = scheme_of(e.parameters).deal(e, view, {x: root for x, (root, _, _) in agreed.items()}, entropy)
+    entries = {
+        x: _sealed(agreed[x][1], e.me, x, mine, view.digest, entropy) + dealt.rows[x]
+        for x, mine in dealt.shares.items()
+    }
     kept = {x: root + inward for x, (root, _, inward) in agreed.items()}
     message = messages.encode_entries(Kind.SHARES, e.me, digest, entries)
-    return Shared(e, view, seeds, own_shares, kept), message
+    return Shared(e, view, dealt.seeds, dealt.own, kept), message
 
 
 def open_envelopes(state: ClientState, inbound: Buffer) -> tuple[Ready, tuple[bytes, ...]]:
@@ -123,13 +118,14 @@ def open_envelopes(state: ClientState, inbound: Buffer) -> tuple[Ready, tuple[by
     state = _at(state, Shared)
     e, view = state.epoch, state.view.digest
     slots, neighbours = e.parameters.slots, state.view.graph.neighbours(e.me)
-    envelopes = messages.decode_envelopes(inbound, view, neighbours, slots)
-    rows = np.empty((len(envelopes), slots, SLOT_ROW), np.uint8)
+    layout, scheme = e.parameters.layout, scheme_of(e.parameters)
+    envelopes = messages.decode_envelopes(inbound, view, neighbours, e.parameters)
+    rows = np.empty((len(envelopes), slots, layout.kept), np.uint8)
     for k, x in enumerate(sorted(envelopes)):
         root, key = split(state.keys[x], KEY_BYTES)
-        rows[k, :, :KEY_BYTES] = _by_slot(masking.pair_secrets(root, slots), slots)
-        rows[k, :, KEY_BYTES:] = _by_slot(_opened(key, x, e.me, envelopes[x], view, slots), slots)
-    seeds, own = split(state.seeds, KEY_BYTES), split(state.own_shares, SHARE_BYTES)
+        rows[k, :, : layout.pair] = _by_slot(scheme.pairs(root, slots), slots)
+        rows[k, :, layout.pair :] = _by_slot(_opened(key, x, e.me, envelopes[x], view, e.parameters), slots)
+    seeds, own = split(state.seeds, KEY_BYTES), split(state.own_shares, layout.own)
     secrets = tuple(seeds[slot] + own[slot] + rows[:, slot].tobytes() for slot in range(slots))
     return Ready(e, state.view, frozenset(envelopes)), secrets
 
@@ -156,18 +152,11 @@ def masked_input(
         raise ValueError(f"the vector is {vector.dtype}{vector.shape}, not {dtype}({e.parameters.length},)")
     present = check_present(state, number, ctx, inbound)
     turn = present.turn(view)
-    keys = {x: masking.pairwise_mask_key(slot.pairs[x], turn) for x in state.members & present.ids}
-    masked = vector.copy()
-    masking.apply_masks(
-        masked,
-        [masking.self_mask_key(slot.seed, turn, e.me), *(key for x, key in keys.items() if e.me < x)],
-        [key for x, key in keys.items() if x < e.me],
-    )
-    commitment = masking.commitment(slot.seed, turn, e.me)
-    message = messages.encode_masked_input(e.me, turn, commitment, masked, sign)
-    return Masked(
-        state, turn, present.ids, {**{x: slot.shares[x] for x in keys}, e.me: slot.own_share + NO_SHARE}
-    ), message
+    others = state.members & present.ids
+    hidden = scheme_of(e.parameters).hide(state, slot, turn, others, vector)
+    message = messages.encode_masked_input(e.me, turn, hidden.commitment, hidden.vector, sign)
+    own = slot.own_share.ljust(e.parameters.layout.share, b"\xff")  # no share of what one that answers need not tell
+    return Masked(state, turn, present.ids, {**{x: slot.shares[x] for x in others}, e.me: own}), message
 
 
 def check_present(state: Ready, number: int, ctx: bytes, inbound: Buffer) -> Present:
@@ -202,10 +191,11 @@ def consent(state: ClientState, inbound: Buffer, sign: Sign) -> tuple[Consented,
 
 
 def unmask(state: ClientState, inbound: Buffer) -> tuple[Answered, bytes]:
-    """Step 5: for each owner of shares exactly one kind, by the survivor set alone -> answer.
+    """Step 5: what opens the sum of the survivors, and by their set alone -> answer.
 
-    Of a survivor the share of its self-mask seed, of one that dropped out the share of its recovery key. inbound: the
-    certificate that a quorum signed the set this participant consented to; without identities the survivor set itself.
+    With masks of each survivor the share of its self-mask seed, of one that dropped out the share of its recovery key;
+    with threshold keys the sum of the survivors' shares. inbound: the certificate that a quorum signed the set this
+    participant consented to; without identities the survivor set itself.
     Raises RefusedCertificate, RefusedSurvivors or BelowThreshold with no secret spent, AlreadyAnswered the second time.
     """
     if isinstance(state, Answered):
@@ -217,9 +207,7 @@ def unmask(state: ClientState, inbound: Buffer) -> tuple[Answered, bytes]:
     else:
         masked = _at(state, Masked)
         survivors = _checked_survivors(masked, inbound)
-    answers = {x: s[:SHARE_BYTES] if x in survivors else s[SHARE_BYTES:] for x, s in masked.shares.items()}
-    lead = messages.survivors_digest(masked.turn, survivors)
-    message = messages.encode_entries(Kind.ANSWER, masked.ready.epoch.me, masked.turn, answers, lead)
+    message = scheme_of(masked.ready.epoch.parameters).answer(masked, survivors)
     return Answered(masked.ready), message
 
 
@@ -306,25 +294,15 @@ def _envelope_keys(
     return key(me, other), key(other, me)
 
 
-def _recovery_rows(
-    agreed: dict[int, tuple[bytes, bytes, bytes]], keys: tuple[bytes, ...], e: Epoch, view: bytes
-) -> dict[int, bytes]:
-    """By neighbour, its part of the table: a row for each slot."""
-    slots, near = e.parameters.slots, sorted(agreed)
-    pairs = np.stack([_by_slot(masking.pair_secrets(agreed[x][0], slots), slots) for x in near])
-    table = recovery.close_table(pairs, keys, view, e.me)
-    return {x: table[k].tobytes() for k, x in enumerate(near)}
-
-
-def _by_slot(data: bytes, slots: int) -> recovery.Bytes:
-    return np.frombuffer(data, np.uint8).reshape(slots, -1)
+def _by_slot(data: bytes, slots: int) -> NDArray[np.uint8]:
+    return np.frombuffer(data, np.uint8).reshape(slots, len(data) // slots)
 
 
 def _sealed(key: bytes, me: int, to: int, shares: bytes, view: bytes, entropy: Entropy) -> bytes:
     return primitives.seal_freshly(key, shares, view + name(me) + name(to), entropy)
 
 
-def _opened(key: bytes, sender: int, me: int, envelope: bytes, view: bytes, slots: int) -> bytes:
+def _opened(key: bytes, sender: int, me: int, envelope: bytes, view: bytes, parameters: Parameters) -> bytes:
     shares = primitives.unseal_fresh(key, envelope, view + name(sender) + name(me))
     sound = shares is not None and np.frombuffer(shares, dtype="<u2").max() < shamir.PRIME
-    return shares if shares is not None and sound else 2 * slots * NO_SHARE
+    return shares if shares is not None and sound else parameters.slots * parameters.layout.nothing

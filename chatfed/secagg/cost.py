@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chatfed.secagg.masking import ring_dtype
-from chatfed.secagg.messages import BODY, ID, ROW_BYTES, Parameters, envelope_bytes
+from chatfed.secagg.messages import BODY, ID, MASKS, Parameters
 from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES
+from chatfed.secagg.schemes import scheme_of
 from chatfed.secagg.shamir import SHARE_BYTES
 
 
@@ -28,16 +28,17 @@ def of_agreement(parameters: Parameters) -> Traffic:
     Traffic(up=189168, down=307440)
     """
     p, signature = parameters, SIGNATURE_BYTES if parameters.quorum else 0
-    envelope = ID.size + envelope_bytes(p.slots)
+    envelope = ID.size + p.layout.envelope(p.slots)
     advert = BODY + 2 * KEY_BYTES + signature
-    shares = BODY + p.degree * (envelope + p.slots * ROW_BYTES)
+    shares = BODY + p.degree * (ID.size + p.layout.dealt(p.slots))
     return Traffic(advert + shares, BODY + p.participants * advert + BODY + p.degree * envelope)
 
 
 def of_sum(parameters: Parameters) -> Traffic:
     """Of one sum under keys that are agreed on, the masked vector apart (`of_vector`)."""
     p, bits = parameters, -(-parameters.participants // 8)
-    up = BODY + 32 + BODY + 32 + (p.degree + 1) * (ID.size + SHARE_BYTES)
+    answer = (p.degree + 1) * (ID.size + SHARE_BYTES) if p.scheme == MASKS else bits + p.layout.share
+    up = BODY + 32 + BODY + 32 + answer
     down = BODY + ID.size + 32 + bits + BODY + bits
     if p.quorum:
         up += SIGNATURE_BYTES + BODY + 32 + SIGNATURE_BYTES
@@ -46,5 +47,5 @@ def of_sum(parameters: Parameters) -> Traffic:
 
 
 def of_vector(parameters: Parameters) -> int:
-    """Of a masked vector, up."""
-    return parameters.length * ring_dtype(parameters.ring_bits).itemsize
+    """Of a masked or encrypted vector, up."""
+    return scheme_of(parameters).size(parameters)

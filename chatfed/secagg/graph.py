@@ -70,13 +70,18 @@ class Graph:
         """
         if self.complete:
             return 0
-        gone = [participant not in survivors for participant in self.circle]
-        half = self.degree // 2
-        count = most = sum(gone[:half])
-        for start in range(len(gone)):
-            count += gone[(start + half) % len(gone)] - gone[start]
-            most = max(most, count)
-        return most
+        return _most_gone(self.circle, self.degree // 2, frozenset(survivors))
+
+
+@lru_cache(maxsize=2)
+def _most_gone(circle: tuple[int, ...], half: int, survivors: frozenset[int]) -> int:
+    """Cached: a process may serve many participants, who are shown the same set. Nothing here is secret."""
+    gone = [participant not in survivors for participant in circle]
+    count = most = sum(gone[:half])
+    for start in range(len(gone)):
+        count += gone[(start + half) % len(gone)] - gone[start]
+        most = max(most, count)
+    return most
 
 
 @dataclass(frozen=True)

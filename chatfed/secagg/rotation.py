@@ -10,6 +10,7 @@ with limited communication", section 3.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,10 +41,10 @@ def padded(dimension: int) -> int:
 def rotate(vector: FloatVector, seed: bytes) -> FloatVector:
     """float32[d], public seed bytes[32] -> float32[padded(d)], of the same norm. Zeros fill the last block."""
     rotated = np.empty(padded(vector.size), dtype=np.float32)
-    work = np.empty(min(_CHUNK, rotated.size), dtype=np.float32)
-    for start, signed in _signs(rotated.size, seed):
-        piece = vector[start : start + signed.size]
-        signed[: piece.size] *= piece
+    work, room = np.empty((2, min(_CHUNK, rotated.size)), dtype=np.float32)
+    for start, signs in _signs(rotated.size, seed):
+        piece, signed = vector[start : start + signs.size], room[: signs.size]
+        np.multiply(piece, signs[: piece.size], out=signed[: piece.size])
         signed[piece.size :] = 0
         _transform(signed, rotated[start : start + signed.size], work)
     return rotated
@@ -63,12 +64,29 @@ def rotate_back(vector: FloatVector, seed: bytes, dimension: int) -> FloatVector
 
 
 def _signs(size: int, seed: bytes) -> Iterator[tuple[int, FloatVector]]:
-    """(start, signs float32[<= _CHUNK]): bit i of the seed's key stream, lowest first, 1 for -1. A scratch array."""
+    """(start, signs float32[<= _CHUNK]): bit i of the seed's key stream, lowest first, 1 for -1. To be read only."""
     if len(seed) != primitives.KEY_BYTES:
         raise ValueError(f"the seed of a rotation has {len(seed)} bytes, not {primitives.KEY_BYTES}")
+    if size <= _CHUNK:
+        yield 0, _only_signs(size, seed)
+    else:
+        yield from _signs_by_chunk(size, seed)
+
+
+@lru_cache(maxsize=1)
+def _only_signs(size: int, seed: bytes) -> FloatVector:
+    """Cached: a process may serve many participants, whose seed is one. It is public."""
+    ((_, signs),) = _signs_by_chunk(size, seed)
+    signs.flags.writeable = False
+    return signs
+
+
+def _signs_by_chunk(size: int, seed: bytes) -> Iterator[tuple[int, FloatVector]]:
+    """`_signs`, in one array after another that is the same."""
     stream = primitives.key_stream(primitives.derive(seed, b"rotation"))
-    zeros, bits = memoryview(bytes(_CHUNK // 8)), bytearray(_CHUNK // 8 + 15)  # update_into wants a block to spare
-    signs = np.empty((_CHUNK // 8, 8), dtype=np.float32)
+    most = min(size, _CHUNK)
+    zeros, bits = memoryview(bytes(most // 8)), bytearray(most // 8 + 15)  # update_into wants a block to spare
+    signs = np.empty((most // 8, 8), dtype=np.float32)
     for start in range(0, size, _CHUNK):
         count = min(_CHUNK, size - start)
         stream(zeros[: count // 8], bits)

@@ -1,28 +1,23 @@
 """The aggregating server, as steps. Learns sums of the survivors' vectors and nothing else.
 
-Once an epoch: open_epoch -> relay_adverts -> relay_shares. Once a slot of it: begin -> accept (per masked input) ->
-close_inputs -> certify -> finish; without pinned identities there is no certify. A participant missing from `inbound`
-has dropped out. Any wrong message raises MalformedMessage naming its sender and changes nothing: `leaving_out` runs a
-step again without the senders at fault, which then count as dropped out. Who gives a sum a slot gives it to no other.
-Knows no socket, clock, file or model.
+Once an epoch: open_epoch -> relay_adverts -> relay_shares, or take_shares (per message) -> hand_out. Once a slot of it:
+begin -> accept (per masked input) -> close_inputs -> certify -> finish; without pinned identities there is no certify.
+A participant missing from `inbound` has dropped out. Any wrong message raises MalformedMessage naming its sender and
+changes nothing: `leaving_out` runs a step again without the senders at fault, which then count as dropped out. Who
+gives a sum a slot gives it to no other. Knows no socket, clock, file or model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from chatfed.secagg import graph, masking, messages, primitives, recovery, shamir
+from chatfed.secagg import graph, messages, primitives
 from chatfed.secagg.graph import Graph
-from chatfed.secagg.masking import RingVector, ring_dtype
+from chatfed.secagg.masking import RingVector
 from chatfed.secagg.messages import (
-    NO_SHARE,
     Advert,
-    BadShares,
     Kind,
     MalformedMessage,
     Parameters,
@@ -31,8 +26,10 @@ from chatfed.secagg.messages import (
     WrongStep,
     check_count,
 )
-from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, Buffer
-from chatfed.secagg.shamir import SHARE_BYTES
+from chatfed.secagg.pieces import Dealt, Envelopes, Pieces
+from chatfed.secagg.primitives import SIGNATURE_BYTES, Buffer
+from chatfed.secagg.schemes import Running, scheme_of
+from chatfed.secagg.schemes.face import Disputes
 
 Inbound = Mapping[int, Buffer]
 Outbound = Mapping[int, bytes]
@@ -59,18 +56,6 @@ class Sharing(Advertising):
     graph: Graph
 
 
-class Accumulator:
-    """The running sum, changed in place so that memory stays O(d) whatever the number of participants."""
-
-    def __init__(self, vector: RingVector) -> None:
-        self.vector, self.added = vector, 0
-
-    def add(self, vector: RingVector) -> None:
-        """Adds one masked vector, with wrap-around."""
-        np.add(self.vector, vector, out=self.vector)
-        self.added += 1
-
-
 @dataclass(frozen=True)
 class Epoch(Sharing):
     """Keys are agreed on, for as many sums as there are slots."""
@@ -79,8 +64,9 @@ class Epoch(Sharing):
     rows: Mapping[int, Mapping[int, bytes]] = field(repr=False)  # by owner and neighbour, of its recovery table
 
     def row(self, owner: int, neighbour: int, slot: int) -> bytes:
-        """What `owner` gave of the secret that it has with `neighbour` in a slot, bytes[ROW_BYTES]."""
-        return self.rows[owner][neighbour][messages.ROW_BYTES * slot :][: messages.ROW_BYTES]
+        """What `owner` gave of the secret that it has with `neighbour` in a slot, where the scheme has such rows."""
+        size = self.parameters.layout.row
+        return self.rows[owner][neighbour][size * slot :][:size]
 
 
 @dataclass(frozen=True)
@@ -91,10 +77,10 @@ class Collecting(Epoch):
     turn: bytes  # the context of everything that follows
     present: frozenset[int]
     bound: Mapping[int, bytes]  # commitment and signature of those whose masked input is in the sum
-    accumulator: Accumulator = field(repr=False)
+    accumulator: Running = field(repr=False)
 
     def commitment(self, survivor: int) -> bytes:
-        """What the survivor's masked input bound it to: H(self-mask seed), bytes[32]."""
+        """What the survivor's masked input bound it to, bytes[32]."""
         return self.bound[survivor][:32]
 
 
@@ -112,13 +98,13 @@ class Unmasking(Certifying):
 class Total:
     """The exact sum of the survivors' vectors in the ring.
 
-    disputes: (holder, owner) pairs where the holder's share of the owner's secret was wrong although the secret was
-    recovered; one of the two cheated.
+    disputes: (holder, owner) pairs where the holder's share of the owner's secret was wrong although the sum was
+    opened; one of the two cheated. Owner 0: the holder's share was of several participants' keys at once.
     """
 
     vector: RingVector  # uint[dimension]
     survivors: tuple[int, ...]
-    disputes: tuple[tuple[int, int], ...] = ()
+    disputes: Disputes = ()
 
 
 def open_epoch(parameters: Parameters, scope: bytes, epoch: bytes, roster: Roster = ()) -> Advertising:
@@ -142,19 +128,30 @@ def relay_adverts(state: Advertising, inbound: Inbound) -> tuple[Sharing, Outbou
 
 def relay_shares(state: Sharing, inbound: Inbound) -> tuple[Epoch, Outbound]:
     """Envelopes of those present -> for each of them, those made for it: to travel before its first sum."""
+    return hand_out(state, {i: take_shares(state, i, message) for i, message in sorted(inbound.items())})
+
+
+def take_shares(state: Sharing, sender: int, message: Buffer) -> Dealt:
+    """One participant's envelopes and rows, checked. The message may be dropped afterwards."""
     _at(state, Sharing)
-    _check_senders(inbound, state.adverts, Kind.SHARES)
-    dealt = {i: _decode_shares(state, i, message) for i, message in sorted(inbound.items())}
+    _check_senders({sender: message}, state.adverts, Kind.SHARES)
+    expected, layout = state.graph.neighbours(sender), state.parameters.layout
+    size = layout.dealt(state.parameters.slots)
+    dealt = messages.decode_entries(message, Kind.SHARES, sender, state.view, expected, size)
+    if dealt.keys() != expected:
+        raise MalformedMessage(sender, Kind.SHARES.label, "recipients")
+    lead = layout.envelope(state.parameters.slots)
+    envelopes, rows = ({j: entry[part] for j, entry in dealt.items()} for part in (slice(lead), slice(lead, None)))
+    return Dealt(Pieces(envelopes), Pieces(rows))
+
+
+def hand_out(state: Sharing, dealt: Mapping[int, Dealt]) -> tuple[Epoch, Outbound]:
+    """`relay_shares` of what was taken one message at a time. What goes out is made as it is asked for."""
+    _at(state, Sharing)
     check_count("share", len(dealt), state.parameters.threshold)
-    size = messages.envelope_bytes(state.parameters.slots)
-    outbound = {
-        i: messages.encode_envelopes(
-            state.view, {j: dealt[j][i][:size] for j in state.graph.neighbours(i) & dealt.keys()}
-        )
-        for i in dealt
-    }
-    rows = {i: {j: entry[size:] for j, entry in entries.items()} for i, entries in dealt.items()}
-    return Epoch(**vars(state), sharers=frozenset(dealt), rows=rows), outbound
+    rows = {i: each.rows for i, each in dealt.items()}
+    envelopes = {i: dealt[i].envelopes for i in sorted(dealt)}
+    return Epoch(**vars(state), sharers=frozenset(dealt), rows=rows), Envelopes(state.view, state.graph, envelopes)
 
 
 def begin(state: Epoch, slot: int, ctx: bytes, present: Collection[int]) -> tuple[Collecting, Outbound]:
@@ -169,7 +166,7 @@ def begin(state: Epoch, slot: int, ctx: bytes, present: Collection[int]) -> tupl
     check_count("share", len(there.ids), state.parameters.threshold)
     message = there.encode(state.view, state.parameters.participants)
     turn = there.turn(state.view)
-    sum_ = Accumulator(np.zeros(state.parameters.length, dtype=ring_dtype(state.parameters.ring_bits)))
+    sum_ = scheme_of(state.parameters).collect(state.parameters)
     collecting = Collecting(**vars(state), slot=slot, turn=turn, present=there.ids, bound={}, accumulator=sum_)
     return collecting, dict.fromkeys(sorted(there.ids), message)
 
@@ -186,8 +183,12 @@ def accept(state: Collecting, sender: int, message: Buffer) -> Collecting:
     _check_senders({sender: message}, state.present, Kind.MASKED_INPUT)
     if sender in state.bound:
         raise MalformedMessage(sender, label, "duplicate")
-    masked = messages.decode_masked_input(message, sender, state.turn, state.parameters, state.roster)
-    state.accumulator.add(masked.vector)
+    scheme = scheme_of(state.parameters)
+    masked = messages.decode_masked_input(message, sender, state.turn, state.roster, scheme.size(state.parameters))
+    if not scheme.genuine(masked, sender, state.turn):
+        raise MalformedMessage(sender, label, "commitment")
+    if not state.accumulator.add(masked.vector):
+        raise MalformedMessage(sender, label, "vector")
     return replace(state, bound={**state.bound, sender: masked.commitment + masked.signature})
 
 
@@ -222,19 +223,14 @@ def certify(state: Certifying, inbound: Inbound) -> tuple[Unmasking, Outbound]:
 
 
 def finish(state: Certifying, inbound: Inbound) -> Total:
-    """The survivors' answers -> the sum. Every recovered secret is checked before any mask is removed.
+    """The survivors' answers -> the sum, once what they give fits what survivors are bound to.
 
-    Raises BelowThreshold, or BadShares naming whose shares do not recover what their owner committed to.
+    Raises BelowThreshold, or BadShares or BadKeyShares naming who may have cheated.
     """
     _at(state, Unmasking)
     survivors = state.bound.keys()
     _check_senders(inbound, survivors, Kind.ANSWER)
-    answers = {i: _decode_answer(state, i, message) for i, message in sorted(inbound.items())}
-    check_count("unmask", len(answers), state.parameters.threshold)
-    secrets, disputes = _recover(state, answers)
-    added, subtracted = _masks_to_remove(state, secrets)
-    vector = state.accumulator.vector.copy()
-    masking.apply_masks(vector, added, subtracted)
+    vector, disputes = scheme_of(state.parameters).finish(state, inbound)
     return Total(vector, tuple(sorted(survivors)), disputes)
 
 
@@ -276,15 +272,6 @@ def _check_keys(sender: int, advert: Advert) -> None:
             raise MalformedMessage(sender, Kind.ADVERT.label, field_) from None
 
 
-def _decode_shares(state: Sharing, sender: int, message: Buffer) -> dict[int, bytes]:
-    expected, slots = state.graph.neighbours(sender), state.parameters.slots
-    size = messages.envelope_bytes(slots) + slots * messages.ROW_BYTES
-    dealt = messages.decode_entries(message, Kind.SHARES, sender, state.view, expected, size)
-    if dealt.keys() != expected:
-        raise MalformedMessage(sender, Kind.SHARES.label, "recipients")
-    return dealt
-
-
 def _decode_consent(state: Certifying, sender: int, message: Buffer, digest: bytes) -> bytes:
     body = bytes(messages.decode(message, Kind.CONSENT, sender, state.turn))
     if len(body) != 32 + SIGNATURE_BYTES:
@@ -294,101 +281,3 @@ def _decode_consent(state: Certifying, sender: int, message: Buffer, digest: byt
     if not primitives.signed(state.roster[sender - 1], body[32:], digest):
         raise MalformedMessage(sender, Kind.CONSENT.label, "signature")
     return body[32:]
-
-
-def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int, NDArray[np.uint16]]:
-    """By owner, the one share uint16[18] that this survivor gives; without those whose envelope did not open for it."""
-    expected = state.graph.holders(sender) & state.present
-    lead = messages.survivors_digest(state.turn, state.bound)
-    entries = messages.decode_entries(message, Kind.ANSWER, sender, state.turn, expected, SHARE_BYTES, lead)
-    if entries.keys() != expected:
-        raise MalformedMessage(sender, Kind.ANSWER.label, "owners")
-    held = {owner: entry for owner, entry in entries.items() if entry != NO_SHARE}
-    shares = {owner: np.frombuffer(entry, dtype="<u2") for owner, entry in held.items()}
-    if any(s.max() >= shamir.PRIME for s in shares.values()):
-        raise MalformedMessage(sender, Kind.ANSWER.label, "share")
-    return shares
-
-
-def _recover(
-    state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]]
-) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
-    """The one secret of each that was present: a survivor's self-mask seed, or the recovery key of one that is gone."""
-    secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
-    for points, owners in _by_holders(state, answers).items():
-        check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
-        if len(points) < threshold:  # they answered, but say that nothing of the owner's opened
-            raise BadShares(owners[0], tuple(sorted(state.graph.holders(owners[0]) & answers.keys())))
-        disputes += [
-            (x, owner) for owner in owners for x in sorted(state.graph.holders(owner) & answers.keys() - set(points))
-        ]
-        shares = np.stack([[answers[x][owner] for owner in owners] for x in points])  # [r, owners, 18]
-        quick = shamir.combine(points[:threshold], shares[:threshold])
-        for k, owner in enumerate(owners):
-            secret, liars = quick[k], frozenset[int]()
-            if secret is None or not _genuine(state, owner, secret):
-                secret, liars = _recover_among_liars(state, owner, points, shares[:, k])
-            secrets[owner] = secret
-            disputes += [(liar, owner) for liar in sorted(liars)]
-    return secrets, tuple(disputes)
-
-
-def _by_holders(state: Certifying, answers: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
-    """Owners grouped by who answered for them, so that each group is one matrix product."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for owner in sorted(state.present):
-        gave = (x for x in sorted(state.graph.holders(owner) & answers.keys()) if owner in answers[x])
-        groups.setdefault(tuple(gave), []).append(owner)
-    return groups
-
-
-def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:
-    if owner in state.bound:
-        return primitives.same(masking.commitment(secret, state.turn, owner), state.commitment(owner))
-    return _pairs_of(state, owner, secret) is not None
-
-
-def _pairs_of(state: Certifying, owner: int, key: bytes) -> dict[int, bytes] | None:
-    """By neighbour, the secrets that one that dropped out has with it in this slot; None under another key."""
-    near = sorted(state.graph.neighbours(owner))
-    rows = [state.row(owner, j, state.slot) for j in near]
-    opened = recovery.open_rows(rows, key, state.view, owner)
-    return None if opened is None else dict(zip(near, opened, strict=True))
-
-
-def _recover_among_liars(
-    state: Certifying, owner: int, points: Sequence[int], shares: NDArray[np.uint16]
-) -> tuple[bytes, frozenset[int]]:
-    threshold = state.parameters.threshold
-    decoded = shamir.wrong_points(points, shares, threshold)
-    for liars in _suspicions(points, decoded):
-        good = [k for k, x in enumerate(points) if x not in liars][:threshold]
-        if len(good) == threshold:
-            (secret,) = shamir.combine([points[k] for k in good], shares[good])
-            if secret is not None and _genuine(state, owner, secret):
-                return secret, liars
-    raise BadShares(owner, tuple(points))
-
-
-def _suspicions(points: Sequence[int], decoded: frozenset[int] | None) -> Iterator[frozenset[int]]:
-    """Who may have lied: as the code words tell, else any single one (then the commitment tells)."""
-    if decoded:
-        yield decoded
-    yield from (frozenset({x}) for x in points)
-
-
-def _masks_to_remove(state: Certifying, secrets: Mapping[int, bytes]) -> tuple[list[bytes], list[bytes]]:
-    """Keys of masks to (add, subtract): the survivors' self-masks, and their masks with those that dropped out.
-
-    Raises BadShares where a survivor says of the secret that it has with one that dropped out what that one does not.
-    """
-    survivors = state.bound.keys()
-    added, subtracted = list[bytes](), [masking.self_mask_key(secrets[i], state.turn, i) for i in survivors]
-    for gone in sorted(state.present - survivors):
-        pairs = _pairs_of(state, gone, secrets[gone])
-        assert pairs is not None, "a recovered key is one that opens its rows"
-        for i in state.graph.neighbours(gone) & survivors:
-            if recovery.check(pairs[i]) != state.row(i, gone, state.slot)[KEY_BYTES:]:
-                raise BadShares(gone, (i,))
-            (subtracted if i < gone else added).append(masking.pairwise_mask_key(pairs[i], state.turn))
-    return added, subtracted

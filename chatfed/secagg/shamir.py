@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.secagg.primitives import draw
+from chatfed.secagg.primitives import draw, expand
 from chatfed.types import Entropy, IntVector
 
 FieldArray = NDArray[np.int64]  # elements of 0..p-1
@@ -48,13 +48,18 @@ def share(secrets: Sequence[bytes], points: Sequence[int], threshold: int, entro
 
     One polynomial of degree threshold-1 per limb with uniform coefficients; the share at x is its value there.
     """
+    limbs = np.concatenate([to_limbs(secret) for secret in secrets])
+    return share_elements(limbs, points, threshold, entropy).reshape(len(points), len(secrets), LIMBS)
+
+
+def share_elements(elements: IntVector, points: Sequence[int], threshold: int, entropy: Entropy) -> Shares:
+    """Shares uint16[len(points), m] of m field elements; any `threshold` of them recover, and fewer tell nothing."""
     if not 1 <= threshold <= len(points) or len(set(points)) != len(points) or not all(0 < x < PRIME for x in points):
         raise ValueError(f"cannot share among {len(points)} points with threshold {threshold}")
-    coefficients = np.empty((threshold, LIMBS * len(secrets)))
-    coefficients[0] = np.concatenate([to_limbs(secret) for secret in secrets])
+    coefficients = np.empty((threshold, len(elements)))
+    coefficients[0] = elements
     coefficients[1:] = _uniform(coefficients[1:].size, entropy).reshape(coefficients[1:].shape)
-    values = _product(_powers(tuple(points), threshold), coefficients)
-    return values.astype(np.uint16).reshape(len(points), len(secrets), LIMBS)
+    return _product(_powers(tuple(points), threshold), coefficients).astype(np.uint16)
 
 
 def combine(points: Sequence[int], shares: Shares) -> list[bytes | None]:
@@ -64,7 +69,35 @@ def combine(points: Sequence[int], shares: Shares) -> list[bytes | None]:
 
 def combine_limbs(points: Sequence[int], shares: Shares) -> FieldArray:
     """Field elements int64[m, 18] from uint16[t, m, 18]: limbs of secrets, or of linear combinations of secrets."""
-    return _product(lagrange_at_zero(tuple(points))[None], shares.reshape(len(points), -1)).reshape(-1, LIMBS)
+    return combine_elements(points, shares.reshape(len(points), -1)).reshape(-1, LIMBS)
+
+
+def combine_elements(points: Sequence[int], shares: Shares) -> FieldArray:
+    """Field elements int64[m] from uint16[t, m], their shares at t points."""
+    elements: FieldArray = _product(lagrange_at_zero(tuple(points))[None], shares)[0]
+    return elements
+
+
+def on_one_polynomial(points: Sequence[int], shares: Shares, threshold: int) -> bool:
+    """Whether each column of uint16[r, m] is one polynomial of degree below `threshold` at these points.
+
+    It is where the sums over i of u_i x_i^k y_i are 0 for k = 0 .. r - threshold - 1, u_i the product over j != i of
+    1 / (x_j - x_i): the checks of a Reed-Solomon code. Weights at zero are those u_i times the product of all points,
+    over x_i.
+    """
+    xs = np.array(points, dtype=np.int64)
+    checks = lagrange_at_zero(tuple(points)) * xs % PRIME * _powers(tuple(points), len(points)).T[: len(xs) - threshold]
+    return not _product(checks % PRIME, shares).any()
+
+
+def mixed(shares: Shares, seed: bytes, count: int) -> Shares:
+    """`count` random combinations uint16[r, count] of the columns of uint16[r, m], by a 32-byte seed.
+
+    A row that is wrong in any column stays right in all of them with probability 65521^-count.
+    """
+    width = shares.shape[1]
+    factors = np.frombuffer(expand(seed, 8 * width * count), "<u8").reshape(width, count) % PRIME
+    return _product(shares, factors).astype(np.uint16)
 
 
 def add(left: Shares, right: Shares) -> Shares:
@@ -96,13 +129,14 @@ def lagrange_at_zero(points: tuple[int, ...]) -> FieldArray:
 
 
 def wrong_points(points: Sequence[int], shares: Shares, threshold: int) -> frozenset[int] | None:
-    """Points whose shares uint16[r, 18] lie off the polynomial that the others agree on.
+    """Points whose shares uint16[r, m] lie off the polynomials that the others agree on.
 
-    Berlekamp-Welch decoding limb by limb: finds up to (r - threshold) // 2 wrong points; None when there are more.
+    Berlekamp-Welch decoding column by column (limb by limb): finds up to (r - threshold) // 2 wrong points; None when
+    there are more.
     """
     wrong: set[int] = set()
-    for limb in range(LIMBS):
-        found = _berlekamp_welch(points, shares[:, limb].astype(np.int64), threshold)
+    for column in shares.T:
+        found = _berlekamp_welch(points, column.astype(np.int64), threshold)
         if found is None:
             return None
         wrong |= found

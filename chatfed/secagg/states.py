@@ -17,14 +17,16 @@ from chatfed.secagg import primitives
 from chatfed.secagg.graph import Graph
 from chatfed.secagg.masking import name
 from chatfed.secagg.messages import (
+    LAYOUTS,
+    MASKS,
     Floors,
+    Layout,
     Parameters,
     ProtocolError,
     Roster,
     check_count,
 )
 from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, TAG_BYTES, split
-from chatfed.secagg.shamir import SHARE_BYTES
 from chatfed.types import Entropy
 
 _EPOCH = struct.Struct("<37sIIBiiIIi32s16sI")  # parameters, floors (-1: None), scope, name, me
@@ -121,8 +123,8 @@ class Shared:
 
     epoch: Epoch
     view: View
-    seeds: bytes = field(repr=False)  # of self-masks, 32 bytes a slot
-    own_shares: bytes = field(repr=False)  # of the seeds, 36 bytes a slot: who answers has not dropped out
+    seeds: bytes = field(repr=False)  # of self-masks or keys, 32 bytes a slot
+    own_shares: bytes = field(repr=False)  # of a slot's own secret: who answers has not dropped out
     keys: Mapping[int, bytes] = field(repr=False)  # by neighbour: the pair's root and the key of its envelope
 
     def to_parts(self) -> list[bytes]:
@@ -169,29 +171,25 @@ class Ready:
 class Slot:
     """The secrets of one slot: for one sum, and then to be destroyed."""
 
-    seed: bytes = field(repr=False)  # of the self-mask
-    own_share: bytes = field(repr=False)  # of the seed
-    pairs: Mapping[int, bytes] = field(repr=False)  # by neighbour: what only the two know, 32 bytes
-    shares: Mapping[int, bytes] = field(repr=False)  # by neighbour: of its seed and of its recovery key
+    seed: bytes = field(repr=False)  # of the self-mask, or of the key
+    own_share: bytes = field(repr=False)  # of the seed, or of the key
+    pairs: Mapping[int, bytes] = field(repr=False)  # by neighbour: what only the two know, where the scheme has it
+    shares: Mapping[int, bytes] = field(repr=False)  # by neighbour: of its seed and of its recovery key, or of its key
 
     @staticmethod
-    def size(members: int) -> int:
+    def size(members: int, layout: Layout = LAYOUTS[MASKS]) -> int:
         """Bytes of what `from_bytes` reads."""
-        return KEY_BYTES + SHARE_BYTES + members * SLOT_ROW
+        return layout.slot(members)
 
     @classmethod
-    def from_bytes(cls, data: bytes, members: frozenset[int]) -> Slot:
+    def from_bytes(cls, data: bytes, members: frozenset[int], layout: Layout = LAYOUTS[MASKS]) -> Slot:
         """Seed ‖ own share ‖ for each neighbour that shared, in order of id: the pair's secret ‖ its shares."""
-        if len(data) != cls.size(len(members)):
+        if len(data) != layout.slot(len(members)):
             raise DamagedState("stored secrets of a slot are of another length; leave the round")
-        lead = KEY_BYTES + SHARE_BYTES
-        rows = dict(zip(sorted(members), split(data[lead:], SLOT_ROW), strict=True))
-        pairs = {i: row[:KEY_BYTES] for i, row in rows.items()}
-        return cls(data[:KEY_BYTES], data[KEY_BYTES:lead], pairs, {i: row[KEY_BYTES:] for i, row in rows.items()})
-
-
-SLOT_ROW = KEY_BYTES + 2 * SHARE_BYTES
-"""Bytes of a neighbour in the secrets of a slot."""
+        lead, pair = KEY_BYTES + layout.own, layout.pair
+        rows = dict(zip(sorted(members), split(data[lead:], layout.kept), strict=True))
+        pairs = {i: row[:pair] for i, row in rows.items()}
+        return cls(data[:KEY_BYTES], data[KEY_BYTES:lead], pairs, {i: row[pair:] for i, row in rows.items()})
 
 
 @dataclass(frozen=True)
@@ -201,7 +199,7 @@ class Masked:
     ready: Ready
     turn: bytes  # bytes[32]: what this one sum is
     present: frozenset[int]
-    shares: Mapping[int, bytes] = field(repr=False)  # by owner: of its seed and of its recovery key, 36 bytes each
+    shares: Mapping[int, bytes] = field(repr=False)  # by owner, as they lie in envelopes
 
     def to_parts(self) -> list[bytes]:
         """For the disk, all but what is no secret of the epoch."""
@@ -210,7 +208,7 @@ class Masked:
     @classmethod
     def from_parts(cls, ready: Ready, turn: bytes, present: bytes, table: bytes) -> Masked:
         """What `to_parts` wrote."""
-        return cls(ready, turn, _from_ids(present), _rows(table, 2 * SHARE_BYTES))
+        return cls(ready, turn, _from_ids(present), _rows(table, ready.epoch.parameters.layout.share))
 
 
 @dataclass(frozen=True)
@@ -283,6 +281,8 @@ def restore(data: bytes, key: bytes, ready: Ready | None = None) -> SettingUp | 
         raise DamagedState("stored client state is damaged, or sealed under another key; leave the round")
     try:
         step, parts = _STEPS[plain[0]], _parted(plain[1:])
+        if (ready is None) != (step in (Advertised, Shared)):
+            raise ValueError("a step of a sum where keys are agreed on, or the reverse")
         return step.from_parts(*parts) if ready is None else step.from_parts(ready, *parts)  # type: ignore[arg-type]
     except (ProtocolError, struct.error, IndexError, TypeError, ValueError):
         raise DamagedState("stored client state is none of this version; leave the round") from None

@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 def round_vector(ring_bits: int, quorum: int = 0) -> Json:
     """A whole round of five: 5 never comes, 2 leaves before its masked input. With a quorum, identities are pinned."""
-    size = {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": ring_bits}
+    size: dict[str, Any] = {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": ring_bits}
     size |= {"committee": 5, "quorum": quorum} if quorum else {}
     parameters, seed = Parameters(**size), f"round {ring_bits}"
     carried, vectors = Carried(parameters), random_vectors(parameters, seed=ring_bits)
@@ -54,7 +54,7 @@ def epoch_vector() -> Json:
 
     5 never comes. All others are in the sum of slot 0; in slot 2, 2 leaves before its masked input. Slot 1 is not used.
     """
-    size = {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": 32}
+    size: dict[str, Any] = {"participants": 5, "threshold": 3, "dimension": 3, "ring_bits": 32}
     size |= {"committee": 5, "quorum": 3, "slots": 3}
     parameters, seed = Parameters(**size), "epoch"
     carried, sums = Carried(parameters), list[Json]()

@@ -21,6 +21,7 @@ from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, Ledger
 from chatfed.secagg import client, messages, primitives, server, shamir, states
 from chatfed.secagg.messages import Kind, Parameters
+from chatfed.secagg.schemes import scheme_of, threshold_he
 from chatfed.secagg.states import Advertised, Shared, Slot
 from chatfed.types import ClientId
 from tests.secagg.rounds import (
@@ -84,6 +85,8 @@ def rounds() -> Iterator[tuple[str, Carried]]:
             committee, slots = 5 if quorum else 0, 3 if quorum else 1
             parameters = Parameters(5, 3, 7, bits, committee=committee, quorum=quorum, slots=slots)
             yield _carried(f"{label} {bits}", parameters)
+        scheme = messages.THRESHOLD_HE
+        yield _carried(f"keys {bits}", Parameters(5, 3, 7, bits, committee=5, quorum=3, scheme=scheme))
     yield _carried("circle", Parameters(9, 3, 7, 16, 4, 2, 9, 5, 2))
 
 
@@ -101,20 +104,28 @@ def codecs(carried: Carried) -> dict[Kind, Callable[[bytes], object]]:
     session, view, roster, turn = sharing.session, sharing.view, sharing.roster, closed.turn
     present, near, everyone = closed.present, sharing.graph.neighbours(WHO), frozenset(sharing.adverts)
     lead = messages.survivors_digest(turn, closed.bound)
-    dealt = messages.envelope_bytes(p.slots) + messages.ROW_BYTES * p.slots
+    dealt, hidden = p.layout.dealt(p.slots), scheme_of(p).size(p)
     entries = messages.decode_entries
     return {
         Kind.ADVERT: lambda m: messages.Advert.decode(m, WHO, session, roster),
         Kind.ADVERTS: lambda m: messages.decode_adverts(m, session, p.participants, roster),
         Kind.SHARES: lambda m: entries(m, Kind.SHARES, WHO, view, near, dealt),
-        Kind.ENVELOPES: lambda m: messages.decode_envelopes(m, view, near, p.slots),
+        Kind.ENVELOPES: lambda m: messages.decode_envelopes(m, view, near, p),
         Kind.PRESENT: lambda m: messages.Present.decode(m, view, everyone, p.participants),
-        Kind.MASKED_INPUT: lambda m: messages.decode_masked_input(m, WHO, turn, p, roster),
+        Kind.MASKED_INPUT: lambda m: messages.decode_masked_input(m, WHO, turn, roster, hidden),
         Kind.SURVIVORS: lambda m: messages.decode_survivors(m, turn, present, near, p),
         Kind.CONSENT: lambda m: messages.decode(m, Kind.CONSENT, WHO, turn),
         Kind.CERTIFICATE: lambda m: entries(m, Kind.CERTIFICATE, 0, turn, present, primitives.SIGNATURE_BYTES, lead),
-        Kind.ANSWER: lambda m: entries(m, Kind.ANSWER, WHO, turn, present, shamir.SHARE_BYTES, lead),
+        Kind.ANSWER: _answer_codec(carried, lead),
     }
+
+
+def _answer_codec(carried: Carried, lead: bytes) -> Callable[[bytes], object]:
+    closed = carried.server_states["unmasking"]
+    if carried.parameters.scheme == messages.THRESHOLD_HE:
+        return lambda m: threshold_he._decode_answer(closed, WHO, m)
+    size = shamir.SHARE_BYTES
+    return lambda m: messages.decode_entries(m, Kind.ANSWER, WHO, closed.turn, closed.present, size, lead)
 
 
 def delivered(carried: Carried, kind: Kind, total: Sequence[int], message: bytes) -> object:
@@ -142,14 +153,15 @@ def readers_of_a_round(label: str, carried: Carried) -> Iterator[Reader]:
     yield signed_advert(label, carried)
     yield sealed_shares(label, carried)
     yield all_answers(label, carried, total)
-    for who in (WHO, 5):  # of one that survived, and of the one that dropped out
+    for who in (WHO, 5) if carried.parameters.layout.row else ():  # of a survivor, and of the one that dropped out
         yield recovery_tables(label, carried, who, total)
     last = {type(state): state for i, state in carried.history if i == WHO and not isinstance(state, states.Ready)}
     for step, state in last.items():
         yield stored_state(f"{step.__name__} @ {label}", state)
     members = state_of(carried, WHO, states.Ready).members
+    layout = carried.parameters.layout
     yield Reader(
-        f"secrets of a slot @ {label}", carried.secrets[WHO][-1], lambda m: Slot.from_bytes(m, members), often=1
+        f"secrets of a slot @ {label}", carried.secrets[WHO][-1], lambda m: Slot.from_bytes(m, members, layout), often=1
     )
 
 
@@ -167,7 +179,7 @@ def signed_advert(label: str, carried: Carried) -> Reader:
 
 def sealed_shares(label: str, carried: Carried) -> Reader:
     """Share bytes of a dealer's choice, in an envelope that opens."""
-    sharing, slots = carried.server_states["sharing"], carried.parameters.slots
+    sharing = carried.server_states["sharing"]
     view, relayed, made = sharing.view, carried.wire[Kind.ENVELOPES, WHO], made_for(carried, WHO)
     dealer = min(made)
     own = primitives.load(state_of(carried, dealer, Advertised).envelope_private)
@@ -178,7 +190,7 @@ def sealed_shares(label: str, carried: Carried) -> Reader:
         envelope = client._sealed(key, dealer, WHO, shares, view, bytes)
         return messages.encode_envelopes(view, {**made, dealer: envelope})
 
-    shares = client._opened(key, dealer, WHO, made[dealer], view, slots)
+    shares = client._opened(key, dealer, WHO, made[dealer], view, carried.parameters)
     read = partial(deliver, carried, Kind.ENVELOPES, WHO)
     return Reader(f"sealed shares @ {label}", relayed, read, lambda m: shares, outer)
 

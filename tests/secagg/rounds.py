@@ -86,7 +86,7 @@ class Carried:
     def secrets_of(self, who: int, slot: int | None = None) -> Slot:
         """A participant's secrets of a slot, of the one that was used last where none is named."""
         at = self.slot if slot is None else slot
-        return Slot.from_bytes(self.secrets[who][at], state_of(self, who, Ready).members)
+        return Slot.from_bytes(self.secrets[who][at], state_of(self, who, Ready).members, self.parameters.layout)
 
     def keep(self, kind: Kind, who: int, state: ClientState, message: bytes) -> bytes:
         self.states[who] = state
@@ -234,7 +234,7 @@ def of_epoch(parameters: Parameters, epoch: bytes = EPOCH, scope: bytes = SCOPE)
 def made_for(carried: Carried, who: int) -> dict[int, bytes]:
     """The envelopes that the server relayed to `who`, by who made them."""
     sharing, message = carried.server_states["sharing"], carried.wire[Kind.ENVELOPES, who]
-    return messages.decode_envelopes(message, sharing.view, sharing.graph.neighbours(who), carried.parameters.slots)
+    return messages.decode_envelopes(message, sharing.view, sharing.graph.neighbours(who), carried.parameters)
 
 
 def shown(carried: Carried, ids: Collection[int], ctx: bytes | None = None, slot: int | None = None) -> bytes:
@@ -274,7 +274,7 @@ def deliver(carried: Carried, kind: Kind, who: int, message: bytes) -> object:
         return client.masked_input(ready, carried.slot, secrets, carried.ctx, message, zeros, sign)
     if kind is Kind.MASKED_INPUT:
         collecting = states["collecting"]
-        blank = server.Accumulator(np.zeros_like(collecting.accumulator.vector))
+        blank = collecting.accumulator.blank()
         return server.accept(replace(collecting, bound={}, accumulator=blank), who, message)
     if kind is Kind.SURVIVORS and sign:
         return client.consent(state_of(carried, who, Masked), message, sign)

@@ -167,7 +167,7 @@ def test_parameters_below_the_own_floors_are_refused(floors: Floors, parameters:
 )
 def test_parameters_that_are_not_sound_cannot_be_made(wrong: tuple[int, ...]) -> None:
     with pytest.raises(RefusedParameters):
-        Parameters(*wrong)
+        Parameters(*wrong)  # type: ignore[arg-type]  # as many numbers as there are
 
 
 def adverts_for(keys: dict[int, tuple[bytes, bytes]]) -> bytes:

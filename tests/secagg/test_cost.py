@@ -16,8 +16,15 @@ UP = {Kind.ADVERT, Kind.SHARES, Kind.MASKED_INPUT, Kind.CONSENT, Kind.ANSWER}
 
 @pytest.mark.parametrize(
     "parameters",
-    [SEVEN, SIXTY, Parameters(5, 3, 4, 16), Parameters(9, 5, 7, 21, slots=3)],
-    ids=["signed", "signed circle", "unsigned", "unsigned, three slots"],
+    [
+        SEVEN,
+        SIXTY,
+        Parameters(5, 3, 4, 16),
+        Parameters(9, 5, 7, 21, slots=3),
+        Parameters(9, 5, 70, 16, slots=2, scheme="threshold-he"),
+        Parameters(5, 3, 4, 32, committee=5, quorum=3, scheme="threshold-he"),
+    ],
+    ids=["signed", "signed circle", "unsigned", "unsigned, three slots", "threshold keys", "signed threshold keys"],
 )
 def test_bytes_of_agreement_and_sum_are_those_on_the_wire(parameters: Parameters) -> None:
     carried = Carried(parameters)

@@ -269,7 +269,8 @@ def test_another_slot_sum_or_attendance_is_refused_and_costs_nothing(
 def test_a_present_neighbour_whose_envelope_was_kept_back_is_refused() -> None:
     """The server delivers all envelopes but one, to strip a participant of the masks with that one."""
     carried = agreed_on(FIVE)
-    made = messages.decode_envelopes(carried.wire[Kind.ENVELOPES, 1], view_of(carried), {2, 3, 4, 5}, 3)
+    said = carried.wire[Kind.ENVELOPES, 1]
+    made = messages.decode_envelopes(said, view_of(carried), {2, 3, 4, 5}, carried.parameters)
     del made[4]
     fewer = messages.encode_envelopes(view_of(carried), made)
     ready, secrets = client.open_envelopes(state_of(carried, 1, Shared), fewer)

@@ -156,3 +156,16 @@ def test_keys_differ_by_label_turn_and_participant() -> None:
 def test_ring_width_that_is_not_known_is_refused() -> None:
     with pytest.raises(ValueError, match="ring_bits"):
         ring_dtype(24)
+
+
+@pytest.mark.parametrize("size", [1, 16, 4097, 131_072])
+def test_a_stream_in_one_piece_is_the_same_bytes_by_both_paths(size: int) -> None:
+    key = bytes(range(32))
+    expected = one_shot_mask(key, size, 16).tobytes()[:size]
+    for path in (primitives._sealed_zeros, primitives._streamed):
+        assert bytes(path(key, bytes(size))[:size]) == expected
+
+
+def test_keys_of_many_pairs_are_those_of_each() -> None:
+    pairs = [bytes([i]) * 32 for i in range(5)]
+    assert masking.pairwise_mask_keys(pairs, BITS[0]) == [masking.pairwise_mask_key(pair, BITS[0]) for pair in pairs]

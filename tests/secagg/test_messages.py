@@ -85,7 +85,7 @@ def test_cut_or_extended_messages_are_refused_even_with_a_right_checksum(
 @pytest.mark.parametrize(
     ("kind", "lead", "size", "field"),
     [
-        (Kind.SHARES, 0, 4 + messages.envelope_bytes(2) + 2 * messages.ROW_BYTES, "recipients"),
+        (Kind.SHARES, 0, 4 + messages.LAYOUTS[messages.MASKS].dealt(2), "recipients"),
         (Kind.ANSWER, 32, 40, "owners"),
     ],
 )

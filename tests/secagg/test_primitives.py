@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import struct
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -76,3 +78,12 @@ def test_a_signature_counts_for_its_signer_and_message_only_also_when_asked_agai
     ]
     for _ in range(2):
         assert [primitives.signed(*each) for each in asked] == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 20_000])
+def test_a_checksum_is_the_gmac_of_its_parts_whether_short_or_long(size: int) -> None:
+    key, data = bytes(range(32)), bytes(i % 251 for i in range(size))
+    gmac = Cipher(algorithms.AES(key), modes.GCM(bytes(12))).encryptor()
+    gmac.authenticate_additional_data(data)
+    gmac.finalize()
+    assert primitives.checksum(key, data[:3], memoryview(data)[3:]) == gmac.tag

@@ -15,6 +15,7 @@ from chatfed.secagg import client, masking, messages, primitives, server, shamir
 from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import BelowThreshold, Floors, Kind, MalformedMessage, Parameters, WrongStep
+from chatfed.secagg.schemes import masks
 from chatfed.secagg.states import Masked, Ready
 from chatfed.types import Entropy
 from tests.secagg.rounds import (
@@ -108,10 +109,10 @@ def recovered(carried: Carried, gone: int) -> dict[int, bytes]:
     """What the server reads of one that dropped out: its secrets with its neighbours, from the answers of others."""
     unmasking = carried.server_states["unmasking"]
     answers = {i: m for (kind, i), m in carried.wire.items() if kind is Kind.ANSWER}
-    shares = {i: server._decode_answer(unmasking, i, message)[gone] for i, message in answers.items()}
+    shares = {i: masks._decode_answer(unmasking, i, message)[gone] for i, message in answers.items()}
     (key,) = shamir.combine(sorted(shares), np.stack([shares[i] for i in sorted(shares)])[:, None])
     assert key is not None
-    pairs = server._pairs_of(unmasking, gone, key)
+    pairs = masks._pairs_of(unmasking, gone, key)
     assert pairs is not None and pairs == carried.secrets_of(gone).pairs
     return pairs
 
@@ -358,4 +359,4 @@ def test_participant_that_was_shown_fewer_is_not_added() -> None:
     with pytest.raises(MalformedMessage) as caught:
         server.accept(state, 1, message)
     assert (caught.value.sender, caught.value.field) == (1, "context")
-    assert not state.accumulator.vector.any()
+    assert isinstance(state.accumulator, masks.Accumulator) and not state.accumulator.vector.any()

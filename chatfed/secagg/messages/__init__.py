@@ -1,13 +1,11 @@
 """What travels between participants and server, byte by byte, and what can be wrong with it: one face.
 
 Codecs only: no decisions are taken here. docs/protocol.md shows every layout. Inside, from the ground up: `errors`,
-`parameters` (what a sum is), `frames` (header, checksum, entries), `bodies` (each kind's own).
+`layouts` (sizes, by scheme), `parameters` (what a sum is), `frames` (header, checksum, entries), `bodies` (each
+kind's own).
 """
 
 from chatfed.secagg.messages.bodies import (
-    CHECK_BYTES,
-    NO_SHARE,
-    ROW_BYTES,
     Advert,
     MaskedInput,
     Present,
@@ -19,13 +17,13 @@ from chatfed.secagg.messages.bodies import (
     encode_envelopes,
     encode_masked_input,
     encode_survivors,
-    envelope_bytes,
     masked_digest,
     survivors_digest,
     view_of,
 )
 from chatfed.secagg.messages.errors import (
     AlreadyAnswered,
+    BadKeyShares,
     BadShares,
     BelowThreshold,
     MalformedMessage,
@@ -43,9 +41,12 @@ from chatfed.secagg.messages.frames import (
     Kind,
     decode,
     decode_entries,
+    decode_ids,
     encode,
     encode_entries,
+    encode_ids,
 )
+from chatfed.secagg.messages.layouts import CHECK_BYTES, LAYOUTS, MASKS, NO_SHARE, ROW_BYTES, THRESHOLD_HE, Layout
 from chatfed.secagg.messages.parameters import (
     Floors,
     Parameters,
@@ -60,15 +61,20 @@ __all__ = [
     "BODY",
     "CHECK_BYTES",
     "ID",
+    "LAYOUTS",
+    "MASKS",
     "NO_SHARE",
     "ROW_BYTES",
     "SERVER",
+    "THRESHOLD_HE",
     "Advert",
     "AlreadyAnswered",
+    "BadKeyShares",
     "BadShares",
     "BelowThreshold",
     "Floors",
     "Kind",
+    "Layout",
     "MalformedMessage",
     "MaskedInput",
     "Parameters",
@@ -86,15 +92,16 @@ __all__ = [
     "decode_adverts",
     "decode_entries",
     "decode_envelopes",
+    "decode_ids",
     "decode_masked_input",
     "decode_survivors",
     "encode",
     "encode_adverts",
     "encode_entries",
     "encode_envelopes",
+    "encode_ids",
     "encode_masked_input",
     "encode_survivors",
-    "envelope_bytes",
     "masked_digest",
     "roster_root",
     "scope",

@@ -7,10 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 
-import numpy as np
-
 from chatfed.secagg import primitives
-from chatfed.secagg.masking import RingVector, ring_dtype
 from chatfed.secagg.messages.errors import MalformedMessage
 from chatfed.secagg.messages.frames import (
     BODY,
@@ -27,22 +24,7 @@ from chatfed.secagg.messages.frames import (
     encode_ids,
 )
 from chatfed.secagg.messages.parameters import Parameters, Roster, Sign
-from chatfed.secagg.primitives import KEY_BYTES, NONCE_BYTES, SIGNATURE_BYTES, TAG_BYTES, Buffer
-from chatfed.secagg.shamir import SHARE_BYTES
-
-NO_SHARE = b"\xff" * SHARE_BYTES
-"""No field elements: "this owner's envelope did not open"."""
-
-CHECK_BYTES = 8
-"""Length of a check of one pair's secret: it finds accidents, names whose table is wrong, and hides nothing."""
-
-ROW_BYTES = KEY_BYTES + CHECK_BYTES
-"""Length, for one slot, of a neighbour's row in somebody's recovery table."""
-
-
-def envelope_bytes(slots: int) -> int:
-    """Length of a sealed pair of shares for each slot."""
-    return NONCE_BYTES + 2 * SHARE_BYTES * slots + TAG_BYTES
+from chatfed.secagg.primitives import KEY_BYTES, SIGNATURE_BYTES, Buffer
 
 
 @dataclass(frozen=True)
@@ -113,9 +95,12 @@ def encode_envelopes(context: bytes, envelopes: Mapping[int, bytes]) -> bytes:
     return encode_entries(Kind.ENVELOPES, SERVER, context, envelopes)
 
 
-def decode_envelopes(message: Buffer, context: bytes, neighbours: Container[int], slots: int) -> dict[int, bytes]:
+def decode_envelopes(
+    message: Buffer, context: bytes, neighbours: Container[int], parameters: Parameters
+) -> dict[int, bytes]:
     """Envelopes by the neighbour that each is from; those that are not there did not share."""
-    return decode_entries(message, Kind.ENVELOPES, SERVER, context, neighbours, envelope_bytes(slots))
+    size = parameters.layout.envelope(parameters.slots)
+    return decode_entries(message, Kind.ENVELOPES, SERVER, context, neighbours, size)
 
 
 @dataclass(frozen=True)
@@ -177,31 +162,28 @@ def survivors_digest(turn: bytes, survivors: Iterable[int]) -> bytes:
     return primitives.digest(b"survivors", turn, ids=sorted(survivors))
 
 
-def encode_masked_input(sender: int, turn: bytes, commitment: bytes, vector: RingVector, sign: Sign | None) -> bytes:
-    """Signed where there are identities."""
+def encode_masked_input(sender: int, turn: bytes, commitment: bytes, vector: Buffer, sign: Sign | None) -> bytes:
+    """Signed where there are identities. vector: as the scheme hides it."""
     signature = b"" if sign is None else sign(masked_digest(turn, commitment))
-    return encode(Kind.MASKED_INPUT, sender, turn, commitment, signature, vector.data.cast("B"))
+    return encode(Kind.MASKED_INPUT, sender, turn, commitment, signature, vector)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskedInput:
-    """A masked vector, a view into its message, and what its maker is bound to by it."""
+    """A hidden vector, a view into its message, and what its maker is bound to by it."""
 
-    commitment: bytes  # to the self-mask seed, bytes[32]
+    commitment: bytes  # to what the scheme says, bytes[32]
     signature: bytes  # bytes[64], or none
-    vector: RingVector  # uint[parameters.length]
+    vector: memoryview
 
 
-def decode_masked_input(
-    message: Buffer, sender: int, turn: bytes, parameters: Parameters, roster: Roster
-) -> MaskedInput:
-    """Refused when masked with others, or for another sum: its context is another turn, and masks would not cancel."""
+def decode_masked_input(message: Buffer, sender: int, turn: bytes, roster: Roster, size: int) -> MaskedInput:
+    """Refused when made with others, or for another sum: its context is another turn. size: bytes of the vector."""
     body, label = decode(message, Kind.MASKED_INPUT, sender, turn), Kind.MASKED_INPUT.label
-    dtype, start = ring_dtype(parameters.ring_bits), 32 + (SIGNATURE_BYTES if roster else 0)
-    if len(body) != start + parameters.length * dtype.itemsize:
+    start = 32 + (SIGNATURE_BYTES if roster else 0)
+    if len(body) != start + size:
         raise MalformedMessage(sender, label, "length")
     commitment, signature = bytes(body[:32]), bytes(body[32:start])
     if roster and not primitives.signed(roster[sender - 1], signature, masked_digest(turn, commitment)):
         raise MalformedMessage(sender, label, "signature")
-    vector: RingVector = np.frombuffer(body, dtype=dtype, offset=start)  # type: ignore[assignment]  # width known at run time
-    return MaskedInput(commitment, signature, vector)
+    return MaskedInput(commitment, signature, body[start:])

@@ -94,3 +94,21 @@ class BadShares(ProtocolError):
             f"participant {owner}'s secret cannot be recovered: it dealt wrong shares, or some of the {len(holders)} "
             f"who hold them lied; nothing was unmasked"
         )
+
+
+class BadKeyShares(ProtocolError):
+    """What `holders` gave does not sum up to a key that opens the sum, or too few gave anything.
+
+    One of them lied, or a participant dealt wrong shares, or shares of another key than it encrypted with. Where there
+    are answers to spare, those that do not fit the others are found and left out; where all fit, nobody can be named.
+    """
+
+    code = "bad_key_shares"
+    mend = "start the round again; where it happens twice, leave participants out until it does not"
+
+    def __init__(self, holders: tuple[int, ...], why: str) -> None:
+        self.holders = holders
+        super().__init__(
+            f"the shares of the sum of keys that participants {', '.join(map(str, holders))} gave do not open the sum: "
+            f"{why}; nothing was opened"
+        )

@@ -109,10 +109,10 @@ def encode_ids(participants: int, ids: Iterable[int]) -> bytes:
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def decode_ids(data: bytes, kind: Kind, allowed: AbstractSet[int]) -> frozenset[int]:
-    """What `encode_ids` wrote. Raises MalformedMessage(SERVER, kind, "ids") for others than are `allowed`."""
+def decode_ids(data: bytes, kind: Kind, allowed: AbstractSet[int], sender: int = SERVER) -> frozenset[int]:
+    """What `encode_ids` wrote. Raises MalformedMessage(sender, kind, "ids") for others than are `allowed`."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
     ids = frozenset((np.flatnonzero(bits) + 1).tolist())
     if not ids <= allowed:
-        raise MalformedMessage(SERVER, kind.label, "ids")
+        raise MalformedMessage(sender, kind.label, "ids")
     return ids

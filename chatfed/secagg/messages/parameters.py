@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from chatfed.secagg import primitives
+from chatfed.secagg.lattice.packing import Packing
 from chatfed.secagg.masking import RING_BITS, ring_length
 from chatfed.secagg.messages.errors import RefusedParameters
+from chatfed.secagg.messages.layouts import LAYOUTS, MASKS, SCHEMES, THRESHOLD_HE, Layout
 from chatfed.secagg.shamir import PRIME
 
 MAX_DIMENSION = primitives.STREAM_LIMIT // 8
 MOST_SLOTS = 256
+LEAST_KEYS = 3  # in a sum of keys that is told: of two, one of which is corrupt, the other is known
 
 _PARAMETERS = struct.Struct("<IIQBIIIII")
 
@@ -32,7 +35,7 @@ class Parameters:
     server can collect enough of both kinds of share by showing two survivor sets (Bonawitz et al. 2017, section 6.2).
     degree: neighbours of each participant, -1 for all. committee, quorum: how many may sign a survivor set, and how
     many must; both 0 where no identities are known. slots: sums that one agreement on keys is good for, one after
-    another.
+    another. scheme: "masks", or "threshold-he", in a complete graph alone.
     """
 
     participants: int
@@ -44,6 +47,7 @@ class Parameters:
     committee: int = 0
     quorum: int = 0
     slots: int = 1
+    scheme: str = MASKS
 
     def __post_init__(self) -> None:
         if self.degree == -1:
@@ -62,6 +66,14 @@ class Parameters:
         signed = self.committee < 2 * self.quorum <= 2 * self.committee or self.committee == self.quorum == 0
         self._demand("quorum", signed, f"from {self.committee // 2 + 1} to {self.committee}")
         self._demand("slots", 1 <= self.slots <= MOST_SLOTS, f"from 1 to {MOST_SLOTS}")
+        self._demand("scheme", self.scheme in SCHEMES, f"one of {SCHEMES}")
+        if self.scheme == THRESHOLD_HE:
+            most = Packing.most(self.ring_bits)
+            self._demand("degree", self.complete, f"{n - 1}: with {THRESHOLD_HE} everybody holds shares of everybody")
+            self._demand("participants", n <= most, f"at most {most} with {THRESHOLD_HE} in this ring")
+            shown = self.packing.shows_another_key(self.length)
+            self._demand("dimension", shown, f"more with {THRESHOLD_HE}: {n} participants' errors hide a wrong key")
+            self._demand("threshold", self.threshold >= LEAST_KEYS, f"at least {LEAST_KEYS} with {THRESHOLD_HE}")
 
     def _demand(self, name: str, good: bool, allowed: str) -> None:
         if not good:
@@ -73,6 +85,16 @@ class Parameters:
         return self.degree == self.participants - 1
 
     @property
+    def layout(self) -> Layout:
+        """How the scheme's secrets of a slot lie in envelopes and states."""
+        return LAYOUTS[self.scheme]
+
+    @property
+    def packing(self) -> Packing:
+        """How the scheme of threshold keys carries a vector."""
+        return Packing(self.ring_bits, self.participants)
+
+    @property
     def length(self) -> int:
         """Ring elements of a vector."""
         return ring_length(self.dimension, self.ring_bits)
@@ -80,12 +102,15 @@ class Parameters:
     def to_bytes(self) -> bytes:
         """Its fixed layout (docs/protocol.md)."""
         sizes = (self.degree, self.most_gone, self.committee, self.quorum, self.slots)
-        return _PARAMETERS.pack(self.participants, self.threshold, self.dimension, self.ring_bits, *sizes)
+        ring = self.ring_bits | SCHEMES.index(self.scheme) << 7
+        return _PARAMETERS.pack(self.participants, self.threshold, self.dimension, ring, *sizes)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Parameters:
         """What `to_bytes` wrote. Raises RefusedParameters for parameters that are not sound."""
-        return cls(*_PARAMETERS.unpack(data))
+        n, threshold, dimension, ring, degree, most_gone, committee, quorum, slots = _PARAMETERS.unpack(data)
+        bits, scheme = ring & 0x7F, SCHEMES[ring >> 7]
+        return cls(n, threshold, dimension, bits, degree, most_gone, committee, quorum, slots, scheme)
 
     def record(self, scope: bytes, roster: Roster = ()) -> bytes:
         """What a cohort's sums are, in whatever epoch -> bytes[32]. scope: from `scope`."""
