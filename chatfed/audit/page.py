@@ -129,13 +129,13 @@ def bar(fraction: float) -> Markup:
     return Markup(f'<span class="bar" aria-hidden="true"><i style="width:{width:.1f}%"></i></span>')
 
 
-def document(title: str, *content: Content) -> str:
-    """A whole page that needs nothing from anywhere."""
+def document(title: str, *content: Content, style: str = "") -> str:
+    """A whole page that needs nothing from anywhere. style: rules of CSS beside those that all pages have."""
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{safe(POLICY)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<meta name="referrer" content="no-referrer">'
-        f"<title>{safe(title)}</title><style>{STYLE}</style></head>\n"
+        f"<title>{safe(title)}</title><style>{STYLE}{style}</style></head>\n"
         f"<body><main>{join(content).html}</main></body></html>\n"
     )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 from chatfed.audit.figures import above, bits, finite, percent
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 INK, ACCENT = "#010203", "#040506"  # stand for the page's colours in what matplotlib draws
 
@@ -126,3 +128,30 @@ def series(metrics: Sequence[Mapping[str, Any]], key: str) -> list[tuple[int, fl
     """(round, value) wherever a row has a finite value."""
     found = ((finite(row.get("round")), finite(row.get(key))) for row in metrics)
     return [(int(number), value) for number, value in found if number is not None and value is not None]
+
+
+def roc_plot(curves: Sequence[tuple[str, NDArray[np.float64], NDArray[np.float64]]], what: str) -> str:
+    """Inline SVG of true against false positive rates, both logarithmic: what matters of an attack is at the left.
+
+    curves: a name, and false and true positive rates float64[k], rising from (0, 0); the first is drawn in colour.
+    Below the dashed line an attack does no better than chance.
+    """
+    if not curves:
+        return "<p>No attack was tried that could be judged.</p>"
+    least = min(min((rate for rate in rates[1:] if rate), default=1.0) for _, rates, _ in curves)
+
+    def draw(axes: Axes) -> None:
+        for number, (name, false, true) in enumerate(curves):
+            look: dict[str, Any] = {"color": INK, "linewidth": 1.4} if number else {"color": ACCENT, "linewidth": 2}
+            axes.step(false, true, where="post", label=name, **look)
+        axes.plot([least, 1], [least, 1], label="chance", **DASHED)
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(lambda rate, _: f"{100 * rate:g} %")
+        axes.set_xlim(least, 1)
+        axes.set_ylim(least, 1)
+        axes.set_ylabel("members found")
+        axes.legend(loc="lower right", frameon=False)
+
+    return _plot("roc", f"Members found against others taken for members: {what}", draw, "others taken for members")

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, said_of_several, strength
 from chatfed.audit.comparison import LEARNED, UNKNOWN, sentence
 from chatfed.audit.figures import (
     MISSING,
@@ -31,6 +30,7 @@ from chatfed.audit.gain import NOT_COVERED, gain_sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.page import Content, Markup, bar, bullets, document, facts, figures, join, section, tag, tiles
 from chatfed.audit.plots import epsilon_plot, learning_plot, series
+from chatfed.audit.tiers import NONE, SCALE, WEAK, factor_in_words, said_of_several, strength
 
 LABELS = {
     "epsilon": "ε, at most, per unit",

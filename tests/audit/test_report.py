@@ -17,7 +17,7 @@ from chatfed.audit.leakage import AuditError
 from chatfed.audit.plots import epsilon_plot, learning_plot
 from chatfed.audit.report import render, write_report
 
-VOID = {"meta", "br", "img", "link", "input", "hr"}
+VOID = {"meta", "br", "img", "link", "input", "hr", "wbr"}
 
 METRICS: list[dict[str, Any]] = [
     {
