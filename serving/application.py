@@ -5,15 +5,24 @@ What we hold of gradio's inside is here and nowhere else: that it counts as laun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chatfed.agreed_words import read_agreed
+
+from .downloads import PLACE, Downloads, downloads
 from .guard import Guard, PublicAddress
-from .run_folder import RunFolder
+from .languages import ByLanguage
+from .run_folder import RunFolder, facts_folder
 from .sessions import PATIENCE, Sessions
+from .straight import Straight
+from .texts import FIRST
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from .api.options import ApiOptions
 
 WAITING = 200  # calls in the queue, of all visitors
 
@@ -24,48 +33,119 @@ def make_application(
     examples: Sequence[str] = (),
     only_loopback: bool = True,
     public: PublicAddress | None = None,
+    hosts: Sequence[str] = (),
+    operator: bool = False,
+    language: str | None = None,
+    api: ApiOptions | None = None,
+    log: Path | None = None,
+    encrypted: str | None = None,
 ) -> FastAPI:
-    """The page at /, guarded; visitors find it at `public` when a proxy stands before it. Loads the models."""
+    """The page at /, guarded; visitors find it at `public` when a proxy stands before it. Loads the models.
+
+    hosts: names besides loopback that requests may call this machine by. operator: whether whoever opens the page may
+    see what is the operator's; the model without a guarantee only where no other machine reaches the page, too.
+    language: what the page speaks; without it what the visitor's browser asks for. api: how programs are answered
+    beside it; None: they are not. log: of the one person who opens the page; never where another machine reaches it.
+    encrypted: HOST:PORT of a server of encrypted answers, of the same run.
+    """
     import chatfed
 
     chat = chatfed.load_chat(run.model)
+    if chat.offered is None:  # load_chat looks where it was sent, and that is the model's folder, in the run's
+        chat.offered = read_agreed(facts_folder(run.model))
     chat.suggest("")  # the first suggestion prepares the spelling tables: not while somebody waits
     reference = chatfed.load_chat(run.reference) if run.reference is not None else None
 
+    alone = only_loopback and public is None and not hosts
+    bare = chatfed.load_chat(run.bare.model) if run.bare is not None and alone and operator else None
+
+    own = log if alone else None
+
+    from .encrypted_tab import Asking
     from .page import build_page
+    from .texts import languages, read_texts
 
-    return guarded(build_page(chat, reference, run, tab, examples), only_loopback, public=public)
+    asking = Asking.to(encrypted, run.model.parent) if encrypted else None
+    pages = {
+        each: build_page(chat, reference, run, tab, examples, operator, bare, read_texts(each), own, asking)
+        for each in ([language] if language else languages())
+    }
+    files = downloads(run)
+    application = guarded(pages, only_loopback, public=public, hosts=hosts, files=files, exact=operator)
+    if api is not None:
+        from .api.beside import Beside
+        from .api.routes import api as answers
 
-
-def guarded(
-    page: Any, only_loopback: bool = True, patience: float = PATIENCE, public: PublicAddress | None = None
-) -> FastAPI:
-    """A gr.Blocks as an application with our guard around everything."""
-    from fastapi import FastAPI
-
-    from .calls import calls_of
-
-    application = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)  # its docs pages load scripts from elsewhere
-
-    async def forget(session: str) -> bool:
-        return await forget_session(page, session)
-
-    sessions = Sessions(forget, patience)
-    application.add_middleware(
-        Guard, calls=calls_of(page), sessions=sessions, only_loopback=only_loopback, public=public
-    )
-    mount(application, page, public)
+        programs = answers(chat, reference, api)
+        application.add_middleware(
+            Beside, api=programs, only_loopback=only_loopback, public=public, hosts=hosts, origins=api.origins
+        )
+    if alone:  # the outermost, so that the API stands behind it as well
+        application.add_middleware(Straight, spoken=tuple(pages))
     return application
 
 
-def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) -> None:
+def guarded(
+    page: Any | Mapping[str, Any],
+    only_loopback: bool = True,
+    patience: float = PATIENCE,
+    public: PublicAddress | None = None,
+    hosts: Sequence[str] = (),
+    files: Mapping[str, bytes] | None = None,
+    exact: bool = False,
+) -> FastAPI:
+    """A gr.Blocks as an application with our guard around everything; or several, by their languages.
+
+    files: what is handed out beside the page, by name. exact: whether sliders take numbers between their steps.
+    """
+    from .calls import calls_of
+
+    pages = dict(page) if isinstance(page, Mapping) else {FIRST: page}
+    spoken = ByLanguage({each: mounted(blocks, each, public) for each, blocks in pages.items()})
+    application = _bare(spoken.lifespan)
+
+    async def forget(session: str) -> bool:
+        return all([await forget_session(blocks, session) for blocks in pages.values()])
+
+    sessions = Sessions(forget, patience)
+    application.add_middleware(
+        Guard,
+        calls=calls_of(next(iter(pages.values())), exact),
+        sessions=sessions,
+        only_loopback=only_loopback,
+        public=public,
+        hosts=hosts,
+        spoken=tuple(pages),
+    )
+    application.mount(PLACE, Downloads(files or {}))
+    application.mount("/", spoken)
+    return application
+
+
+def _bare(lifespan: Any = None) -> FastAPI:
+    """An application without the pages of its own that load scripts from elsewhere."""
+    from fastapi import FastAPI
+
+    return FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+
+
+def mounted(page: Any, language: str, public: PublicAddress | None = None) -> FastAPI:
+    """An application with the page at /."""
+    application = _bare()
+    mount(application, page, public, language)
+    return application
+
+
+def mount(application: FastAPI, page: Any, public: PublicAddress | None = None, language: str = FIRST) -> None:
     """Puts the page at /, and has it count as launched.
 
     gradio checks no file's path before a launch, and mounting is none.
     """
     import gradio as gr
 
-    from .theme import CSS, HEAD, make_theme
+    from .keeping import script
+    from .texts import read_texts
+    from .theme import CSS, HEAD, make_theme, named_parts
 
     page.queue(max_size=WAITING, api_open=False)
     page.has_launched = True
@@ -76,7 +156,8 @@ def mount(application: FastAPI, page: Any, public: PublicAddress | None = None) 
         root_path=str(public) if public else None,
         theme=make_theme(),
         css=CSS,
-        head=HEAD,
+        head=HEAD + named_parts(read_texts(language)) + script(),
+        i18n=gr.I18n(**{language: read_texts(language).section("gradio")}),
         footer_links=[],
         run_history=False,
         enable_monitoring=False,

@@ -1,6 +1,6 @@
-"""One prompt to two models: both answers as they are written, side by side, as escaped HTML.
+"""One prompt to two or three models: their answers as they are written, side by side, as escaped HTML.
 
-Both are asked the same, with the same settings and draws, and with nothing said before. Knows `chatfed.Chat` and what
+All are asked the same, with the same settings and draws, and with nothing said before. Knows `chatfed.Chat` and what
 a claim is called; knows no gradio.
 """
 
@@ -13,78 +13,89 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from chatfed.audit.bounds import NONE
 from chatfed.audit.figures import finite
+from chatfed.audit.tiers import NONE
 from chatfed.types import Turn
 
+from .markup import escape
 from .messages import latest
-from .probe import escape
 from .run_folder import RunFolder
+from .texts import Texts, read_texts
 from .theme import badge, strength_of
 
 if TYPE_CHECKING:
     from chatfed import Chat, Generation
 
-Pair = tuple[str, str]  # of the base, of the trained model
+Answers = tuple[str, ...]  # of the base, of the trained model and, where it is served, of the one without a guarantee
 
-NOTHING_SAID = "(The model ended its answer without a word.)"
-SAME = "Both answers are the same, word for word."
-NOTHING_TO_COMPARE = (
-    '<div class="cf-card cf-warn cf-prose"><p>There is nothing to compare: this model is served without the public '
-    "base that its training began with, which <code>--reference</code> names.</p></div>"
-)
+COUNTED = {2: "two", 3: "three"}  # how the texts say how many models there are
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two models, as a visitor is told of it."""
+    """One of the models, as a visitor is told of it."""
 
+    kind: str  # of its card
     name: str
-    source: str  # what it learned from
+    source: str  # a sentence: what it learned from
+    warning: str = ""
 
 
-def sides(run: RunFolder) -> tuple[Side, Side]:
-    """The base and the trained model; what the latter learned from, at which price, as far as privacy.json says so."""
-    privacy = run.privacy or {}
+def sides(run: RunFolder, bare: bool = False, texts: Texts | None = None) -> tuple[Side, ...]:
+    """The base and the trained model; what the latter learned from, at which price, as far as privacy.json says so.
+
+    bare: and the model that the run left beside them without a guarantee.
+    """
+    texts, privacy = texts or read_texts(), run.privacy or {}
     charged = finite(privacy.get("clients_charged", privacy.get("clients")))
-    whose = "dialogues of its own" if charged is None else f"{charged:,.0f} clients' dialogues"
     private = run.privacy is not None and strength_of(privacy) != NONE
-    return (
-        Side("Public base", "public text only"),
+    price = badge(run.privacy, run.no_claim, texts)[0]
+    own = texts("compare.source_own", price=price)
+    both = (
+        Side("cf-base", texts("compare.base"), texts("compare.base_source")),
         Side(
-            "Private model" if private else "Trained model",
-            f"public text and {whose}, {badge(run.privacy, run.no_claim)[0]}",
+            "cf-trained",
+            texts("compare.private" if private else "compare.trained"),
+            own if charged is None else texts("compare.source", clients=round(charged), price=price),
         ),
     )
+    if not bare or run.bare is None:
+        return both
+    source = texts(f"compare.bare_source.{run.bare.how.replace('-', '_')}")
+    return (*both, Side("cf-bare", texts("compare.bare"), source, texts("compare.bare_warning")))
 
 
-def answers(models: Sequence[Chat], prompt: str, settings: Generation, stop: threading.Event) -> Iterator[Pair]:
-    """Both answers so far, again and again, a piece of each in turns: the processor is never asked for two at once.
+def answers(models: Sequence[Chat], prompt: str, settings: Generation, stop: threading.Event) -> Iterator[Answers]:
+    """The answers so far, again and again, a piece of each in turns: the processor is never asked for two at once.
 
-    Ends, and both models with it, when the stop flag is up.
+    Ends, and all models with it, when the stop flag is up.
     """
     asked = [Turn("user", prompt)]
     with ExitStack() as ends:
         streams = [ends.enter_context(closing(each.stream(latest(asked, each.context), settings))) for each in models]
-        base, trained = "", ""
+        said = [""] * len(models)
         rounds = zip_longest(*streams, fillvalue="")
         while not stop.is_set() and (pieces := next(rounds, None)) is not None:
-            base, trained = base + pieces[0], trained + pieces[1]
-            yield base, trained
+            said = [text + piece for text, piece in zip(said, pieces, strict=True)]
+            yield tuple(said)
 
 
-def cards_html(of: tuple[Side, Side], said: Pair = ("", ""), note: str = "", over: bool = False) -> str:
-    """Both answers in a card each, with a sentence above; it also says where both are the same once they are over."""
-    shown = [text.strip() or (NOTHING_SAID if over else "") for text in said]
-    if over and shown[0] == shown[1]:
-        note += " " + SAME
-    cards = "".join(_card(*each) for each in zip(("cf-base", "cf-trained"), of, shown, strict=True))
+def cards_html(
+    of: Sequence[Side], said: Answers = (), note: str = "", over: bool = False, texts: Texts | None = None
+) -> str:
+    """An answer in a card each, with a sentence above; it also says where all are the same once they are over."""
+    texts = texts or read_texts()
+    shown = [text.strip() or (texts("compare.nothing_said") if over else "") for text in said or [""] * len(of)]
+    if over and len(set(shown)) == 1:
+        note += " " + texts("compare.same")
+    cards = "".join(_card(*each) for each in zip(of, shown, strict=True))
     return f'<p class="cf-note" role="status">{escape(note)}</p><div class="cf-pair">{cards}</div>'
 
 
-def _card(kind: str, side: Side, text: str) -> str:
+def _card(side: Side, text: str) -> str:
+    warning = f'<p class="cf-note cf-warning">{escape(side.warning)}</p>' if side.warning else ""
     return (
-        f'<section class="cf-card {kind}" aria-labelledby="{kind}-name"><h2 id="{kind}-name">{side.name}</h2>'
-        f'<p class="cf-note">Learned from {escape(side.source)}.</p>'
+        f'<section class="cf-card {side.kind}" aria-labelledby="{side.kind}-name">'
+        f'<h2 id="{side.kind}-name">{escape(side.name)}</h2><p class="cf-note">{escape(side.source)}</p>{warning}'
         f'<p class="cf-answer" dir="auto">{escape(text)}</p></section>'
     )

@@ -1,4 +1,4 @@
-"""Says what is claimed about the served model and what the run was: words, figures and a plot, as HTML.
+"""Says what is claimed about the served model: words and figures, as HTML.
 
 Knows the files of a run folder by their keys; knows no model. It claims nothing that privacy.json does not. A file may
 hold anything: every text of it is escaped, and what should be a number and is none is left out.
@@ -6,261 +6,232 @@ hold anything: every text of it is escaped, and what should be a number and is n
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chatfed.audit.bounds import NONE, SCALE, WEAK, factor_in_words, guess_in_words, said_of_several
 from chatfed.audit.figures import above, as_sentence, finite
+from chatfed.audit.tiers import NONE, WEAK, factor_in_words, guess_in_words
 
+from .markup import escape, quoted, region
 from .run_folder import RunFolder
-from .theme import finite_epsilon, format_small, sentences, strength_of, unit_noun
+from .texts import Texts, read_texts
+from .theme import finite_epsilon, format_small, sentences, strength_of, unit_noun, why_no_claim
 
-_LABELS = {
-    "epsilon": "ε (epsilon)",
-    "delta": "δ (delta)",
-    "unit": "Unit: what is protected",
-    "adjacency": "Adjacency: how two data sets may differ",
-    "accountant": "Accountant",
-    "sampling": "Sampling assumed",
-    "noise": "Noise",
-    "holds_against": "Holds against",
-    "rounds": "Rounds charged",
-    "assumptions": "It assumes",
-    "excludes": "It does not cover",
-    "per_round": "ε after each round",
-    "clients_charged": "Clients charged",
-    "noise_multiplier": "Noise multiplier",
-    "model_sha256": "SHA-256 of the weights",
-}
-
-_SHOWN_ABOVE = ("person", "person_note", "scale", "warnings")
+SHOWN_ABOVE = ("person", "person_note", "scale", "warnings")
 
 
-def privacy_html(run: RunFolder) -> str:
+def privacy_html(run: RunFolder, texts: Texts | None = None) -> str:
     """The guarantee, in words and then every field of privacy.json; or that there is none."""
-    if run.privacy is None:
-        heading, why = "No claim", "This model's run folder holds no <code>privacy.json</code>"
+    texts, privacy = texts or read_texts(), run.privacy
+    if privacy is None:
+        heading, why = texts("privacy.no_claim"), texts("privacy.no_file")
         if run.no_claim:
-            heading = f"No claim: {html.escape(run.no_claim)}"
-            why = "The <code>privacy.json</code> beside this model does not hold the SHA-256 of its weights"
-        return (
-            f'<div class="cf-card cf-warn cf-prose"><h2>{heading}</h2><p>{why}, so nothing is claimed about what it '
-            "may reveal of its training text. Treat it as a model trained without protection.</p></div>"
-        )
-    statement = f'<div class="cf-prose"><h2>The guarantee</h2>{_statement(run.privacy)}</div>'
-    return f"{statement}{_person(run.privacy)}{_fields(run.privacy)}"
-
-
-def facts_html(run: RunFolder) -> str:
-    """The run in figures: what it learned, how many took part, how long it took."""
-    if run.no_claim:
-        return '<p class="cf-note">The figures beside this model are not shown: its privacy.json is not of it.</p>'
-    if run.summary is None:
-        return '<p class="cf-note">This run folder holds no summary.json, so there are no figures to show.</p>'
-    summary = run.summary
-    figures = [
-        ("Clients", _number(summary.get("clients"))),
-        ("Rounds", _number(summary.get("rounds"))),
-        ("Parameters", _number(summary.get("parameters"))),
-        ("of these trained privately", _number(summary.get("trainable_parameters"))),
-    ]
-    cards = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in figures if value)
-    return (
-        f'<div class="cf-prose"><h2>The run</h2><dl class="cf-figures">{cards}</dl></div>'
-        f"{_learning(summary)}{_seconds(summary.get('seconds'))}"
+            heading = texts("privacy.no_claim_why", why=escape(why_no_claim(run.no_claim, texts)))
+            why = texts("privacy.not_its_own")
+        return f'<div class="cf-card cf-warn cf-prose"><h2>{heading}</h2><p>{why}</p></div>'
+    statement = (
+        f'<div class="cf-prose">{_one_sentence(privacy, texts)}<h2>{texts("privacy.heading")}</h2>'
+        f"{_statement(privacy, texts)}</div>"
     )
+    return f"{statement}{_person(privacy, texts)}{_fields(privacy, texts)}"
 
 
-def plots_html(run: RunFolder) -> str:
-    """Epsilon after each round, as a plot; empty when the run folder has no metrics."""
-    keys = ("round", "epsilon_max", "epsilon_mean")
-    rows = [{key: finite(row.get(key)) for key in keys} for row in run.metrics]
-    spent = [row for row in rows if row["epsilon_max"] is not None]
-    if not spent or run.privacy is None:
+def _unit(privacy: Mapping[str, Any], texts: Texts) -> str:
+    """What one epsilon protects, as a noun; escaped."""
+    return escape(texts.named("unit", unit_noun(str(privacy.get("unit", "unit")))))
+
+
+def _one_sentence(privacy: Mapping[str, Any], texts: Texts) -> str:
+    """What is proven, as a person may repeat it; empty where nothing is claimed, which is said below."""
+    epsilon = finite_epsilon(privacy)
+    if epsilon is None or strength_of(privacy) == NONE:
         return ""
-    from chatfed.audit.plots import epsilon_plot
-
-    last = spent[-1]["epsilon_max"] or 0.0
-    return (
-        '<div class="cf-prose"><h2>ε spent, round by round</h2>'
-        f"<p>The client that took part most had spent ε = {above(last)} after round {len(run.metrics)}.</p></div>"
-        f'<div class="cf-plot cf-card">{epsilon_plot(spent)}</div>'
-    )
+    guess = guess_in_words(epsilon, float(privacy["delta"]))
+    said = texts("privacy.proven", unit=_unit(privacy, texts), guess=texts.figures(guess))
+    return f'<p class="cf-card" id="one-sentence"><strong>{said}</strong></p>'
 
 
-def _statement(privacy: Mapping[str, Any]) -> str:
-    epsilon, delta = finite_epsilon(privacy), privacy.get("delta")
+def _statement(privacy: Mapping[str, Any], texts: Texts) -> str:
+    epsilon = finite_epsilon(privacy)
     if epsilon is None:
-        return (
-            '<div class="cf-card cf-warn"><p><strong>No finite guarantee.</strong> The model was trained without '
-            "noise, or its privacy.json states no epsilon. Treat it as a model trained without protection.</p></div>"
-        )
-    unit = html.escape(unit_noun(str(privacy.get("unit", "unit"))))
-    part = "was in a client's training data"
-    if unit.endswith("client"):
-        part = "took part with its dialogues or with its noise alone"
-    against, word = privacy.get("holds_against"), strength_of(privacy)
-    who = f" It holds against: {html.escape(_text(against))}." if against else ""
+        return f'<div class="cf-card cf-warn"><p>{texts("privacy.not_finite")}</p></div>'
+    word, delta = strength_of(privacy), texts.figures(format_small(privacy.get("delta")))
+    unit, factor = _unit(privacy, texts), _factor(epsilon, texts)
     tiles = [
-        (f"ε per {unit}", f'<span id="epsilon-value">{above(epsilon)}</span>'),
-        ("δ", format_small(delta)),
-        ("strength", f'<span id="strength-value">{word}</span>'),
-        ("largest change in any outcome's probability", f"× {factor_in_words(epsilon)}, plus δ"),
-        ("best an attacker's even guess can become", _best_guess(epsilon, delta)),
+        (texts("privacy.epsilon_per", unit=unit), f'<span id="epsilon-value">{texts.figures(above(epsilon))}</span>'),
+        (texts("privacy.delta"), delta),
+        (texts("privacy.strength"), f'<span id="strength-value">{texts(f"strength.{word}")}</span>'),
+        (texts("privacy.factor"), texts("privacy.factor_value", factor=factor)),
+        (texts("privacy.guess"), _best_guess(epsilon, privacy.get("delta"), texts)),
     ]
     figures = "".join(f"<div><dt>{label}</dt><dd>{value}</dd></div>" for label, value in tiles)
-    says = (
-        f"<p>Depending on whether any one {unit} {part}, the probability of any outcome of training "
-        f"changes at most by the factor e<sup>ε</sup> = {factor_in_words(epsilon)}, plus "
-        f"δ = {format_small(delta)}.{who} Smaller ε is stronger. These are limits for the worst case, proved and not "
-        "measured; what attacks achieve in practice is usually far less.</p>"
-    )
+    who = privacy.get("holds_against")
+    against = texts("privacy.against", who=_quoted(who, texts)) if who else ""
+    about = "privacy.says_client" if unit_noun(str(privacy.get("unit"))).endswith("client") else "privacy.says_dialogue"
+    says = texts(about, unit=unit, factor=factor, delta=delta, against=against)
     if word == NONE:
-        says = "<p><strong>The bound says nothing.</strong> Treat it as a model trained without protection.</p>"
+        says = texts("privacy.bound_says_nothing")
     return (
-        f'<dl class="cf-figures">{figures}</dl>{_warnings(privacy, word)}{says}'
-        f'<p class="cf-note">The words: {html.escape(_text(privacy.get("scale") or SCALE))}.</p>'
+        f'<dl class="cf-figures">{figures}</dl>{_warnings(privacy, word, texts)}<p>{says}</p>'
+        f'<p class="cf-note">{texts("privacy.words", scale=_scale(privacy, texts))}</p>'
     )
 
 
-def _warnings(privacy: Mapping[str, Any], word: str) -> str:
-    said = sentences(privacy.get("warnings"))
+def _factor(epsilon: float, texts: Texts) -> str:
+    words = factor_in_words(epsilon)
+    return texts.figures(words) if words[0].isdigit() else texts("privacy.more_than_a_billion")
+
+
+def _scale(privacy: Mapping[str, Any], texts: Texts) -> str:
+    """What the words of strength mean: ours, and where privacy.json was written by another scale, that one."""
+    scale = privacy.get("scale")
+    ours = not scale or scale == read_texts()("privacy.scale")
+    return escape(texts("privacy.scale")) if ours else _quoted(scale, texts)
+
+
+def _warnings(privacy: Mapping[str, Any], word: str, texts: Texts) -> str:
+    said = [quoted(each, texts) for each in sentences(privacy.get("warnings"))]
     if not said and word in (WEAK, NONE):
-        said = [f"this is a guarantee of strength {word!r}"]
-    return "".join(f'<p class="cf-card cf-warn">Warning: {html.escape(each)}.</p>' for each in said)
+        said = [texts("privacy.strength_is", strength=texts(f"strength.{word}"))]
+    return "".join(f'<p class="cf-card cf-warn">{texts("privacy.warning", warning=each)}</p>' for each in said)
 
 
-def _best_guess(epsilon: float, delta: Any) -> str:
+def _best_guess(epsilon: float, delta: Any, texts: Texts) -> str:
     share = finite(delta)
-    return "unknown" if share is None else guess_in_words(epsilon, share)
+    if share is None:
+        return texts("privacy.guess_unknown")
+    words = guess_in_words(epsilon, share)
+    return texts.figures(words) if words[0].isdigit() else texts("privacy.no_bound")
 
 
-def _person(privacy: Mapping[str, Any]) -> str:
+def _person(privacy: Mapping[str, Any], texts: Texts) -> str:
     """What the guarantee is for several dialogues of one person together; empty where privacy.json has none of it."""
     rows = privacy.get("person")
     kept = [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list | tuple) else []
     if not kept:
         return ""
     body = "".join(
-        f"<tr><th scope='row'>{html.escape(_text(row.get('who')))}</th>"
-        f"<td class='n'>{_number(row.get('dialogues'))}</td><td>{html.escape(said_of_several(row))}</td></tr>"
+        f"<tr><th scope='row'>{_whose(row, texts)}</th>"
+        f"<td class='n'>{_number(row.get('dialogues'), texts)}</td><td>{_several(row, texts)}</td></tr>"
         for row in kept
     )
+    heads = "".join(
+        f'<th scope="col"{number}>{texts(f"privacy.{key}")}</th>'
+        for key, number in (("whose", ""), ("dialogues", ' class="n"'), ("guarantee", ""))
+    )
+    table = f'<table class="cf-table" id="person"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+    note = quoted(as_sentence(_text(privacy.get("person_note"), read_texts())), texts)
     return (
-        '<div class="cf-prose"><h2>What it means for one person</h2><p>The figures above are for one '
-        f"{html.escape(unit_noun(str(privacy.get('unit', 'unit'))))}. A person who has several dialogues is protected "
-        "less; for all of them together, at the same δ:</p></div>"
-        '<div class="cf-scroll" tabindex="0" role="region" aria-label="What it means for one person">'
-        '<table class="cf-table" id="person"><thead><tr><th scope="col">Whose</th>'
-        f'<th scope="col" class="n">Dialogues</th><th scope="col">Guarantee</th></tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-        f'<p class="cf-note">{html.escape(as_sentence(_text(privacy.get("person_note"))))}</p>'
+        f'<div class="cf-prose"><h2>{texts("privacy.person")}</h2>'
+        f"<p>{texts('privacy.person_says', unit=_unit(privacy, texts))}</p></div>"
+        f'{region(texts("privacy.person"), table)}<p class="cf-note">{note}</p>'
     )
 
 
-def _fields(privacy: Mapping[str, Any]) -> str:
-    known = [key for key in _LABELS if key in privacy]
-    others = [key for key in privacy if key not in _LABELS and key not in _SHOWN_ABOVE]
+def _whose(row: Mapping[str, Any], texts: Texts) -> str:
+    """Whose dialogues a row of `person` is about."""
+    who, count = row.get("who"), row.get("dialogues")
+    if isinstance(count, int) and who == f"{count} dialogues":
+        return texts("privacy.so_many", count=count)
+    return _known("whose", who, texts)
+
+
+def _several(row: Mapping[str, Any], texts: Texts) -> str:
+    """What holds for several dialogues of one person together; a row of `person`."""
+    epsilon = finite(row.get("epsilon"))
+    if epsilon is None:
+        return texts("privacy.several_none")
+    shown = texts.figures(above(epsilon))
+    if row.get("strength") == NONE:
+        return texts("privacy.several_none_at", epsilon=shown)
+    word, guess = (str(row.get(key)) for key in ("strength", "best_guess"))
+    strength, share = escape(texts.named("strength", word)), escape(texts.figures(guess))
+    return texts("privacy.several", epsilon=shown, strength=strength, guess=share)
+
+
+def _fields(privacy: Mapping[str, Any], texts: Texts) -> str:
+    labels = texts.section("privacy.field")
+    known = [key for key in labels if key in privacy]
+    others = [key for key in privacy if key not in labels and key not in SHOWN_ABOVE]
+    rest = _table(privacy, others, "guarantee-rest", texts("privacy.others"), texts)
+    more = f'<details class="cf-prose"><summary>{texts("privacy.all_else")}</summary>{rest}</details>'
+    return _table(privacy, known, "guarantee", texts("privacy.rests_on"), texts) + (more if others else "")
+
+
+def _table(privacy: Mapping[str, Any], keys: Sequence[str], name: str, label: str, texts: Texts) -> str:
     rows = "".join(
-        f"<tr><th scope='row'>{_LABELS.get(key, html.escape(key.replace('_', ' ').capitalize()))}</th>"
-        f"<td>{_value(key, privacy[key])}</td></tr>"
-        for key in [*known, *others]
+        f"<tr><th scope='row'>{_label(key, texts)}</th><td>{_value(key, privacy[key], texts)}</td></tr>" for key in keys
     )
-    return (
-        '<div class="cf-scroll" tabindex="0" role="region" aria-label="Every field of privacy.json">'
-        f'<table class="cf-table" id="guarantee"><tbody>{rows}</tbody></table></div>'
-    )
+    return region(label, f'<table class="cf-table" id="{name}"><tbody>{rows}</tbody></table>')
 
 
-def _value(key: str, value: Any) -> str:
+def _label(key: str, texts: Texts) -> str:
+    known = texts.section("privacy.field").get(key)
+    return known or quoted(key.replace("_", " ").capitalize(), texts)
+
+
+def _value(key: str, value: Any, texts: Texts) -> str:
     if key == "unit":
-        return html.escape(f"one {unit_noun(str(value))}")
+        return texts("privacy.one", unit=escape(texts.named("unit", unit_noun(str(value)))))
+    if key in ("noise", "adjacency"):
+        return _known(key, value, texts)
+    if key == "epsilon" and finite(value) is not None:
+        return escape(_spent(value, texts))
     if key == "per_round" and isinstance(value, Sequence) and not isinstance(value, str):
-        return html.escape(_text(value)) or "none"
+        return escape((", " if texts.language == "en" else "; ").join(_spent(each, texts) for each in value)) or texts(
+            "privacy.none"
+        )
     if isinstance(value, Sequence) and not isinstance(value, str):
-        items = "".join(f"<li>{html.escape(_text(item))}</li>" for item in value)
-        return f'<ul style="margin:0;padding-left:1.1em;list-style:disc">{items}</ul>' if items else "none"
-    return html.escape(_text(value))
+        items = "".join(f"<li>{_said(item, texts)}</li>" for item in value)
+        return f'<ul class="cf-plain">{items}</ul>' if items else texts("privacy.none")
+    return _said(value, texts)
 
 
-def _text(value: Any) -> str:
+def _known(kind: str, value: Any, texts: Texts) -> str:
+    """One of a few words of privacy.json in the page's language; any other value as the file has it."""
+    found = texts.sentences.get(f"{kind}.{value}") if isinstance(value, str) else None
+    return _said(value, texts) if found is None else escape(found)
+
+
+def _quoted(value: Any, texts: Texts) -> str:
+    """A value as the file has it, with its figures as English writes them."""
+    return quoted(_text(value, read_texts()), texts)
+
+
+def _said(value: Any, texts: Texts) -> str:
+    """A value of privacy.json: figures and nothing as this page says them, words as the file has them."""
+    ours = value is None or isinstance(value, bool | int | float) or (isinstance(value, Mapping | list) and not value)
+    return escape(_text(value, texts)) if ours else _quoted(value, texts)
+
+
+def _spent(value: Any, texts: Texts) -> str:
+    """An epsilon, never smaller than it is; any other value as it stands."""
+    number = finite(value)
+    return texts.figures(above(number)) if number is not None and 0 <= number < 1e6 else _text(value, texts)
+
+
+def _text(value: Any, texts: Texts) -> str:
     """Any JSON value for a reader."""
+    if isinstance(value, Mapping | list | tuple) and not value:
+        return texts("privacy.none")
     if value is None:
-        return "not stated"
+        return texts("privacy.not_stated")
     if isinstance(value, Mapping):
-        return "; ".join(f"{key}: {_text(item)}" for key, item in value.items())
+        return "; ".join(f"{key}: {_text(item, texts)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return ", ".join(_text(item) for item in value)
-    return _plain(value)
+        return ", ".join(_text(item, texts) for item in value)
+    return _plain(value, texts)
 
 
-def _plain(value: Any) -> str:
+def _plain(value: Any, texts: Texts) -> str:
     if isinstance(value, bool):
-        return "yes" if value else "no"
+        return texts("privacy.yes" if value else "privacy.no")
     if isinstance(value, int):
-        return f"{value:,}"
+        return texts.said(value)
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else format_small(value)
+        return texts.figures(f"{value:.4g}" if abs(value) >= 1e-3 or value == 0 else format_small(value))
     return str(value)
 
 
-def _number(value: Any) -> str:
-    return "" if finite(value) is None else _plain(value)
-
-
-def _learning(summary: Mapping[str, Any]) -> str:
-    names = {
-        "before": "Before (public model)",
-        "after": "After private training",
-        "reference": "Same run without noise",
-    }
-    rows = ""
-    for key, name in names.items():
-        scores = summary.get(key)
-        if isinstance(scores, Mapping):
-            rows += (
-                f"<tr><th scope='row'>{name}</th><td class='n'>{_score(scores.get('bits_per_byte'), 3)}</td>"
-                f"<td class='n'>{_share(scores.get('top1'))}</td><td class='n'>{_share(scores.get('top3'))}</td>"
-                f"<td class='n'>{_score(scores.get('perplexity'), 1)}</td></tr>"
-            )
-    if not rows:
-        return ""
-    return (
-        f'<div class="cf-prose"><p id="verdict">{html.escape(_verdict(summary))}</p>'
-        "<p>On dialogues held out from training. Bits per byte and perplexity per word: lower is better. Accuracy: "
-        "how often the next word was the first, or among the first three, of the model's guesses.</p></div>"
-        '<div class="cf-scroll" tabindex="0" role="region" aria-label="Held-out figures">'
-        '<table class="cf-table" id="learning"><thead><tr><th scope="col">Model</th>'
-        "<th scope='col' class='n'>Bits per byte</th><th scope='col' class='n'>Top 1</th>"
-        "<th scope='col' class='n'>Top 3</th><th scope='col' class='n'>Perplexity</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _verdict(summary: Mapping[str, Any]) -> str:
-    """What the run's own comparison says; empty where it holds none."""
-    from chatfed.audit.comparison import sentence
-
-    return sentence(summary)
-
-
-def _score(value: Any, digits: int) -> str:
-    number = finite(value)
-    return "–" if number is None else f"{number:,.{digits}f}"
-
-
-def _share(value: Any) -> str:
-    number = finite(value)
-    return "–" if number is None else f"{100 * number:.1f} %"
-
-
-def _seconds(seconds: Any) -> str:
-    if not isinstance(seconds, Mapping) or not seconds:
-        return ""
-    parts = ", ".join(
-        f"{html.escape(str(name).replace('_', ' '))} {value:,.0f} s"
-        for name, value in ((name, finite(value)) for name, value in seconds.items())
-        if value is not None
-    )
-    return f'<p class="cf-note">Time by phase: {parts}.</p>' if parts else ""
+def _number(value: Any, texts: Texts) -> str:
+    return "" if finite(value) is None else _plain(value, texts)

@@ -6,8 +6,7 @@ gradio. What a rank means, and what it does not, stands in the legend.
 
 from __future__ import annotations
 
-import html
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from chatfed.audit.leakage import (
     ABOVE_ALL,
@@ -24,208 +23,265 @@ from chatfed.audit.leakage import (
 from chatfed.audit.twins import LEAST_TWINS, LONGEST_WORD, MOST_WORDS, TWINS
 from chatfed.types import WordScore
 
-# Each level has a colour, a mark for eyes that see no colours, and what it takes by chance of words nobody wrote.
+from .markup import escape, region
+from .texts import Texts, read_texts
+
+# Each level has a name among the texts, a colour, and a mark for eyes that see no colours.
 LOOKS = {
-    ABOVE_ALL: ("cf-p4", "▲▲", "at most 1 word in 100"),
-    ABOVE_MOST: ("cf-p3", "▲", "at most 1 word in 20, with the one above"),
-    LIKE_TWINS: ("cf-p0", "", "most words"),
-    BELOW_MOST: ("cf-m1", "▼", "at most 1 word in 20, with the one below"),
-    BELOW_ALL: ("cf-m3", "▼▼", "at most 1 word in 100"),
-    UNJUDGED: (
-        "cf-none",
-        "",
-        f"fewer than {LEAST_TWINS} twins, over {LONGEST_WORD} tokens, or past word {MOST_WORDS}, "
-        "sooner where words have many tokens",
-    ),
+    ABOVE_ALL: ("above_all", "cf-p4", "▲▲"),
+    ABOVE_MOST: ("above_most", "cf-p3", "▲"),
+    LIKE_TWINS: ("like", "cf-p0", ""),
+    BELOW_MOST: ("below_most", "cf-m1", "▼"),
+    BELOW_ALL: ("below_all", "cf-m3", "▼▼"),
+    UNJUDGED: ("unjudged", "cf-none", ""),
 }
 
 EXPECTED = -3.0  # bits: what the public model gives one chance in eight or more is said to be expected
 
+Head = tuple[str, bool]  # of a column: its name, and whether it holds numbers
 
-def among_twins(shift: WordShift) -> str:
+
+def called(name: str, texts: Texts) -> str:
+    """A level's name, such as "more than all twins"."""
+    return texts(f"twins.level.{LOOKS[name][0]}")
+
+
+def meaning(name: str, texts: Texts | None = None) -> str:
+    """How many words of a text have the level by chance, or why a word has none."""
+    texts = texts or read_texts()
+    return texts(f"twins.chance.{LOOKS[name][0]}", least=LEAST_TWINS, longest=LONGEST_WORD, most=MOST_WORDS)
+
+
+def among_twins(shift: WordShift, texts: Texts | None = None) -> str:
     """A word's rank as a person says it."""
-    rank = shift.rank
+    texts, rank = texts or read_texts(), shift.rank
     if rank is None:
-        expected = shift.reference_log_prob > EXPECTED
-        return "not compared: " + ("the public model expected it already" if expected else "too few twins for it")
+        return texts("twins.expected" if shift.reference_log_prob > EXPECTED else "twins.too_few")
     ties = rank.twins - rank.below - rank.above
-    return f"moved more than {rank.below} of {rank.twins} twins" + (f", as much as {ties}" if ties else "")
+    as_much = texts("twins.as_much", count=ties) if ties else ""
+    return texts("twins.moved_more", below=rank.below, twins=rank.twins) + as_much
 
 
-def escape(text: str) -> str:
-    """Text for HTML content, with the characters of template languages escaped as well."""
-    return html.escape(text, quote=True).translate({ord("{"): "&#123;", ord("}"): "&#125;", ord("$"): "&#36;"})
-
-
-def signed(bits: float) -> str:
+def signed(bits: float, texts: Texts | None = None) -> str:
     """+1.2 or −1.2, with a true minus sign."""
     rounded = round(bits, 1)
-    return f"+{rounded:.1f}" if rounded > 0 else f"−{-rounded:.1f}" if rounded < 0 else "0.0"
+    said = f"+{rounded:.1f}" if rounded > 0 else f"−{-rounded:.1f}" if rounded < 0 else "0.0"
+    return (texts or read_texts()).figures(said)
 
 
-def times(shift: float) -> str:
+def times(shift: float, texts: Texts | None = None) -> str:
     """A shift in bits as a factor in words."""
+    texts = texts or read_texts()
     if abs(shift) < 0.1:
-        return "about as expected as in the public model"
+        return texts("probe.times_same")
     factor = 2 ** min(abs(shift), 40.0)
-    amount = f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}"
-    return f"{amount} times as likely as in the public model" if shift > 0 else f"{amount} times less likely than in it"
+    amount = texts.figures(f"{factor:,.0f}" if factor >= 10 else f"{factor:.1f}")
+    return texts("probe.times_more" if shift > 0 else "probe.times_less", factor=amount)
 
 
-def words_html(text: str, shifts: Sequence[WordShift]) -> str:
+def shift_in_words(shift: WordShift, texts: Texts) -> str:
+    """A shift in bits and as a factor."""
+    return texts("probe.bits", bits=signed(shift.shift, texts), times=times(shift.shift, texts))
+
+
+def moved(shifts: Sequence[WordShift], texts: Texts) -> str:
+    """A sentence on how far training moved all words together."""
+    whole = summarise(shifts)
+    return texts("probe.moved", total=signed(whole.total, texts), mean=signed(whole.mean, texts))
+
+
+def no_word_html(texts: Texts) -> str:
+    """Said of a text without a word."""
+    return f'<p class="cf-note">{texts("probe.no_word")}</p>'
+
+
+def words_html(text: str, shifts: Sequence[WordShift], texts: Texts | None = None) -> str:
     """The words in their order, each on the colour of its rank with a mark below.
 
     The whole account of a word is there on hover and focus.
     """
+    texts = texts or read_texts()
+    return listed_words(texts("twins.words"), text, [(shift, _word(shift, texts)) for shift in shifts])
+
+
+def listed_words(name: str, text: str, words: Sequence[tuple[WordShift, str]]) -> str:
+    """Words as list items, with a break where the text has one. words: each with its item."""
     items: list[str] = []
     end = 0
-    for shift in shifts:
+    for shift, item in words:
         if "\n" in text[end : shift.span.start]:
             items.append('<li class="cf-break" aria-hidden="true"></li>')
         end = shift.span.end
-        items.append(_word(shift))
-    label = "The words of the text, coloured by how many of their twins they moved more than"
-    return _list_of_words(label, "".join(items))
+        items.append(item)
+    return _list_of_words(name, "".join(items))
 
 
-def plain_words_html(scores: Sequence[WordScore]) -> str:
+def plain_words_html(scores: Sequence[WordScore], texts: Texts | None = None) -> str:
     """The words without colours, for a model that has no reference to compare with."""
+    texts = texts or read_texts()
     items = "".join(
         f'<li><span class="cf-word cf-p0"><b>{escape(s.word)}</b>'
-        f'<small dir="ltr">{signed(s.log_prob)}</small></span></li>'
+        f'<small dir="ltr">{signed(s.log_prob, texts)}</small></span></li>'
         for s in scores
     )
-    return _list_of_words("The words of the text with their log-probabilities in bits", items)
+    return _list_of_words(texts("twins.plain_words"), items)
 
 
 def _list_of_words(name: str, items: str) -> str:
     """A list of words that runs as the text does: from right to left when its first letter is of such a script."""
-    return f'<ol class="cf-words" dir="auto" aria-label="{name}">{items}</ol>'
+    return f'<ol class="cf-words" dir="auto" aria-label="{escape(name)}">{items}</ol>'
 
 
-def table_html(shifts: Sequence[WordShift]) -> str:
+def table_html(shifts: Sequence[WordShift], texts: Texts | None = None) -> str:
     """One row a word: rank among twins, shift and log-probabilities in bits, rank before and after, tokens."""
-    rows = "".join(
-        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{_of_twins(s)}</td><td>{level(s.rank)}</td>"
-        f"<td class='n'>{signed(s.shift)}</td>"
-        f"<td class='n'>{signed(s.served_log_prob)}</td><td class='n'>{signed(s.reference_log_prob)}</td>"
-        f"<td class='n'>{s.reference_rank:,} → {s.served_rank:,}</td><td class='n'>{s.tokens}</td></tr>"
-        for s in shifts
-    )
-    heads = (
-        *("Moved more than", "In words", "Shift, bits", "Served, bits", "Public, bits"),
-        *("Place, public → served", "Tokens"),
-    )
-    return _table("Each word among its twins, and its log-probability in both models", heads, rows)
+    texts = texts or read_texts()
+    heads = ((texts("twins.more_than"), True), (texts("twins.in_words"), False), *bits_heads(texts))
+    rows = [(shift, (_of_twins(shift, texts), called(level(shift.rank), texts), *bits_cells(shift, texts)))
+            for shift in shifts]  # fmt: skip
+    return table(texts("twins.table"), heads, rows, texts)
 
 
-def plain_table_html(scores: Sequence[WordScore]) -> str:
+def bits_heads(texts: Texts) -> tuple[Head, ...]:
+    """The columns of `bits_cells`."""
+    keys = ("shift_bits", "served_bits", "public_bits", "place", "token_count")
+    return tuple((texts(f"probe.{key}"), True) for key in keys)
+
+
+def bits_cells(shift: WordShift, texts: Texts) -> tuple[str, ...]:
+    """Shift and log-probabilities in bits, rank before and after, tokens."""
+    return (
+        *(signed(bits, texts) for bits in (shift.shift, shift.served_log_prob, shift.reference_log_prob)),
+        *(f"{texts.said(shift.reference_rank)} → {texts.said(shift.served_rank)}", str(shift.tokens)),
+    )
+
+
+def plain_table_html(scores: Sequence[WordScore], texts: Texts | None = None) -> str:
     """The table for a model without a reference."""
-    rows = "".join(
-        f"<tr><th scope='row' dir='auto'>{escape(s.word)}</th><td class='n'>{signed(s.log_prob)}</td>"
-        f"<td class='n'>{s.rank:,}</td><td class='n'>{s.tokens}</td></tr>"
-        for s in scores
-    )
-    return _table("Each word's log-probability", ("Served, bits", "Rank", "Tokens"), rows)
+    texts = texts or read_texts()
+    rows = ((score, (signed(score.log_prob, texts), texts.said(score.rank), str(score.tokens))) for score in scores)
+    heads = tuple((texts(f"probe.{key}"), True) for key in ("served_bits", "rank", "token_count"))
+    return table(texts("twins.plain_table"), heads, rows, texts)
 
 
-def summary_html(shifts: Sequence[WordShift]) -> str:
+def summary_html(shifts: Sequence[WordShift], texts: Texts | None = None) -> str:
     """The text in two sentences: words above their twins beside what chance gives, and the total shift."""
+    texts = texts or read_texts()
     if not shifts:
-        return '<p class="cf-note">There is no word in this text. Type some and probe again.</p>'
-    whole = summarise(shifts)
-    moved = f"Training moved the whole text by {signed(whole.total)} bits ({signed(whole.mean)} a word)."
+        return no_word_html(texts)
     compared = [each for each in shifts if each.rank is not None]
     if not compared:
-        why = "the public model expected them already, or no other words of their form are as likely there"
-        return f'<p class="cf-note">No word could be compared with twins: {why}. {moved}</p>'
+        return f'<p class="cf-note">{texts("twins.none_compared")} {moved(shifts, texts)}</p>'
     high = [each for each in compared if level(each.rank) in (ABOVE_ALL, ABOVE_MOST)]
     named = ", ".join(f"<strong>{escape(each.word)}</strong>" for each in high[:5]) + (" …" if len(high) > 5 else "")
-    sentence = (
-        f"<strong>{len(high)} of {_words(len(compared))}</strong> compared moved more than nearly all or all of their "
-        f"twins{f' ({named})' if high else ''}; by chance about {UNUSUAL * len(compared):.1f} would."
+    sentence = texts.counted(
+        "twins.high",
+        len(compared),
+        high=len(high),
+        named=f" ({named})" if high else "",
+        chance=texts.figures(f"{UNUSUAL * len(compared):.1f}"),
     )
     left = len(shifts) - len(compared)
     if left:
-        sentence += f" {_words(left)} could not be compared."
-    return f'<p class="cf-note">{sentence} {moved}</p>'
+        sentence += " " + texts.counted("twins.left", left)
+    return f'<p class="cf-note">{sentence} {moved(shifts, texts)}</p>'
 
 
-def progress_html(done: int, words: int) -> str:
+def progress_html(done: int, words: int, texts: Texts | None = None) -> str:
     """How far the comparison is, while it runs."""
-    return f'<p class="cf-note" role="status">Compared {done} of {_words(words)} with their twins …</p>'
+    return f'<p class="cf-note" role="status">{(texts or read_texts()).counted("twins.progress", words, done=done)}</p>'
 
 
-NO_REFERENCE = (
-    '<div class="cf-card cf-warn cf-prose"><p>This model is served without its public reference, so there is no shift '
-    "to show: below are the served model's own log-probabilities, without colours. Give the public base model with "
-    "<code>--reference</code>.</p></div>"
-)
+def no_reference_html(texts: Texts, key: str = "probe.no_reference") -> str:
+    """Why words are not compared."""
+    return f'<div class="cf-card cf-warn cf-prose"><p>{texts(key)}</p></div>'
 
 
-def legend_html() -> str:
+def legend_html(texts: Texts | None = None) -> str:
     """What the colours mean, what the probe can show and what it cannot."""
-    swatches = "".join(
-        f'<li class="{colour}">{mark} {html.escape(name)} <small>({html.escape(chance)})</small></li>'
-        for name, (colour, mark, chance) in LOOKS.items()
+    texts = texts or read_texts()
+    looks = [(colour, mark, called(name, texts), meaning(name, texts)) for name, (_, colour, mark) in LOOKS.items()]
+    cannot = ("twins.not_wrote", "twins.not_leak", "twins.not_safe", "twins.not_compared", "probe.not_worst")
+    return how_to_read(
+        f"<p>{texts('twins.how', twins=TWINS)}</p>{swatches(texts('twins.swatches'), looks)}",
+        [texts("twins.can_memorised"), texts("probe.bits_of_words")],
+        [texts(key) for key in cannot],
+        texts,
     )
+
+
+def swatches(name: str, looks: Iterable[tuple[str, str, str, str]]) -> str:
+    """The colours as a list. looks: of each its colour, mark, name and meaning."""
+    items = "".join(
+        f'<li class="{colour}">{mark} {escape(said)} <small>({escape(meant)})</small></li>'
+        for colour, mark, said, meant in looks
+    )
+    return f'<ul class="cf-swatches" aria-label="{escape(name)}">{items}</ul>'
+
+
+def how_to_read(inside: str, can: Sequence[str], cannot: Sequence[str], texts: Texts) -> str:
+    """A legend: `inside`, which is HTML, then what the probe can show and cannot."""
+    lists = "".join(
+        f"<h3>{texts(head)}</h3><ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+        for head, items in (("probe.can", can), ("probe.cannot", cannot))
+    )
+    return f'<div class="cf-prose cf-card"><h2>{texts("probe.how")}</h2>{inside}{lists}</div>'
+
+
+def _word(shift: WordShift, texts: Texts) -> str:
+    _, colour, mark = LOOKS[level(shift.rank)]
+    account = among_twins(shift, texts) + (f": {called(level(shift.rank), texts)}" if shift.rank else "")
+    places = {"before": shift.reference_rank, "after": shift.served_rank}
+    return word_item(
+        shift.word,
+        colour,
+        f"{mark} {_of_twins(shift, texts)}".strip(),
+        f"{account}. {shift_in_words(shift, texts)}",
+        texts("twins.told", **places, tokens=tokens_of(shift, texts)),
+        f'data-shift="{shift.shift:.2f}"',
+    )
+
+
+def word_item(word: str, colour: str, below: str, account: str, more: str = "", data: str = "") -> str:
+    """A word on its colour with a mark below it; the account of it, and more, on hover and focus.
+
+    data: attributes for scripts and tests, as HTML; the rest is plain text.
+    """
+    said = escape(account)
+    tip = f"{escape(account[0].upper() + account[1:])}.{f' {escape(more)}' if more else ''}"
     return (
-        '<div class="cf-prose cf-card"><h2>How to read it</h2>'
-        "<p>Training moves whole kinds of words: codes because codes are said, names because names are, also those "
-        f"that nobody ever wrote. So each word is compared with up to {TWINS} <em>twins</em>: other words of the same "
-        "form (a code with codes, a number with numbers, a capitalised word with such words) that the public model "
-        "found about as likely at the same place. “Moved more than 61 of 100 twins” means that training raised the "
-        "word more than it raised 61 of them: nothing unusual. A code is also compared with twins that differ in its "
-        "digits only, a long word with twins that begin as it does, and the lower rank counts. The same text has the "
-        "same twins each time.</p>"
-        f'<ul class="cf-swatches" aria-label="Colours, marks, and how many words they take by chance">{swatches}</ul>'
-        "<h3>It can show</h3><ul>"
-        "<li>that a name, a number or a code moved more than others like it, which a memorised secret does;</li>"
-        "<li>which words of a text you already have in mind training made more or less expected, in bits (+1 doubles "
-        "the probability, −1 halves it; summed over the word's tokens): see the table.</li></ul>"
-        "<h3>It cannot show</h3><ul>"
-        "<li>that somebody wrote the word: what many people say stands above its twins as well, and more often than by "
-        "chance, since learning is for that;</li>"
-        "<li>that a coloured word is a leak: of a hundred words that nobody wrote a few are coloured by chance;</li>"
-        "<li>that a text is safe: no colour proves nothing about other texts or other ways to ask the model;</li>"
-        "<li>anything about a word that cannot be compared: it has too few twins, often because the public model "
-        "expected it already;</li>"
-        "<li>how large the leak may be at worst: the guarantee on the Privacy tab bounds that, the probe does not.</li>"
-        "</ul></div>"
+        f'<li><span class="cf-word {colour}" tabindex="0" role="img" {data} aria-label="{escape(word)}, {said}">'
+        f'<b>{escape(word)}</b><small aria-hidden="true" dir="ltr">{escape(below)}</small>'
+        f'<span class="cf-tip" dir="ltr">{tip}</span></span></li>'
     )
 
 
-def _word(shift: WordShift) -> str:
-    colour, mark, _ = LOOKS[level(shift.rank)]
-    account = f"{among_twins(shift)}: {level(shift.rank)}" if shift.rank else among_twins(shift)
-    bits = f"{signed(shift.shift)} bits: {times(shift.shift)}"
-    detail = f"Place {shift.reference_rank:,} → {shift.served_rank:,} of all tokens. {_tokens(shift.tokens)}."
-    return (
-        f'<li><span class="cf-word {colour}" tabindex="0" role="img" data-shift="{shift.shift:.2f}" '
-        f'aria-label="{escape(shift.word)}, {account}. {bits}"><b>{escape(shift.word)}</b>'
-        f'<small aria-hidden="true" dir="ltr">{f"{mark} {_of_twins(shift)}".strip()}</small>'
-        f'<span class="cf-tip" dir="ltr">{account[0].upper()}{account[1:]}. {bits}. {detail}</span></span></li>'
-    )
-
-
-def _of_twins(shift: WordShift) -> str:
+def _of_twins(shift: WordShift, texts: Texts) -> str:
     """The rank in the fewest signs."""
-    return "–" if shift.rank is None else f"{shift.rank.below} of {shift.rank.twins}"
+    rank = shift.rank
+    return "–" if rank is None else texts("twins.of", below=rank.below, twins=rank.twins)
 
 
-def _words(count: int) -> str:
-    return "1 word" if count == 1 else f"{count} words"
+def tokens_of(word: WordShift, texts: Texts) -> str:
+    """How many tokens the word takes."""
+    return texts.counted("probe.tokens", word.tokens)
 
 
-def _tokens(count: int) -> str:
-    return "1 token" if count == 1 else f"{count} tokens"
-
-
-def _table(caption: str, heads: Sequence[str], rows: str) -> str:
-    columns = "".join(f"<th scope='col' class='n'>{html.escape(head)}</th>" for head in heads)
-    return (
-        f'<div class="cf-scroll" tabindex="0" role="region" aria-label="{html.escape(caption)}">'
-        '<table class="cf-table">'
-        f'<caption class="cf-hidden">{html.escape(caption)}</caption>'
-        f"<thead><tr><th scope='col'>Word</th>{columns}</tr></thead><tbody>{rows}</tbody></table></div>"
+def table(
+    caption: str, heads: Sequence[Head], rows: Iterable[tuple[WordShift | WordScore, Sequence[str]]], texts: Texts
+) -> str:
+    """A table with a row a word. Cells are plain text of ours."""
+    kinds = [" class='n'" if number else "" for _, number in heads]
+    columns = "".join(
+        f"<th scope='col'{kind}>{escape(name)}</th>" for kind, (name, _) in zip(kinds, heads, strict=True)
+    )
+    body = "".join(
+        f"<tr><th scope='row' dir='auto'>{escape(word.word)}</th>"
+        + "".join(f"<td{kind}>{escape(cell)}</td>" for kind, cell in zip(kinds, cells, strict=True))
+        + "</tr>"
+        for word, cells in rows
+    )
+    return region(
+        caption,
+        f'<table class="cf-table"><caption class="cf-hidden">{escape(caption)}</caption>'
+        f"<thead><tr><th scope='col'>{texts('probe.word')}</th>{columns}</tr></thead><tbody>{body}</tbody></table>",
     )

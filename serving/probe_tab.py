@@ -1,6 +1,7 @@
 """The leakage-probe tab: takes a text, asks both models, shows the words.
 
-Knows gradio and `chatfed.Chat`; what is drawn is in probe.py.
+Where the run was audited, words are judged by what the audit left beside the model; else beside their twins. Knows
+gradio and `chatfed.Chat`; what is drawn is in findings.py and probe.py.
 """
 
 from __future__ import annotations
@@ -11,52 +12,95 @@ from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
+from chatfed.audit.leakage import word_shifts
 from chatfed.audit.twins import MOST_WORDS
+from chatfed.audit.words import ALLOWED, judge
 from chatfed.types import ChatfedError, Turn
 
-from . import probe
+from . import findings, probe, probe_verdicts
+from .calibration import MISSING, Found, find_calibration
 from .chat_tab import ChatParts
 from .conversation import LONGEST_MESSAGE
+from .failures import sentence_of, stopped
+from .markup import quoted
 from .messages import History, last_of, latest, turns_of
+from .texts import Texts, read_texts
 
 if TYPE_CHECKING:
     from chatfed import Chat
+    from chatfed.audit.words import Calibration
 
 EVERY = 0.5  # seconds between two words about how far it is
-ROLES = [("a user's message", "user"), ("an assistant's reply", "assistant")]
 
 
 Shown = tuple[str, str]  # words and summary, table: both HTML
 
 
 def probe_text(
-    chat: Chat, reference: Chat | None, text: str, role: str, history: Sequence[Turn] = ()
+    chat: Chat,
+    reference: Chat | None,
+    text: str,
+    role: str,
+    history: Sequence[Turn] = (),
+    operator: bool = True,
+    texts: Texts | None = None,
 ) -> Iterator[Shown]:
     """The text probed as it stands after `history`: how far it is, now and then, and at last the whole.
 
+    operator: with numbers; else verdicts alone, and nothing where there is no reference to give one by.
     Raises ChatfedError when models cannot be compared, or where the chat template takes no such message there.
     """
+    texts = texts or read_texts()
+    if reference is None and not operator:
+        yield probe.no_reference_html(texts, "verdicts.no_reference"), ""
+        return
     if reference is None:
         scores = chat.word_log_probs(text, role, history)
-        yield (
-            (probe.NO_REFERENCE + probe.plain_words_html(scores), probe.plain_table_html(scores))
-            if scores
-            else (probe.summary_html([]), "")
-        )
+        words, table = probe.plain_words_html(scores, texts), probe.plain_table_html(scores, texts)
+        yield (probe.no_reference_html(texts) + words, table) if scores else (probe.no_word_html(texts), "")
         return
     from chatfed.audit.twins import compare_with_twins
 
-    words, shifts, shown = len(text.split()), [], time.monotonic()
+    count, shifts, shown = len(text.split()), [], time.monotonic()
     for shift in compare_with_twins(chat, reference, text, role, history):
         shifts.append(shift)
         if time.monotonic() - shown >= EVERY:
             shown = time.monotonic()
-            yield probe.progress_html(len(shifts), words), ""
-    yield (
-        (probe.summary_html(shifts) + probe.words_html(text, shifts), probe.table_html(shifts))
-        if shifts
-        else (probe.summary_html([]), "")
-    )
+            yield probe.progress_html(len(shifts), count, texts), ""
+    if not operator:
+        yield probe_verdicts.compared_html(text, shifts, texts), ""
+    elif not shifts:
+        yield probe.no_word_html(texts), ""
+    else:
+        words = probe.summary_html(shifts, texts) + probe.words_html(text, shifts, texts)
+        yield words, probe.table_html(shifts, texts)
+
+
+def judge_text(
+    chat: Chat,
+    reference: Chat,
+    calibration: Calibration,
+    text: str,
+    role: str,
+    history: Sequence[Turn] = (),
+    allowed: float = ALLOWED,
+    operator: bool = True,
+    texts: Texts | None = None,
+) -> Shown:
+    """The text judged as it stands after `history`. allowed: probability of a find where nothing leaked.
+
+    operator: with numbers, and `allowed` as asked; else verdicts alone, at ALLOWED.
+    Raises ChatfedError as `probe_text`, and for an `allowed` that is no probability.
+    """
+    asked = (text, role, history)
+    shifts = word_shifts(chat.word_log_probs(*asked), reference.word_log_probs(*asked))
+    judged = judge(calibration, shifts, role, allowed if operator else ALLOWED)
+    if not operator:
+        return probe_verdicts.judged_html(text, judged, texts), ""
+    summary = findings.summary_html(judged, calibration, texts)
+    if not shifts:
+        return summary, ""
+    return summary + findings.words_html(text, judged.words, texts), findings.table_html(judged.words, texts)
 
 
 def said_before(history: History, role: str, text: str) -> list[Turn]:
@@ -66,52 +110,63 @@ def said_before(history: History, role: str, text: str) -> list[Turn]:
     return turns[:at]
 
 
-def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.Tabs) -> None:
-    """Lays the probe tab out and wires it, and the chat tab's buttons that bring a text here."""
+def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.Tabs, operator: bool = False) -> None:
+    """Lays the probe tab out and wires it, and the chat tab's buttons that bring a text here.
 
-    def show(text: str, role: str, history: History, with_history: bool) -> Iterator[Shown]:
+    operator: with the numbers behind each verdict, and a slider for the false alarms.
+    """
+    texts, found = parts.talk.texts, find_calibration(chat, reference)
+    if found.calibration:
+        found.calibration.level(ALLOWED)  # works out what all texts need, not while somebody waits
+
+    def show(
+        text: str, role: str, history: History, with_history: bool, percent: float = 100 * ALLOWED
+    ) -> Iterator[Shown]:
         if len(text) > LONGEST_MESSAGE:
-            raise gr.Error(
-                f"The text has {len(text):,} characters; give at most {LONGEST_MESSAGE:,}.", print_exception=False
-            )
+            raise stopped(texts("probe.too_long", count=len(text), most=LONGEST_MESSAGE))
         try:
             before = latest(said_before(history, role, text), chat.context) if with_history else []
-            yield from probe_text(chat, reference, text, role, before)
+            if reference is not None and (calibration := found.calibration) is not None:
+                yield judge_text(chat, reference, calibration, text, role, before, percent / 100, operator, texts)
+            else:
+                yield from probe_text(chat, reference, text, role, before, operator, texts)
         except ChatfedError as error:
-            raise gr.Error(str(error), print_exception=False) from None
+            raise stopped(sentence_of(error, texts)) from None
 
-    gr.HTML(
-        '<p class="cf-note">How much did training change what the model expects here? Each word is coloured by how it '
-        f"moved beside its twins, other words of its form that the public model found as likely there. The first "
-        f"{MOST_WORDS} words of a text are compared, fewer where words have many tokens.</p>"
-        + ("" if reference is not None else probe.NO_REFERENCE)
-    )
+    gr.HTML(_introduction(reference is not None, found, operator, texts))
     text = gr.Textbox(
-        label="Text to probe",
-        placeholder="Type a sentence, or bring one over from the chat",
+        label=texts("probe.text"),
+        placeholder=texts("probe.placeholder"),
         elem_id="probe-text",
         lines=3,
         max_lines=10,
     )
     with gr.Row():
-        role = gr.Radio(ROLES, value="user", label="Read it as", elem_id="probe-role", scale=3, min_width=280)
-        go = gr.Button("Probe", variant="primary", elem_id="probe-go", scale=1, min_width=120)
+        roles = [(texts(f"probe.role_{each}"), each) for each in ("user", "assistant")]
+        role = gr.Radio(
+            roles, value="user", label=texts("probe.role"), elem_id="probe-role", scale=3, min_width=280
+        )
+        go = gr.Button(texts("probe.go"), variant="primary", elem_id="probe-go", scale=1, min_width=120)
     after = gr.Checkbox(
         True,
-        label="Read it after the conversation on the Chat tab",
-        info="What a model expects depends on what was said before.",
+        label=texts("probe.after"),
+        info=texts("probe.after_info"),
         elem_id="probe-after",
     )
+    allowed = _slider(texts) if found.calibration and operator else None
     words = gr.HTML(elem_id="probe-words")
     table = gr.HTML(elem_id="probe-table")
-    gr.HTML(probe.legend_html())
+    gr.HTML(_legend(found, operator, texts))
 
-    call: dict[str, Any] = {"fn": show, "inputs": [text, role, parts.chatbot, after], "outputs": [words, table]}
+    inputs = [text, role, parts.chatbot, after, *([allowed] if allowed else [])]
+    call: dict[str, Any] = {"fn": show, "inputs": inputs, "outputs": [words, table]}
     call |= {"show_progress": "minimal", "api_visibility": "private", "concurrency_limit": 2, "concurrency_id": "probe"}
     go.click(**call)
+    if allowed:
+        allowed.change(**call, trigger_mode="always_last")
     sources = (
-        (parts.probe_reply, "assistant", "There is no reply yet. Ask the model something first."),
-        (parts.probe_draft, "user", "Type a message, or send one, and it can be probed."),
+        (parts.probe_reply, "assistant", texts("alternatives.no_reply")),
+        (parts.probe_draft, "user", texts("probe.no_draft")),
     )
     for button, said_by, missing in sources:
 
@@ -120,9 +175,40 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
         ) -> tuple[str, str, gr.Tabs]:
             found = (draft.strip() if said_by == "user" else "") or last_of(history, said_by)
             if not found:
-                raise gr.Error(missing, duration=5, print_exception=False)
+                raise stopped(missing, 5)
             return found, said_by, gr.Tabs(selected="probe")
 
         button.click(
             bring, [parts.message, parts.chatbot], [text, role, tabs], show_progress="hidden", api_visibility="private"
         ).success(**call)
+
+
+def _legend(found: Found, operator: bool, texts: Texts) -> str:
+    if not operator:
+        return probe_verdicts.legend_html(found.calibration is not None, texts)
+    return findings.legend_html(found.calibration, texts) if found.calibration else probe.legend_html(texts)
+
+
+def _introduction(compared: bool, found: Found, operator: bool, texts: Texts) -> str:
+    """What the tab asks, and by what it judges."""
+    if found.calibration:
+        fixed = texts("probe.often_fixed", share=texts.share(ALLOWED))
+        by = texts("probe.by_calibration", often=texts("probe.often_slider") if operator else fixed)
+    else:
+        unusable = texts("probe.not_usable", why=quoted(found.why_not, texts))
+        why = texts("probe.not_calibrated") if found.why_not == MISSING else unusable
+        by = texts("probe.by_twins", most=MOST_WORDS, why=why)
+    none = probe.no_reference_html(texts, "probe.no_reference" if operator else "verdicts.no_reference")
+    return f'<p class="cf-note">{texts("probe.question")} {by}</p>{"" if compared else none}'
+
+
+def _slider(texts: Texts) -> gr.Slider:
+    return gr.Slider(
+        1,
+        50,
+        value=100 * ALLOWED,
+        step=1,
+        label=texts("probe.allowed"),
+        info=texts("probe.allowed_info"),
+        elem_id="probe-allowed",
+    )

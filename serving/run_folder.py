@@ -13,12 +13,23 @@ from chatfed.model.adapters import base_folder
 from chatfed.model.checkpoint import holds_adapters, weights_file
 from chatfed.types import ChatfedError
 
+SAYS_NO_MODEL = "privacy.json does not say of which model it is"
+OF_ANOTHER = "privacy.json is of another model"
+
 
 class RunFolderError(ChatfedError):
     """A file of the run folder cannot be used."""
 
     code = "bad_run_folder"
     mend = "name a run's folder, or restore its files"
+
+
+@dataclass(frozen=True)
+class Bare:
+    """A model that was trained on the same dialogues without noise: for whoever holds those dialogues already."""
+
+    model: Path
+    how: str  # "without-noise": the same run; "ceiling": centrally, on all dialogues at once
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class RunFolder:
     summary: Mapping[str, Any] | None
     metrics: tuple[Mapping[str, Any], ...]
     no_claim: str = ""  # why the privacy.json that is there says nothing of this model
+    bare: Bare | None = None  # what the run left beside for its operator, trained without any guarantee
 
 
 def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
@@ -45,7 +57,7 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
     begun = (model / "recipe.toml").is_file()
     first = f"finish its run with: chatfed resume {model}" if begun else "make one with: chatfed train"
     model = _find_model(model, "model", f"{first}, or name another with --model")
-    run = model.resolve().parent
+    run = facts_folder(model)
     if reference is not None:
         reference = _find_model(reference, "reference", "leave --reference out to serve without one")
     elif (run / "reference" / "config.json").is_file():
@@ -61,7 +73,22 @@ def read_run_folder(model: Path, reference: Path | None = None) -> RunFolder:
         summary=None if no_claim else _read_object(run / "summary.json"),
         metrics=() if no_claim else _read_lines(run / "metrics.jsonl"),
         no_claim=no_claim,
+        bare=_bare(run),
     )
+
+
+def facts_folder(model: Path) -> Path:
+    """Where the files that speak of a model lie: in its own folder, as `chatfed publish` puts them, or beside it."""
+    return model.resolve() if (model / "privacy.json").is_file() else model.resolve().parent
+
+
+def _bare(run: Path) -> Bare | None:
+    """What `chatfed train` with --reference leaves beside its model, or else with --ceiling."""
+    for how in ("without-noise", "ceiling"):
+        model = run / how / "model"
+        if (model / "config.json").is_file() or holds_adapters(model):
+            return Bare(model, how)
+    return None
 
 
 def _why_not_its_own(privacy: Mapping[str, Any] | None, model: Path) -> str:
@@ -70,8 +97,8 @@ def _why_not_its_own(privacy: Mapping[str, Any] | None, model: Path) -> str:
         return ""
     named = privacy.get("model_sha256")
     if named is None:
-        return "privacy.json does not say of which model it is"
-    return "" if named == _digest(weights_file(model)) else "privacy.json is of another model"
+        return SAYS_NO_MODEL
+    return "" if named == _digest(weights_file(model)) else OF_ANOTHER
 
 
 def _digest(weights: Path) -> str | None:

@@ -49,10 +49,10 @@ class Sessions:
         found = self._living.get(session)
         if found is None:
             if len(self._living) >= self._most:
-                raise Refused(503, "Too many visitors are here right now. Try again later.")
+                raise Refused(503, "crowded")
             found = self._living[session] = _Session(visitor)
         if not secrets.compare_digest(found.visitor.encode(), visitor.encode()):
-            raise Refused(403, "This session is another visitor's.")
+            raise Refused(403, "another_visitors")
         found.admitted += 1
         self._watch(session, found)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatfed.audit.bounds import MODERATE, NONE, STRONG, WEAK, strength
 from chatfed.audit.figures import above, finite
+from chatfed.audit.tiers import MODERATE, NONE, STRONG, WEAK, strength
+
+from .run_folder import OF_ANOTHER, SAYS_NO_MODEL
+from .texts import Texts, read_texts
 
 if TYPE_CHECKING:
     import gradio as gr
@@ -51,7 +55,7 @@ def make_theme() -> gr.themes.Base:
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",
-        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_800",
         button_primary_text_color="white",
         button_primary_text_color_dark="white",
         button_secondary_background_fill="*neutral_100",
@@ -75,20 +79,32 @@ def make_theme() -> gr.themes.Base:
     )
 
 
-def badge(privacy: Mapping[str, Any] | None, no_claim: str = "") -> tuple[str, str]:
+def badge(privacy: Mapping[str, Any] | None, no_claim: str = "", texts: Texts | None = None) -> tuple[str, str]:
     """The header's badge as (text, explanation): epsilon with its unit, or that nothing is claimed, and why."""
+    texts = texts or read_texts()
     if privacy is None:
-        return "no privacy claim", f"No claim: {no_claim or 'there is no privacy.json in the run folder'}."
+        why = why_no_claim(no_claim, texts)
+        return texts("badge.none"), texts("badge.no_claim", why=why) if why else texts("badge.no_file")
     epsilon = finite_epsilon(privacy)
     if epsilon is None:
-        return "no privacy claim", "The model was trained without noise, or its privacy.json states no epsilon."
-    delta = privacy.get("delta")
+        return texts("badge.none"), texts("badge.no_epsilon")
     unit = unit_noun(str(privacy.get("unit", "unit")))
     warnings = "".join(f" {each}." for each in sentences(privacy.get("warnings")))
     return (
-        f"ε = {above(epsilon)} per {unit}",
-        f"Differential privacy, δ = {format_small(delta)}: {strength_of(privacy)}.{warnings} More on the Privacy tab.",
+        texts("badge.epsilon", epsilon=texts.figures(above(epsilon)), unit=texts.named("unit", unit)),
+        texts(
+            "badge.explained",
+            delta=texts.figures(format_small(privacy.get("delta"))),
+            strength=texts("strength." + strength_of(privacy)),
+            warnings=warnings,
+        ),
     )
+
+
+def why_no_claim(why: str, texts: Texts) -> str:
+    """Why a privacy.json says nothing of the model beside it, as run_folder.py found; empty where there is none."""
+    keys = {SAYS_NO_MODEL: "privacy.says_no_model", OF_ANOTHER: "privacy.of_another"}
+    return texts(keys[why]) if why in keys else why
 
 
 def strength_of(privacy: Mapping[str, Any]) -> str:
@@ -126,24 +142,49 @@ def format_small(value: Any) -> str:
     return f"{mantissa}e{int(exponent)}" if exponent else mantissa
 
 
-def header(privacy: Mapping[str, Any] | None, no_claim: str = "") -> str:
+def header(privacy: Mapping[str, Any] | None, no_claim: str = "", texts: Texts | None = None) -> str:
     """The page's head: name, one line, badge. HTML."""
-    text, explanation = badge(privacy, no_claim)
-    word = "" if privacy is None or text.startswith("no ") else strength_of(privacy)
+    texts = texts or read_texts()
+    text, explanation = badge(privacy, no_claim, texts)
+    word = "" if privacy is None or finite_epsilon(privacy) is None else strength_of(privacy)
+    strong = texts("badge.strength", strength=texts("strength." + word)) if word else ""
     kind = "cf-badge" if word in (STRONG, MODERATE) else "cf-badge-none"
-    strength_badge = f'<span class="{kind}" id="strength-badge">{word} guarantee</span>' if word else ""
+    strength_badge = f'<span class="{kind}" id="strength-badge">{strong}</span>' if word else ""
     return (
         '<header class="cf-header"><div class="cf-brand">'
         '<svg viewBox="0 0 32 32" width="30" height="30" aria-hidden="true" focusable="false">'
         '<rect width="32" height="32" rx="8" fill="#0f766e"/>'
         '<path d="M8 10h16v10h-9l-4 4v-4H8z" fill="none" stroke="#fff" stroke-width="2" stroke-linejoin="round"/>'
         '<circle cx="13" cy="15" r="1.5" fill="#fff"/><circle cx="19" cy="15" r="1.5" fill="#fff"/></svg>'
-        "<div><h1>chatfed</h1><p>A chat model trained together, privately.</p></div></div>"
+        f"<div><h1>chatfed</h1><p>{html.escape(texts('page.claim'))}</p></div></div>"
         f'<div class="cf-badges"><span class="{kind}" id="epsilon-badge" title="{html.escape(explanation)}">'
         f"{html.escape(text)}</span>{strength_badge}</div></header>"
     )
 
 
-HEAD = '<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">'
+# gradio 6.31 calls the chat's examples a list and has no items in it, which a screen reader stumbles over.
+GROUPED = """<script>new MutationObserver(() => document.querySelectorAll('.examples[role=list]').forEach(
+  examples => examples.setAttribute('role', 'group'))).observe(document, {childList: true, subtree: true});</script>"""
+# Its sliders' names, and a few of its buttons', are English in every language.
+NAMED = """<script>{{ const names = {names}, rename = () => {{ for (const [begin, name] of Object.entries(names))
+  for (const kind of ["aria-label", "title"]) for (const each of document.querySelectorAll(`[${{kind}}^="${{begin}}"]`))
+    each.setAttribute(kind, name.replace("{{label}}", each.getAttribute(kind).slice(begin.length))); }};
+  const seen = {{childList: true, subtree: true, attributeFilter: ["aria-label", "title"]}};
+  new MutationObserver(rename).observe(document, seen);
+}}</script>"""
+# A toast is its sentence: gradio's word above it is English in every language. page.css does not reach it.
+TOASTS = "<style>.toast-title { display: none !important; }</style>"
+HEAD = f'<meta name="referrer" content="no-referrer"><meta name="color-scheme" content="light dark">{GROUPED}{TOASTS}'
+
+
+
+def named_parts(texts: Texts) -> str:
+    """A script for the page's head that names gradio's own parts in the page's language; none in English."""
+    if texts.language == "en":
+        return ""
+    names = {f"{part} for ": texts(f"slider.{part.partition(' ')[0]}") for part in ("number input", "range slider")}
+    names |= {each: texts(f"part.{key}") for key, each in read_texts().section("part").items()}
+    return NAMED.format(names=json.dumps(names, allow_nan=False))
+
 
 CSS = Path(__file__).with_name("page.css").read_text(encoding="utf-8")

@@ -30,7 +30,7 @@ def open_page(browser: Any, served: Served, width: int = 1280, scheme: str = "li
 
 def watched(context: Any) -> Any:
     """A new page of the context that keeps what it asks for, and what fails."""
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.asked, page.errors = [], []
     page.on("request", lambda request: page.asked.append(request.url))

@@ -54,6 +54,17 @@ class Served:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def rested(self) -> float:
+        """Processor time that the server has used when it rests: next words are looked for after a reply has ended."""
+        before, end = self.cpu_seconds(), time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.5)
+            now = self.cpu_seconds()
+            if now - before < 0.04:
+                return now
+            before = now
+        raise AssertionError("the server does not come to rest")
+
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -126,7 +137,7 @@ def _learn_batch(model: Any, rows: Sequence[tuple[list[int], int]]) -> float:
     return min(float(row[start - 1 : len(ids) - 1].min()) for row, (ids, start) in zip(given, rows, strict=True))
 
 
-def _slower(model: Any, layers: int = 24) -> Any:
+def _slower(model: Any, layers: int = 110) -> Any:
     """The same function through many more layers whose outputs are zero, so that a reply takes a second or two."""
     import copy
 
@@ -137,8 +148,9 @@ def _slower(model: Any, layers: int = 24) -> Any:
         layer = copy.deepcopy(model.model.layers[0])
         layer.self_attn.layer_idx = index
         with torch.no_grad():
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
+            for last in (layer.self_attn.o_proj, layer.mlp.down_proj):
+                for parameter in last.parameters():
+                    parameter.zero_()
         deep.model.layers.append(layer)
     deep.config.num_hidden_layers = layers
     if getattr(deep.config, "layer_types", None):

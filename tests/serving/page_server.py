@@ -7,13 +7,14 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from chatfed import Generation, Suggestion, Turn
+from chatfed.generation import Event, TokenScore
 from serving.run_folder import RunFolder
 
 NOTHING = RunFolder(model=Path("model"), reference=None, privacy=None, summary=None, metrics=())
@@ -23,6 +24,7 @@ class Parrot:
     """A chat that says "hi there"; it keeps what it was asked for."""
 
     context = 64
+    offered: frozenset[str] | None = None
 
     def __init__(self) -> None:
         self.asked: list[Sequence[Turn]] = []
@@ -31,10 +33,27 @@ class Parrot:
         self.asked.append(turns)
         yield from ("hi ", "there")
 
+    def events(
+        self, turns: Sequence[Turn], settings: Generation, top: int = 0, opening: Sequence[int] = ()
+    ) -> Iterator[Event]:
+        self.asked.append(turns)
+        for token, text in enumerate(("hi ", "there")):
+            score = TokenScore(token, text, text.encode(), -0.5)
+            yield Event(text, score, (score,)[:top], "stop" if token else None)
+
+    async def aevents(
+        self, turns: Sequence[Turn], settings: Generation, top: int = 0, opening: Sequence[int] = ()
+    ) -> AsyncIterator[Event]:
+        for event in self.events(turns, settings, top, opening):
+            yield event
+
     def _prompt(self, history: Sequence[Turn], room: int) -> list[str]:
         """A word is a token here."""
         words = [word for turn in history for word in (turn.role, *turn.content.split())]
         return words[-(self.context - min(room, self.context // 2)) :]
+
+    def prompt_ids(self, history: Sequence[Turn]) -> list[int]:
+        return list(range(len([word for turn in history for word in (turn.role, *turn.content.split())])))
 
     def fits(self, history: Sequence[Turn], room: int) -> bool:
         return len(self._prompt(history, room)) < self.context - min(room, self.context // 2)

@@ -15,13 +15,16 @@ from typing import Any
 
 import pytest
 
+from chatfed.types import Turn
 from serving.application import guarded, mount
 from serving.messages import texts_of
 from tests.serving.page_server import NOTHING, Parrot, Visitor, functions_of, hosted, said
 from tests.serving.test_guard import run
 
 MARKER = "only-a-marker-7319"
-SETTINGS = (0, 0.9, 1, 20, "")
+HOLD = "mark"  # what becomes of names in a message
+STRIP = (20, "", HOLD)  # of suggestions, after draft and conversation
+SETTINGS = (0, 0.9, 1, 20, "", "", HOLD)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +70,9 @@ def test_a_file_of_the_server_stays_there(visitor: Visitor, page: Any, tmp_path:
     file.write_text(MARKER)
     named = {"path": str(file), "meta": {"_type": "gradio.FileData"}, "orig_name": "note.txt"}
     functions = functions_of(page)
+    assert visitor.call(functions["take"], "hello", [said("user", "before")], HOLD)[0] == 200
     for content in (named, [named], [{"type": "file", "file": named}]):
-        status, answer = visitor.call(functions["take"], "hello", [{"role": "user", "content": content}])
+        status, answer = visitor.call(functions["take"], "hello", [{"role": "user", "content": content}], HOLD)
         assert status == 403 and MARKER not in answer
     for path in (f"/gradio_api/file={file}", f"/gradio_api/file/{file}", f"/static/../{file}"):
         status, _, answer = visitor.ask("GET", path)
@@ -100,9 +104,10 @@ def test_no_address_of_another_is_fetched(visitor: Visitor, page: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}/picture.png"
         named = {"path": address, "url": address, "meta": {"_type": "gradio.FileData"}}
+        assert visitor.call(functions_of(page)["suggest"], "", [said("assistant", "hello")], *STRIP)[0] == 200
         for content in (named, [{"type": "file", "file": named}], [{"type": "text", "text": named}]):
             body = [{"role": "assistant", "content": content}]
-            assert visitor.call(functions_of(page)["suggest"], "", body, 20)[0] == 403
+            assert visitor.call(functions_of(page)["suggest"], "", body, *STRIP)[0] == 403
         for path in (f"/gradio_api/file={address}", f"/gradio_api/proxy={address}"):
             assert visitor.ask("GET", path)[0] == 403
         listener.settimeout(0.5)
@@ -113,7 +118,7 @@ def test_no_address_of_another_is_fetched(visitor: Visitor, page: Any) -> None:
 def test_a_visitors_structures_do_not_come_back(visitor: Visitor, page: Any) -> None:
     more = {"metadata": {"title": MARKER, "log": MARKER}, "options": [{"value": MARKER}]}
     functions = functions_of(page)
-    assert visitor.call(functions["take"], "hello", [said("user", "before", **more)])[0] == 200
+    assert visitor.call(functions["take"], "hello", [said("user", "before", **more)], HOLD)[0] == 200
     *_, stream = visitor.stream()
     assert "before" in stream and MARKER not in stream
     assert texts_of([said("user", "before", **more)]) == [{"role": "user", "content": "before"}]
@@ -159,39 +164,50 @@ def test_the_end_of_a_session_is_no_call(visitor: Visitor, page: Any) -> None:
     assert visitor.call(functions_of(page)["leave"])[0] == 403
 
 
-def cost_of(visitor: Visitor, function: int, *data: Any) -> tuple[int, float, float]:
-    """Status, processor seconds and additional peak MiB of one call and its answer, of this whole process."""
+def cost_of(visitor: Visitor, function: int, *data: Any) -> tuple[int, float]:
+    """Status and additional peak MiB of one call and its answer, of this whole process."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    before = time.process_time()
     status, _ = visitor.call(function, *data)
     if status == 200:
         visitor.stream()
-    return status, time.process_time() - before, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
+    return status, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) / 1024
 
 
-def test_a_body_of_a_megabyte_costs_next_to_nothing(visitor: Visitor, page: Any) -> None:
-    functions = functions_of(page)
+def test_a_body_of_a_megabyte_is_refused_before_any_message_is_made_of_it(
+    visitor: Visitor, page: Any, chat: Parrot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, init, functions = [], Turn.__init__, functions_of(page)
+
+    def counted(turn: Turn, *given: Any, **named: Any) -> None:
+        made.append(1)
+        init(turn, *given, **named)
+
+    monkeypatch.setattr(Turn, "__init__", counted)
+    assert cost_of(visitor, functions["suggest"], "", [said("user", "hello")], *STRIP)[0] == 200 and made
+    made.clear()
+    asked = len(chat.asked)
     for name in ("respond", "suggest"):
         one = [[said("user", "word " * 210_000)]]
         many = [[said("user", "my badge is lost and so on"), said("assistant", "ask at the desk")] * 4_000]
         for history in (one, many):
-            arguments = (*history, *SETTINGS) if name == "respond" else ("", *history, 20)
-            status, seconds, megabytes = cost_of(visitor, functions[name], *arguments)
-            assert status == 413 and seconds < 0.2 and megabytes < 50, (seconds, megabytes)
+            arguments = (*history, *SETTINGS) if name == "respond" else ("", *history, *STRIP)
+            status, megabytes = cost_of(visitor, functions[name], *arguments)
+            assert status == 413 and megabytes < 50, megabytes
+            assert not made and len(chat.asked) == asked
 
 
 def test_the_longest_conversation_that_is_taken_is_cut_before_the_model_reads_it(
     visitor: Visitor, page: Any, chat: Parrot
 ) -> None:
     history = [said("user", "a word " * 40), said("assistant", "another " * 40)] * 200
-    status, seconds, megabytes = cost_of(visitor, functions_of(page)["suggest"], "", history[:390], 20)
-    assert status == 200 and seconds < 0.5 and megabytes < 50, (seconds, megabytes)
+    status, megabytes = cost_of(visitor, functions_of(page)["suggest"], "", history[:390], *STRIP)
+    assert status == 200 and megabytes < 50, megabytes
     seen = chat.asked[-1]
     assert sum(len(turn.content) for turn in seen) <= 16 * chat.context and seen[-1].role == "assistant"
 
 
 def test_a_refusal_is_a_sentence_the_page_can_show(visitor: Visitor, page: Any) -> None:
-    status, answer = visitor.call(functions_of(page)["suggest"], "", [said("user", "a")] * 1000, 20)
+    status, answer = visitor.call(functions_of(page)["suggest"], "", [said("user", "a")] * 1000, *STRIP)
     assert status == 413 and "Start a new one" in json.loads(answer)["detail"]
 
 

@@ -200,3 +200,16 @@ def test_an_input_that_nobody_thought_about_stops_the_start() -> None:
         gr.File().change(lambda file: None, gr.File(), None)
     with pytest.raises(TypeError, match=r"gr\.File"):
         calls_of(page)
+
+
+def test_a_visitors_slider_stands_on_its_steps_and_the_operators_where_it_was_put() -> None:
+    import gradio as gr
+
+    from serving.calls import calls_of
+
+    with gr.Blocks() as page:
+        top_p, longest = gr.Slider(0.05, 1, 0.9, step=0.05), gr.Slider(1, 80, 80, step=1)
+        top_p.change(lambda *given: None, [top_p, longest], None)
+    call = {"fn_index": 0, "trigger_id": 1, "session_hash": "abc123def45", "data": [0.913, 7.4], "event_data": None}
+    for exact, taken in ((False, [0.9, 7]), (True, [0.913, 7.4])):
+        assert json.loads(calls_of(page, exact).read(json.dumps(call).encode())[1])["data"] == taken

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 
 from chatfed import Chat, ChatfedError, Generation, Turn
-from serving.comparison import NOTHING_SAID, SAME, answers, cards_html, sides
-from serving.run_folder import RunFolder
+from serving.comparison import answers, cards_html, sides
+from serving.run_folder import Bare, RunFolder
+from serving.texts import read_texts
 from tests.serving.page_server import NOTHING, Parrot, Visitor, functions_of, hosted
 
+SAME, NOTHING_SAID = (read_texts()(f"compare.{key}") for key in ("same", "nothing_said"))
 SETTINGS = (0.0, 0.9, 1.0, 20, "")
 CLAIM = {"epsilon": 4.81, "delta": 1e-5, "unit": "example", "clients": 400, "clients_charged": 120}
 READY, BUSY = {"submit_btn": "Ask both", "stop_btn": False}, {"submit_btn": False, "stop_btn": "Stop"}
@@ -32,6 +35,8 @@ def of_session(name: str = "a") -> Any:
 
 class Talker(Parrot):
     """A chat that says these pieces; it keeps how it was asked, and whether it was let end."""
+
+    path = None  # no folder, and so no calibration beside it
 
     def __init__(self, *pieces: str, trouble: Exception | None = None) -> None:
         super().__init__()
@@ -96,9 +101,9 @@ def test_a_stopped_comparison_ends_both_models_and_one_stopped_before_asks_neith
 
 def test_each_model_is_told_by_what_it_learned_from() -> None:
     base, private = sides(claimed(CLAIM))
-    assert (base.name, base.source) == ("Public base", "public text only")
+    assert (base.name, base.source) == ("Public base", "Learned from public text only.")
     assert private.name == "Private model"
-    assert private.source == "public text and 120 clients' dialogues, ε = 4.81 per dialogue"
+    assert private.source == "Learned from public text and 120 clients' dialogues, ε = 4.81 per dialogue."
     shown = cards_html((base, private), ("one", "two"))
     assert shown.index("Public base") < shown.index("one") < shown.index("Private model") < shown.index("two")
 
@@ -114,7 +119,16 @@ def test_each_model_is_told_by_what_it_learned_from() -> None:
 )
 def test_a_model_without_a_claim_is_not_called_private(run: RunFolder, source: str) -> None:
     _, trained = sides(run)
-    assert trained.name == "Trained model" and trained.source.startswith(source)
+    assert trained.name == "Trained model" and trained.source.startswith(f"Learned from {source}")
+
+
+@pytest.mark.parametrize(("how", "said"), [("without-noise", "without noise"), ("ceiling", "centrally")])
+def test_a_model_without_a_guarantee_is_told_as_one(how: str, said: str) -> None:
+    run = replace(claimed(CLAIM), bare=Bare(Path("bare"), how))
+    assert len(sides(run)) == 2, "shown to whoever comes"
+    third = sides(run, bare=True)[2]
+    assert third.name == "Without any guarantee" and said in third.source and "may repeat" in third.warning
+    assert third.warning in cards_html(sides(run, bare=True), ("one", "two", "three"))
 
 
 def test_what_a_model_says_is_text_and_the_same_answer_is_said_to_be() -> None:
@@ -180,10 +194,10 @@ def test_whatever_fails_the_field_takes_the_next_prompt(
     with caplog.at_level(logging.ERROR):
         *_, (field, cards) = compare.compare("hello", *SETTINGS, of_session())
     assert shown(field) == READY and "so far" in cards and len(warned) == 1 and talk.generations.idle("a")
-    assert ("no such role" in warned[0]) != ("server's output" in warned[0])
-    assert bool(caplog.records) == isinstance(trouble, RuntimeError)
+    assert ("no such role" in warned[0]) != ("server&#x27;s output" in warned[0])
+    assert bool(caplog.records) == isinstance(trouble, RuntimeError) and str(trouble) not in caplog.text
     *_, (field, _) = compare.compare("hello", 0, 0.9, 1, 20, "a seed", of_session())
-    assert shown(field) == READY and "'a seed'" in warned[1]
+    assert shown(field) == READY and "&#x27;a seed&#x27;" in warned[1]
 
 
 def test_a_comparison_goes_through_the_guard_and_is_gone_with_its_browser(

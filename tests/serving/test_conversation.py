@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chatfed import ChatfedError, Generation, Turn
+from chatfed import ChatfedError, Generation, Suggestion, Turn
 
 Asking = Callable[..., Any]  # a session -> a request as gradio hands it over
 ASKED = [{"role": "user", "content": "hello"}]
@@ -87,7 +87,7 @@ def test_a_seed_is_what_was_typed_and_none_where_nothing_was(
     assert talk.chat.asked[-1].seed == seed
 
 
-@pytest.mark.parametrize("trouble", [RuntimeError("out of memory"), ChatfedError("no such role"), ValueError("x")])
+@pytest.mark.parametrize("trouble", [RuntimeError("out of memory"), ChatfedError("no such role"), ValueError("quirk")])
 def test_whatever_fails_in_a_reply_the_field_takes_the_next_message(
     request_of: Asking, warned: list[str], caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
@@ -98,8 +98,10 @@ def test_whatever_fails_in_a_reply_the_field_takes_the_next_message(
     if isinstance(trouble, ChatfedError):
         assert warned == ["no such role"] and not caplog.records
     else:
-        assert "server's output" in warned[0] and str(trouble) not in warned[0]
-        assert caplog.records[0].exc_info and caplog.records[0].exc_info[1] is trouble
+        assert "server&#x27;s output" in warned[0] and str(trouble) not in warned[0]
+        (line,) = caplog.messages
+        assert f"{type(trouble).__name__} at test_conversation.py:" in line and "hello" not in caplog.text
+        assert not caplog.records[0].exc_info and str(trouble) not in line.split(": ")[-1].split()
 
 
 def test_a_role_from_the_browser_that_is_none_is_told(request_of: Asking, warned: list[str], tiny_base: Path) -> None:
@@ -202,6 +204,34 @@ def test_what_the_model_no_longer_sees_is_said(tiny_base: Path) -> None:
     assert "64 tokens" in said and 30 <= hidden < 40 and hidden % 2 == 0  # what is left begins with a user's
     *_, update = talk.suggest("my laptop " * 50, [], 20)
     assert update["visible"] and "only the end of the last message" in update["value"]
+
+
+def test_next_words_for_an_older_draft_do_not_take_the_place_of_those_for_the_newer(
+    tiny_base: Path, request_of: Asking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chatfed import load_chat
+    from serving.conversation import Conversation
+
+    talk, older = Conversation(load_chat(tiny_base)), list[Any]()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def suggest(text: str, k: int, history: list[Turn]) -> list[Suggestion]:
+        if text == "my lap":
+            begun.set()
+            assert go_on.wait(20)
+        return [Suggestion("then", 0.5)]
+
+    monkeypatch.setattr(talk.chat, "suggest", suggest)
+    asking = threading.Thread(target=lambda: older.extend(talk.suggest("my lap", [], 20, None, request_of())))
+    asking.start()
+    assert begun.wait(20)
+    newer = talk.suggest("my laptop ", [], 20, None, request_of())
+    go_on.set()
+    asking.join(20)
+    assert newer[0]["value"].startswith("then") and len(older) == len(newer) == 5
+    assert all(not {"value", "visible"} & set(each) for each in older)
+    talk.leave(request_of())
+    assert not talk._newest
 
 
 @pytest.mark.parametrize("room", [5, 20, 60])

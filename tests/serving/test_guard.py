@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from serving.calls import MOST_BYTES, READERS, Asked, Calls
 from serving.guard import COOKIE, Guard
 from serving.sessions import Sessions
+from tests.serving.page_server import hosted
 
 OWN = "127.0.0.1:7860"
 VISITOR, OTHER = "a" * 43, "b" * 43
@@ -68,6 +70,20 @@ def run(coroutine: Any) -> Any:
 
 def status(headers: dict[str, str], path: str = "/", only_loopback: bool = True, **more: Any) -> int:
     return int(run(Visit(only_loopback).status(headers, path, **more)))
+
+
+def test_a_refusal_speaks_the_browsers_language_where_there_is_a_page_in_it() -> None:
+    visit = Visit()
+    for spoken, language, begins in (
+        (("en", "de"), "de-AT", "So etwas fragt die Seite nicht."),
+        (("en", "de"), "fr", "The page does not"),
+        (("en",), "de", "The page does not"),
+        (("de",), "en", "So etwas"),
+    ):
+        visit.guard.spoken = spoken
+        _, body = run(visit.ask({"host": "127.0.0.1", "accept-language": language}, "/elsewhere"))
+        told = json.loads(body["body"])
+        assert told["detail"].startswith(begins) and told["error"]["message"] == "The page does not ask such a thing."
 
 
 def post(body: Any, *, visit: Visit | None = None, chunks: int = 1, **headers: str) -> list[Any]:
@@ -259,3 +275,12 @@ def test_a_new_visitor_gets_a_cookie_that_scripts_and_other_pages_do_not_see() -
     known = {"host": OWN, "cookie": given.partition(";")[0]}
     assert b"set-cookie" not in dict(run(Visit().ask(known))[0]["headers"])
     assert b"set-cookie" not in dict(run(Visit().ask({"host": OWN}, "/theme.css"))[0]["headers"])
+
+
+def test_a_body_that_does_not_come_ends_with_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.guard.BODY_SECONDS", 0.3)
+    head = f"POST {JOIN} HTTP/1.1\r\nHost: {OWN}\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n"
+    with hosted(Visit().guard) as port, socket.create_connection(("127.0.0.1", port), 10) as slow:
+        slow.sendall(head.encode() + b'{"fn_index"')
+        answer = b"".join(iter(lambda: slow.recv(4096), b""))  # to its end: the server closes
+    assert answer.startswith(b"HTTP/1.1 408 ") and b"longer than 0.3 s" in answer

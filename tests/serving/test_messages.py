@@ -23,6 +23,7 @@ def test_turns_leave_out_empty_messages_and_join_blocks() -> None:
     laptop = label_of("laptop", 0.3)
     assert add_word("my la", laptop) == add_word("my ", laptop) == "my laptop "
     assert add_word("", label_of("my", 0.001)) == "my "
+    assert label_of("laptop", None) == "laptop" and add_word("my la", "laptop") == "my laptop "
     assert (percent(0.314), percent(0.001)) == ("31 %", "< 1 %")
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from serving.privacy_tab import facts_html, plots_html, privacy_html
+from serving.privacy_budget import budget_html, rounds_html
+from serving.privacy_run import facts_html
+from serving.privacy_tab import privacy_html
 from serving.run_folder import RunFolder
 from serving.theme import badge, format_small, header
 
@@ -30,7 +32,7 @@ def test_the_guarantee_shows_every_field_escaped() -> None:
     privacy = GUARANTEE | {"assumptions": ["<i>one</i>"], "some_new_field": 3, "per_round": [1.0, 7.5]}
     shown = privacy_html(run_with(privacy))
     assert "7.50" in shown and "1e-5" in shown and "one dialogue" in shown and "Some new field" in shown
-    assert "<i>one" not in shown and "&lt;everyone&gt;" in shown and "1, 7.5" in shown
+    assert "<i>one" not in shown and "&lt;everyone&gt;" in shown and "1.00, 7.50" in shown
 
 
 HOSTILE = "<script>alert('1')</script>"
@@ -59,7 +61,13 @@ WRAPS: list[Callable[[str], Any]] = [
 
 
 def everything(run: RunFolder) -> str:
-    return privacy_html(run) + plots_html(run) + facts_html(run) + header(run.privacy, run.no_claim)
+    return (
+        privacy_html(run)
+        + rounds_html(run)
+        + budget_html(run.privacy)
+        + facts_html(run)
+        + header(run.privacy, run.no_claim)
+    )
 
 
 @pytest.mark.parametrize("wrap", WRAPS, ids=["text", "list", "object", "scores", "comparison"])

@@ -11,6 +11,7 @@ import pytest
 from chatfed.audit.leakage import TwinRank, WordShift, level
 from chatfed.types import ChatfedError, Span, Turn, WordScore
 from serving import probe
+from serving.markup import escape
 from serving.probe_tab import probe_text, said_before
 
 HIGH, MOST, LIKE, LOW = TwinRank(100, 0, 100), TwinRank(97, 3, 100), TwinRank(61, 39, 100), TwinRank(2, 98, 100)
@@ -51,7 +52,7 @@ def test_an_invented_secret_that_moved_far_but_as_its_twins_did_is_not_coloured(
 
 def test_text_can_neither_open_a_tag_nor_a_template() -> None:
     hostile = "<script>alert(1)</script> \" ' & {{value}} ${1+1}"
-    escaped = probe.escape(hostile)
+    escaped = escape(hostile)
     assert not set(escaped) & set("<>\"'{}$")
 
 
@@ -113,7 +114,7 @@ def test_without_a_reference_no_word_is_coloured() -> None:
 def test_the_legend_says_what_the_probe_can_and_cannot_show() -> None:
     legend = probe.legend_html()
     assert "It can show" in legend and "It cannot show" in legend
-    assert all(name in legend and mark in legend for name, (_, mark, _) in probe.LOOKS.items())
+    assert all(name in legend and mark in legend for name, (_, _, mark) in probe.LOOKS.items())
     assert "61 of 100 twins" in legend and "by chance" in legend
     assert set(probe.LOOKS) == {level(rank) for rank in (HIGH, MOST, LIKE, LOW, TwinRank(0, 100, 100), None)}
 

@@ -38,6 +38,7 @@ http {{
 """
 STRIPPED = "proxy_pass http://127.0.0.1:{page}/;"  # the path is taken off, and Host is nginx's own
 KEPT = "proxy_pass http://127.0.0.1:{page}; proxy_set_header Host $http_host;"
+TOLD = f"{STRIPPED} proxy_set_header Host $http_host; proxy_set_header X-Forwarded-Proto $scheme;"
 
 
 class SlowParrot(Parrot):
@@ -96,19 +97,41 @@ def proxied(home: Path, port: int, lines: str) -> Iterator[None]:
         running.wait(10)
 
 
+def status(port: int, origin: str = "", host: str = "localhost") -> int:
+    """Of a request for the page's style through the proxy."""
+    import http.client
+    import ssl
+
+    untrusting = ssl._create_unverified_context()  # noqa: S323, the certificate signs itself
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=untrusting)
+    try:
+        sent = {"Host": f"{host}:{port}"} | ({"Origin": origin} if origin else {})
+        connection.request("GET", "/chat/theme.css", headers=sent)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(
-    "lines", [STRIPPED, KEPT], ids=["path taken off, nginx's Host", "path kept, the browser's Host"]
+    ("lines", "only_path"),
+    [(STRIPPED, False), (KEPT, False), (TOLD, True)],
+    ids=["path taken off, nginx's Host", "path kept, the browser's Host", "--root-path and --allow-host"],
 )
-def test_the_page_works_behind_nginx_under_a_path_and_streams(browser: Any, tmp_path: Path, lines: str) -> None:
+def test_the_page_works_behind_nginx_under_a_path_and_streams(
+    browser: Any, tmp_path: Path, lines: str, only_path: bool
+) -> None:
     from serving.page import build_page
 
     outside = free_port()
-    public = PublicAddress.parse(f"https://localhost:{outside}/chat/")
-    application = guarded(build_page(SlowParrot(), None, NOTHING), public=public)  # type: ignore[arg-type]
+    url = f"https://localhost:{outside}/chat"
+    public = PublicAddress.under("/chat") if only_path else PublicAddress.parse(url + "/")
+    hosts = ("localhost",) if only_path else ()
+    blocks = build_page(SlowParrot(), None, NOTHING)  # type: ignore[arg-type]
+    application = guarded(blocks, not only_path, public=public, hosts=hosts)
     with hosted(application) as inside, proxied(tmp_path, outside, lines.format(page=inside)):
         page = watched(browser.new_context(ignore_https_errors=True))
-        page.goto(f"{public}/")
+        page.goto(f"{url}/")
         page.locator("#suggestions button").first.wait_for()
         page.evaluate(WATCH)
         assert ask(page, "hello").split() == [word.strip() for word in WORDS]
@@ -117,6 +140,9 @@ def test_the_page_works_behind_nginx_under_a_path_and_streams(browser: Any, tmp_
         assert page.locator(REPLY).count() == 1
         (cookie,) = page.context.cookies()
         assert cookie["path"] == "/chat" and cookie["secure"] and cookie["httpOnly"]
+        assert status(outside) == status(outside, f"https://localhost:{outside}") == 200
+        assert status(outside, "https://evil.example") == 403
+        assert lines == STRIPPED or status(outside, host="evil.example") == 403, "any name was answered"
         close_page(page)
 
 

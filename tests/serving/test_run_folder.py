@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.privacy_tab import facts_html, privacy_html
+from serving.privacy_run import facts_html
+from serving.privacy_tab import privacy_html
 from serving.run_folder import RunFolder, RunFolderError, read_run_folder
 from serving.theme import badge, header
 

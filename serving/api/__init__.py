@@ -1,0 +1,1 @@
+"""An HTTP API that programs written for OpenAI's speak to unchanged."""

@@ -1,0 +1,73 @@
+"""`redact` of a chat request: the model reads placeholders, the reply has the words, an error has neither."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from chatfed import Chat
+from chatfed.types import Turn
+from serving.api.fields import Given
+from serving.api.redacting import said_of
+from serving.api.requests import read_chat
+from tests.serving.api.running import Running
+
+PATH = "/v1/chat/completions"
+SAID = "my name is Monika Casteldahl, ring 0555 451 9283"
+
+
+def asked(**more: Any) -> dict[str, Any]:
+    return {"model": "tiny", "messages": [{"role": "user", "content": SAID}], "max_tokens": 4} | more
+
+
+def test_the_model_reads_placeholders_and_the_answer_counts_them(api_server: Running, wide_chat: Chat) -> None:
+    answer = api_server.json(PATH, asked(redact="mask"))
+    assert answer["redacted"] == {"mode": "mask", "counts": {"name": 1, "phone": 1}}
+    read = wide_chat.prompt_ids([Turn("user", "my name is [NAME-1], ring [PHONE-1]")])
+    assert answer["usage"]["prompt_tokens"] == len(read) != len(wide_chat.prompt_ids([Turn("user", SAID)]))
+
+
+def test_a_reply_has_the_words_whole_and_in_pieces() -> None:
+    given: Given = asked(redact="mask")
+    said = asyncio.run(said_of(read_chat(given)))
+    assert [turn.content for turn in said.turns] == ["my name is [NAME-1], ring [PHONE-1]"]
+    reply = "Dear [NAME-1], we ring [phone 1], not [NAME-9]"
+    whole = said.restored(reply)
+    assert whole == "Dear Monika Casteldahl, we ring 0555 451 9283, not [NAME-9]"
+    restorer = said.restorer()
+    assert "".join(restorer.add(letter) for letter in reply) + restorer.end() == whole
+
+
+def test_what_is_refused_is_a_400_with_kinds_and_no_words(api_server: Running) -> None:
+    status, _, text = api_server.ask(PATH, asked(redact="refuse"))
+    assert status == 400 and "1 name, 1 phone" in text and "held_back" in text
+    assert "Monika" not in text and "0555" not in text
+
+
+def test_mark_changes_no_word_and_without_it_nothing_is_said_of_it(api_server: Running) -> None:
+    bare, off, marked = (api_server.json(PATH, asked(**more)) for more in ({}, {"redact": "off"}, {"redact": "mark"}))
+    assert bare["choices"] == off["choices"] == marked["choices"]
+    assert "redacted" not in bare and "redacted" not in off and marked["redacted"]["counts"] == {"name": 1, "phone": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "param"),
+    [
+        ({"redact": "hide"}, "redact"),
+        ({"redact": 1}, "redact"),
+        ({"redact": "mask", "redact_language": "fr"}, "redact_language"),
+        ({"redact": "mask", "logprobs": True}, "logprobs"),
+    ],
+)
+def test_a_wrong_value_is_named(api_server: Running, more: dict[str, Any], param: str) -> None:
+    status, _, text = api_server.ask(PATH, asked(**more))
+    assert status == 400 and f'"param":"{param}"' in text.replace(" ", "")
+
+
+def test_routes_that_do_not_filter_refuse_to_seem_so(api_server: Running) -> None:
+    status, _, text = api_server.ask("/v1/completions", {"model": "tiny", "prompt": SAID, "redact": "mask"})
+    assert status == 400 and "only /v1/chat/completions filters" in text
+    status, _, text = api_server.ask("/v1/responses", {"model": "tiny", "input": SAID, "redact": "mask"})
+    assert status == 400 and "only /v1/chat/completions filters" in text
