@@ -5,27 +5,32 @@ Knows how to ask a causal language model; knows neither how it was trained nor w
 
 from __future__ import annotations
 
-import math
-import secrets
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from chatfed.generation import Generation
+from chatfed.agreed_words import folded, read_agreed
+from chatfed.generation import Event, Generation, TokenScore
+from chatfed.generation.engine import Engine
+from chatfed.generation.joining import TokenTexts
+from chatfed.generation.reply import Asked, Reply
+from chatfed.generation.scoring import bits_and_ranks, going_on, scored
+from chatfed.generation.words import LONGEST_WORD, NextWords
 from chatfed.model.adapters import load_adapted
 from chatfed.model.bases import find_base
 from chatfed.model.checkpoint import holds_adapters
 from chatfed.model.decoding import Decoder
 from chatfed.model.examination import forwards_alone
+from chatfed.model.spelling import speller
 from chatfed.model.tokenizer import (
     encode_open_turn,
+    encode_prompt,
     encode_said,
     turn_end,
     turn_end_ids,
@@ -40,10 +45,7 @@ from chatfed.types import InvalidValue, Span, Turn, WordScore
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-_BEAM = 12  # words whose spelling `suggest` follows at once
-_LONGEST_WORD = 5  # tokens of a suggested word
-_GREEDY_BELOW = 1e-6  # a lower temperature takes the likeliest token: logits divided by it are no float32
-_PUNCTUATION = tuple(".,!?;:)\"'")
+_NO_HISTORY = "The history is empty: give at least one Turn('user', ...)."
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class Chat:
     """A causal language model as a chat: replies, next words, and how likely each word is.
 
     `load_chat` makes one from a folder. Safe to use from several threads. The model is put into evaluation mode and is
-    otherwise left as it is; `context` is how many tokens it sees at most, prompt and reply together.
+    otherwise left as it is; `context` is how many tokens it sees at most, prompt and reply together. `offered` are the
+    words that suggestions are limited to, as `chatfed vocabulary` writes them; None: any.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, path: Path | None = None) -> None:
@@ -66,10 +69,13 @@ class Chat:
         model.train(False)
         self.tokenizer = tokenizer
         self.path = path
+        self.offered: frozenset[str] | None = None
         self.context = context_of(model) or 1024
         self._ends = turn_end_ids(tokenizer) | _generation_ends(model)
         self._end = turn_end(tokenizer)
         self._decoder = Decoder(model)
+        self._token_bytes = TokenTexts(tokenizer)
+        self._engine = Engine(self._decoder)
 
     def reply(self, history: Conversation, settings: Generation = Generation()) -> str:  # noqa: B008 (frozen)
         """The assistant's whole next message after `history`, which ends with the user's: a text, or messages.
@@ -78,39 +84,137 @@ class Chat:
         """
         return "".join(self.stream(history, settings))
 
+    def replies(self, histories: Iterable[Conversation], settings: Generation = Generation()) -> list[str]:  # noqa: B008
+        """The reply to each of several histories, drawn together: what `reply` gives for each."""
+        request = object()
+        asked = [self._asked(history, settings, 0, (), request) for history in histories]  # all, before any is drawn
+        replies = [Reply(each, self._token_bytes, self._ends) for each in asked]
+        return ["".join(event.text for event in events) for events in self._engine.each(replies)]
+
     def stream(self, history: Conversation, settings: Generation = Generation()) -> Generator[str, None, None]:  # noqa: B008
         """The reply in pieces of text as they are drawn; closing the iterator stops the model at once.
 
         The pieces join to what `reply` gives for the same seed; none is empty. Of a history that does not fit the
         context beside the reply, the latest messages count. Raises InvalidValue as `reply` does, at the call.
         """
-        if not isinstance(settings, Generation):
-            raise InvalidValue(
-                f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like.",
-                param="settings",
-            )
-        return self._pieces(self._prompt(as_turns(history), settings.max_new_tokens), settings)
+        return _texts(self.events(history, settings))
 
-    def _pieces(self, prompt: list[int], settings: Generation) -> Generator[str, None, None]:
-        """What `stream` yields after a prompt of token ids."""
-        text, shown = "", 0
-        stops = (*settings.stop, *self._closing_texts)
-        hold = max([len(self._end.lead), *(len(stop) - 1 for stop in stops)])
-        drawn: list[int] = []
-        for token in self._draw(prompt, settings):
-            drawn.append(token)
-            text = str(self.tokenizer.decode(drawn, skip_special_tokens=True)).lstrip()
-            cut = min((at for at in (text.find(stop) for stop in stops) if at >= 0), default=None)
-            if cut is not None:
-                text = text[:cut]
-                break
-            safe = len(text) - hold
-            if safe > shown and not text.endswith("\ufffd"):  # a character whose bytes are not all there yet
-                yield text[shown:safe]
-                shown = safe
-        text = text.removesuffix(self._end.lead)  # what leads to the marker that ended the reply
-        if len(text) > shown:
-            yield text[shown:]
+    def events(
+        self,
+        history: Conversation,
+        settings: Generation = Generation(),  # noqa: B008
+        top: int = 0,
+        opening: Sequence[int] = (),
+    ) -> Generator[Event, None, None]:
+        """The reply token by token: its text, how likely each token was, the `top` likeliest in its place, the ending.
+
+        opening: token ids with which the reply begins whatever the model says; they are its first events. Closing the
+        iterator stops the model at once. Raises InvalidValue at the call, as `stream` does, and for ids that are no
+        tokens.
+        """
+        return self._drawn(self._asked(history, settings, top, opening))
+
+    def events_after(self, ids: Sequence[int], settings: Generation, top: int = 0) -> Generator[Event, None, None]:
+        """As `events`, after token ids and no template: the text goes on from theirs, with the space that begins it.
+
+        Raises InvalidValue where there are no ids, or more than the context.
+        """
+        return self._drawn(self._asked_after(ids, settings, top))
+
+    def aevents(
+        self,
+        history: Conversation,
+        settings: Generation = Generation(),  # noqa: B008
+        top: int = 0,
+        opening: Sequence[int] = (),
+        request: object = None,
+    ) -> AsyncGenerator[Event, None]:
+        """As `events`, for a program of coroutines; closing the generator stops the model at once.
+
+        request: any object; replies that are asked for with the same one read a prompt that they share once.
+        """
+        return self._adrawn(self._asked(history, settings, top, opening, request))
+
+    def aevents_after(
+        self, ids: Sequence[int], settings: Generation, top: int = 0, request: object = None
+    ) -> AsyncGenerator[Event, None]:
+        """As `events_after`, for a program of coroutines; `request` as of `aevents`."""
+        return self._adrawn(self._asked_after(ids, settings, top, request))
+
+    def prompt_ids(self, history: Conversation) -> list[int]:
+        """Token ids of the whole prompt, template and all, however long it is."""
+        turns = as_turns(history)
+        if not turns:
+            raise InvalidValue(_NO_HISTORY, param="history")
+        return encode_prompt(self.tokenizer, turns)
+
+    def score_ids(
+        self, ids: Sequence[int], top: int = 0, check: Callable[[], object] = going_on
+    ) -> list[tuple[TokenScore | None, tuple[TokenScore, ...]]]:
+        """How likely each token was, given those before it, and the `top` likeliest in its place.
+
+        The first is given nothing, and is None with none. check: called before each part that is read at once; what it
+        raises ends the reading. Raises InvalidValue where there are no ids, or more than the context.
+        """
+        ids = self._checked(ids, "ids", 1, self.context)
+        return scored(self._decoder, self._token_bytes, ids, _count("top", top), check)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a plain text: no template, and a marker that is typed is text."""
+        text = as_text("The text", text, "text")
+        return speller(self.tokenizer).plain(text)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids, markers by their names."""
+        ids = self._checked(ids, "ids", 0)
+        return self._token_bytes.text(ids)
+
+    @property
+    def ends(self) -> set[int]:
+        """Ids of the tokens that end a message."""
+        return self._ends
+
+    def _asked(
+        self,
+        history: Conversation,
+        settings: Generation,
+        top: int,
+        opening: Sequence[int],
+        request: object = None,
+    ) -> Asked:
+        _check_settings(settings)
+        begun = tuple(self._checked(opening, "opening", 0))
+        prompt = self._prompt(as_turns(history), settings.max_new_tokens)
+        room = min(settings.max_new_tokens, self.context - len(prompt))
+        ends = self._closing_texts, self._end.lead
+        return Asked(prompt, settings, room, _count("top", top), begun, True, *ends, request)
+
+    def _asked_after(self, ids: Sequence[int], settings: Generation, top: int, request: object = None) -> Asked:
+        _check_settings(settings)
+        prompt = self._checked(ids, "ids", 1, self.context)
+        room = min(settings.max_new_tokens, self.context - len(prompt))
+        return Asked(prompt, settings, room, _count("top", top), chat=False, request=request)
+
+    def _drawn(self, asked: Asked) -> Generator[Event, None, None]:
+        return self._engine.events(Reply(asked, self._token_bytes, self._ends))
+
+    def _adrawn(self, asked: Asked) -> AsyncGenerator[Event, None]:
+        return self._engine.aevents(Reply(asked, self._token_bytes, self._ends))
+
+    def _checked(self, ids: Sequence[int], name: str, least: int, most: int | None = None) -> list[int]:
+        """Token ids as a list of ints."""
+        size = int(self.model.config.vocab_size)
+        found = [int(i) if isinstance(i, Integral) and not isinstance(i, bool) else -1 for i in ids]
+        wrong = next((at for at, token in enumerate(found) if not 0 <= token < size), None)
+        if wrong is not None:
+            raise InvalidValue(f"{name}[{wrong}] is no token: give whole numbers from 0 to {size - 1}.", param=name)
+        if len(found) < least:
+            raise InvalidValue(f"{name} is empty: give {least} token or more.", param=name)
+        if most is not None and len(found) > most:
+            raise InvalidValue(
+                f"{name} has {len(found)} tokens, and the model sees {most} at most: give fewer.", param=name
+            )
+        return found
 
     @property
     def _closing_texts(self) -> tuple[str, ...]:
@@ -121,8 +225,9 @@ class Chat:
         """The k likeliest next words after the user's `text`, or completions of the half word that it ends in.
 
         A word's probability is that of its spelling and of ending there, given all before it, among all continuations;
-        for a half word, given that the word starts so. Likeliest first; fewer than k where the model knows no more,
-        and none where no word starts so. Raises InvalidValue for a k below 1 and for what is no text or history.
+        for a half word, given that the word starts so. Likeliest first; fewer than k where the model knows no more, or
+        where `offered` leaves fewer, and none where no word starts so. Raises InvalidValue for a k below 1 and for what
+        is no text or history.
         """
         text, history = as_text("The text", text, "text"), as_turns(history)
         if not isinstance(k, int) or isinstance(k, bool) or k < 1:
@@ -132,23 +237,31 @@ class Chat:
         ids = [int(i) for i in encode_open_turn(self.tokenizer, history, Turn("user", before)).ids]
         if not ids:  # a template that opens a message with nothing
             return []
-        words = self._next_words(ids[-self.context + _LONGEST_WORD :], half)
+        words = self._words.after(ids[-self.context + LONGEST_WORD :], half)
         total = sum(words.values()) if half else 1.0
-        best = sorted(words.items(), key=lambda item: -item[1])[:k]
+        offered = (item for item in words.items() if self.offered is None or folded(item[0]) in self.offered)
+        best = sorted(offered, key=lambda item: -item[1])[:k]
         return [Suggestion(word, probability / total) for word, probability in best]
 
-    def word_log_probs(self, text: str, role: str = "user", history: Conversation = ()) -> list[WordScore]:
+    def word_log_probs(
+        self,
+        text: str,
+        role: str = "user",
+        history: Conversation = (),
+        check: Callable[[], object] = going_on,
+    ) -> list[WordScore]:
         """How likely the model found each word of `text`, said by `role` as one message after `history`.
 
         A word is what stands between spaces. Bits are summed over a word's tokens, so words of several tokens score
         lower; compare models, not words. Of a history that does not fit the model's context beside the text, the latest
-        messages count. Raises InvalidValue for another role than system, user and assistant, and for what is no text.
+        messages count. check: as of `score_ids`. Raises InvalidValue for another role than system, user and
+        assistant, and for what is no text.
         """
         spans, before, turn = self._said(text, role, history)
         if not spans:
             return []
         encoded, place = encode_said(self.tokenizer, before, turn)
-        bits, ranks = self._score(encoded.ids)
+        bits, ranks = bits_and_ranks(self._decoder, encoded.ids, self.context, check)
         scores = []
         for index, span in enumerate(spans):
             at = np.flatnonzero((encoded.turns == place) & (encoded.words == index))
@@ -195,7 +308,7 @@ class Chat:
     def _prompt(self, history: Sequence[Turn], room: int) -> list[int]:
         """Token ids of as many of the latest messages as leave room for the reply in the model's context."""
         if not history:
-            raise InvalidValue("The history is empty: give at least one Turn('user', ...).", param="history")
+            raise InvalidValue(_NO_HISTORY, param="history")
         return latest_that_fit(self.tokenizer, history, self._room_for_prompt(room))
 
     def fits(self, history: Sequence[Turn], max_new_tokens: int) -> bool:
@@ -206,109 +319,27 @@ class Chat:
         """Tokens that a prompt may have beside a reply, for which half of the context is kept at most."""
         return self.context - min(reply, self.context // 2)
 
-    def _draw(self, prompt: list[int], settings: Generation) -> Iterator[int]:
-        """Tokens of a reply, one by one, up to a token that ends a message."""
-        generator = torch.Generator().manual_seed(secrets.randbits(63) if settings.seed is None else settings.seed)
-        text, ids = self._decoder.drawn(), prompt
-        drawn: list[int] = []
-        for _ in range(min(settings.max_new_tokens, self.context - len(prompt))):
-            with torch.inference_mode():
-                token = _sample(text.add(np.array([ids], np.int32))[0], drawn, settings, generator)
-            if token in self._ends:
-                return
-            drawn.append(token)
-            yield token
-            ids = [token]
-
-    @torch.inference_mode()
-    def _score(self, ids: NDArray[np.int32]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """For each token: bits of log-probability, and rank, given those before it.
-
-        The first, given nothing, has 0 and 1.
-        """
-        bits = np.zeros(len(ids))
-        ranks = np.ones(len(ids), np.int64)
-        step = max(1, self.context // 2)
-        for start in range(
-            0, max(1, len(ids) - step), step
-        ):  # windows overlap by half: every token sees half a context
-            window = ids[start : start + self.context].astype(np.int64)
-            at = 1
-            for logits in self._decoder.scores(window.tolist()):
-                chosen = torch.from_numpy(window[at : at + len(logits)])
-                scores = logits[: len(chosen)].log_softmax(-1)
-                own = scores.gather(1, chosen[:, None])
-                new = slice(start + at, start + at + len(chosen))
-                skip = max(0, start + step - new.start) if start else 0  # scored in the window before
-                bits[new][skip:] = (own[skip:, 0] / math.log(2)).numpy()
-                ranks[new][skip:] = ((scores[skip:] > own[skip:]).sum(1) + 1).numpy()
-                at += len(logits)
-        return bits, ranks
-
-    @torch.inference_mode()
-    def _next_words(self, ids: list[int], half: str) -> dict[str, float]:
-        """Words that may follow `ids` and start with `half`, with their probabilities (a beam over spellings)."""
-        opens, goes_on, ends_word, texts = self._spelling
-        found: dict[str, float] = {}
-        beam: list[tuple[float, str, list[int]]] = [(1.0, "", [])]
-        prefix = self._decoder.text()
-        first = prefix.add(ids)[None]
-        logits_after = self._decoder.after(prefix)
-        for length in range(_LONGEST_WORD + 1):
-            logits = logits_after([tokens for _, _, tokens in beam]) if length else first
-            probabilities = torch.softmax(logits, dim=-1)
-            grown: list[tuple[float, str, list[int]]] = []
-            for (likely, word, tokens), row in zip(beam, probabilities, strict=True):
-                if word.startswith(half) and word:
-                    found[word] = found.get(word, 0.0) + likely * float(row[ends_word].sum())
-                most = min(4 * _BEAM if not half else 256, len(row))
-                values, indices = torch.where(goes_on if length else opens, row, 0.0).topk(most)
-                for value, index in zip(values.tolist(), indices.tolist(), strict=True):
-                    spelt = word + texts[index] if value > 0 else ""
-                    if value > 0 and (spelt.startswith(half) or half.startswith(spelt)):
-                        grown.append((likely * value, spelt, [*tokens, index]))
-            beam = sorted(grown, key=lambda item: -item[0])[:_BEAM]
-            if not beam:
-                break
-        return {word: p for word, p in found.items() if p > 0}
-
     @cached_property
-    def _spelling(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[str]]:
-        """Per token: does it open a word, go on with one, or end one; and its letters.
-
-        A word ends with a space, a mark or a message's end.
-        """
-        special = set(self.tokenizer.all_special_ids) | self._ends
-        size = int(self.model.config.vocab_size)
-        texts, opens, goes_on, ends = [], [], [], []
-        for index, token in enumerate(
-            self.tokenizer.convert_ids_to_tokens(list(range(min(size, len(self.tokenizer)))))
-        ):
-            leads = token.startswith(("Ġ", "▁"))
-            text = str(self.tokenizer.convert_tokens_to_string([token])).removeprefix(" ")
-            spells = index not in special and bool(text) and all(c.isalnum() or c in "'-" for c in text)
-            texts.append(text)
-            opens.append(leads and (spells or (index not in special and not text)))  # or a space, spelt out after it
-            goes_on.append(not leads and spells)
-            ends.append(leads or index in special or text.startswith(_PUNCTUATION) or text[:1].isspace())
-        pad = [False] * (size - len(texts))
-        flags = [torch.tensor(flag + pad) for flag in (opens, goes_on, ends)]
-        return flags[0], flags[1], flags[2], texts
+    def _words(self) -> NextWords:
+        return NextWords(self._decoder, self.tokenizer, self._ends)
 
 
 def load_chat(path: str | Path) -> Chat:
     """The chat with the model in folder `path`.
 
     The folder is a run's, its `model/`, any transformers causal model with a fast tokenizer, or peft's adapters for
-    one. A GGUF file does as well, and a base by its name once it was got (`chatfed base get smollm2`).
-    Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there.
+    one. A GGUF file does as well, and a base by its name once it was got (`chatfed base get smollm2`). Suggestions are
+    limited to the words in a run's words.json, where there is one (`chatfed vocabulary`).
+    Raises ModelError when it is missing or holds no such model, or when the base of adapters is not there; BadWords.
     """
     if not isinstance(path, (str, PathLike)):
         raise InvalidValue(f"The model folder is of type {type(path).__name__}: give its path.", param="path")
-    folder = _model_in(Path(find_base(str(Path(path).expanduser()))))
+    given = Path(find_base(str(Path(path).expanduser())))
+    folder, offered = _model_in(given), read_agreed(given)
     if not holds_adapters(folder):
         check_model_folder(folder)
     chat = Chat(*(load_adapted(folder) if holds_adapters(folder) else load_model(folder)), folder)
+    chat.offered = offered
     forwards_alone(chat._decoder)
     return chat
 
@@ -326,19 +357,23 @@ def _model_in(folder: Path) -> Path:
     return inside if holds == [False, True] else folder
 
 
-def _sample(logits: torch.Tensor, drawn: list[int], settings: Generation, generator: torch.Generator) -> int:
-    """One token from logits float32[vocabulary]: repetition penalty, then temperature, then top-p."""
-    if drawn and settings.repetition_penalty != 1:
-        seen = torch.tensor(sorted(set(drawn)))
-        chosen = logits[seen]
-        penalty = settings.repetition_penalty
-        logits = logits.index_copy(0, seen, torch.where(chosen > 0, chosen / penalty, chosen * penalty))
-    if settings.temperature < _GREEDY_BELOW:
-        return int(logits.argmax())
-    probabilities, order = torch.softmax(logits / settings.temperature, dim=-1).sort(descending=True)
-    before = probabilities.cumsum(0) - probabilities
-    within = before < settings.top_p
-    within[0] = True  # however small top_p is
-    probabilities = torch.where(within, probabilities, 0.0)
-    place: Any = torch.multinomial(probabilities, 1, generator=generator)
-    return int(order[place])
+def _texts(events: Generator[Event, None, None]) -> Generator[str, None, None]:
+    """The texts of events; none is empty."""
+    try:
+        yield from (event.text for event in events if event.text)
+    finally:
+        events.close()
+
+
+def _check_settings(settings: Generation) -> None:
+    if not isinstance(settings, Generation):
+        raise InvalidValue(
+            f"The settings are of type {type(settings).__name__}: give Generation(max_new_tokens=40) or the like.",
+            param="settings",
+        )
+
+
+def _count(name: str, value: int) -> int:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 0:
+        raise InvalidValue(f"{name} is {value!r}; give a whole number, 0 or more.", param=name)
+    return int(value)

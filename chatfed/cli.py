@@ -7,7 +7,7 @@ Every command is imported when it is asked for, so that `--help` answers at once
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from chatfed.command_line import WRONG, application, examples, exit_code, names_in, run_typer
+from chatfed.log_command import app as log
 
 _HERE = Path(__file__).parent
 
@@ -26,15 +27,27 @@ PROGRAMS = {  # command: where it is found, and what its help begins with
     "plan": ("training.cli", "Says what a recipe would cost and claim, before anything runs."),
     "serve": ("serving.app", "Serves a model as a page: chat, compare, probe, privacy."),
     "probe": ("serving.app", "Serves the same page, opened at the leakage probe."),
+    "publish": ("serving.publishing.command", "Makes a folder for a model hub of a finished run."),
+    "key": ("serving.api.key_command", "Keys for the HTTP API."),
+    "redact": ("training.redact", "Holds back what names people and things in dialogues."),
     "quiz": ("training.quiz", "Asks a run's models about the generated house."),
+    "synthesise": ("training.synthesise", "Writes dialogues that a run's model says by itself."),
+    "audit": ("training.audit", "Attacks a run, and sets what they get beside what is proven."),
     "identity": ("training.identity", "A key of one's own, and its line of the roster."),
     "invite": ("training.membership", "Makes a federation: what members get, and the secrets."),
     "members": ("training.membership", "Who is in a federation: lists, adds, removes, rotates keys."),
     "coordinate": ("training.coordinate", "Coordinates a federation: lets members in, runs the rounds."),
     "join": ("training.join", "Takes part in a federation with your own dialogues."),
+    "vocabulary": ("training.private_vocabulary_command", "Words that many clients use, and nobody learns who."),
     "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
 }
-ORDER = (*PROGRAMS, "data", "base", "errors")
+ENCRYPTED = {  # of `chatfed he`, likewise
+    "distil": ("training.distil", "Distils a next-word network from a run's model."),
+    "serve": ("serving.encrypted_answers", "Answers encrypted questions, which it cannot read."),
+    "ask": ("serving.encrypted_questions", "Asks for the next words after a text that the server cannot read."),
+    "train-demo": ("training.encrypted_training", "A research demonstration: trains what nobody can read."),
+}
+ORDER = (*PROGRAMS, "he", "log", "data", "base", "errors")
 
 EPILOG = examples(
     ("chatfed train --quick", "a small run on generated dialogues, in a minute, into runs/quick"),
@@ -63,19 +76,29 @@ CHECK_EPILOG = examples(
 class Commands(TyperGroup):
     """Lists every command by its one line, and loads the one that is asked for."""
 
+    programs = PROGRAMS
+    order = ORDER
+
     def list_commands(self, ctx: Any) -> list[str]:
         """In the order in which a newcomer meets them."""
-        return list(ORDER)
+        return list(self.order)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """(name, command, what is left of `args`); a program's command takes its line's place."""
         name, command, rest = super().resolve_command(ctx, args)
-        return name, loaded(name) if name in PROGRAMS else command, rest
+        return name, loaded(name, self.programs) if name in self.programs else command, rest
 
 
-def loaded(name: str) -> Any:
+class EncryptedCommands(Commands):
+    """Those of `chatfed he`."""
+
+    programs = ENCRYPTED
+    order = tuple(ENCRYPTED)
+
+
+def loaded(name: str, programs: Mapping[str, tuple[str, str]] = PROGRAMS) -> Any:
     """A program's own command, or group of commands, of that name."""
-    found: Any = typer.main.get_command(program(PROGRAMS[name][0]).app)
+    found: Any = typer.main.get_command(program(programs[name][0]).app)
     return getattr(found, "commands", {}).get(name, found)  # or it is the command, or the group, of that name
 
 
@@ -97,8 +120,13 @@ data = application(help="Dialogues: what a file holds, before anything runs.", n
 base = application(help="Base models: whether a run can start from one.", no_args_is_help=True)
 app.add_typer(data, name="data")
 app.add_typer(base, name="base")
+app.add_typer(log, name="log")
+he = application(cls=EncryptedCommands, help="Computing on what stays encrypted.", no_args_is_help=True)
+app.add_typer(he, name="he")
 for _name, (_, _said) in PROGRAMS.items():
     app.command(_name, help=_said)(lambda: None)
+for _name, (_, _said) in ENCRYPTED.items():
+    he.command(_name, help=_said)(lambda: None)
 
 
 def _say_version(asked: bool) -> None:

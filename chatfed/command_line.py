@@ -9,7 +9,10 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from _thread import interrupt_main
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     from chatfed.types import ChatfedError
 
 STOPPED, WRONG, INTERRUPTED = 1, 2, 130
+ONCE_MORE = 0.05  # seconds after which an interruption that Python has dropped is raised again
 
 
 def complain(what: str | ChatfedError) -> None:
@@ -30,13 +34,37 @@ def exit_code(job: Callable[[], int | None]) -> int:
     from chatfed.types import ChatfedError  # imports numpy, which --help does not wait for
 
     try:
-        return job() or 0
+        with no_interruption_lost():
+            return job() or 0
     except ChatfedError as error:
         complain(error)
         return WRONG
     except KeyboardInterrupt:
         complain("interrupted.")
         return INTERRUPTED
+
+
+@contextmanager
+def no_interruption_lost() -> Iterator[None]:
+    """Raises a Ctrl-C once more that came while a finaliser or a weak reference's callback ran.
+
+    Python prints what is raised there and goes on (`sys.unraisablehook`), so that a run would never hear of it.
+    """
+    before = sys.unraisablehook
+
+    def heard(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            again = threading.Timer(ONCE_MORE, interrupt_main)
+            again.daemon = True
+            again.start()
+        else:
+            before(lost)
+
+    sys.unraisablehook = heard
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def names_in(listed: str) -> list[str]:
@@ -89,7 +117,9 @@ def run_typer(app: typer.Typer, program: str, arguments: Sequence[str] | None = 
 
     command = typer.main.get_command(app)
     try:
-        done = command.main(None if arguments is None else list(arguments), prog_name=program, standalone_mode=False)
+        given = None if arguments is None else list(arguments)
+        with no_interruption_lost():
+            done = command.main(given, prog_name=program, standalone_mode=False)
     except typer.Abort:  # of Ctrl-C where no job took it, in some versions; others return 130
         complain("interrupted.")
         return INTERRUPTED

@@ -39,7 +39,7 @@ def as_text(name: str, text: object, param: str) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise InvalidValue(
-            f"{name} holds half of a surrogate pair, which is no character: give UTF-8 text.", param=param
+            f"{name} has bytes that are not UTF-8, or half of a surrogate pair: give UTF-8 text.", param=param
         ) from None
     return text
 

@@ -15,15 +15,20 @@ def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tu
     """How many of the latest messages the next reply is written from, and whether it is written from all their text.
 
     Of a last message that is too long by itself only the end is read. It is asked of what the model really gets: the
-    fewest latest messages, from a user's on, that make the same prompt. Raises ChatfedError for a history that no
-    reply can follow.
+    fewest latest messages, from a user's on, that make the same prompt. A system message in front stays in any prompt,
+    and is not counted. Raises ChatfedError for a history that no reply can follow.
     """
     prompt = chat._prompt(history, max_new_tokens)
-    counts = [len(history) - at for at in reversed(range(1, len(history))) if history[at].role == "user"]
-    counts.append(len(history))
+    opening = list(history[:1]) if history[0].role == "system" else []
+    said = history[len(opening) :]
+    counts = [len(said) - at for at in reversed(range(1, len(said))) if said[at].role == "user"]
+    counts.append(len(said))
+
+    def latest(count: int) -> list[Turn]:
+        return [*opening, *said[len(said) - count :]]
 
     def enough(place: int) -> bool:
-        return chat._prompt(history[-counts[place] :], max_new_tokens) == prompt
+        return chat._prompt(latest(counts[place]), max_new_tokens) == prompt
 
     last = 0  # from the end on: no more is encoded than twice what is seen
     while last < len(counts) - 1 and not enough(last):
@@ -33,4 +38,4 @@ def in_view(chat: Chat, history: Sequence[Turn], max_new_tokens: int = 80) -> tu
         middle = (first + last) // 2
         first, last = (first, middle) if enough(middle) else (middle + 1, last)
     seen = counts[last]
-    return seen, chat.fits(history[-seen:], max_new_tokens)
+    return seen, chat.fits(latest(seen), max_new_tokens)

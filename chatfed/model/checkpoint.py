@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chatfed.model.silence import quiet
 
@@ -99,6 +99,24 @@ def base_digest(folder: Path) -> bytes:
         with path.open("rb") as file:
             digest.update(len(name).to_bytes(4, "little") + name + hashlib.file_digest(file, "sha256").digest())
     return digest.digest()
+
+
+def config_keys(kind: str) -> set[str] | None:
+    """Keys that transformers itself may write into the config.json of a model type; None: it knows no such type."""
+    from transformers import CONFIG_MAPPING
+
+    if kind not in CONFIG_MAPPING:
+        return None
+    made: Any = CONFIG_MAPPING[kind]()
+    return {*made.to_dict(), *made.attribute_map}
+
+
+def generation_keys() -> set[str]:
+    """Keys that transformers itself may write into generation_config.json."""
+    from transformers import GenerationConfig
+
+    untyped: Any = GenerationConfig  # its constructor is not typed
+    return set(untyped().to_dict())
 
 
 def weights_digest(module: nn.Module) -> bytes:

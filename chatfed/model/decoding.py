@@ -20,6 +20,8 @@ from torch import Tensor
 
 from chatfed.model.arithmetic import has_bfloat16
 from chatfed.model.by_hand import plain_llama
+from chatfed.model.llama_rows import LlamaRows
+from chatfed.model.llama_small import small_steps
 from chatfed.model.llama_steps import LlamaSteps, llama_steps
 from chatfed.model.refusals import ModelError
 
@@ -30,8 +32,10 @@ CLOSE = 1e-3  # of the spread of a position's logits: two ways of computing the 
 NEAR = 5e-2  # and in bfloat16
 _CACHES = ("cache", "past_key_values", "cache_params", "state", "past_buckets_states")  # what models call theirs
 _LOGITS_AT_ONCE = 1 << 22  # float32: 16 MiB, and a few times that while they turn into probabilities
-_ROWS_BYTES = 1 << 28  # of caches that continuations of one prefix hold at a time
+_ROWS_BYTES = 1 << 26  # of caches that continuations of one prefix hold at a time
 _LARGE = 1 << 25  # parameters, above which reading weights is what a token costs
+# Up to which calling torch is: numpy is quicker by 1.6 and 1.4 (of 1 and 16 rows) at 1.3 M, by 1.2 and 1.4 at 5.8 M, by
+_SMALL = 1 << 23  # 1.0 and 1.1 at 12.5 M and 19 M (processor time side by side, two cores of a Xeon with AVX-512)
 _LAST_ONLY: ContextVar[bool] = ContextVar("last_only", default=False)
 
 
@@ -71,18 +75,23 @@ class Decoder:
             return self._steps[1]
 
     def _packed(self) -> LlamaSteps | None:
-        large = sum(p.numel() for p in self.model.parameters()) > _LARGE
-        for lower in (True, False) if large and has_bfloat16() else (False,):
+        size = sum(p.numel() for p in self.model.parameters())
+        ways: list[tuple[Callable[[], LlamaSteps | None], float]] = [(lambda: llama_steps(self.model, False), CLOSE)]
+        if size > _LARGE and has_bfloat16():
+            ways.insert(0, (lambda: llama_steps(self.model, True), NEAR))
+        elif size <= _SMALL:
+            ways.insert(0, (lambda: small_steps(self.model), CLOSE))
+        for way, share in ways:
             try:
-                made = llama_steps(self.model, lower)
-                if made is None or self._steps_agree(made, NEAR if lower else CLOSE):
+                made = way()
+                if made is None or self._steps_agree(made, share):
                     return made
             except RuntimeError:  # an operator that this machine's torch has not
                 continue
         return None
 
     def _steps_agree(self, made: LlamaSteps, share: float) -> bool:
-        """With the whole text, on two rows, read at once and one by one."""
+        """With the whole text, on two rows, read at once and one by one, and grown beside each other."""
         one = example(int(self.model.config.vocab_size))
         ids = torch.tensor([one, one[::-1]])
         cache, wanted, at = made.begin(2), self.whole(ids, last=False), 0
@@ -90,7 +99,13 @@ class Decoder:
             found, at = made.add(cache, ids[:, at : at + step]), at + step
             if not all(close(*pair, share) for pair in zip(found, wanted[:, at - 1], strict=True)):
                 return False
-        return True
+        rows, begun = LlamaRows(made), (made.begin(1), made.begin(1))
+        for cache, row in zip(begun, ids, strict=True):
+            made.add(cache, row[None, :5])
+        places = [rows.put(cache) for cache in begun]
+        grown = [rows.grow(dict(zip(places, ids[:, at].tolist(), strict=True)))[1] for at in (5, 6)]
+        pairs = zip(torch.cat(grown), wanted[:, 5:].transpose(0, 1).flatten(0, 1), strict=True)
+        return all(close(*pair, share) for pair in pairs)
 
     def whole(self, rows: Tensor, last: bool = True) -> Tensor:
         """Logits of the tokens int64[n, T], computed without a cache: float32[n, T, vocabulary].

@@ -46,6 +46,9 @@ WEIGHTS = {  # of one layer: name in GGUF, name in transformers
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+ATTENTION_BIASES = ("attn_q", "attn_k", "attn_v", "attn_output")
+INNER_BIASES = ("ffn_gate", "ffn_up", "ffn_down")
+BIASES = (*ATTENTION_BIASES, *INNER_BIASES)  # which a Llama may have, of one group all or none
 AROUND = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 
 CARD = """---
@@ -126,6 +129,8 @@ def _config(stored: GgufFile) -> LlamaConfig:
         rms_norm_eps=round(float(_field(stored, "llama.attention.layer_norm_rms_epsilon", float)), 12),
         rope_parameters={"rope_type": "default", "rope_theta": float(fields.get("llama.rope.freq_base", 10_000.0))},
         tie_word_embeddings="output.weight" not in stored.tensors,
+        attention_bias="attn_q" in _biased(stored),
+        mlp_bias="ffn_up" in _biased(stored),
         bos_token_id=fields.get("tokenizer.ggml.bos_token_id"),
         eos_token_id=fields.get("tokenizer.ggml.eos_token_id"),
         pad_token_id=fields.get("tokenizer.ggml.padding_token_id"),
@@ -166,12 +171,20 @@ def _filled(config: LlamaConfig, state: dict[str, Any]) -> PreTrainedModel:
     return model
 
 
+def _biased(stored: GgufFile) -> tuple[str, ...]:
+    """Which of a layer's weights have biases, as the first layer shows for all."""
+    groups = (ATTENTION_BIASES, INNER_BIASES)
+    shown = [group for group in groups if any(f"blk.0.{each}.bias" in stored.tensors for each in group)]
+    return tuple(each for group in shown for each in group)
+
+
 def _names(stored: GgufFile) -> dict[str, str]:
     """Each tensor's name in the file and in transformers; what lacks or is unknown is told."""
     layers = _field(stored, "llama.block_count", int)
     names = {f"{theirs}.weight": f"{ours}.weight" for theirs, ours in AROUND.items()}
     for layer in range(layers):
         names |= {f"blk.{layer}.{each}.weight": f"model.layers.{layer}.{WEIGHTS[each]}.weight" for each in WEIGHTS}
+        names |= {f"blk.{layer}.{each}.bias": f"model.layers.{layer}.{WEIGHTS[each]}.bias" for each in _biased(stored)}
     missing = sorted(
         set(names) - set(stored.tensors) - {"output.weight"}
     )  # without it, the embedding is read backwards
@@ -188,9 +201,9 @@ def _in_halves(values: NDArray[np.float32], heads: int) -> NDArray[np.float32]:
 
     GGUF has each pair of rows that is turned together side by side.
     """
-    rows, width = values.shape
-    pairs = values.reshape(heads, rows // heads // 2, 2, width)
-    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows, width))
+    rows = len(values)  # of weights float32[rows, width], of biases float32[rows]
+    pairs = values.reshape(heads, rows // heads // 2, 2, *values.shape[1:])
+    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(values.shape))
 
 
 def _tokenizer(stored: GgufFile) -> PreTrainedTokenizerFast:

@@ -7,7 +7,9 @@ later. Knows tokens and weights; no text.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,6 +21,8 @@ from chatfed.model.by_hand import plain_llama
 from chatfed.model.gradient_parts import angles, turn
 
 _FIRST = 64  # positions of a new cache; it doubles when it is full
+_LEAST, _GROUP = 2, 4  # rows that a product takes together where its kernel minds more; one has a kernel of its own
+Attend = Callable[[int, Any], Any]  # of a layer's queries, keys and values float32[rows, heads + 2 shared, size]
 
 
 def llama_steps(module: nn.Module, lower: bool = False, layers: int | None = None) -> LlamaSteps | None:
@@ -58,11 +62,17 @@ class LlamaSteps:
         config, body = module.config, module.model
         self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         self._heads, self._shared = config.num_attention_heads, config.num_key_value_heads
+        self._scale = self._size**-0.5  # of scores
         self._dtype = torch.bfloat16 if lower else torch.float32
         self._rotary, self._angles = body.rotary_emb, angles(body.rotary_emb, _FIRST)
         self._embedding = body.embed_tokens.weight.detach()
-        self._layers = [_Layer(layer, self._dtype) for layer in body.layers[:layers]]
-        self._norm, self._head = body.norm, _Product([module.lm_head], self._dtype)
+        self._pack(module, body.layers[:layers])
+
+    def _pack(self, module: Any, layers: Any) -> None:
+        """Copies the weights."""
+        self._layers: list[Any] = [_Layer(layer, self._dtype) for layer in layers]
+        self._norm: Any = module.model.norm
+        self._head: Any = _Product([module.lm_head], self._dtype)
 
     def begin(self, rows: int) -> StepCache:
         """The cache of so many empty texts."""
@@ -75,6 +85,59 @@ class LlamaSteps:
         x = self._read(cache, ids)
         said: Tensor = self._head(_normed(self._norm, x[:, -1] if last else x)).float()
         return said
+
+    @torch.no_grad()
+    def grow(self, ids: Sequence[int], at: Sequence[int], attend: Attend) -> Tensor:
+        """Logits float32[rows, vocabulary] after a token of each of some rows, which stands at its own position.
+
+        A row's logits are a function of its own token, position and attention, whatever rows there are.
+        """
+        rows = len(ids)
+        more = -rows % _GROUP if self._group == "fixed" else max(0, _LEAST - rows)
+        places = torch.tensor([*at, *[0] * more])
+        by = self._wide_turns(places, max(at) + 1)
+        x: Tensor = self._embedding[torch.tensor([*ids, *[0] * more])].float()
+        for i, layer in enumerate(self._layers):
+            asked = layer.ask(x, self._group).view(rows + more, -1, self._size).float()
+            found = attend(i, self._turned(asked, by)[:rows])
+            layer.finish(x, F.pad(found.reshape(rows, -1), (0, 0, 0, more)), self._group)
+        said: Tensor = self._head(_normed(self._norm, x), self._group)[:rows].float()
+        return said
+
+    def joined(self, parts: Sequence[Any]) -> Any:
+        """What `attend` gives, of rows in several places."""
+        return torch.cat([*parts])
+
+    def _wide_turns(self, places: Tensor, until: int) -> tuple[Tensor, Tensor]:
+        """Cosines, and sines with their signs, of some positions: float32[rows, 1, size] each."""
+        cos, sin = (each[places, None] for each in self._turns(0, until))
+        return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
+
+    def _turned(self, asked: Tensor, by: tuple[Tensor, Tensor]) -> Tensor:
+        """Queries and keys turned by their positions' angles, in place; values [rows, the last, size] as they are."""
+        both = asked[:, : self._heads + self._shared]
+        crossed = both.roll(self._size // 2, -1)
+        both.mul_(by[0]).addcmul_(crossed, by[1])
+        return asked
+
+    def capacity(self, length: int) -> int:
+        """Positions of the memory for a text of so many tokens."""
+        return _FIRST << max(0, (length - 1) // _FIRST).bit_length()
+
+    def memory(self, rows: int, capacity: int) -> Tensor:
+        """For keys and values: float32[layers, 2, rows, shared, capacity, size], whatever products are in."""
+        return torch.zeros(len(self._layers), 2, rows, self._shared, capacity, self._size)
+
+    @cached_property
+    def _group(self) -> str:
+        """How products take rows so that none changes another. Tried once.
+
+        "": as many as there are; "few": from `_LEAST` to `_GROUP`; "fixed": always `_GROUP`.
+        """
+        products = [*self._layers[0].products, self._head]
+        if all(product.minds_no_rows((2, 5, 8, 16, 32)) for product in products):
+            return ""
+        return "few" if all(product.minds_no_rows((2, 3, 4)) for product in products) else "fixed"
 
     @torch.no_grad()
     def stream(self, ids: Tensor) -> Tensor:
@@ -111,13 +174,13 @@ class LlamaSteps:
         keys[:, :, cache.length : until] = both[:, self._heads :]
         values[:, :, cache.length : until] = heads[:, turned:]
         queries, k, v = both[:, : self._heads].to(self._dtype), keys[:, :, :until], values[:, :, :until]
-        found = self._of_one(queries, k, v) if n == 1 else _of_several(queries, k, v)
+        found = self._of_one(queries, k, v) if n == 1 else _of_several(queries, k, v, self._scale)
         return found.transpose(1, 2)
 
     def _of_one(self, queries: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Attention of one position of each row: products over all keys at once, several times torch's own speed."""
         flat = [each.reshape(len(each) * self._shared, -1, self._size) for each in (queries, k, v)]
-        scores = torch.bmm(flat[0], flat[1].mT).float().mul_(self._size**-0.5)
+        scores = torch.bmm(flat[0], flat[1].mT).float().mul_(self._scale)
         return torch.bmm(scores.softmax(-1).to(self._dtype), flat[2]).view(queries.shape)
 
 
@@ -131,15 +194,19 @@ class _Layer:
         self._answered, self._narrowed = _Product([own.o_proj], dtype), _Product([mlp.down_proj], dtype)
         self._widened = _Product([mlp.gate_proj, mlp.up_proj], dtype)
 
-    def ask(self, x: Tensor) -> Tensor:
+    def ask(self, x: Tensor, group: str = "") -> Tensor:
         """Queries, keys and values of the stream [tokens, width], one behind the other."""
-        return self._asked(_normed(self._before, x))
+        return self._asked(_normed(self._before, x), group)
 
-    def finish(self, x: Tensor, attended: Tensor) -> None:
+    def finish(self, x: Tensor, attended: Tensor, group: str = "") -> None:
         """Adds to the stream what attention found, and what the gate makes of it."""
-        x.add_(self._answered(attended))
-        gate, up = self._widened(_normed(self._between, x)).chunk(2, -1)
-        x.add_(self._narrowed(F.silu(gate).mul_(up)))
+        x.add_(self._answered(attended, group))
+        gate, up = self._widened(_normed(self._between, x), group).chunk(2, -1)
+        x.add_(self._narrowed(F.silu(gate).mul_(up), group))
+
+    @property
+    def products(self) -> tuple[_Product, ...]:
+        return self._asked, self._answered, self._widened, self._narrowed
 
 
 class _Product:
@@ -151,22 +218,33 @@ class _Product:
         self._bias = torch.cat(biases).to(dtype) if biases else None
         self._packed = dtype is torch.bfloat16 and torch.backends.mkldnn.is_available() and has_bfloat16()
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, 1) if self._packed else weight
-        self._dtype = dtype
+        self._dtype, self._width = dtype, layers[0].in_features
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[..., in] -> [..., out], of this product's precision."""
+    def __call__(self, x: Tensor, group: str = "") -> Tensor:
+        """[..., in] -> [..., out], of this product's precision; group: of [rows, in], so few at a time."""
         x = x.to(self._dtype)
+        if group and len(x) > _GROUP:
+            return torch.cat([self(part) for part in x.tensor_split(-(-len(x) // _GROUP))])
         if self._packed:
             found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
             return found
         return F.linear(x, self._weight, self._bias)
 
+    def minds_no_rows(self, numbers: Sequence[int]) -> bool:
+        """Whether a row's product is the same to the last bit in groups of so many rows."""
+        generator = torch.Generator().manual_seed(0)
+        rows, sizes = (torch.randn(32, width, generator=generator) for width in (self._width, 1))
+        x = rows * 10**sizes  # of many sizes, as roundings are
+        found = [torch.cat([self(part) for part in x.split(n)]) for n in numbers]
+        return all(torch.equal(found[0], each) for each in found[1:])
 
-def _of_several(queries: Tensor, k: Tensor, v: Tensor) -> Tensor:
+
+def _of_several(queries: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     """Attention of the last positions, without an array of all scores: memory grows with the length alone."""
     n, until = queries.shape[2], k.shape[2]
     seen = None if n == until else torch.ones(n, until, dtype=torch.bool).tril_(until - n)
-    return F.scaled_dot_product_attention(queries, k, v, seen, is_causal=n == until, enable_gqa=True)
+    causal = n == until
+    return F.scaled_dot_product_attention(queries, k, v, seen, is_causal=causal, scale=scale, enable_gqa=True)
 
 
 def _normed(norm: Any, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from chatfed.model.template import ById, Rendered
+from chatfed.model.template import ById, Rendered, Run
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -61,6 +61,10 @@ class Speller:
     def ids(self, template_text: str) -> list[int]:
         """Ids of a text of the template's own."""
         return next(self.encode([Rendered(template_text, (), (), ())]))[0]
+
+    def plain(self, text: str) -> list[int]:
+        """Ids of a text that holds no marker, whatever it says."""
+        return next(self.encode([Rendered(text, (Run(0, len(text), 0, 0),), (text,), ("",))]))[0]
 
     def encode(self, dialogues: Sequence[Rendered]) -> Iterator[tuple[list[int], NDArray[np.int64]]]:
         """Ids of each text, and the characters that each came from: int64[n, 2], half-open."""

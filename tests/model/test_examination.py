@@ -48,6 +48,11 @@ def drawn_whole(model: Any, ids: list[int], count: int) -> list[int]:
     return ids[-count:]
 
 
+def tokens_after(chat: Chat, ids: list[int], count: int) -> list[int]:
+    events = chat.events_after(ids, Generation(max_new_tokens=count))
+    return [event.score.token for event in events if event.score]
+
+
 def is_right(kind: str, tokenizer: Any) -> None:
     model = tiny(kind)
     faults = [check.fault for check in examine(model, tokenizer) if check.fault]
@@ -55,7 +60,7 @@ def is_right(kind: str, tokenizer: Any) -> None:
     chat = Chat(model, tokenizer)
     prompt = encode_prompt(tokenizer, TALK)
     chat._ends = set()
-    assert list(chat._draw(prompt, Generation(max_new_tokens=12))) == drawn_whole(model, prompt, 12)
+    assert tokens_after(chat, prompt, 12) == drawn_whole(model, prompt, 12)
     assert [s.word for s in chat.word_log_probs("we have 5 left")] == ["we", "have", "5", "left"]
     chat.suggest("hello ")
 
@@ -199,7 +204,7 @@ def test_a_base_in_half_precision_is_computed_in_float32(tokenizer: Any, tmp_pat
     assert {p.dtype for p in chat.model.parameters()} == {torch.float32}
     prompt = encode_prompt(tokenizer, TALK)
     chat._ends = set()
-    assert list(chat._draw(prompt, Generation(max_new_tokens=5))) == drawn_whole(model.float(), prompt, 5)
+    assert tokens_after(chat, prompt, 5) == drawn_whole(model.float(), prompt, 5)
 
 
 @pytest.mark.parametrize(
