@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from chatfed.types import ChatfedError
 
@@ -67,10 +67,17 @@ def write_new(path: Path, content: bytes, mode: int = 0o600) -> None:
 
     Raises FileExistsError where it is: what is there stays. Raises OSError when the disk refuses.
     """
+    with new_file(path, mode) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def new_file(path: Path, mode: int = 0o600) -> Iterator[BinaryIO]:
+    """A file to write piece by piece, there when the block ends well and not before. Raises as `write_new` does."""
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, mode)
@@ -95,8 +102,11 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def from_json(text: str | bytes) -> Any:
-    """The one way to read JSON here. Raises ValueError for what is none, NaN and infinity included."""
-    return json.loads(text, parse_constant=_refuse_constant)
+    """The one way to read JSON here. Raises ValueError for what is none, or too deep, NaN and infinity included."""
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("lists or objects nested too deep") from None
 
 
 def _refuse_constant(name: str) -> None:

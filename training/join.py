@@ -51,6 +51,9 @@ def join(
     patience: Annotated[
         float, typer.Option(min=1.0, metavar="SECONDS", help="How long an answer is tried to be sent.")
     ] = 600.0,
+    give_up: Annotated[
+        float, typer.Option(min=0.001, metavar="HOURS", help="How long the coordinator may not answer at all.")
+    ] = 168.0,
     me: Me = None,
     ignore_columns: IgnoreColumns = None,
     skip_bad_lines: SkipBadLines = False,
@@ -66,13 +69,19 @@ def join(
         "ignore_columns": tuple(names_in(ignore_columns)) if ignore_columns else (),
         "skip_bad_lines": skip_bad_lines,
     }
-    in_one_line(
-        lambda: _join(file, key, home or key.resolve().parent / "chatfed-home", base, reading, yes, patience), AGAIN
-    )
+    folder, hours = home or key.resolve().parent / "chatfed-home", 3600 * give_up
+    in_one_line(lambda: _join(file, key, folder, base, reading, yes, patience, hours), AGAIN)
 
 
 def _join(
-    file: Path, key: Path, folder: Path, base: Path | None, reading: dict[str, Any], yes: bool, patience: float
+    file: Path,
+    key: Path,
+    folder: Path,
+    base: Path | None,
+    reading: dict[str, Any],
+    yes: bool,
+    patience: float,
+    give_up: float,
 ) -> None:
     from .engines.flower import prepare_flower
     from .plan.federation import read_federation
@@ -118,7 +127,7 @@ def _join(
 
         say(f"{name} of {federation.name} is ready for {federation.address}; its ledger and state lie in {home.path}.")
         most = most_bytes(federation, base)
-        serve(federation.address, authority, transport_key(read_key(key)), answer, say, stop, patience, most)
+        serve(federation.address, authority, transport_key(read_key(key)), answer, say, stop, patience, most, give_up)
     if member.over:
         say("The federation's run is over.")
 

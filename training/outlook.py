@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import Callable, Iterator
 from itertools import groupby
 
-from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above, duration
+from chatfed.audit.tiers import strength
 from chatfed.privacy.guarantee import Guarantee
 from chatfed.secagg.messages import Parameters
 from chatfed.types import ChatfedError

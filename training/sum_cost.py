@@ -16,9 +16,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from chatfed.secagg import client, cost, graph, masking, messages, primitives, server, shamir, states
+from chatfed.secagg import client, cost, graph, lattice, masking, messages, primitives, server, shamir, states
 from chatfed.secagg.masking import ring_dtype
 from chatfed.secagg.messages import Advert, Floors, Kind, Parameters, Present
+from chatfed.secagg.schemes import threshold_he
 
 _Result = TypeVar("_Result")
 LEAST, MOST_BYTES = 3, 200_000_000  # of clients made up for the server; of their vectors together
@@ -55,13 +56,13 @@ def _seconds(parameters: Parameters) -> tuple[float, float]:
     everybody = messages.encode_adverts(state.epoch.session, adverts)
     shared, _ = clock(client.share, state, everybody, os.urandom)
     near, view = shared.view.graph.neighbours(1), shared.view.digest
-    made_up = {i: os.urandom(messages.envelope_bytes(parameters.slots)) for i in near}
+    made_up = {i: os.urandom(parameters.layout.envelope(parameters.slots)) for i in near}
     ready, secrets = clock(client.open_envelopes, shared, messages.encode_envelopes(view, made_up))
     agreement, clock = clock.seconds, _Clock()
 
     present = Present(0, CTX, frozenset(everyone))
     turn, vector = present.turn(view), np.zeros(parameters.length, ring_dtype(parameters.ring_bits))
-    slot = clock(states.Slot.from_bytes, secrets[0], ready.members)
+    slot = clock(states.Slot.from_bytes, secrets[0], ready.members, parameters.layout)
     invitation = present.encode(view, parameters.participants)
     masked, _ = clock(client.masked_input, ready, 0, slot, CTX, invitation, vector, sign[1])
     commitment = bytes(32)
@@ -96,26 +97,27 @@ def of_server(parameters: Parameters) -> ServerCost:
     opened = once(server.open_epoch, p, about, EPOCH, roster)
     keys = Advert(*(primitives.public_key(os.urandom(32)) for _ in range(2)))
     sharing, _ = once(server.relay_adverts, opened, {i: keys.encode(i, opened.session, sign[i]) for i in everyone})
-    epoch, _ = once(server.relay_shares, sharing, {i: _dealt(sharing, i) for i in everyone})
+    epoch, envelopes = once(server.relay_shares, sharing, {i: _dealt(sharing, i) for i in everyone})
+    once(dict, envelopes)  # they are made as they are asked for
 
     collecting, _ = each(server.begin, epoch, 0, CTX, everyone)
-    seeds, vector = {i: os.urandom(32) for i in everyone}, np.zeros(p.length, ring_dtype(p.ring_bits))
-    for i, seed in seeds.items():
-        commitment = masking.commitment(seed, collecting.turn, i)
-        message = messages.encode_masked_input(i, collecting.turn, commitment, vector, sign[i])
+    secrets = {i: os.urandom(32) for i in everyone}
+    for i, secret in secrets.items():
+        hidden = _hidden(p, collecting.turn, secret if i == 1 else b"")
+        commitment = _commitment(p, collecting.turn, i, secret, hidden)
+        message = messages.encode_masked_input(i, collecting.turn, commitment, hidden, sign[i])
         collecting = each(server.accept, collecting, i, message)
     closed, _ = each(server.close_inputs, collecting)
     if p.quorum:
         closed, _ = each(server.certify, closed, {i: _consent(closed, i, sign[i]) for i in everyone})
-    each(server.finish, closed, _answers(closed, seeds))
+    each(server.finish, closed, _answers(closed, secrets))
     seconds = (once.seconds / p.slots + each.seconds) / p.participants
     return ServerCost(seconds * parameters.participants, p.participants)
 
 
 def _dealt(state: server.Sharing, sender: int) -> bytes:
     """Envelopes and rows that open for nobody, in their sizes."""
-    slots = state.parameters.slots
-    size = messages.envelope_bytes(slots) + slots * messages.ROW_BYTES
+    size = state.parameters.layout.dealt(state.parameters.slots)
     mine = {j: os.urandom(size) for j in state.graph.neighbours(sender)}
     return messages.encode_entries(Kind.SHARES, sender, state.view, mine)
 
@@ -125,15 +127,42 @@ def _consent(state: server.Certifying, sender: int, sign: messages.Sign | None) 
     return messages.encode(Kind.CONSENT, sender, state.turn, digest + (sign(digest) if sign else b""))
 
 
+def _hidden(parameters: Parameters, turn: bytes, secret: bytes) -> bytes:
+    """Zeros, as nobody would mask them; encrypted under a secret, or under the key and errors that are zero too."""
+    if parameters.scheme == messages.THRESHOLD_HE and secret:
+        zeros = np.zeros(parameters.length, ring_dtype(parameters.ring_bits))
+        return lattice.encrypt(zeros, secret, turn, parameters.packing)
+    return bytes(cost.of_vector(parameters))
+
+
+def _commitment(parameters: Parameters, turn: bytes, maker: int, secret: bytes, hidden: bytes) -> bytes:
+    if parameters.scheme == messages.THRESHOLD_HE:
+        return threshold_he.digest_of(hidden, maker, turn)
+    return masking.commitment(secret, turn, maker)
+
+
 def _answers(state: server.Certifying, seeds: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Everybody's shares of everybody's self-mask seed, which the server does recover."""
+    """Everybody's shares of everybody's self-mask seed, or of the sum of keys, which the server does recover."""
     digest = messages.survivors_digest(state.turn, state.bound)
+    if state.parameters.scheme == messages.THRESHOLD_HE:
+        return _answers_of_keys(state, seeds[1], digest)
     given = shamir.share(list(seeds.values()), list(seeds), state.parameters.threshold, os.urandom)
     held = {
         i: {j: share.tobytes() for j, share in zip(seeds, mine, strict=True)}
         for i, mine in zip(seeds, given, strict=True)
     }
     return {i: messages.encode_entries(Kind.ANSWER, i, state.turn, mine, digest) for i, mine in held.items()}
+
+
+def _answers_of_keys(state: server.Certifying, seed: bytes, digest: bytes) -> dict[int, bytes]:
+    """Of a sum of keys of which all but the first one's are zero."""
+    key = lattice.key_polynomial(seed) % shamir.PRIME
+    shares = shamir.share_elements(key, sorted(state.bound), state.parameters.threshold, os.urandom)
+    nobody = messages.encode_ids(state.parameters.participants, ())
+    return {
+        i: messages.encode(Kind.ANSWER, i, state.turn, digest, nobody, share.tobytes())
+        for i, share in zip(sorted(state.bound), shares, strict=True)
+    }
 
 
 def _fewer(parameters: Parameters) -> Parameters:

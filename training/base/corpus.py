@@ -28,6 +28,7 @@ from ..plan.recipe import LEAST_CLIENTS, DataSection
 from ..plan.repeats import Repeats
 from .learnable import with_targets
 from .overlap import Part, Parts, cleared, counted, owners_of
+from .redaction import redacted
 
 HELP_DESK = "helpdesk"
 DIALOGUES_A_CLIENT = 30  # when the data names no clients and the recipe no number of them
@@ -68,8 +69,13 @@ def load_corpus(
     _refuse_same_files(settings)
     folder = generated_help_desk(cache, settings.seed, settings.clients) if settings.source == HELP_DESK else None
     private = _private(settings, options, folder, notes)
+    if settings.redact:
+        private = redacted(private, settings.redact_language, "dialogues", notes)
     clients = {owner: np.arange(len(private))} if owner else _deal(private, settings, notes)
     clients, held_out = _held_out(clients, private, settings, options, folder, notes)
+    if settings.redact and held_out.table is not private:  # measured as they would be learned
+        table = redacted(held_out.table, settings.redact_language, "held-out dialogues", notes)
+        held_out = replace(held_out, table=table)
     public = public_text(settings, cache, notes) if needs_public else None
     places, owners = owners_of(clients, len(private))
     parts = Parts.read(Part("the clients' dialogues", settings.source, private, places), owners, held_out, public)

@@ -76,7 +76,7 @@ def refuse_without_targets(table: TokenTable, context: int, train_on: str) -> No
     owned = np.concatenate([np.empty(0, np.int64), *table.clients.values()])
     targets = np.zeros(len(table), bool)
     targets[owned] = _has_targets(examples, owned)
-    idle = [client for client, mine in table.clients.items() if not targets[mine].any()]
+    idle = [client for client, mine in table.clients.items() if len(mine) and not targets[mine].any()]
     if idle:
         raise DataError(_idle(idle, len(table.clients)), param="data.train_on")
 

@@ -11,6 +11,8 @@ from importlib import metadata
 
 from chatfed.types import ChatfedError
 
+from ..durable import Stopped
+
 TAKEN = "1.42"  # the modules beside this one stand on its inside, which may change with any other
 
 
@@ -54,6 +56,13 @@ class CertificateRefused(ChatfedError):
 
     code = "certificate_refused"
     mend = "ask the coordinator for its address and its authority's certificate anew"
+
+
+class CoordinatorGone(Stopped):
+    """A coordinator has not answered for as long as its member waits."""
+
+    code = "coordinator_gone"
+    mend = "ask whoever coordinates whether the run is over; if it is not, join again with the same --home"
 
 
 class ClockOff(ChatfedError):

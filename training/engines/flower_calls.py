@@ -30,7 +30,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from chatfed.types import ChatfedError
 
-from .flower import AddressError, CertificateRefused, ClockOff, NotRegistered, OtherFlower
+from .flower import AddressError, CertificateRefused, ClockOff, CoordinatorGone, NotRegistered, OtherFlower
 from .flower_payload import one_line
 
 if TYPE_CHECKING:
@@ -113,13 +113,20 @@ class Trouble:
 
     address: str
     say: Callable[[str], None]
+    give_up: float = math.inf  # seconds of one spell
     tries: int = 0
     since: float = 0.0  # Unix time
 
     def failed(self, what: str) -> float:
-        """Another try has -> seconds to wait. One alone is none: a connection that was left open may be closed."""
+        """Another try has -> seconds to wait. One alone is none: a connection that was left open may be closed.
+
+        Raises CoordinatorGone where the spell is longer than `give_up`.
+        """
         self.since = self.since or time.time()
         self.tries += 1
+        if time.time() - self.since > self.give_up:
+            hours = f"{self.give_up / 3600:g} h"
+            raise CoordinatorGone(f"The coordinator at {self.address} has not answered for {hours} ({what}).")
         if self.tries == 2:
             when = datetime.fromtimestamp(self.since, UTC).strftime("%H:%M:%S UTC")
             self.say(

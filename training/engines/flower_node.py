@@ -7,6 +7,7 @@ ever run, no app is fetched, and what is none of ours or too large is passed ove
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,17 +61,19 @@ def serve(
     stop: threading.Event,
     patience: float,
     most: int,
+    give_up: float = math.inf,
 ) -> None:
     """Answers the coordinator at `address` (HOST:PORT) until `stop`, whatever happens to the network between.
 
     authority: PEM file of who signs the coordinator's certificate. key: of P-384, this member's. answer: may raise a
     ChatfedError, whose line is told as a refusal; anything else is raised here. say: takes sentences for a person.
-    patience: seconds that an answer is tried to be sent. most: bytes of one message.
+    patience: seconds that an answer is tried to be sent. most: bytes of one message. give_up: seconds without any
+    answer, after which CoordinatorGone is raised.
 
     Raises NotRegistered, CertificateRefused, ClockOff, OtherFlower, AddressError: what no waiting mends.
     """
     prepare_flower()
-    trouble = Trouble(address, say)
+    trouble = Trouble(address, say, give_up)
     with client_of(address, authority, key) as client, contextlib.suppress(Stopped):
         line = Line(client, trouble, stop)
         while True:

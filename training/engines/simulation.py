@@ -26,6 +26,7 @@ import numpy as np
 from chatfed.model.ngrams import NGrams
 from chatfed.types import ChatfedError, ClientId, FloatVector, IntVector
 
+from ..base.canaries import COUNT, ROUNDS, Canaries
 from ..base.evaluation import Scores
 from ..base.imagining import Imagined
 from ..base.learner import Learner
@@ -67,6 +68,7 @@ class Workplace:
     homes: Path  # folder of the clients' stores and identity keys
     roster: Path | None = None  # every client's copy of the roster, where the recipe pins identities
     counting: bool = False  # clients count n-grams, and do not learn
+    canaries: Canaries | None = None  # of an audit, where the run has some
 
     @property
     def agreed(self) -> Plan | Counting:
@@ -284,10 +286,12 @@ class _Worker:
 
     def _made(self, name: ClientId) -> Client:
         place, agreed = self.workplace, self.workplace.agreed
-        learn = self.learner.counts_of if place.counting else self.learner.for_client
+        own = self.learner.counts_of if place.counting else self.learner.for_client
+        what = COUNT if place.counting else ROUNDS
+        planted = place.canaries.learn(name, agreed.learning, what) if place.canaries else None
         identity = home_of(place.homes, name) / "identity.key" if self.roster else None
         records, digest = self.homes.of(name), self.learner.base_digest
-        return Client(records, agreed.agreement, agreed.terms, digest, learn(name), self.roster, identity)
+        return Client(records, agreed.agreement, agreed.terms, digest, planted or own(name), self.roster, identity)
 
 
 def _start(workplace: Workplace) -> None:

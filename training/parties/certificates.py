@@ -61,12 +61,14 @@ def make_authority(folder: Path) -> None:
     _write(folder / AUTHORITY, built.sign(key, SHA256()))
 
 
-def make_certificate(folder: Path, host: str, authority: str = "", days: int = SERVER_DAYS) -> None:
+def make_certificate(
+    folder: Path, host: str, authority: str = "", days: int = SERVER_DAYS, calls: bool = False
+) -> None:
     """Writes server.crt for a host name or an address, signed by the authority in `folder`.
 
     server.key (mode 0600) is drawn where there is none. Made again it is renewed: the same key, from today on; members
-    need nothing new. authority: PEM, the one that it must be, where members have it already. Raises CertificateError
-    where `folder` holds no authority, or another.
+    need nothing new. authority: PEM, the one that it must be, where members have it already. calls: whether it is shown
+    to others' servers too. Raises CertificateError where `folder` holds no authority, or another.
     """
     issuer, signing = _certificates(folder / AUTHORITY)[0], _read_key(folder / AUTHORITY_KEY)
     if authority and issuer not in _parsed(authority.encode(), "the federation's authority"):
@@ -76,13 +78,14 @@ def make_certificate(folder: Path, host: str, authority: str = "", days: int = S
             f"{folder / AUTHORITY_KEY} is not the key of {folder / AUTHORITY}: restore the right one."
         )
     key = _key_at(folder / SERVER_KEY).public_key()
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if calls else [])]
     identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     built = (
         _dated(_name("chatfed coordinator"), issuer.subject, key, days)
         .add_extension(x509.SubjectAlternativeName([_host(host)]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False)
     )

@@ -39,7 +39,7 @@ class Agreed:
 
     def sealed_slot(self, slot: int) -> bytes:
         """The secrets of one, sealed."""
-        size = NONCE_BYTES + Slot.size(len(self.ready.members)) + TAG_BYTES
+        size = NONCE_BYTES + Slot.size(len(self.ready.members), self.ready.epoch.parameters.layout) + TAG_BYTES
         return self.sealed[size * slot : size * (slot + 1)]
 
 
@@ -108,7 +108,7 @@ class EpochKeys:
         """The secrets of a slot, which nobody can take again. Raises Refused where they were taken."""
         key, secret = self._opened(agreed, slot)
         self._advance(key)
-        return Slot.from_bytes(secret, agreed.ready.members)
+        return Slot.from_bytes(secret, agreed.ready.members, agreed.ready.epoch.parameters.layout)
 
     def _opened(self, agreed: Agreed, slot: int) -> tuple[bytes, bytes]:
         """Key and secrets of a slot."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from chatfed.privacy.accounting import EXACT
 from chatfed.privacy.ledger import Budget, Charge, Entry, Ledger, LedgerError, Written, charge_of
@@ -82,7 +83,7 @@ class LedgerRecords:
     def _extended(self, before: _Known | None, charges: int) -> tuple[tuple[Entry, ...], bytes]:
         entries, chain = (before.written.entries, before.chain) if before else ((), bytes(32))
         new = [self.records.read(_place(at)) or ("", b"") for at in range(len(entries), charges)]
-        return (*entries, *(Entry(key, charge_of(from_json(body))) for key, body in new)), _chained(chain, new)
+        return (*entries, *(Entry(key, _charge(body)) for key, body in new)), _chained(chain, new)
 
     def write(self, written: Written) -> None:
         """Adds what is new to what is there."""
@@ -109,6 +110,12 @@ class _Known:
     head: tuple[str, bytes]
     written: Written
     chain: bytes
+
+
+@lru_cache(maxsize=64)
+def _charge(body: bytes) -> Charge:
+    """One object for all ledgers that have the same charge: where tuples of them are compared, that is seen at once."""
+    return charge_of(from_json(body))
 
 
 def _place(at: int) -> str:

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from chatfed.secagg import server as secagg
 from chatfed.secagg.messages import MalformedMessage, Parameters, ProtocolError, check_count
+from chatfed.secagg.pieces import Dealt
 from chatfed.secagg.server import Inbound
 from chatfed.types import ClientId, FloatVector
 
@@ -68,7 +69,7 @@ class Standing:
     name: bytes = b""
     scope: bytes = b""
     used: int = 0  # slots
-    waiting: dict[int, bytes] = field(default_factory=dict)  # envelopes of those that have not been heard of since
+    waiting: Mapping[int, bytes] = field(default_factory=dict)  # envelopes of those that have not been heard of since
 
     def fits(self, session: Session, parameters: Parameters, least: int) -> bool:
         """Whether the session can go on with these keys, and enough clients have them."""
@@ -131,8 +132,7 @@ def run_round(
         check_count("share", len(present), least)
         collecting, out = secagg.begin(epoch, slot, ctx, present)
         closed, out = secagg.close_inputs(line.collect(collecting, _to_sum(out, keys.waiting), agreed))
-        for heard in out:
-            keys.waiting.pop(heard, None)
+        keys.waiting = {i: keys.waiting[i] for i in keys.waiting.keys() - out.keys()}
         check_count("masked input", len(out), least)
         settle(_survivors(session, out, agreed))
         if sums.pinned:
@@ -157,15 +157,16 @@ def _agree_on_keys(line: _Line, session: Session, opened: secagg.Advertising, st
     everyone = dict.fromkeys(range(1, len(session.cohort) + 1), session.to_bytes())
     sharing, adverts = line.relay(secagg.relay_adverts, opened, Step.SESSION, everyone)
     check_count("advertise", len(adverts), least)
-    epoch, envelopes = line.relay(secagg.relay_shares, sharing, Step.ADVERTS, adverts)
-    standing.epoch, standing.waiting, standing.used = epoch, dict(envelopes), 0
+    standing.epoch, standing.waiting = secagg.hand_out(sharing, line.shares(sharing, adverts))
+    standing.used = 0
     standing.name, standing.scope = session.epoch, session.scope
 
 
 def _to_sum(present: Mapping[int, bytes], waiting: Mapping[int, bytes]) -> dict[int, bytes]:
-    """Who is present, with the envelopes of whoever may not have them; what goes to several is one copy."""
-    alike = {id(message): encode_shares(b"", message) for message in present.values()}
-    return {i: encode_shares(waiting[i], m) if i in waiting else alike[id(m)] for i, m in present.items()}
+    """Who is present, with the envelopes of whoever may not have them, framed; what goes to several is one copy."""
+    lead = bytes([Step.SHARES])
+    alike = {id(message): encode_shares(b"", message, lead) for message in present.values()}
+    return {i: encode_shares(waiting[i], m, lead) if i in waiting else alike[id(m)] for i, m in present.items()}
 
 
 def _survivors(session: Session, out: Iterable[int], agreed: Sequence[ClientId] | None) -> list[ClientId]:
@@ -217,11 +218,21 @@ class _Line:
                 heard.add(sender)
         return heard
 
+    def shares(self, sharing: secagg.Sharing, adverts: Mapping[int, bytes]) -> dict[int, Dealt]:
+        """What clients deal to their neighbours, taken apart as it comes, those that are malformed left out."""
+        dealt = dict[int, Dealt]()
+        for sender, message in self.stream(Step.ADVERTS, adverts):
+            try:
+                dealt[sender] = secagg.take_shares(sharing, sender, message)
+            except MalformedMessage as fault:
+                self.faults.append(fault)
+        return dealt
+
     def collect(
-        self, collecting: secagg.Collecting, envelopes: Mapping[int, bytes], agreed: Sequence[ClientId] | None
+        self, collecting: secagg.Collecting, framed: Mapping[int, bytes], agreed: Sequence[ClientId] | None
     ) -> secagg.Collecting:
         """Adds masked inputs up as they come."""
-        for sender, message in self.stream(Step.SHARES, envelopes):
+        for sender, message in self.answers(Step.SHARES, framed):
             if agreed is not None and self.cohort[sender - 1] not in agreed:
                 continue  # to the sum it is one that dropped out, as it was in the attempt that clients have answered
             try:
@@ -230,11 +241,15 @@ class _Line:
                 self.faults.append(fault)
         return collecting
 
-    def stream(self, step: Step, messages: Mapping[int, bytes]) -> Iterable[tuple[int, bytes]]:
-        framed = {id(message): bytes([step]) + message for message in {id(m): m for m in messages.values()}.values()}
-        asked = {
-            self.cohort[i - 1]: framed[id(message)] for i, message in messages.items()
-        }  # what goes to all is one copy
+    def stream(self, step: Step, messages: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Answers to messages that get the step's byte before them; what goes to all is one copy."""
+        items = list(messages.items())  # once: a mapping may make its messages as they are asked for
+        framed = {id(message): bytes([step]) + message for message in {id(m): m for _, m in items}.values()}
+        return self.answers(step, {i: framed[id(message)] for i, message in items})
+
+    def answers(self, step: Step, framed: Mapping[int, bytes]) -> Iterator[tuple[int, bytes]]:
+        """Who answers, and what, without the step's byte."""
+        asked = {self.cohort[i - 1]: message for i, message in framed.items()}
         missing = set(asked)
         for client, answer in self.exchange(asked):
             self.bytes_up += len(answer)
@@ -249,6 +264,11 @@ class _Line:
 
 
 def _dispute(holder: int, owner: int) -> str:
+    if not owner:
+        return (
+            f"participant {holder} gave a share of the sum of keys that does not fit the others'; it cheated, or one "
+            "who dealt it another share than the others"
+        )
     return (
         f"participant {holder} gave a share of participant {owner}'s secret that does not fit; one of the two cheated"
     )

@@ -153,9 +153,12 @@ def measuring_run(agreed: bytes) -> bytes:
     return hashlib.sha256(b"measured" + agreed).digest()[:16]
 
 
-def encode_shares(envelopes: bytes, present: bytes) -> bytes:
-    """What a masked input answers: envelopes, where the client has none of them yet, and who is present."""
-    return _SIZE.pack(len(envelopes)) + envelopes + present
+def encode_shares(envelopes: bytes, present: bytes, lead: bytes = b"") -> bytes:
+    """What a masked input answers: envelopes, where the client has none of them yet, and who is present.
+
+    lead: what stands before it.
+    """
+    return b"".join((lead, _SIZE.pack(len(envelopes)), envelopes, present))
 
 
 def decode_shares(body: bytes) -> tuple[bytes, bytes]:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sized
 
-from chatfed.audit.bounds import MOST_DELTA, MOST_EPSILON
+from chatfed.audit.tiers import MOST_DELTA, MOST_EPSILON
 from chatfed.privacy.guarantee import Noise, Unit
 from chatfed.types import ClientId
 
 from .cohorts import following
+from .keys_of_sums import check_keys_of_sums
 from .recipe import CLIP_NORMS, MOST_PARTICIPANTS, RING_WIDTHS, ModelSection, PrivacySection, Recipe
 from .settings import Key, RecipeError, shown
+from .survivors import colluders
 from .variants import counting
 
 LEAST_MOVE = 1e-9
@@ -36,14 +38,17 @@ def check(recipe: Recipe, clients: int) -> None:
         raise RecipeError("{data.hold_out_epsilon} goes with {data.hold_out} above 0: set both, or neither")
     _check_trained(recipe.model)
     recipe = following(recipe, clients)
+    _check_canaries(recipe)
     _check_cohort(recipe, clients)
     _check_decay(recipe)
     _check_bands(recipe, clients)
     _check_key_rounds(recipe, clients)
+    check_keys_of_sums(recipe, recipe.federation.sizes)
     _check_ring(recipe, recipe.federation.cohort, "{federation.cohort} = {cohort}")
     if recipe.ngrams.longest:
         all_clients = counting(recipe, clients).federation.cohort
         _check_ring(recipe, all_clients, "all {cohort} clients, whose n-grams are counted ({ngrams.longest})")
+        check_keys_of_sums(recipe, [all_clients])
     _check_lengths(recipe.privacy)
     _check_unit(recipe.privacy, recipe.model.share)
     _check_noise(recipe.privacy)
@@ -367,4 +372,28 @@ def _check_moves(recipe: Recipe) -> None:
             + rates
             + ", or the clip norm",
             moved=moved,
+        )
+
+
+def _check_canaries(recipe: Recipe) -> None:
+    """Canaries only where it is known what they are in a sum, and where as many clients may be corrupt."""
+    count, privacy = recipe.audit.canaries, recipe.privacy
+    if not count:
+        return
+    if recipe.federation.bands > 1 or privacy.clip_quantile:
+        raise RecipeError(
+            "{audit.canaries} = {count} goes with {federation.bands} = 1 and {privacy.clip_quantile} = 0: where "
+            "updates are sent again or the clip norm moves, canaries are not looked for",
+            count=count,
+        )
+    if privacy.local_steps > 1:
+        raise RecipeError("{audit.canaries} goes with {privacy.local_steps} = 1: canary clients take one step")
+    allowed = colluders(recipe.secagg, recipe.federation.cohort)
+    if privacy.unit is Unit.CLIENT and count > allowed:
+        raise RecipeError(
+            "{audit.canaries} = {count} are as many clients whose updates auditors know, and {secagg.corrupt} allows "
+            "{allowed} in a cohort of {cohort}: take fewer, or more clients",
+            count=count,
+            allowed=allowed,
+            cohort=recipe.federation.cohort,
         )

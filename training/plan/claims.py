@@ -11,6 +11,7 @@ from chatfed.privacy.conversions import PrivacyError
 from chatfed.privacy.distributed import SAMPLED_SUMS, SUMS, DistributedGaussian, distributed_epsilon
 from chatfed.privacy.guarantee import Adjacency, Guarantee, Noise, Protected, Trust, Unit
 from chatfed.privacy.ledger import Charge
+from chatfed.secagg.messages import THRESHOLD_HE
 from chatfed.types import ClientId
 
 from .agreement import Agreement
@@ -21,6 +22,10 @@ DEALT = "clients are simulated: dialogues were dealt to them, so what a client h
 SEVERAL = (
     "what several dialogues of one person reveal together (k dialogues cost more than k times epsilon at the same "
     "delta: `person`, docs/privacy.md)"
+)
+HINTS = (
+    "Hint-RLWE is hard in degree 2048, with a modulus of 54 bits and errors of deviation 6.4 (docs/encrypted.md): the "
+    "sum of the survivors' keys is told, and hides the key of each of two honest ones or more"
 )
 FIXED = (
     "the recipe was fixed without looking at the private dialogues (the default one was tuned on generated corpora, of "
@@ -37,6 +42,11 @@ ASKED = (
     "Otherwise each member's own budget is what holds"
 )
 HELD_OUT = "the held-out dialogues and the perplexities measured on them"
+REDACTED = (
+    "that the entity filter replaced names and the like before anything was learned (data.redact): it adds to the "
+    "guarantee and replaces nothing of it, for what it misses is learned under the guarantee alone, and epsilon is the "
+    "same with and without"
+)
 MEASURED = (
     "the held-out dialogues, which nothing is learned from: what is measured on them protects each of these with "
     "epsilon {epsilon:g} at delta {delta:g} over all measurements, against whoever sees the sums only (`measuring`)"
@@ -140,6 +150,7 @@ class Claim:
     simulated: bool  # clients are made up, and the unit all the same
     counting: Agreement | None  # of the count of n-grams before the first round
     held_out: float  # epsilon that measuring may cost a held-out dialogue; 0: what is measured has no noise
+    redacted: bool  # the entity filter ran before anything was learned
 
     @property
     def protected(self) -> Protected:
@@ -153,6 +164,8 @@ class Claim:
         claim says so.
         """
         claim = self._guarantee(cost, rounds, repeats)
+        if self.redacted and claim.epsilon is not None:
+            claim = replace(claim, excludes=(*claim.excludes, REDACTED))
         return replace(claim, assumptions=(*claim.assumptions, DEALT)) if dealt and claim.epsilon is not None else claim
 
     def _guarantee(self, cost: Spent, rounds: int, repeats: Repeats | None) -> Guarantee:
@@ -226,6 +239,7 @@ class Claim:
                 "are honest: the noise of so many is counted",
                 "secure aggregation holds against that server (docs/protocol.md)",
                 "the operating system's random generator and AES-256 are sound",
+                *((HINTS,) if sums.secagg.scheme == THRESHOLD_HE else ()),
                 "nobody sets a client's ledger back",
                 _not_chosen(privacy),
                 *((_KEPT_BY_CLIENTS[privacy.unit],) if privacy.sampling_rate < 1 else ()),

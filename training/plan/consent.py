@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from chatfed.audit.bounds import strength
 from chatfed.audit.figures import above
+from chatfed.audit.tiers import strength
 from chatfed.privacy.guarantee import Guarantee, Noise, Unit
+from chatfed.secagg.messages import THRESHOLD_HE
 
 from .claims import HELD_OUT, OTHER_RUNS
 from .in_words import plan_in_words, planned_claim
@@ -75,9 +76,10 @@ def _leaves(plan: Plan) -> Iterator[str]:
         sent.insert(0, f"once your counts of n-grams, {noisy}")
     if plan.measuring:
         sent.append("what your held-out dialogues measure, with noise")
-    masked = " and ".join([", ".join(sent[:-1]), sent[-1]] if sent[1:] else sent)
+    what = " and ".join([", ".join(sent[:-1]), sent[-1]] if sent[1:] else sent)
+    how = "encrypted" if plan.recipe.secagg.scheme == THRESHOLD_HE else "masked"
     yield (
-        f"What leaves this machine: {masked}, masked so that only sums over {_fewest(plan)} members or more can be "
+        f"What leaves this machine: {what}, {how} so that only sums over {_fewest(plan)} members or more can be "
         "read (whoever of them work together know their own part of it); the public keys, sealed shares and signatures "
         "that such a sum takes; and that you take part, when, how long it takes, and from which address. No dialogue, "
         "and no figure of yours alone, leaves it in the clear."

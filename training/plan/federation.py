@@ -180,6 +180,12 @@ class Federation:
     @cached_property
     def _plan(self) -> Plan:
         plan = resolve(self.recipe, len(self.members))
+        if plan.recipe.audit.canaries:
+            raise FederationError(
+                "audit.canaries puts clients and dialogues into a simulation, and members bring their own: set it to "
+                "0.",
+                param="audit.canaries",
+            )
         if plan.measuring is None:
             raise FederationError(
                 "data.hold_out or data.hold_out_epsilon is 0, and a coordinator has no dialogues to measure with: have "

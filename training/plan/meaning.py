@@ -11,7 +11,7 @@ from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from chatfed.audit.bounds import SCALE, guess_in_words, strength, warnings_of
+from chatfed.audit.tiers import SCALE, guess_in_words, strength, warnings_of
 from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.ledger import Charge
 from chatfed.types import ClientId

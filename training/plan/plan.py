@@ -160,6 +160,7 @@ def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:
             recipe.data.simulated_clients,
             count.agreement if count else None,
             recipe.data.hold_out_epsilon,
+            recipe.data.redact,
         ),
         count,
         *measuring_of(recipe, clients),

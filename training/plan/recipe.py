@@ -45,10 +45,16 @@ CLIP_NORMS = (1e-6, 1e6)  # between which a clip norm that follows a quantile ma
 WHOLE = ("*embed_tokens.weight", "lm_head.weight")
 """Names of the matrices that say what tokens are; what a house calls things is learned there."""
 
+LEAST_CANARIES, MOST_CANARIES = 32, 8192
+
 LEAST_CLIENTS = 3  # of a cohort that follows the data: in a sum of two each knows the other's update
 LATE = 0.6  # of the rounds, in which a rate that falls late falls
 MOST_SLOTS = 256  # as in the secure sum's own parameters
 MOST_PARTICIPANTS = 65520  # of a secure sum: Shamir's field has 65,521 elements
+
+
+def _is_digest(text: str) -> bool:
+    return not text or (len(text) == 64 and not set(text) - set("0123456789abcdef"))
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,8 @@ class DataSection(Section):
     gap_hours: float = setting(8.0, at_least(0))  # a silence that ends a dialogue of authors; 0: none does
     overlap: str = setting("stop", one_of("stop", "drop", "keep"))  # where the same dialogue stands in two places
     train_on: str = setting("all", one_of("all", "assistant"))
+    redact: bool = setting(False, later=True)  # placeholders for what names people, before anything is learned
+    redact_language: str = setting("en", one_of("en", "de"), later=True)
     seed: int = setting(1, SEED)
 
     @property
@@ -202,6 +210,7 @@ class SecAggSection(Section):
     """The secure sum: who may be corrupt or drop out, and the ring that updates are encoded in."""
 
     name: ClassVar[str] = "secagg"
+    scheme: str = setting("masks", one_of("masks", "threshold-he"), later=True)  # how sums are protected
     identities: str = setting("none", one_of("none", "roster"))  # "none": only an honest-but-curious server is claimed
     threshold: float = setting(0.67, above_up_to(0.5, 1))  # fraction of the cohort that must survive
     corrupt: float = setting(0.1, inside(0, 0.5))  # fraction that may be corrupt: sizes of quorum and circle
@@ -262,6 +271,24 @@ class FederationSection(Section):
 
 
 @dataclass(frozen=True)
+class AuditSection(Section):
+    """What is put into the run so that anyone can measure afterwards what it gives away."""
+
+    name: ClassVar[str] = "audit"
+    canaries: int = setting(
+        0,
+        Rule(
+            f"0 or between {LEAST_CANARIES} and {MOST_CANARIES}",
+            lambda count: not count or LEAST_CANARIES <= count <= MOST_CANARIES,
+        ),
+        later=True,
+    )
+    """Directions in the sums, and dialogues at clients, that coins put there; 0: none."""
+    commitment: str = setting("", Rule("empty or 64 hex digits", _is_digest), later=True)
+    """SHA-256 of the seed of coins and canaries, which the run writes itself before anything is learned."""
+
+
+@dataclass(frozen=True)
 class RuntimeSection(Section):
     """What changes speed and place only: not bound into the digest."""
 
@@ -285,6 +312,7 @@ class Recipe:
     local: LocalSection = LocalSection()
     secagg: SecAggSection = SecAggSection()
     federation: FederationSection = FederationSection()
+    audit: AuditSection = AuditSection()
     runtime: RuntimeSection = RuntimeSection()
 
     def digest(self) -> bytes:
@@ -299,6 +327,8 @@ class Recipe:
             for each in fields(kind):  # type: ignore[arg-type]  # every one is a dataclass
                 if each.metadata.get("later") and getattr(getattr(self, name), each.name) == each.default:
                     del tables[name][each.name]
+        if not tables["audit"]:  # a table that came later
+            del tables["audit"]
         text = json.dumps(tables, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).digest()
 

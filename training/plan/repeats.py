@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from chatfed.audit.bounds import MOST_EPSILON
 from chatfed.audit.figures import above
+from chatfed.audit.tiers import MOST_EPSILON
 from chatfed.privacy.guarantee import Unit
 from chatfed.privacy.ledger import Charge
 

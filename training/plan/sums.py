@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chatfed.secagg import graph
-from chatfed.secagg.messages import Floors, Parameters
+from chatfed.secagg.messages import THRESHOLD_HE, Floors, Parameters
 
 from .codec import Codec
 from .recipe import SecAggSection
@@ -55,12 +55,17 @@ class Sums:
             committee,
             quorum,
             self.slots,
+            self.secagg.scheme,
         )
+
+    def complete(self, participants: int) -> bool:
+        """Whether all are neighbours: in small cohorts, and in all where everybody holds shares of everybody's key."""
+        return participants <= graph.COMPLETE_UP_TO or self.secagg.scheme == THRESHOLD_HE
 
     def circle(self, participants: int) -> tuple[int, int, int]:
         """(degree, threshold, most gone in a row) for the recipe's fractions. Raises graph.NoSuchGraph."""
         corrupt, dropout = self.secagg.corrupt, self.secagg.dropout
-        if participants <= graph.COMPLETE_UP_TO:
+        if self.complete(participants):
             return -1, self.threshold(participants), 0
         if self.pinned:
             active = graph.derive_active(participants, corrupt, dropout)
@@ -74,7 +79,7 @@ class Sums:
         if not self.pinned:
             return fewest
         _, quorum = graph.derive_quorum(participants, self.secagg.corrupt)  # fewer would certify nothing
-        if participants > graph.COMPLETE_UP_TO:  # the circle's sizes are for so many
+        if not self.complete(participants):  # the circle's sizes are for so many
             fewest = max(fewest, participants - graph.most_dropped(participants, self.secagg.dropout))
         return max(fewest, quorum)
 

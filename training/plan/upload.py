@@ -150,18 +150,23 @@ class UpdateUpload(NoisyUpload):
         for part in parts:
             update = _dense(part, self.dimension)
             finite = bool(np.isfinite(update).all())
-            steps += self._rounded(update if finite else np.zeros_like(update), entropy) * (taken and finite)
+            mine = self._rounded(update if finite else np.zeros_like(update), entropy)
+            mine *= taken and finite
+            steps += mine
         return self._released(steps, entropy)
 
     def _rounded(self, update: FloatVector, entropy: Entropy) -> IntVector:
-        spread = self._unit(update) * np.float32(self.weight)
+        spread = self._unit(update)
+        spread *= np.float32(self.weight)
         if self.rotation is not None:
             spread = rotate(spread, self.rotation)
-        return round_within(spread * np.float32(self.scale), self.mechanism.norm, entropy)
+        spread *= np.float32(self.scale)
+        return round_within(spread, self.mechanism.norm, entropy)
 
     def _unit(self, update: FloatVector) -> FloatVector:
         """The clipped update in clip norms, and the bit as +-BIT/2, together of norm 1 or less: float32[d (+ 1)]."""
-        unit = clipped(update, self.clip_norm) / np.float32(self.clip_norm)
+        unit = clipped(update, self.clip_norm)
+        unit /= np.float32(self.clip_norm)
         if not self.quantile:
             return unit
         within = float(np.linalg.norm(update.astype(np.float64))) <= self.clip_norm
@@ -194,4 +199,5 @@ def clipped(update: FloatVector, norm: float) -> FloatVector:
     length = float(np.linalg.norm(exact))
     limit = norm * (1 - 1e-6)  # float32 rounding must not carry it over
     with np.errstate(invalid="ignore"):  # infinity times 0: for the code to refuse
-        return (exact * (limit / max(length, limit))).astype(np.float32)  # a short one takes as long
+        exact *= limit / max(length, limit)  # a short one takes as long
+        return exact.astype(np.float32)

@@ -75,4 +75,5 @@ def without_noise(recipe: Recipe) -> Recipe:
     none = replace(recipe.privacy, noise=Noise.NONE, noise_multiplier=0.0, target_epsilon=0.0, budget_epsilon=0.0)
     bare = replace(none, clip_quantile=0.0)  # which only a noisy sum tells
     once = replace(recipe.federation, bands=1)  # and nothing has to be taken back
-    return replace(recipe, privacy=bare, federation=once)
+    own = replace(recipe.audit, commitment="")  # of canaries of its own
+    return replace(recipe, privacy=bare, federation=once, audit=own)

@@ -28,6 +28,7 @@ from ..parties.rounds import Outcome, commit
 from ..parties.session import Session, count_run
 from ..plan.claims import Spent
 from ..plan.plan import Counting as Counted
+from .canaries import keep_sum
 from .display import Display
 from .prepared import Clock, Prepared
 from .summed import Took, summed
@@ -61,6 +62,7 @@ def counted_base(
             before_session(session)
             _account(prepared)  # before anything is charged, so that what is charged is not forgotten
             outcome, took = _sum(prepared, count, session, clients, digest)
+            keep_sum(prepared.folder, prepared.plan.recipe, "count", outcome.mean, outcome.survivors)
             found = _read(prepared, outcome)
             _tell(prepared, outcome, found, took.seconds, _account(prepared))
         display.say(_in_words(found))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from ..plan.meaning import planned_warnings
 from ..plan.plan import Plan, resolve
 from ..plan.recipe import Recipe
 from ..workers import worker_context
+from .canaries import canaries_of, committed, plant, seed_file, with_canary_clients
 from .display import Display
 from .memory import Peak
 from .public_base import make_base, refuse_unfit_base
@@ -83,6 +85,7 @@ class Prepared:
             self.folder.homes,
             roster,
             counting,
+            canaries_of(seed_file(self.folder), self.plan.recipe),
         )
 
     @property
@@ -105,7 +108,8 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
         return _found(folder, plan, run, base)
     given = find_base(recipe.model.base, Path(recipe.runtime.cache))
     with clock.phase("data"):
-        corpus = _read(recipe, given, display)
+        recipe = committed(recipe, folder)
+        corpus = with_canary_clients(recipe, folder, _read(recipe, given, display))
         plan = _settle(recipe, given, corpus, display)
     with clock.phase("pretrain"):
         base = given or str(make_base(plan.recipe, corpus.public or (), display, clock.peak))
@@ -163,7 +167,7 @@ def _settle(recipe: Recipe, given: str, corpus: Corpus, display: Display) -> Pla
 
 def _keep(folder: RunFolder, plan: Plan, base: str, corpus: Corpus) -> None:
     """Tokens, keys and facts on disk; last that they are there."""
-    _write_tables(folder, base, corpus)
+    _write_tables(folder, plan.recipe, base, corpus)
     learning = plan.learning
     refuse_without_targets(open_tokens(folder.state / "private"), learning.model.context, learning.train_on)
     if plan.agreement.sums.pinned:
@@ -173,9 +177,10 @@ def _keep(folder: RunFolder, plan: Plan, base: str, corpus: Corpus) -> None:
     folder.keep_prepared(base, dealt=corpus.dealt)
 
 
-def _write_tables(folder: RunFolder, base: str, corpus: Corpus) -> None:
+def _write_tables(folder: RunFolder, recipe: Recipe, base: str, corpus: Corpus) -> None:
     tokenizer = load_tokenizer(base)
-    write_tokens(folder.state / "private", tokenizer, turns_of(corpus.private), corpus.clients)
+    planted, clients = plant(recipe, folder, base, corpus)
+    write_tokens(folder.state / "private", tokenizer, chain(turns_of(corpus.private), planted), clients)
     names = [dialogue.client_id for dialogue in corpus.held_out]
     owned = by_client([name for name in names if name is not None]) if None not in names else {}
     write_tokens(folder.state / "held-out", tokenizer, turns_of(corpus.held_out), owned)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import as_sentence
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.report import write_report
+from chatfed.audit.tiers import said_of_several
 from chatfed.model.adapters import save_adapters
 from chatfed.model.checkpoint import save_model, weights_file
 from chatfed.model.subspace import Subspace
@@ -143,6 +143,7 @@ def publish(
         "secure_aggregation": _secure_aggregation(plan.agreement, len(state.weights), prepared.apart),
         **_count_facts(plan, prepared.apart),
         **_measuring_facts(plan, measured),
+        **_canary_facts(plan),
         "repeats": repeats.to_json() if repeats else None,
     }
     folder.write_json("privacy.json", privacy)
@@ -280,6 +281,23 @@ def _measuring_facts(plan: Plan, measured: Spent | None) -> dict[str, Any]:
         **_share_facts(sums.codec.upload(cohort, agreement.cells), sums, cohort),
     }
     return {"measuring": facts}
+
+
+CANARIES = (
+    "{clients} of the clients give random directions, and no dialogue of anybody's; whoever audits knows what they "
+    "give, so that they count among those that may work with the server. Other clients hold canary dialogues beside "
+    "their own, as coins decide that `commitment` binds; each is protected as any other"
+)
+
+
+def _canary_facts(plan: Plan) -> dict[str, Any]:
+    """What was put into the run to audit it, where something was."""
+    audit, unit = plan.recipe.audit, plan.claim.privacy.unit
+    if not audit.canaries:
+        return {}
+    clients = audit.canaries if unit is Unit.CLIENT else 1
+    said = {"said": CANARIES.format(clients=clients)}
+    return {"canaries": {"count": audit.canaries, "commitment": audit.commitment, "clients": clients, **said}}
 
 
 def _secure_aggregation(agreement: Agreement, dimension: int, apart: bool) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, Standing, commit
 from ..parties.session import Session
 from ..plan.claims import Spent
+from .canaries import keep_start, keep_sum
 from .display import Display, RoundBar
 from .prepared import Clock, Prepared
 from .summed import Took, summed
@@ -92,6 +93,7 @@ class Rounds:
         folder, cost = self.prepared.folder, self._spent(self.prepared.charged)
         check_ledgers(folder.charges(), cost)
         if not self.state.round:
+            keep_start(folder, self.prepared.plan.recipe, self.state.weights)
             self.checkpoint()
         else:
             self.display.say(f"Going on after round {self.state.round}.")
@@ -128,7 +130,8 @@ class Rounds:
 
     def step(self, session: Session, outcome: Outcome) -> None:
         """The server's optimiser on what the sum told, and the clip norm of the next round."""
-        plan = self.prepared.plan
+        plan, folder = self.prepared.plan, self.prepared.folder
+        keep_sum(folder, plan.recipe, f"round-{session.round:03d}", outcome.mean, outcome.survivors)
         self.state = apply_update(*self._mean(session, outcome), plan.agreement.schedule)
         if outcome.within is not None:
             quantile = plan.claim.privacy.clip_quantile

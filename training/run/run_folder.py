@@ -24,7 +24,7 @@ from ..plan.repeats import Repeats
 
 OUTPUTS = (
     *("recipe.toml", "metrics.jsonl", "privacy.json", "summary.json", "quiz.json", "counted.json", "report.html"),
-    *("model", "reference", "counted"),
+    *("model", "reference", "counted", "canaries", "audit.json", "audit.html", "audit.sig"),
 )
 
 
@@ -86,6 +86,11 @@ class RunFolder:
     def ceiling(self) -> Path:
         """What was trained without privacy, to compare with; never handed out."""
         return self.path / "ceiling"
+
+    @property
+    def canaries(self) -> Path:
+        """Where the run has canaries, what anyone needs to look for them again but the seed."""
+        return self.path / "canaries"
 
     @property
     def metrics(self) -> Path:

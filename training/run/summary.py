@@ -8,10 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from chatfed.audit.bounds import said_of_several
 from chatfed.audit.comparison import sentence
 from chatfed.audit.figures import above, bits, decimal
 from chatfed.audit.gain import NOT_COVERED, gain_sentence
+from chatfed.audit.tiers import said_of_several
 from chatfed.privacy.guarantee import Noise, Unit
 
 from ..plan.claims import protected
