@@ -7,11 +7,12 @@ EXTRAS ?= dev
 PY := $(VENV)/bin/python
 CHATFED := $(PY) -m chatfed
 ARGS ?=
+JOBS ?= 2
 TORCH_ARGS ?=
 NAMED = $(filter smollm2,$(BASE))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train-federated federation flower-setup resume chat probe test test-long test-big test-soak test-kills test-power-cuts fuzz lint docs bench pfl vectors base-table clean test-base
+.PHONY: help setup train-federated federation flower-setup resume chat probe audit test test-long test-big test-soak test-kills test-power-cuts test-mutants test-peers fuzz lint docs bench pfl vectors base-table clean test-base
 
 help: ## list the targets
 	@echo "usage: make TARGET [ARGS=\"options for the program\"]"
@@ -38,8 +39,13 @@ chat: $(VENV)/.ready ## talk to the trained model in a browser
 probe: $(VENV)/.ready ## the same page, opened at the leakage probe
 	@$(CHATFED) probe $(if $(NAMED),--model runs/$(NAMED)) $(ARGS)
 
-test: $(VENV)/.ready flower-setup ## run the tests
-	@OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+audit: $(VENV)/.ready ## attack the run in runs/default, and set what that gives beside what is proven (BASE=smollm2: of runs/smollm2)
+	@$(CHATFED) audit runs/$(or $(NAMED),default) $(ARGS)
+
+test: $(VENV)/.ready flower-setup ## run the tests: browsers, federations and all else side by side, this last with JOBS processes (with ARGS: pytest's own way)
+	@export OMP_NUM_THREADS=1; \
+	if [ -n '$(ARGS)' ]; then exec $(PY) -m pytest $(ARGS); fi; \
+	exec $(PY) -m tests.side_by_side --jobs $(JOBS)
 
 test-long: $(VENV)/.ready flower-setup ## run the tests that take long: the whole tutorial, a federation's benchmark, a coordinator killed at random, two processes with one key
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m long $(ARGS)
@@ -50,6 +56,9 @@ test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB
 test-base: $(VENV)/.ready ## get the base smollm2 and hold 10,000 texts and its logits against slow readings of its file
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/model/test_smollm2.py $(ARGS)
 
+test-peers: $(VENV)/.ready .venv-peers/.ready ## run lm-evaluation-harness against the API, and llama.cpp on our GGUF files (made on the spot: some minutes)
+	@OMP_NUM_THREADS=1 PYTHONPATH=$$(echo .venv-peers/llama) $(PY) -m pytest -m peers tests/serving/api tests/model/test_llama_cpp.py $(ARGS)
+
 test-kills: $(VENV)/.ready ## kill a small federation at 200 random moments, and look at its ledgers and answers
 	@OMP_NUM_THREADS=1 CHATFED_KILLS=200 $(PY) -m pytest tests/training/parties/test_random_kills.py $(ARGS)
 
@@ -58,6 +67,9 @@ test-soak: $(VENV)/.ready flower-setup ## run 200 rounds of a federation of proc
 
 test-power-cuts: $(VENV)/.ready ## take a small federation's power at 800 random moments, what its disk had not synced with it
 	@OMP_NUM_THREADS=1 CHATFED_POWER_CUTS=200 $(PY) -m pytest tests/training/parties/test_power_cuts.py $(ARGS)
+
+test-mutants: $(VENV)/.ready ## put known faults into copies of our modules and see each found by the audit; ARGS="--clean 1000": none in sound code
+	@OMP_NUM_THREADS=1 $(PY) -m tests.mutants $(ARGS)
 
 fuzz: $(VENV)/.ready ## feed spoiled bytes to whatever reads bytes from outside (ARGS="--seconds 600 --seed 1")
 	@OMP_NUM_THREADS=1 $(PY) -m tests.secagg.fuzz $(ARGS)
@@ -80,6 +92,14 @@ pfl: ## make .venv-pfl, where benchmarks.simulation finds pfl-research (Python b
 	@.venv-pfl/bin/python -m pip install --quiet $(TORCH_ARGS) "torch>=2.13,<2.14"
 	@.venv-pfl/bin/python -m pip install --quiet "pfl>=0.6,<0.7" "transformers>=5.0,<6" "numpy>=2.0,<3" "cryptography>=44"
 
+.venv-peers/.ready:
+	@$(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/python -m pip install --quiet $(TORCH_ARGS) "torch>=2.13,<2.14"
+	@.venv-peers/bin/python -m pip install --quiet "lm-eval[api]==0.4.13" "transformers>=5.0,<6"
+	@CMAKE_ARGS="-DLLAVA_BUILD=OFF -DMTMD_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_SERVER=OFF" \
+	  .venv-peers/bin/python -m pip install --quiet --no-deps --target .venv-peers/llama "llama-cpp-python==0.3.36" "diskcache>=5"
+	@touch $@
+
 vectors: $(VENV)/.ready ## write the secure-aggregation test vectors anew
 	@$(PY) -m tests.secagg.make_vectors $(ARGS)
 
@@ -87,7 +107,7 @@ base-table: $(VENV)/.ready ## examine sixty architectures and write the table of
 	@OMP_NUM_THREADS=1 $(PY) -m tests.model.base_table
 
 clean: ## remove .venv and all that tools left behind; runs/ and cache/ stay
-	rm -rf .venv .venv-flower .venv-bench .venv-pfl .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-flower .venv-bench .venv-pfl .venv-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find chatfed training serving benchmarks tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Torch first and by itself: its wheel is by far the largest, and the rest must not choose another. uv does not read

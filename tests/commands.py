@@ -8,37 +8,45 @@ from typing import Any
 
 import typer
 
-from chatfed.cli import PROGRAMS, app, loaded
+from chatfed.cli import app, loaded
 
 CHATFED = typer.main.get_command(app)
 
 
 def leaves(command: Any = CHATFED, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command that does something, with the words that lead to it."""
+    """Every command that does something, with the words that lead to it; a group's default needs no word."""
     if not hasattr(command, "commands"):
         yield path, command
         return
     for name in command.commands:
-        yield from leaves(_inside(command, name), (*path, name))
+        word = () if name == getattr(command, "default", None) else (name,)
+        yield from leaves(_inside(command, name), (*path, *word))
 
 
 def command_of(words: Sequence[str]) -> tuple[Any, list[str]]:
     """(command, what is left) of the words that stand after `chatfed`."""
     command, rest = CHATFED, list(words)
     while rest and hasattr(command, "commands") and not rest[0].startswith("-"):
-        command = _inside(command, rest.pop(0))
+        default = getattr(command, "default", None)
+        command = _inside(command, default if default and rest[0] not in command.commands else rest.pop(0))
     return command, rest
 
 
 def _inside(group: Any, name: str) -> Any:
     assert name in group.commands, f"there is no command {name}; there are {', '.join(group.commands)}"
-    return loaded(name) if group is CHATFED and name in PROGRAMS else group.commands[name]
+    programs = getattr(group, "programs", {})
+    return loaded(name, programs) if name in programs else group.commands[name]
 
 
 def options_of(command: Any) -> set[str]:
     """The long options of a command, and of all commands in it."""
     below = [options_of(_inside(command, name)) for name in getattr(command, "commands", ())]
-    return {"--help"}.union(*below, (name for each in command.params for name in each.opts if name.startswith("--")))
+    return {"--help"}.union(*below, _long(command.params))
+
+
+def _long(params: Any) -> Iterator[str]:
+    names = (name for each in params for name in (*each.opts, *each.secondary_opts))  # the second ones switch off
+    return (name for name in names if name.startswith("--"))
 
 
 def examples_of(command: Any) -> list[list[str]]:

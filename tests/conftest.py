@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
     from chatfed import Chat
     from chatfed.data.helpdesk import HelpdeskCorpus
+
+
+# A busy machine is no failure; what may take how long is asserted where it matters.
+settings.register_profile("chatfed", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None)
+settings.load_profile("chatfed")
 
 
 @pytest.fixture(scope="session")
@@ -80,21 +86,25 @@ def chat(tiny_base: Path) -> Chat:
 @pytest.fixture
 def calls(chat: Chat, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many tokens of a row the chat's model reads, at every call of it and of its quick steps."""
-    from chatfed.model.llama_steps import LlamaSteps
-
     seen: list[int] = []
     assert chat._decoder.steps is not None, "packed and tried before anything is counted"
     kind: Any = type(chat.model)
-    forward, read = kind.forward, LlamaSteps._read
+    steps: Any = type(chat._decoder.steps)
+    forward, read, grow = kind.forward, steps._read, steps.grow
 
     def whole(self: Any, *args: Any, **given: Any) -> Any:
         seen.append(given["input_ids"].shape[1])
         return forward(self, *args, **given)
 
-    def quick(self: LlamaSteps, cache: Any, ids: Any) -> Any:
+    def quick(self: Any, cache: Any, ids: Any) -> Any:
         seen.append(ids.shape[1])
         return read(self, cache, ids)
 
+    def grown(self: Any, *given: Any) -> Any:
+        seen.append(1)
+        return grow(self, *given)
+
     monkeypatch.setattr(kind, "forward", functools.wraps(forward)(whole))
-    monkeypatch.setattr(LlamaSteps, "_read", quick)
+    monkeypatch.setattr(steps, "_read", quick)
+    monkeypatch.setattr(steps, "grow", grown)
     return seen

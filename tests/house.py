@@ -24,7 +24,14 @@ PROGRAMS = ("chatfed", "training", "serving")
 
 FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from the ground up: a room knows rooms of lower floors only
     ("types", ("chatfed.types",)),
-    ("rooms", ("chatfed.privacy", "chatfed.secagg", "chatfed.audit", "chatfed.data", "chatfed.model")),
+    (
+        "rooms",
+        (
+            *("chatfed.privacy", "chatfed.secagg", "chatfed.audit", "chatfed.data", "chatfed.model"),
+            *("chatfed.encrypted", "chatfed.conversation"),
+        ),
+    ),
+    ("drawing", ("chatfed.generation",)),
     ("face", ("chatfed",)),
     ("page", ("serving",)),
     ("ground", ("training.durable", "training.workers")),
@@ -32,6 +39,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from the ground up: a roo
     ("sides", ("training.parties", "training.base")),
     ("engines", ("training.engines",)),
     ("run", ("training.run",)),
+    ("audits", ("training.audits",)),
     ("programs", ("training",)),
 )
 SHARED = {"chatfed.lazy": "chatfed.types"}  # two files and one room: what every room may know

@@ -39,7 +39,7 @@ class Box:
 
 HEIGHT, GAP, TOP, WIDTH = 50, 38, 18, 1168
 STRAIGHT = 45  # two boxes that share so much of their width have a straight arrow
-ROWS = ("programs", "run", "engines", "sides", "plan", "ground", "page", "face", "rooms", "types")
+ROWS = ("programs", "audits", "run", "engines", "sides", "plan", "ground", "page", "face", "drawing", "rooms", "types")
 
 
 def _row(name: str) -> int:
@@ -48,6 +48,7 @@ def _row(name: str) -> int:
 
 BOXES = {  # where one box stands over another the arrow runs straight down, so no other box stands between the two
     "training": Box(110, _row("programs"), 910, "programs: one job each, from the command line"),
+    "training.audits": Box(110, _row("audits"), 910, "what attackers get of a finished run"),
     "training.run": Box(110, _row("run"), 910, "what stays on disk and is shown"),
     "training.engines": Box(110, _row("engines"), 840, "who carries the bytes"),
     "training.parties": Box(110, _row("sides"), 480, "who takes part, what they say and keep"),
@@ -57,11 +58,14 @@ BOXES = {  # where one box stands over another the arrow runs straight down, so 
     "training.workers": Box(642, _row("ground"), 124, "processes"),
     "serving": Box(1035, _row("page"), 115, "the page"),
     "chatfed": Box(945, _row("face"), 205, "Chat, the command"),
+    "chatfed.generation": Box(1020, _row("drawing"), 130, "replies, many at once"),
     "chatfed.privacy": Box(110, _row("rooms"), 125, "clip, noise, account"),
     "chatfed.secagg": Box(250, _row("rooms"), 125, "sums under masks"),
     "chatfed.audit": Box(390, _row("rooms"), 125, "what leaks"),
     "chatfed.data": Box(735, _row("rooms"), 130, "dialogues"),
     "chatfed.model": Box(880, _row("rooms"), 130, "models, tokens"),
+    "chatfed.encrypted": Box(1025, _row("rooms"), 125, "ciphertexts"),
+    "chatfed.conversation": Box(530, _row("rooms"), 140, "filter, log, copies"),
     "chatfed.types": Box(110, _row("types"), 1040, "values that rooms share, and names loaded late"),
 }
 

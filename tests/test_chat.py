@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 import chatfed
 from chatfed import Chat, ChatfedError, Generation, Turn, load_chat
-from chatfed.chat import _sample
+from chatfed.generation.drawing import sample as _sample
 from chatfed.model.tokenizer import encode_prompt
 from tests.chats import HELLO, STRICT, log_probs, relaxed
 

@@ -152,7 +152,7 @@ def test_nothing_is_suggested_for_what_no_word_starts_with(chat: Chat) -> None:
 def enumerated(chat: Chat, text: str, longest: int) -> dict[str, float]:
     """Every word of up to `longest` tokens with its exact probability: all spellings, then the word's end."""
     ids = [int(i) for i in encode_open_turn(chat.tokenizer, [], Turn("user", text)).ids]
-    opens, goes_on, ends, texts = chat._spelling
+    opens, goes_on, ends, texts = chat._words._spelling
     first, rest = torch.where(opens)[0].tolist(), torch.where(goes_on)[0].tolist()
     words: dict[str, float] = {}
     for length in range(1, longest + 1):

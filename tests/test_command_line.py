@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -296,3 +298,23 @@ def test_an_option_that_resembles_none_is_named_without_a_guess(capsys: pytest.C
     with pytest.raises(SystemExit):
         Parser(prog="program").parse_args(["--zzz"])
     assert capsys.readouterr().err == "error: no such option: --zzz. See program --help\n"
+
+
+def test_an_interruption_that_python_drops_in_a_finaliser_ends_the_job_all_the_same(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Fleeting:
+        def __del__(self) -> None:
+            raise KeyboardInterrupt
+
+    def job() -> None:
+        Fleeting()
+        time.sleep(10)
+
+    before = sys.unraisablehook
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a program behind a shell's & has none
+    try:
+        assert exit_code(job) == 130 and "interrupted" in capsys.readouterr().err
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert sys.unraisablehook is before

@@ -213,7 +213,7 @@ def test_each_block_of_the_tutorial_does_what_it_says(parties: Organisations) ->
             here = parties.running[HUB]
             here.until(f"Round {coordinated} of 5")
             if coordinated < 3:  # stopped, and then begun anew by the next block
-                assert here.end(signal.SIGINT) == 130
+                assert here.end(signal.SIGINT) == 130, here.said.read_text(encoding="utf-8")
                 assert "Go on with the same command" in here.said.read_text(encoding="utf-8")
             else:
                 assert here.end() == 0, here.said.read_text(encoding="utf-8")

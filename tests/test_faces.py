@@ -104,7 +104,7 @@ LIGHT = (
     "chatfed.privacy.clipping",
     "chatfed.secagg.client",
     "chatfed.secagg.server",
-    "chatfed.audit.bounds",
+    "chatfed.audit.tiers",
     "chatfed.model.transformer",
     "chatfed.data.dialogue",
 )

@@ -14,7 +14,7 @@ import pytest
 from tests import house
 from tests.house import FLOOR_OF, ROOT, everything, imports, module_graph, modules, room_of
 
-ROOMS = ("model", "data", "privacy", "secagg", "audit")
+ROOMS = ("model", "data", "privacy", "secagg", "audit", "encrypted", "conversation")
 SHARED = ("chatfed.types", "chatfed.lazy")  # what all rooms may know
 FACES = ("chatfed.privacy.clipping", "chatfed.secagg.messages")  # folders of which others see what __init__ hands out
 PROGRAMS = (*house.PROGRAMS, "benchmarks")
@@ -23,6 +23,7 @@ HOMES = {
     "cryptography": (  # what masks, seals and signs; and TLS certificates, which are no part of the protocol
         "chatfed/secagg/primitives.py",
         "training/parties/certificates.py",
+        "chatfed/conversation/log.py",  # what seals a user's own log
     ),
     "opacus": ("chatfed/privacy/",),
     "dp_accounting": ("chatfed/privacy/",),
@@ -34,6 +35,10 @@ HOMES = {
     "matplotlib": ("chatfed/audit/plots.py",),
     "gradio": ("serving/",),
     "flwr": ("training/engines/",),
+    "tenseal": ("chatfed/encrypted/cipher.py",),
+    "mpyc": ("training/private_vocabulary.py",),
+    "presidio_analyzer": ("chatfed/conversation/",),
+    "spacy": ("chatfed/conversation/",),
 }
 
 BY_NAME = ("chatfed/cli.py", "chatfed/lazy.py")  # a program, as wheel or checkout has it; the modules behind a face

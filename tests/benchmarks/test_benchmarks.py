@@ -92,6 +92,14 @@ def test_a_benchmarked_round_is_refused_when_its_sum_is_wrong(
         whole_round(setting)
 
 
+def test_threshold_keys_are_measured_beside_masks_and_cost_less_than_twice_their_bytes(tmp_path: Path) -> None:
+    printed, found = figures("threshold_he", tmp_path)
+    assert "58 bytes a parameter" in printed and "published" in printed
+    for bits in ("16", "32"):
+        assert_measured(found[bits], "masks_s", "keys_s", "keys_over_masks", "masks_all_steps_s", "keys_all_steps_s")
+        assert found[bits]["keys_bytes"] / found[bits]["masks_bytes"] == pytest.approx(27 / 16, abs=1e-3)
+
+
 def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path: Path) -> None:
     printed, found = figures("dp_step", tmp_path)
     assert "private / ordinary step" in printed and "opacus hooks / ordinary step" in printed

@@ -38,7 +38,7 @@ def codec_of(recipe: Recipe, noise_multiplier: float = 0.0) -> Codec:
 
 def claim_of(recipe: Recipe, terms: ClientTerms | None = None) -> Claim:
     private = recipe.privacy.noise != "none" if terms is None else terms.mechanism is not None
-    return Claim(recipe.privacy, agree(recipe, 0.0), private, recipe.data.simulated_clients, None, 0.0)
+    return Claim(recipe.privacy, agree(recipe, 0.0), private, recipe.data.simulated_clients, None, 0.0, False)
 
 
 def charges_of(recipe: Recipe, terms: ClientTerms, dimension: int, first: int) -> list[DistributedGaussian]:

@@ -14,7 +14,9 @@ import pytest
 
 import chatfed
 from chatfed.audit.gain import gain_sentence
-from serving.privacy_tab import facts_html, plots_html, privacy_html
+from serving.privacy_budget import rounds_html
+from serving.privacy_run import facts_html
+from serving.privacy_tab import privacy_html
 from serving.run_folder import read_run_folder
 from tests.training.processes import here, ledgers, of_session, rows, settings, start, wait_for
 from training import beside
@@ -73,7 +75,7 @@ def test_no_figure_of_the_ceiling_is_in_what_is_meant_to_be_shown(run: tuple[Pat
     folder, _ = run
     told = read_run_folder(folder)
     assert told.summary is not None and told.summary["ceiling"]
-    shown = [privacy_html(told), facts_html(told), plots_html(told)]
+    shown = [privacy_html(told), facts_html(told), rounds_html(told)]
     shown += [(folder / name).read_text() for name in ("model/README.md", "privacy.json", "metrics.jsonl")]
     summary = summary_of(folder)
     ceiling, gain = summary["ceiling"], summary["ceiling"]["gain"]["bits_a_word"]

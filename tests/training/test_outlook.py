@@ -112,6 +112,14 @@ def test_seconds_of_a_sum_are_of_this_machine_and_share_the_agreement_out_over_i
     assert 0 < many.seconds < few.seconds < 5
 
 
+@pytest.mark.parametrize("quorum", [0, 7])
+def test_a_sum_under_threshold_keys_is_carried_through_and_measured_too(quorum: int) -> None:
+    once = Parameters(12, 7, 3000, 16, committee=12 if quorum else 0, quorum=quorum, scheme="threshold-he")
+    client, server = measured(once), of_server(once)
+    assert client.vector == 10_125 and client.up > 11 * 4096
+    assert client.seconds > 0 and server.seconds > 0 and server.made_up == 12
+
+
 def test_workers_share_the_clients_and_nobody_shares_the_server() -> None:
     once = Sum(clients=10, learners=6, learning=3.0, client=0.2, server=1.5)
     assert [once.wall(workers) for workers in (1, 2)] == pytest.approx([21.5, 11.5])

@@ -11,6 +11,7 @@ import datetime
 import hashlib
 import importlib
 import json
+import math
 import os
 import signal
 import sys
@@ -40,6 +41,7 @@ def node(
     flower: str = "",
     most: int = MOST,
     hurry: bool = False,
+    give_up: float = math.inf,
 ) -> None:
     """`shift`: seconds that this machine's clock is off; `flower`: the version that it says it has.
 
@@ -71,7 +73,9 @@ def node(
     )
     private: Any = load_pem_private_key(Path(key).read_bytes(), None)
     try:
-        ends.serve(address, Path(authority), private, answer, lambda line: tell(said=line), stop, patience, most)
+        ends.serve(
+            address, Path(authority), private, answer, lambda line: tell(said=line), stop, patience, most, give_up
+        )
         tell(ended="stopped")
     except ChatfedError as error:
         tell(ended=error.code, line=str(error))

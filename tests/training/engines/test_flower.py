@@ -182,6 +182,7 @@ def unmended(line: Line) -> Mapping[str, tuple[str, str]]:
         "another Flower": line.case("member 0", flower="1.41.0"),
         "no address": line.case("member 0") | {"address": "https://example"},
         "no certificate": line.case("member 0", authority="member 0.key"),
+        "nobody listens": line.case("member 0", port=9, give_up=0.5),
     }
     node = line.started("nodes", cases=list(cases.values()))
     told = {name: ended(node) for name in cases}
@@ -199,6 +200,7 @@ def unmended(line: Line) -> Mapping[str, tuple[str, str]]:
         ("another Flower", "other_flower", "1.41.0"),
         ("no address", "address_unusable", "HOST:PORT"),
         ("no certificate", "address_unusable", "authority"),
+        ("nobody listens", "coordinator_gone", "has not answered for"),
     ],
 )
 def test_what_no_waiting_mends_ends_a_member_and_is_named(

@@ -36,6 +36,13 @@ def test_rounds_go_on_with_the_keys_of_the_first_until_all_slots_are_used(each_k
     assert each_kind.spent() == [(SLOTS + 2, SLOTS + 2)] * 4
 
 
+def test_the_server_keeps_envelopes_of_those_alone_who_may_not_have_them(epochs: Epochs) -> None:
+    epochs.round(0, silent={Step.SHARES: [D]})
+    assert list(epochs.standing.waiting) == [4] and type(epochs.standing.waiting) is dict  # no others
+    epochs.round(1)
+    assert epochs.enveloped == {D} and not epochs.standing.waiting
+
+
 @pytest.mark.parametrize("other", ["cohort", "run", "size", "too few"])
 def test_another_cohort_run_or_model_size_or_too_few_with_keys_begin_with_new_ones(tmp_path: Path, other: str) -> None:
     epochs = a_federation(tmp_path, clients=FIVE)

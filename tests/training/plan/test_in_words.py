@@ -147,8 +147,9 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_readmes_command_for_own_data_runs_with_thirty_clients(own: Path) -> None:
     tiny = [part for each in TINY for part in ("--set", f"model.{each}")]
     small = settings(
-        runtime__cache=f'"{own / "cache"}"', runtime__workers=1, pretrain__epochs=0.1, federation__rounds=2
-    )
+        runtime__cache=f'"{own / "cache"}"', runtime__workers=1, pretrain__epochs=0.1, federation__rounds=2,
+        ngrams__cells=16384, ngrams__texts=30, ngrams__epochs=0.5,
+    )  # fmt: skip
     done = here(
         *("--data", own / "mine.jsonl", "--client-column", "branch", "--validation", own / "held-out.jsonl"),
         *("--public", own / "public.jsonl", "--epsilon", "4", "--out", own / "runs" / "mine", *tiny, *small),

@@ -211,7 +211,7 @@ def test_a_run_of_simulated_clients_says_so_in_everything_it_hands_out(tiny_base
     given = [
         *OF_CLIENTS, "federation.cohort=4", "federation.rounds=1", "data.clients=4", "data.simulated_clients=true",
         "secagg.threshold=0.75", "runtime.workers=1", "model.context=64", "privacy.delta=0.01", "local.batch=2",
-        "privacy.target_epsilon=12",
+        "privacy.target_epsilon=12", "ngrams.cells=16384", "ngrams.texts=8", "ngrams.epochs=0.5",
     ]  # fmt: skip
     options = [part for each in given for part in ("--set", each)]
     out = tmp_path / "out"

@@ -179,11 +179,15 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "directions": 0.1,
         "ring_bits": 16,
         "server_schedule": "constant",
+        "scheme": "threshold-he",
+        "redact_language": "de",
         "hidden": 2 * recipe.model.hidden,
         "heads": 1,
         "trainable": ("lm_head",),
         "hold_out": 0.2,
         "stay": 0.2,
+        "canaries": 64,
+        "commitment": "0f" * 32,
         "lora_targets": ("q_proj",),
     }
     if key in choices:

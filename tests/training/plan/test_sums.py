@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -27,7 +28,7 @@ def test_a_client_accepts_no_round_below_what_it_has_derived_itself() -> None:
     own.refuse(parameters)
     p, circle = parameters, derive_active(60, recipe.secagg.corrupt, recipe.secagg.dropout)
     assert (p.degree, p.threshold, p.most_gone) == dataclasses.astuple(circle)  # for a server that says who drops out
-    for weaker in (
+    weakened: tuple[dict[str, Any], ...] = (
         {"threshold": p.threshold - 1},
         {"ring_bits": 21},
         {"degree": p.degree + 2},
@@ -35,7 +36,8 @@ def test_a_client_accepts_no_round_below_what_it_has_derived_itself() -> None:
         {"committee": p.committee - 1},
         {"quorum": p.quorum - 1},
         {"most_gone": p.most_gone + 1},
-    ):
+    )
+    for weaker in weakened:
         with pytest.raises(RefusedParameters, match=next(iter(weaker))):
             own.refuse(dataclasses.replace(parameters, **weaker))
     assert own.survivors == 54  # what a tenth may leave, on a circle: its sizes are for so many

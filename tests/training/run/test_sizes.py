@@ -14,8 +14,12 @@ FEW = 8 << 10  # bytes, for what is not a vector, of few members
 
 @pytest.mark.parametrize(
     "settings",
-    [(), ("ngrams.cells=4096", "ngrams.longest=2", "ngrams.texts=8", "ngrams.epochs=1")],
-    ids=["rounds", "a count first"],
+    [
+        (),
+        ("secagg.scheme=threshold-he",),
+        ("ngrams.cells=4096", "ngrams.longest=2", "ngrams.texts=8", "ngrams.epochs=1"),
+    ],
+    ids=["rounds", "threshold keys", "a count first"],
 )
 def test_no_message_of_a_run_is_longer(
     settings: tuple[str, ...], tiny_data: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
