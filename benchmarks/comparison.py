@@ -22,8 +22,8 @@ from typing import Any
 from benchmarks import Row, machine, parser, print_table, write_json
 from chatfed.command_line import exit_code
 from training.durable import to_json
-from training.loopback import stopped_after
-from training.private_vocabulary_rehearsal import PARTIES, make_agreement
+from training.private_vocabulary.rehearsal import PARTIES, make_agreement
+from training.workers import stopped_after
 
 SETTING = {
     "clients": 300,

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from training.durable import from_json, to_json
-from training.private_vocabulary import _carry, _end, at_least, load_runtime
-from training.private_vocabulary_agreement import read_agreement
-from training.private_vocabulary_field import MODULUS
-from training.private_vocabulary_links import Link, Links
-from training.private_vocabulary_rehearsal import PARTIES
+from training.private_vocabulary.agreement import read_agreement
+from training.private_vocabulary.computing import _carry, _end, at_least, load_runtime
+from training.private_vocabulary.field import MODULUS
+from training.private_vocabulary.links import Link, Links
+from training.private_vocabulary.rehearsal import PARTIES
 
 READY = 1 << 61  # label of what makes all begin at once
 CONNECTING, COMPARING = 300.0, 1400.0  # seconds at most

@@ -7,7 +7,6 @@ thread; a machine with two cores answers two servers' questions at once, not one
 from __future__ import annotations
 
 import resource
-import subprocess
 import sys
 import tempfile
 import time
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import Row, machine, parser, print_table, write_json
+from benchmarks.servers import port_in, served
 from chatfed.command_line import exit_code
 from chatfed.encrypted.inference import Answerer, Asker
 from chatfed.encrypted.network import AskerHalf, ServerHalf
@@ -84,20 +84,11 @@ def measured(half: AskerHalf, server: ServerHalf, texts: Sequence[NDArray[np.int
 def of_a_server(run: Path, texts: Sequence[NDArray[np.int32]], log: Path) -> dict[str, Any]:
     """Memory and processor time of a `chatfed he serve` of its own, asked over its socket; more than WARM texts."""
     command = [sys.executable, "-m", "chatfed", "he", "serve", str(run), "--port", "0"]
-    with log.open("w") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as server:
-        try:
-            while "answered at" not in log.read_text():
-                if server.poll() is not None:
-                    raise SystemExit(log.read_text())
-                time.sleep(0.2)
-            port = int(log.read_text().split("answered at 127.0.0.1:")[1].split()[0])
-            memory = list[int]()
-            with Caller.open(run, "127.0.0.1", port) as caller:
-                for ids in texts:
-                    caller.scores(ids.tolist())
-                    memory.append(resident(server.pid))
-        finally:
-            server.terminate()
+    memory = list[int]()
+    with served(command, log, port_in) as (process, port), Caller.open(run, "127.0.0.1", port) as caller:
+        for ids in texts:
+            caller.scores(ids.tolist())
+            memory.append(resident(process))
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {
         "server_questions": len(texts),

@@ -31,12 +31,13 @@ from statistics import median
 from typing import Any
 
 from benchmarks import machine, parser, print_table, write_json
-from benchmarks.simulation_watch import ROOT, TICKS
+from benchmarks.servers import processor_seconds
+from benchmarks.simulation_watch import ROOT
 from chatfed.command_line import exit_code
 from chatfed.data.helpdesk import generate
 from training.durable import to_json
-from training.loopback import Failed, Loopback, stopped_after
-from training.workers import processors
+from training.loopback import Failed, Loopback
+from training.workers import processors, start, stopped_after
 
 SIZES = (5, 20, 50)
 DIALOGUES = 12  # a member's; about half of them are held out
@@ -82,10 +83,8 @@ class Here(Loopback):
         started = []
         for number in range(processes):
             words = ["-m", "benchmarks.federation_members", str(self.folder), *self.names[number::processes]]
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-            with open(self.folder / f"members-{number}.said", "wb") as said:
-                command = [sys.executable, *words]
-                started.append(subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, env=environment))
+            said = self.folder / f"members-{number}.said"
+            started.append(start([sys.executable, *words], said, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1"))
         return started
 
 
@@ -96,12 +95,6 @@ class Mark:
     wall: float  # seconds
     coordinator: float  # seconds of processor
     members: float  # likewise, all of them
-
-
-def used(pid: int) -> float:
-    """Seconds of processor, user and system, of all threads."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 def base(folder: Path) -> list[str]:
@@ -145,7 +138,7 @@ def _watched(here: Here, processes: Sequence[subprocess.Popen[bytes]], rounds: i
     while len(marks) < rounds:
         done = lines.read_bytes().count(b"\n") if lines.exists() else 0
         if done > len(marks):
-            spent = [used(process.pid) for process in processes]
+            spent = [processor_seconds(process.pid) for process in processes]
             marks.append(Mark(time.monotonic(), spent[0], sum(spent[1:])))
         if time.monotonic() > until or any(process.poll() for process in processes):
             said = (here.folder / "said").read_text() + (here.folder / "members-0.said").read_text()

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,11 +25,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks import Row
+from benchmarks.servers import processor_seconds, served
 from chatfed.model.checkpoint import save_model
 from chatfed.model.tokenizer import train_tokenizer
+from training.workers import free_ports
 
 NEEDED = ("fastapi", "uvicorn", "openai", "pydantic")
-PATIENCE = 300.0  # seconds until a server answers, and for an answer
+PATIENCE = 300.0  # seconds for an answer
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,7 @@ class Server:
 
     def processor_seconds(self) -> float:
         """Of the process, all threads, so far (Linux)."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.pid)
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def ours(folder: Path) -> Iterator[Server]:
     """`chatfed serve --api`."""
     from serving.api.options import model_name
 
-    port, unlimited = _free_port(), [f"{name}=1000000" for name in ("requests_a_minute", "tokens")]
+    (port,), unlimited = free_ports(1), [f"{name}=1000000" for name in ("requests_a_minute", "tokens")]
     limits = [word for limit in unlimited for word in ("--limit", limit)]
     command = ["-m", "chatfed", "serve", "--model", str(folder), "--port", str(port), "--api", *limits]
     with _running(command, port) as process:
@@ -96,7 +95,7 @@ def ours(folder: Path) -> Iterator[Server]:
 @contextmanager
 def theirs(folder: Path) -> Iterator[Server]:
     """`transformers serve`."""
-    port = _free_port()
+    (port,) = free_ports(1)
     command = ["-m", "transformers.cli.transformers", "serve", str(folder), "--device", "cpu", "--port", str(port)]
     with _running(command, port) as process:
         yield Server(port, process, str(folder))
@@ -104,37 +103,14 @@ def theirs(folder: Path) -> Iterator[Server]:
 
 @contextmanager
 def _running(command: Sequence[str], port: int) -> Iterator[int]:
-    with tempfile.TemporaryFile("w+") as log:
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen([sys.executable, *command], stdout=log, stderr=subprocess.STDOUT, env=environment)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not _answers(port):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise SystemExit(f"The server did not start:\n{log.read()[-2000:]}")
-                time.sleep(0.2)
-            yield process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    try:
+    def answers(_: str) -> bool:
         socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
+        return True
+
+    with tempfile.TemporaryDirectory() as folder:
+        words = [sys.executable, *command]
+        with served(words, Path(folder) / "said", answers, HF_HUB_OFFLINE="1") as (process, _):
+            yield process
 
 
 async def streamed(server: Server, said: str, tokens: int) -> tuple[str, float]:

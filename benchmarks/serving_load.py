@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from benchmarks.servers import port_in, served
 from chatfed.command_line import Parser
 from serving.api.keys import add_key, read_key_file
 
@@ -249,36 +249,17 @@ def held_places(port: int) -> int:
 def server(model: Path, keys: Path) -> Iterator[tuple[int, int]]:
     """`chatfed serve --api` as a process of its own: its port and its process."""
     command = [sys.executable, "-m", "chatfed", "serve", "--model", str(model), "--port", "0", "--api"]
-    with tempfile.TemporaryFile("w+") as log:
-        process = subprocess.Popen(
-            [*command, "--visitor-key", str(keys)], stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ)
-        )
-        try:
-            yield _port(process, log), process.pid
-        finally:
-            process.terminate()
-            try:
-                process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+    with tempfile.TemporaryDirectory() as folder:
+        said = Path(folder) / "said"
+        with served([*command, "--visitor-key", str(keys)], said, _answering) as (process, port):
+            yield port, process
 
 
-def _port(process: subprocess.Popen[bytes], log: Any) -> int:
-    deadline = time.monotonic() + 10 * PATIENCE
-    while time.monotonic() < deadline and process.poll() is None:
-        log.seek(0)
-        found = [word for word in log.read().split() if word.startswith("http://127.0.0.1:")]
-        if found:
-            port = int(found[0].partition("127.0.0.1:")[2].partition("/")[0])
-            try:
-                held_places(port)
-                return port
-            except OSError:
-                pass
-        time.sleep(0.2)
-    log.seek(0)
-    raise SystemExit(f"The server did not start:\n{log.read()}")
+def _answering(said: str) -> int | None:
+    port = port_in(said)
+    if port:
+        held_places(port)
+    return port
 
 
 def measure(model: Path, clients: int, seconds: float, tokens: int) -> dict[str, Any]:

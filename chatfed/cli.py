@@ -38,7 +38,7 @@ PROGRAMS = {  # command: where it is found, and what its help begins with
     "members": ("training.membership", "Who is in a federation: lists, adds, removes, rotates keys."),
     "coordinate": ("training.coordinate", "Coordinates a federation: lets members in, runs the rounds."),
     "join": ("training.join", "Takes part in a federation with your own dialogues."),
-    "vocabulary": ("training.private_vocabulary_command", "Words that many clients use, and nobody learns who."),
+    "vocabulary": ("training.private_vocabulary.command", "Words that many clients use, and nobody learns who."),
     "doctor": ("training.doctor", "Says what this machine has and lacks for all this."),
 }
 ENCRYPTED = {  # of `chatfed he`, likewise

@@ -37,7 +37,7 @@ FLOORS: tuple[tuple[str, tuple[str, ...]], ...] = (  # from the ground up: a roo
     ("ground", ("training.durable", "training.workers")),
     ("plan", ("training.plan",)),
     ("sides", ("training.parties", "training.base")),
-    ("engines", ("training.engines",)),
+    ("engines", ("training.engines", "training.private_vocabulary")),
     ("run", ("training.run",)),
     ("audits", ("training.audits",)),
     ("programs", ("training",)),

@@ -36,7 +36,7 @@ HOMES = {
     "gradio": ("serving/",),
     "flwr": ("training/engines/",),
     "tenseal": ("chatfed/encrypted/cipher.py",),
-    "mpyc": ("training/private_vocabulary.py",),
+    "mpyc": ("training/private_vocabulary/computing.py",),
     "presidio_analyzer": ("chatfed/conversation/",),
     "spacy": ("chatfed/conversation/",),
 }

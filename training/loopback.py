@@ -7,14 +7,11 @@ interface. Everything is stopped at the end.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +21,9 @@ import typer
 from chatfed.command_line import application, examples, exit_code, run_typer
 from chatfed.types import ChatfedError
 
+from .workers import free_ports, start, stopped_after
+
 RECIPE = Path(__file__).parent / "recipes" / "federation.toml"
-ENDS_WITHIN = 15.0  # seconds that a process has to stop by itself
 EPILOG = examples(
     ("make federation", "five members, into runs/federation"),
     ('make federation ARGS="--members 8 --out runs/eight"', ""),
@@ -58,7 +56,7 @@ class Loopback:
             (home / "mine.jsonl").write_text("".join(mine), encoding="utf-8")
             lines += self.chatfed("identity", "new", name, "--key", str(home / "my.key"))
         (self.folder / "lines").write_text(lines, encoding="utf-8")
-        self.address = f"127.0.0.1:{_free_port()}"
+        self.address = f"127.0.0.1:{free_ports(1)[0]}"
         given = ["--name", "loopback", "--address", self.address, "--members", str(self.folder / "lines")]
         given += ["--recipe", str(recipe), *(["--base", base] if base else []), *more]
         self.chatfed("invite", str(self.folder / "fed"), *given)
@@ -87,34 +85,7 @@ class Loopback:
         return self._start(words, self.folder / "said")
 
     def _start(self, words: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        with said.open("ab") as file:
-            command = [self.python, "-m", "chatfed", *words]
-            return subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=environment)  # noqa: S603
-
-
-@contextmanager
-def stopped_after(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
-    """Whatever happens inside, none of the processes is there afterwards."""
-    try:
-        yield
-    finally:
-        for process in processes:
-            if process.poll() is None:
-                process.terminate()
-        until = time.monotonic() + ENDS_WITHIN
-        for process in processes:
-            try:
-                process.wait(max(0.1, until - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+        return start([self.python, "-m", "chatfed", *words], said, OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
 
 
 def dealt(clients: int, members: int, seed: int = 1) -> list[list[str]]:

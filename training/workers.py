@@ -1,6 +1,6 @@
-"""How worker processes begin and end.
+"""How other processes of this machine begin and end: workers, and programs that are called as a person calls them.
 
-Forked from one that has imported what they need, one thread each, gone with their parent. Knows no work.
+Workers are forked from one that has imported what they need, one thread each, gone with their parent. Knows no work.
 """
 
 from __future__ import annotations
@@ -8,10 +8,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
+import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerContext
+from pathlib import Path
 
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 HEAVY = (
@@ -20,6 +26,7 @@ HEAVY = (
     "transformers.models.auto.tokenization_auto",
     "transformers.models.llama.modeling_llama",
 )
+ENDS_WITHIN = 20.0  # seconds that a program has to stop by itself
 
 
 def processors() -> int:
@@ -69,3 +76,39 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def start(words: Sequence[str], said: Path, folder: Path | None = None, **environment: str) -> subprocess.Popen[bytes]:
+    """A program with its options; what it says goes to the end of the file `said`. Raises OSError.
+
+    folder: where it runs, this process's where None. environment: beside this process's.
+    """
+    with said.open("ab") as file:
+        return subprocess.Popen(  # noqa: S603
+            words, cwd=folder, stdout=file, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        )
+
+
+@contextmanager
+def stopped_after(processes: list[subprocess.Popen[bytes]]) -> Iterator[None]:
+    """Whatever happens inside, none of the processes is there afterwards."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.terminate()
+        until = time.monotonic() + ENDS_WITHIN
+        for process in processes:
+            try:
+                process.wait(max(0.1, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback interface that nobody listens on now."""
+    with ExitStack() as held:
+        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [each.getsockname()[1] for each in listeners]

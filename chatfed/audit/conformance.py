@@ -237,11 +237,6 @@ def replayed(name: str, difference: NDArray[np.int64], norm: float) -> Test:
     return exact(name, length <= norm * (1 + 1e-12), f"moved what leaves by {length:g} steps, {norm:g} are charged for")
 
 
-def centred(difference: NDArray[np.unsignedinteger[Any]]) -> NDArray[np.int64]:
-    """Ring elements as signed numbers: those from half the ring on stand for negative ones."""
-    return difference.view(f"<i{difference.itemsize}").astype(np.int64)
-
-
 def uniformity(name: str, elements: NDArray[np.unsignedinteger[Any]]) -> list[Test]:
     """Masked ring elements look like nothing: their highest and lowest bytes are uniform (chi-square)."""
     raw = np.ascontiguousarray(elements).view(np.uint8).reshape(elements.size, -1)

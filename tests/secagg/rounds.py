@@ -175,6 +175,16 @@ def agreed_on(parameters: Parameters, seed: object = 0) -> Carried:
     return carried
 
 
+def assert_exact_sum(parameters: Parameters, gone: Mapping[int, Collection[int]]) -> None:
+    """A round with such dropouts gives the sum of whoever sent a masked input, to the last bit."""
+    vectors = random_vectors(parameters)
+    total = carry(parameters, vectors, gone)
+    survivors = tuple(i for i in vectors if not any(i in gone.get(stage, ()) for stage in (0, 1, 2)))
+    assert total.survivors == survivors
+    assert total.vector.tolist() == ring_sum(parameters, [vectors[i] for i in survivors])
+    assert total.disputes == ()
+
+
 def carry_on(
     c: Carried,
     slot: int,

@@ -23,6 +23,7 @@ from tests.secagg.rounds import (
     EPOCH,
     SCOPE,
     Carried,
+    assert_exact_sum,
     begun_again,
     body_of,
     carry,
@@ -41,13 +42,7 @@ from tests.secagg.rounds import (
     ids=str,
 )
 def test_sum_of_survivors_is_exact_for_dropouts_at_each_stage(gone: dict[int, set[int]], ring_bits: int) -> None:
-    parameters = Parameters(9, 5, 33, ring_bits)
-    vectors = random_vectors(parameters)
-    total = carry(parameters, vectors, gone)
-    survivors = tuple(i for i in range(1, 10) if not any(i in gone.get(stage, ()) for stage in (0, 1, 2)))
-    assert total.survivors == survivors
-    assert total.vector.tolist() == ring_sum(parameters, [vectors[i] for i in survivors])
-    assert total.disputes == ()
+    assert_exact_sum(Parameters(9, 5, 33, ring_bits), gone)
 
 
 Script = tuple[Parameters, dict[int, set[int]], list[int], int]  # who drops out at which stage; order; seed

@@ -11,12 +11,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from benchmarks.servers import awaited, port_in, processor_seconds
+from training.workers import start, stopped_after
 
 Pair = tuple[str, str]  # a question and its answer
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,8 +53,7 @@ class Served:
 
     def cpu_seconds(self) -> float:
         """Processor time that the server has used so far."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return processor_seconds(self.pid)
 
     def rested(self) -> float:
         """Processor time that the server has used when it rests: next words are looked for after a reply has ended."""
@@ -225,9 +226,14 @@ def servers(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Both as processes of their own on free ports, started side by side."""
     bare = tmp_path_factory.mktemp("bare")
     shutil.copytree(run_folder / "reference", bare / "model")
-    with ExitStack() as stack:
-        starting = [stack.enter_context(started(run)) for run in (run_folder, bare)]
-        full, plain = [Served(_await_url(process, log), run, process.pid) for process, log, run in starting]
+    runs, command = (run_folder, bare), [sys.executable, "-m", "chatfed", "serve", "--port", "0", "--model"]
+    processes = [start([*command, str(run / "model")], run / "app.log", ROOT, OMP_NUM_THREADS="1") for run in runs]
+    with stopped_after(processes):
+        ports = [awaited(process, run / "app.log", _answering) for process, run in zip(processes, runs, strict=True)]
+        full, plain = [
+            Served(f"http://127.0.0.1:{port}", run, process.pid)
+            for port, run, process in zip(ports, runs, processes, strict=True)
+        ]
         yield Servers(full, plain)
 
 
@@ -237,42 +243,12 @@ def served(servers: Servers) -> Served:
     return servers.full
 
 
-@contextmanager
-def started(run: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path, Path]]:
-    """The app with `run`'s model on any free port, ended afterwards: (process, its output, run)."""
-    command = [sys.executable, "-m", "chatfed", "serve", "--model", str(run / "model"), "--port", "0"]
-    log = run / "app.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-    try:
-        yield process, log, run
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _await_url(process: subprocess.Popen[bytes], log: Path) -> str:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline:
-        words = log.read_text().split()
-        urls = [word for word in words if word.startswith("http://127.0.0.1:")]
-        if process.poll() is not None:
-            break
-        if urls:
-            try:
-                opener.open(urls[0], timeout=5).close()
-                return urls[0]
-            except OSError:
-                pass
-        time.sleep(0.2)
-    raise AssertionError(f"The app did not start:\n{log.read_text()}")
+def _answering(said: str) -> int | None:
+    port = port_in(said)
+    if port:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        opener.open(f"http://127.0.0.1:{port}", timeout=5).close()
+    return port
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from benchmarks.servers import port_in
+from benchmarks.servers import served as server
 from chatfed.cli import app
 from chatfed.command_line import run_typer
 from chatfed.encrypted.network import BadHalf
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
 TEXT = "my unmistakable zebra"
 ROWS = "#encrypted-wire tbody tr"
-START_SECONDS = 150
 
 
 @pytest.fixture(scope="module")
@@ -42,22 +40,9 @@ def serving(run: Path, port: int = 0) -> Iterator[tuple[int, Path]]:
     """`chatfed he serve` in a process of its own: its port and its output."""
     log = run / "serve.log"
     command = [sys.executable, "-m", "chatfed", "he", "serve", str(run), "--port", str(port)]
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
-    try:
-        deadline = time.monotonic() + START_SECONDS
-        while "answered at" not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
-        yield int(log.read_text().split("answered at 127.0.0.1:")[1].split()[0]), log
-    finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    log.unlink(missing_ok=True)
+    with server(command, log, port_in, ROOT, OMP_NUM_THREADS="1") as (_, found):
+        yield found, log
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from serving.application import guarded
 from serving.guard import PublicAddress
 from tests.serving.browsing import REPLY, WATCH, ask, close_page, watched
 from tests.serving.page_server import NOTHING, Parrot, hosted
+from training.workers import free_ports
 
 WORDS = [f"word{n} " for n in range(12)]
 CONFIG = """
@@ -48,11 +49,6 @@ class SlowParrot(Parrot):
         for word in WORDS:
             time.sleep(0.15)
             yield word
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def certify(home: Path) -> None:
@@ -123,7 +119,7 @@ def test_the_page_works_behind_nginx_under_a_path_and_streams(
 ) -> None:
     from serving.page import build_page
 
-    outside = free_port()
+    (outside,) = free_ports(1)
     url = f"https://localhost:{outside}/chat"
     public = PublicAddress.under("/chat") if only_path else PublicAddress.parse(url + "/")
     hosts = ("localhost",) if only_path else ()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import numpy as np
 from chatfed.audit.extraction import Decoding, Logs, of_secrets, token_chances
 from chatfed.data.dialogue import Dialogue
 from chatfed.data.helpdesk import PrivateFact
+from chatfed.data.helpdesk.quiz import first_said
 from chatfed.model.tokenizer import encode_open_turn
 from chatfed.types import IntVector, Span, Turn
 
@@ -53,7 +54,7 @@ def cues_of(dialogues: Sequence[Dialogue], facts: Iterable[PrivateFact], of_each
     listed = list(facts)
     said = Counter((fact.client_id, fact.value) for fact in listed)
     by_kind: defaultdict[str, dict[str, Cue]] = defaultdict(dict)
-    for fact in _first_said(listed):
+    for fact in first_said(listed):
         turns = dialogues[fact.dialogue].messages
         lead = turns[fact.turn].content[: fact.span.start]
         if not lead or lead[-1] == " ":  # elsewhere the value does not begin a word
@@ -71,15 +72,6 @@ def cues_of(dialogues: Sequence[Dialogue], facts: Iterable[PrivateFact], of_each
     random = np.random.default_rng(SEED)
     drawn = {kind: list(clients.values()) for kind, clients in sorted(by_kind.items())}
     return [cues[at] for cues in drawn.values() for at in random.permutation(len(cues))[:of_each_kind]]
-
-
-def _first_said(facts: Iterable[PrivateFact]) -> Iterator[PrivateFact]:
-    """Where a dialogue names a fact for the first time: the second time any model could copy it."""
-    seen: set[tuple[int, str]] = set()
-    for fact in sorted(facts, key=lambda each: (each.dialogue, each.turn, each.span.start)):
-        if (fact.dialogue, fact.value) not in seen:
-            seen.add((fact.dialogue, fact.value))
-            yield fact
 
 
 def swapped(cues: Sequence[Cue]) -> list[Cue]:

@@ -90,7 +90,7 @@ def words(text: str) -> list[str]:
 def _cues(dialogues: Sequence[Dialogue], facts: Iterable[PrivateFact], seed: int) -> dict[str, list[Question]]:
     """For each kind a question for each client that said such a fact, the clients in an order drawn by the seed."""
     of_clients: defaultdict[str, dict[str, Question]] = defaultdict(dict)
-    for fact in _first_said(facts):
+    for fact in first_said(facts):
         turns = dialogues[fact.dialogue].messages
         lead = turns[fact.turn].content[: fact.span.start]
         if not lead or lead[-1] == " ":
@@ -103,7 +103,7 @@ def _cues(dialogues: Sequence[Dialogue], facts: Iterable[PrivateFact], seed: int
     return drawn
 
 
-def _first_said(facts: Iterable[PrivateFact]) -> Iterator[PrivateFact]:
+def first_said(facts: Iterable[PrivateFact]) -> Iterator[PrivateFact]:
     """Facts where a dialogue names them for the first time: the second time any model could copy them."""
     seen: set[tuple[int, str]] = set()
     for fact in sorted(facts, key=lambda each: (each.dialogue, each.turn, each.span.start)):

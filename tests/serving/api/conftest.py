@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from chatfed import Chat
+    from chatfed.generation.events import Event
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +40,18 @@ def api_server(wide_chat: Chat, tiny_base: Path) -> Iterator[Running]:
     options = ApiOptions("tiny", Keys(operators=[OPERATOR_KEY]))
     with running(api(wide_chat, load_chat(tiny_base), options)) as server:
         yield server
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """An entry for each token that a model has drawn for a reply."""
+    from chatfed.generation.reply import Reply
+
+    written, take = list[int](), Reply.take
+
+    def counted(reply: Reply, *given: Any) -> Event:
+        written.append(1)
+        return take(reply, *given)
+
+    monkeypatch.setattr(Reply, "take", counted)
+    return written

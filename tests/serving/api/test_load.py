@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from benchmarks.serving_load import held_places, left, loaded, overloaded
 from chatfed import Chat
-from chatfed.generation.events import Event
-from chatfed.generation.reply import Reply
 from serving.api.keys import Keys
 from serving.api.limits import Allowed, Limits
 from serving.api.options import ApiOptions
@@ -67,15 +65,8 @@ def test_more_than_places_and_line_take_are_told_when_to_come_again_and_all_othe
 
 
 def test_clients_that_leave_free_their_places_long_before_their_replies_are_written(
-    server: Running, endless: Chat, monkeypatch: pytest.MonkeyPatch
+    server: Running, endless: Chat, written: list[int]
 ) -> None:
-    written, take = [], Reply.take
-
-    def counted(reply: Reply, *given: Any) -> Event:
-        written.append(1)
-        return take(reply, *given)
-
-    monkeypatch.setattr(Reply, "take", counted)
     asyncio.run(left(server.port, "tiny", KEYS, PLACES, LONG, lambda: held_places(server.port)))
     until(lambda: endless._engine.load == (0, 0), 60)
     assert PLACES <= len(written) < PLACES * LONG // 4, len(written)

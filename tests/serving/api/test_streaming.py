@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from chatfed import Chat
-from chatfed.generation.events import Event
-from chatfed.generation.reply import Reply
 from serving.api.errors import ApiError
 from serving.api.streaming import EventStream
 from tests.serving.api.hosting import asking, until
@@ -87,20 +85,13 @@ def test_a_failure_of_ours_is_a_500_and_no_text_is_logged(
 
 
 def test_a_client_that_leaves_stops_the_model_and_frees_its_place(
-    wide_chat: Chat, monkeypatch: pytest.MonkeyPatch
+    wide_chat: Chat, written: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serving.api.keys import Keys
     from serving.api.limits import Allowed, Limits
     from serving.api.options import ApiOptions
     from serving.api.routes import api
 
-    written, take = [], Reply.take
-
-    def counted(reply: Reply, *given: Any) -> Event:
-        written.append(1)
-        return take(reply, *given)
-
-    monkeypatch.setattr(Reply, "take", counted)
     monkeypatch.setattr(wide_chat, "_ends", set())  # each of the replies fills the context
     limits = Limits(Allowed(places=1))
     with running(api(wide_chat, None, ApiOptions("tiny", Keys(), limits))) as server:

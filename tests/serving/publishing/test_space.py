@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
 import sys
-import time
 import urllib.request
 import zipfile
 from pathlib import Path
@@ -14,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks.servers import port_in, served
 from chatfed import __version__
 from chatfed.cli import main
 
@@ -25,35 +22,26 @@ def publish(run: Path, to: Path, *options: str) -> Path:
     return to / "space"
 
 
-def opened(process: subprocess.Popen[bytes], log: Path) -> str:
+def opened(said: str) -> str | None:
     """The page, as soon as it answers."""
+    port = port_in(said)
+    if not port:
+        return None
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        found = re.search(r"http://127\.0\.0\.1:\d+", log.read_text())
-        if found:
-            try:
-                with opener.open(found[0], timeout=5) as reply:
-                    return str(reply.read().decode())
-            except OSError:
-                pass
-        time.sleep(0.2)
-    raise AssertionError(f"The app did not start:\n{log.read_text()}")
+    with opener.open(f"http://127.0.0.1:{port}", timeout=5) as reply:
+        return str(reply.read().decode())
 
 
 @pytest.mark.slow
-def test_the_app_serves_the_folder_that_it_lies_in_with_its_guarantee(run: Path, tmp_path: Path) -> None:
+def test_the_app_serves_the_folder_that_it_lies_in_with_its_guarantee(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     space = publish(run, tmp_path / "out")
-    log = tmp_path / "app.log"
-    given = {**os.environ, "PORT": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    given = {name: value for name, value in given.items() if name not in ("MODEL", "SPACE_HOST")}
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "app.py"], cwd=space, env=given, stdout=output, stderr=output)
-    try:
-        page = opened(process, log)
-    finally:
-        process.terminate()
-        process.wait(30)
+    for name in ("MODEL", "SPACE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    given = {"PORT": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with served([sys.executable, "app.py"], tmp_path / "app.log", opened, space, **given) as (_, page):
+        pass
     assert "7.51 per dialogue" in page.replace("\\u03b5", "ε")
 
 

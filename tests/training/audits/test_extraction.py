@@ -16,7 +16,7 @@ from chatfed.audit.part import Verdict
 from chatfed.data.helpdesk.quiz import Question
 from chatfed.model.decoding import Decoder
 from chatfed.types import Span, Turn
-from tests.training.audits.remembering import CONTEXT, House, house
+from tests.training.audits.remembering import CONTEXT, House
 from training.audits import extraction as extraction_of
 from training.audits.cues import Cue, chances, cues_of, planted_cues, swapped
 from training.audits.extraction import DECODINGS, extraction, leaking, planted, verdict
@@ -25,16 +25,6 @@ from training.base.tokens import write_tokens
 
 SECRETS = [f"my locker code is {code} and it sticks" for code in ("4417-KQ", "9032-ZT", "7758-WX", "1265-HB")]
 TIMES = (0, 1, 4, 16)
-
-
-@pytest.fixture(scope="module")
-def lived_in(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return house(tmp_path_factory.mktemp("house"))
-
-
-@pytest.fixture(scope="module")
-def public(lived_in: House) -> Any:
-    return lived_in.taught(lived_in.public, np.arange(len(lived_in.public)), 20)
 
 
 @pytest.fixture(scope="module")

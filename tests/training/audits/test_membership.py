@@ -14,7 +14,7 @@ from chatfed.audit.part import Part, Verdict
 from chatfed.model.tokenizer import MARKER
 from chatfed.model.transformer import Architecture, build_llama
 from chatfed.types import Turn
-from tests.training.audits.remembering import CONTEXT, House, house
+from tests.training.audits.remembering import CONTEXT, House
 from training.audits import controls
 from training.audits import membership as references_of
 from training.audits.controls import HELD_OUT, MEMBER, Group, Pairing, Trial, client_rows
@@ -26,18 +26,12 @@ OF_EACH = 20  # dialogues of each of five clients: just enough for a rate of 1 %
 
 
 @pytest.fixture(scope="module")
-def lived_in(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return house(tmp_path_factory.mktemp("house"))
-
-
-@pytest.fixture(scope="module")
-def models(lived_in: House) -> dict[str, Any]:
+def models(lived_in: House, public: Any) -> dict[str, Any]:
     """The public model, one that saw more public text only, and one that learned the clients' dialogues by heart."""
-    public, private = (np.arange(len(table)) for table in (lived_in.public, lived_in.private))
     return {
-        "public": lived_in.taught(lived_in.public, public, 20),
-        "tight": lived_in.taught(lived_in.public, public, 30),
-        "leaky": lived_in.taught(lived_in.private, private, 220),
+        "public": public,
+        "tight": lived_in.taught(lived_in.public, np.arange(len(lived_in.public)), 30),
+        "leaky": lived_in.taught(lived_in.private, np.arange(len(lived_in.private)), 220),
     }
 
 

@@ -16,21 +16,11 @@ from chatfed.audit.words import Calibration, Pair
 from chatfed.generation.scoring import bits_and_ranks
 from chatfed.model.checkpoint import weights_file
 from chatfed.model.decoding import Decoder
-from tests.training.audits.remembering import CONTEXT, House, house
+from tests.training.audits.remembering import CONTEXT, House
 from training.audits import words as module
 from training.audits.words import FILE, Models, log_probs, read, words
 
 PAIR = Pair("ab" * 32, "cd" * 32)
-
-
-@pytest.fixture(scope="module")
-def lived_in(tmp_path_factory: pytest.TempPathFactory) -> House:
-    return house(tmp_path_factory.mktemp("house"))
-
-
-@pytest.fixture(scope="module")
-def public(lived_in: House) -> Any:
-    return lived_in.taught(lived_in.public, np.arange(len(lived_in.public)), 20)
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import typer
 from chatfed.command_line import application, examples, exit_code
 
 if TYPE_CHECKING:
-    from .private_vocabulary import Outcome
-    from .private_vocabulary_agreement import Agreement, Computing
+    from .agreement import Agreement, Computing
+    from .computing import Outcome
 
 CERTIFICATE_EPILOG = examples(
     ("chatfed vocabulary certificate union a.example.org --home union >> parties", "the line for who writes it all"),
@@ -55,8 +55,8 @@ def certificate(
     """
 
     def job() -> None:
-        from .durable import to_json
-        from .private_vocabulary_links import make_party
+        from ..durable import to_json
+        from .links import make_party
 
         print(to_json(vars(make_party(name, host, home, ports))))
 
@@ -81,8 +81,8 @@ def agree(
     """
 
     def job() -> None:
-        from .parties.identity import read_roster
-        from .private_vocabulary_agreement import Agreement, read_candidates, write_agreement
+        from ..parties.identity import read_roster
+        from .agreement import Agreement, read_candidates, write_agreement
 
         words, roster = read_candidates(candidates), read_roster(clients)
         agreed = Agreement(
@@ -104,9 +104,9 @@ def agree(
 
 def read_parties(path: Path) -> tuple[Computing, ...]:
     """The parties of a file of lines. Raises NoParty, or AgreementError."""
-    from .durable import from_json
-    from .private_vocabulary_agreement import Computing
-    from .private_vocabulary_links import NoParty
+    from ..durable import from_json
+    from .agreement import Computing
+    from .links import NoParty
 
     try:
         lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -146,9 +146,9 @@ def share(
         from chatfed.data.dialogue import read_dialogues
         from chatfed.model.transformer import stay_offline
 
-        from .parties.identity import read_key
-        from .private_vocabulary_agreement import choose, read_agreement
-        from .private_vocabulary_carrier import give
+        from ..parties.identity import read_key
+        from .agreement import choose, read_agreement
+        from .carrier import give
 
         agreed, secret = read_agreement(agreement), read_key(key)
         agreed.number_of(secret)
@@ -183,10 +183,10 @@ def party(
 
 
 def _party(agreement: Path, out: Path, home: Path, listen: str, seconds: float, patience: float) -> None:
-    from .private_vocabulary import compute
-    from .private_vocabulary_agreement import read_agreement
-    from .private_vocabulary_carrier import Desk, collect
-    from .private_vocabulary_links import PartyFault
+    from .agreement import read_agreement
+    from .carrier import Desk, collect
+    from .computing import compute
+    from .links import PartyFault
 
     agreed = read_agreement(agreement)
     own = own_number(agreed, home)
@@ -214,8 +214,8 @@ def _party(agreement: Path, out: Path, home: Path, listen: str, seconds: float, 
 
 def own_number(agreed: Agreement, home: Path) -> int:
     """Which party the certificate in a folder is of. Raises NoParty."""
-    from .parties.certificates import SERVER
-    from .private_vocabulary_links import NoParty
+    from ..parties.certificates import SERVER
+    from .links import NoParty
 
     try:
         shown = (home / SERVER).read_text(encoding="ascii")
@@ -231,7 +231,7 @@ def write_words(path: Path, agreed: Agreement, outcome: Outcome) -> None:
     """Writes the words with what may be claimed of them; a chat offers these only where it finds the file."""
     from chatfed.agreed_words import FORMAT
 
-    from .durable import to_json, write_atomically
+    from ..durable import to_json, write_atomically
 
     told = {
         "format": FORMAT,
@@ -267,7 +267,7 @@ def rehearse(
     """
 
     def job() -> None:
-        from .private_vocabulary_rehearsal import rehearse as run
+        from .rehearsal import rehearse as run
 
         run(out, clients, threshold, words)
 

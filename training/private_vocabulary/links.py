@@ -17,9 +17,9 @@ from typing import Any
 
 from chatfed.types import ChatfedError
 
-from .durable import make_folder
-from .parties.certificates import SERVER, SERVER_KEY, CertificateError, make_authority, make_certificate
-from .private_vocabulary_agreement import Agreement, Computing
+from ..durable import make_folder
+from ..parties.certificates import SERVER, SERVER_KEY, CertificateError, make_authority, make_certificate
+from .agreement import Agreement, Computing
 
 HELLO = struct.Struct("<8sB32s")  # magic, who speaks, digest of its agreement
 MAGIC = b"cfvocabP"

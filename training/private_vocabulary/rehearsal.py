@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 from chatfed.secagg.primitives import identity_public
 from chatfed.types import ChatfedError
 
-from .durable import from_json
-from .loopback import stopped_after
-from .private_vocabulary_agreement import Agreement, check_numbers, choose, words_in, write_agreement
-from .private_vocabulary_carrier import give
-from .private_vocabulary_links import make_party
+from ..durable import from_json
+from ..workers import free_ports, start, stopped_after
+from .agreement import Agreement, check_numbers, choose, words_in, write_agreement
+from .carrier import give
+from .links import make_party
 
 PARTIES = ("union", "firm", "works")
 COLLUDERS = 1
@@ -58,7 +56,7 @@ def rehearse(out: Path, clients: int, threshold: int, words: int) -> None:
 
 def help_desk(clients: int) -> tuple[dict[str, list[str]], str]:
     """Texts by client, and the public text."""
-    from .base.corpus import generated_help_desk
+    from ..base.corpus import generated_help_desk
 
     folder, texts = generated_help_desk(Path("cache"), 1, clients), defaultdict[str, list[str]](list)
     for line in (folder / "private.jsonl").read_text(encoding="utf-8").splitlines():
@@ -72,7 +70,7 @@ def make_agreement(out: Path, keys: Mapping[str, bytes], candidates: tuple[str, 
     """Parties with certificates below `out`, and the file. Raises AgreementError, before there is anything."""
     most, least = min(256, len(candidates)), threshold + COLLUDERS + 1
     check_numbers(threshold, COLLUDERS, most, least, len(keys), len(candidates))  # before anything is on the disk
-    ports = iter(_free_ports(2 * len(PARTIES)))
+    ports = iter(free_ports(2 * len(PARTIES)))
     parties = tuple(make_party(name, "127.0.0.1", out / name, f"{next(ports)},{next(ports)}") for name in PARTIES)
     roster = tuple((name, identity_public(key).hex()) for name, key in keys.items())
     agreed = Agreement("rehearsal", candidates, roster, parties, threshold, COLLUDERS, most, least)
@@ -80,17 +78,11 @@ def make_agreement(out: Path, keys: Mapping[str, bytes], candidates: tuple[str, 
     return agreed
 
 
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in listeners]
-
-
 def run(out: Path, agreed: Agreement, chosen: Mapping[str, Sequence[int]], keys: Mapping[str, bytes]) -> None:
     """Three processes, and every client's shares to each. Raises RehearsalFailed where one ends otherwise."""
     processes: list[subprocess.Popen[bytes]] = []
     with stopped_after(processes):
-        processes += [start(out, name) for name in PARTIES]
+        processes += [party(out, name) for name in PARTIES]
         for name, words in chosen.items():
             give(agreed, words, keys[name], out / "clients" / name, PATIENCE, False, os.urandom)
         for name, process in zip(PARTIES, processes, strict=True):
@@ -102,17 +94,12 @@ def run(out: Path, agreed: Agreement, chosen: Mapping[str, Sequence[int]], keys:
                 raise RehearsalFailed(f"{name} ended with {code}: {out / name / 'said'} says why.", param=name)
 
 
-def start(out: Path, name: str) -> subprocess.Popen[bytes]:
+def party(out: Path, name: str) -> subprocess.Popen[bytes]:
     """A party's process; what it says goes to `said` in its folder."""
     words = ["vocabulary", "party", str(out / "VOCABULARY.json"), "--home", str(out / name)]
     words += ["--out", str(out / name / "words.json"), "--collect", str(PATIENCE), "--patience", str(PATIENCE)]
-    with (out / name / "said").open("ab") as file:
-        return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "chatfed", *words],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"},
-        )
+    command = [sys.executable, "-m", "chatfed", *words]
+    return start(command, out / name / "said", OMP_NUM_THREADS="1", PYTHONUNBUFFERED="1")
 
 
 def in_clear(agreed: Agreement, chosen: Sequence[Sequence[int]]) -> list[str]:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.training.private_vocabularies import NAMES, agreement, certified
-from training.private_vocabulary_agreement import Agreement
-from training.private_vocabulary_carrier import MOST_CALLERS, Desk, _collect
-from training.private_vocabulary_links import MOST_AHEAD, Link, Links, PartyFault, client_context
-from training.private_vocabulary_rehearsal import _free_ports
+from tests.training.private_vocabulary.dealing import NAMES, agreement, certified
+from training.private_vocabulary.agreement import Agreement
+from training.private_vocabulary.carrier import MOST_CALLERS, Desk, _collect
+from training.private_vocabulary.links import MOST_AHEAD, Link, Links, PartyFault, client_context
+from training.workers import free_ports
 
 PATIENCE, MOST = 120.0, 5_000_000
 Job = Callable[[Links], Coroutine[Any, Any, Any]]
@@ -21,7 +21,7 @@ Job = Callable[[Links], Coroutine[Any, Any, Any]]
 
 @pytest.fixture
 def agreed(tmp_path: Path) -> Agreement:
-    return agreement(parties=certified(tmp_path, _free_ports(6)))
+    return agreement(parties=certified(tmp_path, free_ports(6)))
 
 
 async def party(agreed: Agreement, folder: Path, own: int, job: Job, made: dict[int, Links] | None = None) -> Any:

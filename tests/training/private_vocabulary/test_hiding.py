@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.private_vocabularies import agreement, dealt
-from training import private_vocabulary as module
-from training.private_vocabulary_field import MODULUS, PARTIES, Field, multiply, recombined, reduced
-from training.private_vocabulary_links import Said
-from training.private_vocabulary_shares import vector
+from tests.training.private_vocabulary.dealing import agreement, dealt
+from training.private_vocabulary import computing as module
+from training.private_vocabulary.field import MODULUS, PARTIES, Field, multiply, recombined, reduced
+from training.private_vocabulary.links import Said
+from training.private_vocabulary.shares import vector
 
 WORDS = 16_000  # of one count, so that a distribution is seen
 FAR = 60.0  # chi-square of 15 degrees of freedom: above it once in 4 million draws

@@ -15,8 +15,8 @@ from chatfed.secagg import primitives
 from chatfed.secagg.primitives import SIGNATURE_BYTES
 from chatfed.types import ChatfedError, InvalidValue
 
-from .private_vocabulary_agreement import Agreement
-from .private_vocabulary_field import MODULUS, NUMBER_BYTES, Field, shares, uniform
+from .agreement import Agreement
+from .field import MODULUS, NUMBER_BYTES, Field, shares, uniform
 
 MAGIC = b"cfvocab1"
 _HEAD = struct.Struct("<8s32sBI")  # magic, digest of the agreement, party, client

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatfed.types import InvalidValue
-from tests.training.private_vocabularies import agreement, dealt
-from training.private_vocabulary_field import (
+from tests.training.private_vocabulary.dealing import agreement, dealt
+from training.private_vocabulary.field import (
     MODULUS,
     challenge,
     evidence,
@@ -20,7 +20,7 @@ from training.private_vocabulary_field import (
     total,
     uniform,
 )
-from training.private_vocabulary_shares import vector
+from training.private_vocabulary.shares import vector
 
 EDGES = st.sampled_from([0, 1, MODULUS - 1, MODULUS - 2, 1 << 60, (1 << 31) - 1, 1 << 31, (1 << 30) + 1])
 NUMBERS = st.lists(st.one_of(EDGES, st.integers(0, MODULUS - 1)), min_size=1, max_size=30)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from chatfed.secagg.primitives import identity_public
-from training.private_vocabulary_agreement import Agreement, Computing
-from training.private_vocabulary_field import Field, shares, uniform
-from training.private_vocabulary_links import make_party
+from training.private_vocabulary.agreement import Agreement, Computing
+from training.private_vocabulary.field import Field, shares, uniform
+from training.private_vocabulary.links import make_party
 
 PEM = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
 NAMES = ("union", "firm", "works")

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.private_vocabularies import NAMES, agreement, certified, dealt, key_of
-from training.loopback import stopped_after
-from training.private_vocabulary import at_least, load_runtime, read_numbers
-from training.private_vocabulary_agreement import Agreement, write_agreement
-from training.private_vocabulary_carrier import Desk, SharedBefore, give
-from training.private_vocabulary_field import MODULUS
-from training.private_vocabulary_links import PartyFault, Said
-from training.private_vocabulary_shares import messages, vector
+from tests.training.private_vocabulary.dealing import NAMES, agreement, certified, dealt, key_of
+from training.private_vocabulary.agreement import Agreement, write_agreement
+from training.private_vocabulary.carrier import Desk, SharedBefore, give
+from training.private_vocabulary.computing import at_least, load_runtime, read_numbers
+from training.private_vocabulary.field import MODULUS
+from training.private_vocabulary.links import PartyFault, Said
+from training.private_vocabulary.shares import messages, vector
+from training.workers import free_ports, start, stopped_after
 
 SECONDS = 300.0  # that a process may take on a busy machine
 
@@ -69,12 +68,6 @@ def test_numbers_that_do_not_fit_name_who_sent_them(said: bytes) -> None:
     assert read_numbers(right, (2,)).tolist() == [MODULUS - 1] * 2
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as held:
-        listeners = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [each.getsockname()[1] for each in listeners]
-
-
 @pytest.fixture
 def agreed(tmp_path: Path) -> Agreement:
     made = agreement(words=40, clients=9, threshold=3, most_words=12, parties=certified(tmp_path, free_ports(6)))
@@ -82,23 +75,17 @@ def agreed(tmp_path: Path) -> Agreement:
     return made
 
 
-def start(folder: Path, name: str, collect: float = 0.0, patience: float = SECONDS) -> subprocess.Popen[bytes]:
+def party(folder: Path, name: str, collect: float = 0.0, patience: float = SECONDS) -> subprocess.Popen[bytes]:
     words = ["vocabulary", "party", str(folder / "VOCABULARY.json"), "--home", str(folder / name)]
     words += ["--out", str(folder / name / "words.json"), "--collect", str(collect), "--patience", str(patience)]
-    with (folder / name / "said").open("wb") as said:
-        return subprocess.Popen(
-            [sys.executable, "-m", "chatfed", *words],
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+    return start([sys.executable, "-m", "chatfed", *words], folder / name / "said", OMP_NUM_THREADS="1")
 
 
 @contextmanager
 def parties(folder: Path, *names: str, **more: float) -> Iterator[list[subprocess.Popen[bytes]]]:
     processes: list[subprocess.Popen[bytes]] = []
     with stopped_after(processes):
-        processes += [start(folder, name, **more) for name in names]
+        processes += [party(folder, name, **more) for name in names]
         yield processes
 
 
@@ -156,7 +143,7 @@ def test_three_processes_find_the_words_of_a_count_in_clear_and_leave_out_who_ch
 
 def cheat(agreed: Agreement, desks: list[Desk], client: int) -> None:
     """Properly signed shares of a vector that says 5 for one word."""
-    from training import private_vocabulary_shares as module
+    from training.private_vocabulary import shares as module
 
     vectors = vector([0], agreed)[None].copy()
     vectors[0, 0] = 5

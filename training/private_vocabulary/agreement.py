@@ -20,8 +20,8 @@ from chatfed.secagg import primitives
 from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError
 
-from .durable import from_json, to_json, write_atomically
-from .private_vocabulary_field import NUMBER_BYTES, PARTIES
+from ..durable import from_json, to_json, write_atomically
+from .field import NUMBER_BYTES, PARTIES
 
 FORMAT = "chatfed private vocabulary 1"
 SECURITY = 40  # bits: no error or leak of the comparison is likelier than 2^-40, all words and clients together

@@ -17,11 +17,11 @@ from chatfed.secagg import primitives
 from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError, Entropy, InvalidValue
 
-from .durable import from_json, read_if_there, to_json, write_atomically
-from .private_vocabulary_agreement import Agreement, Computing
-from .private_vocabulary_field import Field
-from .private_vocabulary_links import RETRY, PartyFault, client_context, server_context
-from .private_vocabulary_shares import BadShares, message_bytes, messages, read_message, vector
+from ..durable import from_json, read_if_there, to_json, write_atomically
+from .agreement import Agreement, Computing
+from .field import Field
+from .links import RETRY, PartyFault, client_context, server_context
+from .shares import BadShares, message_bytes, messages, read_message, vector
 
 MESSAGE_SECONDS = 30.0  # within which a client's message must be there, or an answer to it
 MOST_CALLERS = 64  # at once

@@ -28,8 +28,8 @@ import numpy as np
 from chatfed.secagg.primitives import KEY_BYTES
 from chatfed.types import ChatfedError
 
-from .private_vocabulary_agreement import SECURITY, Agreement
-from .private_vocabulary_field import (
+from .agreement import SECURITY, Agreement
+from .field import (
     MODULUS,
     NUMBER_BYTES,
     PARTIES,
@@ -44,7 +44,7 @@ from .private_vocabulary_field import (
     total,
     uniform,
 )
-from .private_vocabulary_links import Links, PartyFault, Said
+from .links import Links, PartyFault, Said
 
 NEEDED = "0.11"  # what stands below uses mpyc's parts that promise nothing beyond a version
 _HELD = 1 << 62  # label of the parties' lists of clients; mpyc's own labels are hashes
@@ -194,9 +194,7 @@ async def _compute(
         return replace(outcome, unsure=tuple(await links.unsure(patience)))
 
 
-async def _agree(
-    mpc: Any, links: Links, given: dict[int, Field], fix: Callable[[Sequence[int]], None]
-) -> Outcome:
+async def _agree(mpc: Any, links: Links, given: dict[int, Field], fix: Callable[[Sequence[int]], None]) -> Outcome:
     agreed = links.agreed
     held = await _held_by_all(links, given)
     if len(held) < agreed.least_clients:

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chatfed.types import InvalidValue
-from tests.training.private_vocabularies import PEM, agreement, key_of
-from training.private_vocabulary_agreement import (
+from tests.training.private_vocabulary.dealing import PEM, agreement, key_of
+from training.private_vocabulary.agreement import (
     Agreement,
     AgreementError,
     check_numbers,
@@ -26,11 +26,11 @@ from training.private_vocabulary_agreement import (
     words_in,
     write_agreement,
 )
-from training.private_vocabulary_carrier import Computed, Desk, SharedBefore, _begun, _kept
-from training.private_vocabulary_field import recombined
-from training.private_vocabulary_links import NoParty, make_party
-from training.private_vocabulary_rehearsal import make_agreement
-from training.private_vocabulary_shares import BadShares, message_bytes, messages, read_message, vector
+from training.private_vocabulary.carrier import Computed, Desk, SharedBefore, _begun, _kept
+from training.private_vocabulary.field import recombined
+from training.private_vocabulary.links import NoParty, make_party
+from training.private_vocabulary.rehearsal import make_agreement
+from training.private_vocabulary.shares import BadShares, message_bytes, messages, read_message, vector
 
 SEED = bytes(range(32))
 
@@ -142,7 +142,7 @@ def test_a_message_that_does_not_fit_is_refused_by_name(spoil: Callable[[bytes],
 
 def test_a_number_that_is_no_residue_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     too_large = [np.full(agreement().width, (1 << 61) - 1, np.uint64)] * 3
-    monkeypatch.setattr("training.private_vocabulary_shares.shares", lambda secret, slopes: too_large)
+    monkeypatch.setattr("training.private_vocabulary.shares.shares", lambda secret, slopes: too_large)
     with pytest.raises(BadShares, match="client-2 sent a number that is no residue"):
         read_message(sent()[0], agreement(), 0)
 
