@@ -76,11 +76,10 @@ def peaks_and_sums(logits: Tensor) -> tuple[list[int], list[float]]:
     In numpy: a row's is the same beside any others, and torch takes several threads and longer for a small model's.
     """
     values = logits.numpy()
-    best = values.argmax(-1)
-    peaks = values[np.arange(len(values)), best]
-    shares = values - peaks[:, None]
-    sums = np.log(np.exp(shares, out=shares).sum(-1)) + peaks
-    return best.tolist(), sums.tolist()
+    peaks = np.maximum.reduce(values, -1, keepdims=True)
+    shares = values - peaks
+    sums = np.log(np.add.reduce(np.exp(shares, out=shares), -1)) + peaks[:, 0]
+    return values.argmax(-1).tolist(), sums.tolist()
 
 
 def likeliest(log_probs: Tensor, top: int) -> list[tuple[int, float]]:

@@ -1,8 +1,10 @@
 """The rows of a small plain Llama in numpy: what its token costs is not arithmetic but a call for each operation.
 
 Products take two rows at least, all rows at once, and in blocks that OpenBLAS computes in the caller's own thread: for
-so little work its others cost more than they do, much more on a busy machine. Norms' weights and the scale of scores
-are multiplied into the copied weights. Attention to a prompt is torch's. Knows tokens and weights; no text.
+so little work its others cost more than they do, much more on a busy machine. Where its kernel for matrices minds how
+many rows there are (it does without AVX-512), each row that grows is a vector by itself: that kernel packs the weights
+anew each time, and takes four times as long for two rows as the other does for one. Norms' weights and the scale of
+scores are multiplied into the copied weights. Attention to a prompt is torch's. Knows tokens and weights; no text.
 """
 
 from __future__ import annotations
@@ -20,10 +22,10 @@ from chatfed.model.by_hand import plain_llama
 from chatfed.model.llama_steps import Attend, LlamaSteps, StepCache
 
 Floats = NDArray[np.float32]
-_LEAST, _MOST = 2, 16  # rows of a product: numpy computes one row's otherwise, and blocks for many are narrow
+_LEAST, _MOST = 2, 16  # rows of a matrix product: numpy takes one row as a vector, and blocks for many are narrow
 _QUIET = 1 << 18  # multiplications of a matrix product, and elements of a matrix times a vector, up to which OpenBLAS
-_QUIET_VECTOR = 9216  # stays in one thread (interface/gemm.c and gemv.c: 4 * 65536, 4 * 2304)
-_STRIP = 16  # columns that its kernels take together
+_QUIET_VECTOR = 9215  # stays in one thread (interface/gemm.c and gemv.c: 4 * 65536, less than 4 * 2304)
+_STRIP, _LANES = 16, 8  # columns that its kernels take together, and that a register of AVX2 has
 
 
 def small_steps(module: nn.Module) -> SmallSteps | None:
@@ -68,18 +70,19 @@ class SmallSteps(LlamaSteps):
     def grow(self, ids: Sequence[int], at: Sequence[int], attend: Attend) -> Tensor:
         """As of `LlamaSteps`; `attend` is asked in arrays of numpy."""
         rows = len(ids)
-        more, turned, places = max(0, _LEAST - rows), self._heads + self._shared, np.array(at)
+        more = 0 if self._alone else max(0, _LEAST - rows)
+        turned, places = self._heads + self._shared, slice(at[0], at[0] + 1) if rows == 1 else np.array(at)
         cos, sin = (each[places, None] for each in self._turning(max(at) + 1))
         x = self._rows_embedding[np.array([*ids, *[0] * more])]
-        found = np.zeros((rows + more, self._heads * self._size), np.float32)
+        spare = np.zeros((more, self._heads * self._size), np.float32)
         for i, layer in enumerate(self._layers):
             asked = layer.ask(x, self._alone)[:rows].reshape(rows, -1, self._size)
             halves = asked[:, :turned].reshape(rows, turned, 2, -1)  # a view, which is turned in place
             crossed = halves[:, :, ::-1] * sin
             halves *= cos
             halves += crossed
-            found[:rows] = attend(i, asked).reshape(rows, -1)
-            layer.finish(x, found, self._alone)
+            found = attend(i, asked).reshape(rows, -1)
+            layer.finish(x, np.concatenate([found, spare]) if more else found, self._alone)
         return torch.from_numpy(self._head(self._norm(x), self._alone)[:rows])
 
     def joined(self, parts: Sequence[Any]) -> Any:
@@ -166,15 +169,11 @@ class _Product:
             self._bias[:columns] *= np.float32(by)
 
     def __call__(self, x: Floats, alone: bool = False) -> Floats:
-        """float32[rows, in] -> [rows, out]. alone: each row beside itself, as a row without others always is."""
-        alone = alone or len(x) < _LEAST
-        found = np.empty((len(x), self._weight.shape[1]), np.float32)
-        if alone:
-            for row, out in zip(x, found, strict=True):
-                both = np.empty((2, len(out)), np.float32)
-                self._into(np.stack([row, row]), both)
-                out[:] = both[0]
+        """float32[rows, in] -> [rows, out]. alone: each row by itself, as a row without others always is."""
+        if alone or len(x) < _LEAST:
+            found = self._each(x)
         else:
+            found = np.empty((len(x), self._weight.shape[1]), np.float32)
             groups = -(-len(x) // _MOST)
             for at in range(groups):
                 part = slice(at * len(x) // groups, (at + 1) * len(x) // groups)
@@ -182,6 +181,29 @@ class _Product:
         if self._bias is not None:
             found += self._bias
         return found
+
+    def _each(self, x: Floats) -> Floats:
+        """Each row times the weights, as vectors."""
+        parts, blocks, inputs, width = self._by_vector.shape
+        found = np.empty((len(x), parts, blocks * width), np.float32)
+        out = found.reshape(len(x), parts, blocks, 1, width)
+        np.matmul(x.reshape(len(x), parts, 1, 1, inputs), self._by_vector, out=out)
+        summed: Floats = found[:, 0] if parts == 1 else found.sum(1)
+        return summed[:, : self._weight.shape[1]]
+
+    @cached_property
+    def _by_vector(self) -> Floats:
+        """The weights in blocks that a vector is multiplied with, one behind the other: [parts, blocks, in, width].
+
+        The fewest equal parts of the inputs of which a strip is quiet; the last block is filled up with zeros.
+        """
+        inputs, outputs = self._weight.shape
+        parts = next(n for n in range(1, inputs + 1) if inputs % n == 0 and inputs // n * _STRIP <= _QUIET_VECTOR)
+        most = _QUIET_VECTOR // (inputs // parts) // _STRIP * _STRIP
+        blocks = -(-outputs // most)
+        width = -(-outputs // (blocks * _LANES)) * _LANES
+        filled = np.pad(self._weight, ((0, 0), (0, blocks * width - outputs)))
+        return np.ascontiguousarray(filled.reshape(parts, -1, blocks, width).swapaxes(1, 2))
 
     def minds_no_rows(self) -> bool:
         """Whether a row's product is the same to the last bit beside any number of rows."""
@@ -210,7 +232,6 @@ class _Product:
         return width, whole.reshape(inputs, -1, width).transpose(1, 0, 2)
 
 
-@np.errstate(all="ignore")
 def attended(queries: Floats, keys: Floats, values: Floats, unseen: Floats) -> Floats:
     """Attention of one position of each row to all that it has read: float32[rows, shared, queries each, size].
 
@@ -227,9 +248,9 @@ def attended(queries: Floats, keys: Floats, values: Floats, unseen: Floats) -> F
     by_block = shares.reshape(rows, shared, each, -1, block).swapaxes(2, 3)
     np.matmul(queries[:, :, None], keys.reshape(cut).swapaxes(3, 4), out=by_block)
     shares += unseen[:, None, None]
-    shares -= shares.max(-1, keepdims=True)
+    shares -= np.maximum.reduce(shares, -1, keepdims=True)  # as its own method, without a layer of Python
     np.exp(shares, out=shares)
     found: Floats = np.matmul(by_block, values.reshape(cut))
     summed: Floats = found[:, :, 0] if found.shape[2] == 1 else found.sum(2)
-    summed /= shares.sum(-1, keepdims=True)
+    summed /= np.add.reduce(shares, -1, keepdims=True)
     return summed

@@ -102,6 +102,20 @@ def test_no_product_is_so_large_that_openblas_takes_several_threads_for_it() -> 
     np.testing.assert_allclose(product(x), wanted, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize(("inputs", "outputs", "parts"), [(160, 480, 1), (432, 160, 1), (1376, 512, 4), (577, 30, 577)])
+def test_a_row_by_itself_is_a_vector_whose_products_openblas_computes_in_one_thread(
+    inputs: int, outputs: int, parts: int
+) -> None:
+    """Its threshold is 4 * 2304 elements, itself not among them; inputs that are too many are taken in equal parts."""
+    product = llama_small._Product([nn.Linear(inputs, outputs)])
+    blocks = product._by_vector
+    assert blocks.shape[0] == parts and blocks.shape[2] * blocks.shape[3] < 4 * 2304
+    x = np.random.default_rng(0).standard_normal((3, inputs)).astype(np.float32)
+    found = product(x, alone=True)
+    np.testing.assert_allclose(found, x @ product._weight + product._bias, rtol=1e-3, atol=1e-4)
+    assert all(np.array_equal(product(row[None]), each[None]) for row, each in zip(x, found, strict=True))
+
+
 def test_attention_to_many_positions_is_that_to_each() -> None:
     """In blocks, with the positions that were not read left out."""
     generator = np.random.default_rng(0)
