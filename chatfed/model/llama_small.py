@@ -71,7 +71,8 @@ class SmallSteps(LlamaSteps):
         """As of `LlamaSteps`; `attend` is asked in arrays of numpy."""
         rows = len(ids)
         more = 0 if self._alone else max(0, _LEAST - rows)
-        turned, places = self._heads + self._shared, slice(at[0], at[0] + 1) if rows == 1 else np.array(at)
+        turned = self._heads + self._shared
+        places: Any = slice(at[0], at[0] + 1) if rows == 1 else np.array(at)  # one is found sooner so
         cos, sin = (each[places, None] for each in self._turning(max(at) + 1))
         x = self._rows_embedding[np.array([*ids, *[0] * more])]
         spare = np.zeros((more, self._heads * self._size), np.float32)
