@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 PREFACE = """# Errors, for programs
@@ -52,13 +53,14 @@ def page() -> str:
     )
 
 
-def kinds() -> list[Kind]:
+@cache
+def kinds() -> tuple[Kind, ...]:
     """All classes of errors in chatfed, training and serving."""
     classes = [each for root in _roots() for path in sorted(root.rglob("*.py")) for each in _classes(path, root)]
     found = {each for each in classes if each.name == "ChatfedError"}
     while more := {each for each in classes if {base.name for base in found} & set(each.bases)} - found:
         found |= more
-    return [each for each in classes if each in found]
+    return tuple(each for each in classes if each in found)
 
 
 def _roots() -> Iterator[Path]:

@@ -217,8 +217,9 @@ class Caller:
                     content = response.read(most + 1 if response.status == 200 else MOST_REFUSAL)
             except (OSError, http.client.HTTPException) as error:
                 self.connection.close()
-                if whole.passed or not kept or not isinstance(error, ConnectionError):
-                    raise whole.error() if whole.passed else error from None
+                late = whole.passed or isinstance(error, TimeoutError)  # of one reading: it has as long as the whole
+                if late or not kept or not isinstance(error, ConnectionError):
+                    raise whole.error() if late else error from None
             else:
                 if whole.passed:
                     raise whole.error()

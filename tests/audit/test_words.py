@@ -117,7 +117,8 @@ def test_the_procedure_finds_what_its_definition_says(p_values: Floats, level: f
     most = max((k for k in range(1, len(ordered) + 1) if ordered[k - 1] <= level * k / len(ordered)), default=0)
     wanted = p_values <= (ordered[most - 1] if most else -1)
     assert benjamini_hochberg(p_values, level).tolist() == wanted.tolist()
-    assert (simes(p_values) <= level) == bool(most)
+    combined = simes(p_values)
+    assert (combined <= level) == bool(most) or math.isclose(combined, level, rel_tol=1e-12)  # a tie, rounded
 
 
 @settings(deadline=None, max_examples=40)

@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -226,15 +227,21 @@ def servers(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     """Both as processes of their own on free ports, started side by side."""
     bare = tmp_path_factory.mktemp("bare")
     shutil.copytree(run_folder / "reference", bare / "model")
-    runs, command = (run_folder, bare), [sys.executable, "-m", "chatfed", "serve", "--port", "0", "--model"]
+    with running(run_folder, bare) as (full, plain):
+        yield Servers(full, plain)
+
+
+@contextmanager
+def running(*runs: Path) -> Iterator[list[Served]]:
+    """The app with each run's model on a free port, begun side by side, ended afterwards."""
+    command = [sys.executable, "-m", "chatfed", "serve", "--port", "0", "--model"]
     processes = [start([*command, str(run / "model")], run / "app.log", ROOT, OMP_NUM_THREADS="1") for run in runs]
     with stopped_after(processes):
         ports = [awaited(process, run / "app.log", _answering) for process, run in zip(processes, runs, strict=True)]
-        full, plain = [
+        yield [
             Served(f"http://127.0.0.1:{port}", run, process.pid)
             for port, run, process in zip(ports, runs, processes, strict=True)
         ]
-        yield Servers(full, plain)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from serving.calibration import FILE
 from tests.serving.browsing import close_page, open_page
 from tests.serving.calibrations import a_calibration
-from tests.serving.conftest import SECRET, Served, _await_url, started
+from tests.serving.conftest import SECRET, Served, running
 
 pytestmark = pytest.mark.browser
 
@@ -25,8 +25,8 @@ def calibrated(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.copytree(run_folder, folder)
     (folder / FILE).parent.mkdir(exist_ok=True)
     (folder / FILE).write_bytes(a_calibration(folder, familiar=" ".join(SECRET[1].split()[2:])).to_bytes())
-    with started(folder) as (process, log, run):
-        yield Served(_await_url(process, log), run, process.pid)
+    with running(folder) as (calibrated,):
+        yield calibrated
 
 
 def probe(page: Any, text: str) -> list[tuple[str, str]]:
