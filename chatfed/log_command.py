@@ -6,12 +6,11 @@ their control characters spelt out: what somebody once wrote must not drive a te
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -127,30 +126,58 @@ def delete(
     run(job)
 
 
-@app.command("export", epilog=examples(("chatfed log export my-log mine.jsonl", "readable: keep it well")))
+EXPORT = examples(
+    ("chatfed log export my-log mine.jsonl", "readable: keep it well"),
+    ("chatfed log export my-log mine.jsonl --redact mask", "placeholders such as [NAME-1] in each conversation"),
+)
+
+
+@app.command("export", epilog=EXPORT)
 def export(
-    folder: Folder, file: Annotated[Path, typer.Argument(help="A new file, of JSON Lines.")], key: KeyFile = None
+    folder: Folder,
+    file: Annotated[Path, typer.Argument(help="A new file, of JSON Lines.")],
+    key: KeyFile = None,
+    redact: Annotated[
+        Literal["off", "mark", "mask", "refuse"],
+        typer.Option(help="What becomes of what names people and things; refuse writes nothing where any is found."),
+    ] = "off",
+    language: Annotated[str, typer.Option(help="With --redact: en or de.")] = "en",
+    presidio: Annotated[
+        bool | None,
+        typer.Option("--presidio/--no-presidio", help="With --redact; where it is installed.", show_default=False),
+    ] = None,
 ) -> None:
     """Writes all messages into a file that anybody can read.
 
     Where some cannot be opened, the others are there and the error says which.
     """
 
-    def job() -> None:
+    def job() -> int:
+        from chatfed import log_export
         from chatfed.conversation.log_errors import LogError
-        from chatfed.conversation.log_files import write_file
+        from chatfed.conversation.log_files import refuse_taken, write_file
 
-        lines: list[str] = []
+        refuse_taken(file)
+        chosen = log_export.filter_of(redact, language, presidio)
+        read: list[Kept] = []
         wrong: LogError | None = None
         with opened(folder, key) as log:
             try:
-                lines.extend(map(_record, log.every()))
+                read.extend(log.every())
             except LogError as error:  # said once the others are safe
                 wrong = error
-        write_file(file, "".join(lines).encode(), new=True)
-        print(f"{len(lines):,} messages are in {file}.")
+        lines, tally = log_export.records(read, chosen)
+        if chosen:
+            print(tally.in_words(chosen.parts()), file=sys.stderr)
+        held = redact == "refuse" and bool(tally.found)
+        if held:
+            print("Nothing was written: --redact mask writes placeholders in its place.", file=sys.stderr)
+        else:
+            write_file(file, "".join(lines).encode(), new=True)
+            print(f"{len(lines):,} messages are in {file}.")
         if wrong:
             raise wrong
+        return int(held)
 
     run(job)
 
@@ -272,12 +299,6 @@ def _texts(data: Path | None, public: Path | None) -> tuple[list[str], list[str]
 
 def _said(dialogues: Any) -> list[str]:
     return [turn.content for dialogue in dialogues for turn in dialogue.messages]
-
-
-def _record(kept: Kept) -> str:
-    said = kept.message
-    fields = {"number": kept.number, "time": said.time, "conversation": said.conversation, "role": said.role}
-    return json.dumps(fields | {"content": said.text}, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _line(kept: Kept) -> str:

@@ -9,10 +9,8 @@ import json
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -20,10 +18,10 @@ import typer
 
 from chatfed.command_line import application, examples, exit_code, names_in
 from chatfed.conversation.entities import HOUSE_KINDS, KINDS, PERSONAL
-from chatfed.conversation.errors import HeldBack
 from chatfed.conversation.filter import Filter, Filtered, FilterSettings, Mode
 from chatfed.conversation.forms import HouseForms, read_examples
 from chatfed.conversation.placeholders import Placeholders
+from chatfed.conversation.tally import Tally, filtered
 from chatfed.data.dialogue import Dialogue, DialogueTable, read_dialogues
 from chatfed.types import InvalidValue
 
@@ -40,30 +38,6 @@ EPILOG = examples(
 EVERY = 5.0  # seconds between two lines of progress
 
 app = application()
-
-
-@dataclass
-class Count:
-    """What was found, over all dialogues."""
-
-    dialogues: int = 0
-    touched: int = 0
-    found: Counter[str] = field(default_factory=Counter)
-
-    def add(self, messages: Sequence[Filtered]) -> None:
-        """One dialogue."""
-        counts = sum((each.counts for each in messages), Counter[str]())
-        self.dialogues += 1
-        self.touched += bool(counts)
-        self.found += counts
-
-    def in_words(self, parts: str) -> str:
-        """For whoever asked: kinds and counts, no words of a dialogue."""
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.found.items())) or "nothing"
-        return (
-            f"{self.touched:,} of {self.dialogues:,} dialogues: {kinds}. Found by {parts}; what these miss is said as "
-            "it is (docs/conversation.md has how much that was, measured)."
-        )
 
 
 class Owners:
@@ -161,29 +135,21 @@ def _check(file: str, mode: Mode, out: Path | None, words: Path | None) -> None:
             raise _there(path)
 
 
-def _write(table: DialogueTable, chosen: Filter, owners: Owners, out: Path | None, words: Path | None) -> Count:
-    count, said = Count(), time.monotonic()
+def _write(table: DialogueTable, chosen: Filter, owners: Owners, out: Path | None, words: Path | None) -> Tally:
+    count, said = Tally(), time.monotonic()
     masked = chosen.settings.mode is Mode.MASK  # what is only marked has all words still
     with _written(out, 0o644 if masked else 0o600) as dialogues, _written(words, 0o600) as kept:
         for dialogue in table:
             placeholders = Placeholders()
-            messages = _filtered(dialogue, chosen, placeholders)
+            messages = filtered([turn.content for turn in dialogue.messages], chosen, placeholders)
             count.add(messages)
             owner = owners.of(dialogue.client_id)
             _line(dialogues, _as_json(dialogue, owner, messages))
             _line(kept, placeholders.to_json() | ({owner: dialogue.client_id} if owner != dialogue.client_id else {}))
             if time.monotonic() - said >= EVERY:
                 said = time.monotonic()
-                print(f"{count.dialogues:,} of {len(table):,} dialogues", file=sys.stderr, flush=True)
+                print(f"{count.looked_at:,} of {len(table):,} dialogues", file=sys.stderr, flush=True)
     return count
-
-
-def _filtered(dialogue: Dialogue, chosen: Filter, placeholders: Placeholders) -> list[Filtered]:
-    texts = [turn.content for turn in dialogue.messages]
-    try:
-        return chosen.apply_all(texts, placeholders)
-    except HeldBack:  # all dialogues are looked at, so that one run tells how much there is
-        return [Filtered(text, tuple(chosen.find(text))) for text in texts]
 
 
 def _as_json(dialogue: Dialogue, client: str | None, messages: Sequence[Filtered]) -> dict[str, object]:

@@ -122,11 +122,21 @@ def write_file(path: Path, content: bytes, new: bool = False) -> None:
                 os.unlink(temporary)
 
 
+def refuse_taken(path: Path) -> None:
+    """Raises NoLog where anything is there already, before long work for a file that could not be written."""
+    if os.path.lexists(path):
+        raise _taken(path)
+
+
 def _link(temporary: str, path: Path) -> None:
     try:
         os.link(temporary, path)  # which takes no file's place, as a rename would
     except FileExistsError:
-        raise NoLog(f"{path} is there already: give another, or move it away.", param=str(path)) from None
+        raise _taken(path) from None
+
+
+def _taken(path: Path) -> NoLog:
+    return NoLog(f"{path} is there already: give another, or move it away.", param=str(path))
 
 
 def sync_folder(folder: Path) -> None:

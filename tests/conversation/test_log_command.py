@@ -54,6 +54,7 @@ def test_a_log_from_its_making_to_another_key(told: object, tmp_path: Path) -> N
         (["append", "log", "--conversation", "c", "--dialogues", "d.jsonl"], "without TEXT"),
         (["rotate", "log", "--passphrase"], "CHATFED_LOG_NEW_PASSPHRASE"),
         (["export", "log", "log/key"], "already"),
+        (["export", "log", "new", "--redact", "mask", "--language", "fr"], "'fr'"),
         (["kb", "build", "kb", "log/key"], "question"),
         (["new", "other", "--passphrase"], "CHATFED_LOG_PASSPHRASE"),
     ],
@@ -105,3 +106,56 @@ def test_a_new_passphrase_is_typed_twice(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(InvalidValue, match="differ"):
         log_access.asked_new()
     assert log_access.asked_new() == "same"
+
+
+SAID = ("my name is Monika Casteldahl", "hello Monika Casteldahl", "the printer jams")
+
+
+@pytest.fixture
+def named(told: object) -> None:
+    """A log of one conversation, called by a name and spoken by one, and of a message of none."""
+    assert callable(told)
+    told("new", "log")
+    told("append", "log", SAID[0], "--conversation", "Monika's", "--role", "Monika")
+    told("append", "log", SAID[1], "--conversation", "Monika's", "--role", "assistant")
+    told("append", "log", SAID[2])
+
+
+def exported(tmp_path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("named")
+def test_an_export_has_placeholders_where_they_are_asked_for(told: object, tmp_path: Path) -> None:
+    assert callable(told)
+    code, said = told("export", "log", "all.jsonl", "--redact", "mask", "--no-presidio")
+    assert code == 0 and "1 of 2 conversations: 2 name" in said and "3 messages are in all.jsonl" in said
+    assert "Monika" not in (tmp_path / "all.jsonl").read_text() + said
+    read = [(each["number"], each["conversation"], each["role"], each["content"]) for each in exported(tmp_path)]
+    assert read == [(1, "conversation-1", "speaker-1", "my name is [NAME-1]"),
+                    (2, "conversation-1", "assistant", "hello [NAME-1]"), (3, "", "user", SAID[2])]  # fmt: skip
+
+
+@pytest.mark.usefixtures("named")
+def test_an_export_that_is_marked_says_where_and_one_that_is_off_nothing(told: object, tmp_path: Path) -> None:
+    assert callable(told)
+    assert told("export", "log", "all.jsonl", "--redact", "mark", "--no-presidio")[0] == 0
+    first = exported(tmp_path)[0]
+    assert (first["conversation"], first["role"], first["content"]) == ("Monika's", "Monika", SAID[0])
+    assert first["held"] == [{"start": 11, "end": 28, "kind": "name"}]
+    (tmp_path / "all.jsonl").unlink()
+    code, said = told("export", "log", "all.jsonl")
+    assert code == 0 and "Found by" not in said
+    assert [each["content"] for each in exported(tmp_path)] == list(SAID) and "held" not in exported(tmp_path)[0]
+
+
+@pytest.mark.usefixtures("named")
+def test_an_export_that_is_refused_writes_nothing_and_says_what_was_found(told: object, tmp_path: Path) -> None:
+    assert callable(told)
+    code, said = told("export", "log", "all.jsonl", "--redact", "refuse", "--no-presidio")
+    assert code == 1 and "2 name" in said and "Nothing was written" in said and "Monika" not in said
+    assert not (tmp_path / "all.jsonl").exists()
+    for number in ("1", "2"):
+        told("delete", "log", number)
+    assert told("export", "log", "all.jsonl", "--redact", "refuse", "--no-presidio")[0] == 0
+    assert [each["content"] for each in exported(tmp_path)] == [SAID[2]]

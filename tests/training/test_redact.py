@@ -127,3 +127,19 @@ def test_the_way_back_is_exact(dialogues: Path) -> None:
 
     made = Filter(FilterSettings(presidio=False)).apply(SAID, placeholders)
     assert placeholders.restore(f"Dear {made.said.split()[3]}") == "Dear Monika Casteldahl,"
+
+
+def test_what_the_page_exports_is_read_and_its_names_and_settings_are_left_out(dialogues: Path) -> None:
+    """The page keeps conversations in the browser alone, so that its export is filtered here, by its owner."""
+    talk = {"id": "a-1", "name": "Monika Casteldahl", "created": "2026-01-01T00:00:00.000Z",
+            "changed": "2026-01-01T00:00:00.000Z"}  # fmt: skip
+    turns = json.loads(dialogues.read_text().splitlines()[0])["messages"]
+    talks = [talk | {"messages": turns}, talk | {"id": "a-2", "messages": turns * 2}]
+    file = {"format": "chatfed-conversations", "version": 1, "exported": talk["created"],
+            "settings": {"system_prompt": "ask for Monika Casteldahl"}, "conversations": talks}  # fmt: skip
+    script = (Path(__file__).parents[2] / "serving" / "keeping" / "file.js").read_text()
+    assert f"({{{', '.join(talks[0])}}})" in script and f'"{file["format"]}"' in script, "the page writes another file"
+    Path("page.json").write_text(json.dumps(file, indent=1))
+    assert cli.main(["redact", "page.json", "--no-presidio", "--out", "o.jsonl"]) == 0
+    assert "Monika" not in Path("o.jsonl").read_text() and "0555" not in Path("o.jsonl").read_text()
+    assert [len(line["messages"]) for line in read(Path("o.jsonl"))] == [2, 4]  # type: ignore[arg-type]
