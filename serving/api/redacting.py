@@ -18,7 +18,7 @@ from chatfed.types import Turn
 
 from ..held_back import filter_of
 from .errors import ApiError
-from .requests import ChatRequest
+from .requests import ChatRequest, ResponseRequest
 from .working import in_reader
 
 
@@ -39,8 +39,11 @@ class Said:
         return Restorer(self.placeholders)
 
 
-async def said_of(asked: ChatRequest) -> Said:
-    """What the model may read of a request. Raises ApiError for what the mode refuses: kinds and counts, no words."""
+async def said_of(asked: ChatRequest | ResponseRequest, param: str = "messages") -> Said:
+    """What the model may read of a request; param: the field that its words are in.
+
+    Raises ApiError for what the mode refuses: kinds and counts, no words.
+    """
     if asked.redact is Mode.OFF:
         return Said(asked.turns)
     found, placeholders = filter_of(asked.redact_language, asked.redact), Placeholders()
@@ -48,7 +51,7 @@ async def said_of(asked: ChatRequest) -> Said:
     try:
         made = await in_reader(lambda: found.apply_all(texts, placeholders))
     except HeldBack as error:
-        raise ApiError(400, str(error), param="messages", reason=error.code) from None
+        raise ApiError(400, str(error), param=param, reason=error.code) from None
     turns = [replace(turn, content=each.said) for turn, each in zip(asked.turns, made, strict=True)]
     counts = sum((each.counts for each in made), Counter[str]())
     return Said(turns, {"mode": str(asked.redact), "counts": dict(sorted(counts.items()))}, placeholders)

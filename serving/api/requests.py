@@ -57,13 +57,12 @@ TOOLS = (
 STORE = Only("store", (False,), _NOT_KEPT)
 IN_CHAT = (*ELSEWHERE, *TOOLS, STORE, Only("modalities", (["text"],), "this model writes text"), Only("audio"),
            Only("web_search_options"))  # fmt: skip
-NO_FILTER = Only("redact", ("off",), "only /v1/chat/completions filters")
+NO_FILTER = Only("redact", ("off",), "/v1/chat/completions and /v1/responses filter")
 IN_COMPLETIONS = (*ELSEWHERE, STORE, NO_FILTER, Only("suffix", ("",)), Only("best_of", (1,), "there is n"))
 IN_RESPONSES = (
     *ELSEWHERE,
     *TOOLS[:2],
     STORE,
-    NO_FILTER,
     TOP_OF_RESPONSE,
     Only("previous_response_id", (), f"{_NOT_KEPT}, so send the whole conversation as input"),
     Only("conversation", (), f"{_NOT_KEPT}, so send the whole conversation as input"),
@@ -78,7 +77,9 @@ CHAT_FIELDS: tuple[Field, ...] = (*DRAWN, STOP, CHOICES, *MOST_OF_CHAT, LOGPROBS
 COMPLETION_FIELDS: tuple[Field, ...] = (
     *DRAWN, STOP, CHOICES, MOST_OF_COMPLETION, LOGPROBS_OF_COMPLETION, ECHO, *IN_COMPLETIONS,
 )  # fmt: skip
-RESPONSE_FIELDS: tuple[Field, ...] = (*DRAWN, MOST_OF_RESPONSE, Text("instructions"), *IN_RESPONSES)
+RESPONSE_FIELDS: tuple[Field, ...] = (
+    *DRAWN, MOST_OF_RESPONSE, Text("instructions"), REDACT, REDACT_LANGUAGE, *IN_RESPONSES,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class ResponseRequest:
     stream: bool
     instructions: str | None = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
+    redact: Mode = Mode.OFF
+    redact_language: str = "en"
 
 
 def read_chat(given: Given) -> ChatRequest:
@@ -194,6 +197,8 @@ def read_response(given: Given) -> ResponseRequest:
         stream=STREAM.read(given),
         instructions=instructions,
         metadata=_metadata(object_of(given.get("metadata"), "metadata")),
+        redact=Mode(REDACT.read(given)),
+        redact_language=REDACT_LANGUAGE.read(given),
     )
 
 

@@ -18,6 +18,7 @@ from .keys import role_of
 from .limits import Limits
 from .metrics import count_tokens
 from .models import Models, ServedModel
+from .redacting import Said, said_of
 from .requests import RESPONSE_FIELDS, ResponseRequest, conversation_schema, read_response
 from .schemas import described
 from .streaming import EventStream, Objects
@@ -35,9 +36,10 @@ def router(models: Models, limits: Limits) -> APIRouter:
         most = limits.tokens(asked.sampling.most, param="max_output_tokens")
         model = models.find(asked.model, role_of(request))
         await limits.enter(request)
-        prompt = await prompt_of_turns(model.chat, asked.turns, "input")
+        said = await said_of(asked, "input")
+        prompt = await prompt_of_turns(model.chat, said.turns, "input")
         job = jobs_of(model.chat, [prompt], asked.sampling, most, None, role_of(request))[0]
-        answer = _Answer(request, asked, model, job)
+        answer = _Answer(request, asked, model, job, said)
         if asked.stream:
             return EventStream(answer.events(), named=True)
         reply = (await collected(model.chat, [job]))[0]
@@ -55,6 +57,7 @@ class _Answer:
     asked: ResponseRequest
     model: ServedModel
     job: Job
+    said: Said
 
     def __post_init__(self) -> None:
         self.id, self.item = f"resp_{secrets.token_hex(24)}", f"msg_{secrets.token_hex(24)}"
@@ -86,6 +89,7 @@ class _Answer:
             "top_p": settings.top_p,
             "truncation": "disabled",
             "usage": None,
+            **({"redacted": self.said.told} if self.said.told else {}),
         }
 
     def ended(self, reply: Reply) -> dict[str, Any]:
@@ -93,7 +97,7 @@ class _Answer:
         cut = reply.ending == "length"
         return self._object("incomplete" if cut else "completed") | {
             "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
-            "output": [self._message(reply.text, "incomplete" if cut else "completed")],
+            "output": [self._message(self.said.restored(reply.text), "incomplete" if cut else "completed")],
             "usage": self._usage(len(reply.scored)),
         }
 
@@ -112,7 +116,7 @@ class _Answer:
 
     async def events(self) -> Objects:
         """The events in OpenAI's order: the response and its one message begin, grow, and are done."""
-        reply, ends = Reply(), ends_of(self.model.chat)
+        reply, ends, restorer = Reply(), ends_of(self.model.chat), self.said.restorer()
         try:
             yield self._event("response.created", response=self._object("in_progress"))
             yield self._event("response.in_progress", response=self._object("in_progress"))
@@ -121,18 +125,19 @@ class _Answer:
             async with aclosing(drawn(self.model.chat, [self.job])) as events:
                 async for _, event in events:
                     reply.add(event, ends)
-                    if event.text:
-                        yield self._in_part("response.output_text.delta", delta=event.text, logprobs=[])
+                    text = restorer.add(event.text) + (restorer.end() if event.ending else "")
+                    if text:
+                        yield self._in_part("response.output_text.delta", delta=text, logprobs=[])
             for done in self._closing(reply):
                 yield done
         finally:
             count_tokens(self.request, self.read, len(reply.scored))
 
     def _closing(self, reply: Reply) -> list[Mapping[str, Any]]:
-        ended = self.ended(reply)
+        ended, text = self.ended(reply), self.said.restored(reply.text)
         return [
-            self._in_part("response.output_text.done", text=reply.text, logprobs=[]),
-            self._in_part("response.content_part.done", part=_part(reply.text)),
+            self._in_part("response.output_text.done", text=text, logprobs=[]),
+            self._in_part("response.content_part.done", part=_part(text)),
             self._event("response.output_item.done", output_index=0, item=ended["output"][0]),
             self._event(f"response.{ended['status']}", response=ended),
         ]

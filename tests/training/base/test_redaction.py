@@ -7,8 +7,9 @@ from pathlib import Path
 
 from training.base.corpus import load_corpus
 from training.plan.claims import REDACTED
+from training.plan.in_words import planned_claim
 from training.plan.plan import plan_of
-from training.plan.recipe import DataSection, Recipe
+from training.plan.recipe import DataSection, Recipe, load_recipe
 from training.plan.terms import client_terms
 
 SMALL = DataSection(clients=4, seed=3)
@@ -46,9 +47,18 @@ def test_roles_owners_and_what_is_learned_stay(tmp_path: Path) -> None:
 def test_the_claim_says_that_the_filter_adds_and_replaces_nothing() -> None:
     recipe = Recipe()
     with_filter = replace(recipe, data=replace(recipe.data, redact=True))
-    claims = [plan_of(each, 400, client_terms(each, 400)).claim for each in (recipe, with_filter)]
-    assert [each.redacted for each in claims] == [False, True]
-    assert "adds to the guarantee and replaces nothing" in REDACTED and "epsilon is the same" in REDACTED
+    bare, made = (planned_claim(plan_of(each, 400, client_terms(each, 400))) for each in (recipe, with_filter))
+    said = made.sentence()
+    assert "entity filter replaced names" in said and "adds to the guarantee and replaces nothing" in said
+    assert "data.redact" not in bare.sentence() and "filter" not in bare.sentence()
+    assert made.epsilon == bare.epsilon and replace(made, excludes=bare.excludes) == bare, "nothing else is claimed"
+    assert made.to_json()["excludes"] == [*bare.to_json()["excludes"], REDACTED]
+
+
+def test_without_noise_the_filter_makes_no_claim() -> None:
+    recipe = load_recipe(None, ["privacy.noise=none", "privacy.target_epsilon=0", "data.redact=true"])
+    said = planned_claim(plan_of(recipe, 400, client_terms(recipe, 400))).sentence()
+    assert "No differential privacy is claimed" in said and "filter" not in said
 
 
 def test_a_recipe_without_it_has_the_digest_that_it_had() -> None:
