@@ -89,7 +89,7 @@ POINTS = (
     Point(
         TESTS,
         "Inference of attributes, and of membership",
-        ("parts.membership", "parts.canaries", "parts.properties", "parts.words"),
+        ("parts.membership", "parts.canaries", "parts.properties", "parts.words", "parts.synthetic"),
     ),
     Point(
         TESTS,
@@ -97,7 +97,11 @@ POINTS = (
         ("parts.extraction", "parts.updates"),
         "that somebody steals a member's data is not looked at",
     ),
-    Point(TESTS, "Training data repeated by the model", ("parts.extraction", "parts.words", "parts.canaries")),
+    Point(
+        TESTS,
+        "Training data repeated by the model",
+        ("parts.extraction", "parts.words", "parts.canaries", "parts.synthetic"),
+    ),
     Point(
         TESTS,
         "Inversion of the model",

@@ -391,6 +391,10 @@ def test_a_private_run_passes_and_fails_once_its_program_adds_no_noise(
 # The documents
 
 
+def test_every_part_of_an_audit_has_its_place_in_the_annex() -> None:
+    assert list(unmapped({"parts": {kind.name: {} for kind in parts.KINDS}})) == []
+
+
 def test_the_help_and_the_documents_list_each_part_and_those_with_what_it_does() -> None:
     assert WHICH.partition(": ")[2].rstrip(".").split(", ") == [kind.name for kind in parts.KINDS]
     text = (ROOT / "docs" / "audit.md").read_text(encoding="utf-8")
