@@ -48,6 +48,11 @@ RECOGNISING = "recognising dialogues"
 _WORD = re.compile(r"\w[\w'-]*")
 
 
+def words_of(text: str) -> list[str]:
+    """Its words; case does not matter."""
+    return _WORD.findall(text.casefold())
+
+
 @dataclass(eq=False)
 class Vocabulary:
     """Words as numbers, in the order in which they are met; case does not matter."""
@@ -56,7 +61,7 @@ class Vocabulary:
 
     def of(self, text: str) -> list[int]:
         """The numbers of a text's words."""
-        return [self.numbers.setdefault(word, len(self.numbers)) for word in _WORD.findall(text.casefold())]
+        return [self.numbers.setdefault(word, len(self.numbers)) for word in words_of(text)]
 
     def dialogue(self, turns: Sequence[Turn], *roles: str) -> IntVector:
         """Those of a dialogue's messages; of some roles alone, if any are named."""
@@ -124,6 +129,21 @@ class Leaks:
 
 
 @dataclass(frozen=True, eq=False)
+class Beside:
+    """Held-out clients' dialogues and public ones as text: what a copy's shape is compared with."""
+
+    controls: Sequence[Sequence[Turn]]
+    owners: Sequence[ClientId | None]
+    public: Sequence[Sequence[Turn]]
+
+    @classmethod
+    def of(cls, corpus: HelpdeskCorpus) -> Beside:
+        """Of a house."""
+        held, public = corpus.held_out, corpus.public
+        return cls([each.messages for each in held], [each.client_id for each in held], [d.messages for d in public])
+
+
+@dataclass(frozen=True, eq=False)
 class House:
     """The dialogues of both sides, and public ones."""
 
@@ -133,6 +153,7 @@ class House:
     controls: Side
 
     real: Sequence[Sequence[Turn]] = field(repr=False)  # all that was learned from
+    beside: Beside = field(repr=False)
 
     @classmethod
     def of(cls, run: Audited) -> House:
@@ -157,6 +178,7 @@ class House:
             _side(words, members, corpus.private, corpus.facts, theirs, random),
             _side(words, new, corpus.held_out, corpus.held_out_facts, theirs, random),
             [each.messages for each in corpus.private],
+            Beside.of(corpus),
         )
 
 

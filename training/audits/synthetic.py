@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from chatfed.audit.comparison import Sums
-from chatfed.audit.gain import Gain, learnable_gain
+from chatfed.audit.gain import learnable_gain
 from chatfed.audit.leakage import AuditError
 from chatfed.audit.part import Part, Table, Verdict
 from chatfed.audit.synthetic import ATTACKS, CHANCE, EACH
@@ -25,14 +25,16 @@ from chatfed.model.transformer import load_model
 from chatfed.types import Turn
 
 from ..base.corpus import public_text, turns_of
-from ..base.evaluation import Scores, evaluate
-from ..base.synthetic import Wanted, dialogues
+from ..base.evaluation import evaluate
+from ..base.synthetic import Said, Wanted, dialogues
 from ..base.tokens import write_tokens
 from .audited import Audited, Say
 from .copies import CLIENTS, OF_EACH, House, Leaks, leaks
+from .copy_tables import BARE, COPY, HELD, REAL, Shapes, Used, side_by_side, topics
 from .references import EPOCHS, LARGEST, public_folder, taught
+from .shapes import CLIENTS as WORDS_OF
+from .shapes import TOPICAL, WORDS, shape, topic_shares, topical_words
 
-COPY, BARE, REAL = "the copy", "a copy of the run without noise", "the clients' own dialogues"
 SEED = 1
 MEASURED = 400  # held-out dialogues at most
 
@@ -44,7 +46,8 @@ def synthetic(run: Audited, say: Say) -> Part:
     texts, told = _copy(run)
     say("finding where private facts stand")
     house = House.of(run)
-    drawn: dict[str, Texts] = {COPY: texts, **_bare(run, told, say)}
+    bare = _bare(run, told, say)
+    drawn: dict[str, Texts] = {COPY: texts, **({BARE: [each.turns for each in bare]} if bare else {})}
     random = np.random.default_rng(SEED)
     places = np.sort(random.permutation(len(house.real))[: len(texts)])
     drawn[REAL] = [house.real[at] for at in places]
@@ -52,7 +55,9 @@ def synthetic(run: Audited, say: Say) -> Part:
     for name, each in drawn.items():
         say(f"attacking {name}")
         found[name] = leaks(house, each)
-    part = _part(found, use(run, drawn, say), {name: len(each) for name, each in drawn.items()})
+    early = {COPY: told.cut / told.dialogues, BARE: sum(each.cut for each in bare) / max(1, len(bare))}
+    shaped = shapes(house, {name: each for name, each in drawn.items() if name != REAL}, early | {HELD: _too_long(run)})
+    part = _part(found, use(run, drawn, say), {name: len(each) for name, each in drawn.items()}, shaped)
     return replace(part, figures={**part.figures, "dialogues_sha256": told.dialogues_sha256})
 
 
@@ -67,10 +72,10 @@ def _copy(run: Audited) -> tuple[Texts, Provenance]:
     return texts, told
 
 
-def _bare(run: Audited, told: Provenance, say: Say) -> dict[str, Texts]:
+def _bare(run: Audited, told: Provenance, say: Say) -> list[Said]:
     """As many dialogues of the run without noise, where there is one: drawn as the copy was, so that noise differs."""
     if run.bare is None:
-        return {}
+        return []
     recipe = run.plan.recipe
     exchanges = np.array([told.exchanges], np.int64)
     if not told.exchanges:
@@ -81,11 +86,26 @@ def _bare(run: Audited, told: Provenance, say: Say) -> dict[str, Texts]:
     def drawing(done: int, of: int) -> None:
         say(f"drawing as many without noise: {done:,} of {of:,}")
 
-    said = dialogues(source, recipe.model.context, wanted, recipe.runtime.workers, drawing)
-    return {BARE: [each.turns for each in said]}
+    return dialogues(source, recipe.model.context, wanted, recipe.runtime.workers, drawing)
 
 
-def use(run: Audited, drawn: Mapping[str, Texts], say: Say) -> dict[str, tuple[Scores, Gain | None]]:
+def _too_long(run: Audited) -> float:
+    """The share of held-out dialogues that the context has no room for: what a copy's early ends stand beside."""
+    return float((np.diff(run.others.starts) > run.plan.learning.model.context).mean())
+
+
+def shapes(house: House, drawn: Mapping[str, Texts], early: Mapping[str, float]) -> Shapes:
+    """Of each copy, and of HELD, the dialogues of clients that never trained."""
+    beside = house.beside
+    topical = topical_words(beside.controls, beside.owners, beside.public)
+    every = {**drawn, HELD: beside.controls}
+    told = {name: shape(texts, early.get(name), beside.controls, topical) for name, texts in every.items()}
+    return Shapes(
+        told, {name: dict(zip(topical, topic_shares(texts, topical), strict=True)) for name, texts in every.items()}
+    )
+
+
+def use(run: Audited, drawn: Mapping[str, Texts], say: Say) -> Used:
     """How the public model predicts held-out clients once it has learned from each, and its share of REAL's gain.
 
     With it the public model as it is, and the served one. Nothing where the base is too large to be taught here.
@@ -118,8 +138,9 @@ def use(run: Audited, drawn: Mapping[str, Texts], say: Say) -> dict[str, tuple[S
 PUBLIC, SERVED = "the public model", "the served model itself"
 
 
-def _part(found: Mapping[str, Leaks], used: Mapping[str, tuple[Scores, Gain | None]], sizes: Mapping[str, int]) -> Part:
+def _part(found: Mapping[str, Leaks], used: Used, sizes: Mapping[str, int], shaped: Shapes) -> Part:
     mine = found[COPY]
+    beside = [side_by_side(found, used, shaped, sizes)]
     return Part(
         name="synthetic",
         title="A synthetic copy",
@@ -132,10 +153,11 @@ def _part(found: Mapping[str, Leaks], used: Mapping[str, tuple[Scores, Gain | No
                 name: {**scores.result().to_json(), "gain": gain.to_json() if gain else None}
                 for name, (scores, gain) in used.items()
             },
+            "shapes": shaped.to_json(),
         },
-        tables=[_risks(found, sizes), _facts(found), *([_uses(used)] if used else [])],
+        tables=[*beside, _risks(found, sizes), _facts(found), *([_uses(used)] if used else []), topics(shaped)],
         not_protected=[f"The copy gives away more than chance: {', '.join(mine.found)}."] * bool(mine.found),
-        notes=NOTES,
+        notes=NOTES if BARE in found else (*NOTES, NO_BARE),
     )
 
 
@@ -164,7 +186,7 @@ def _sentence(found: Mapping[str, Leaks], own: int) -> str:
     return f"On the copy {attacks}; {beside}. {facts}."
 
 
-def _useful(used: Mapping[str, tuple[Scores, Gain | None]], own: int) -> str:
+def _useful(used: Used, own: int) -> str:
     gain = used[COPY][1] if used else None
     if gain is None or gain.bits_a_word.share is None:
         return ""
@@ -202,7 +224,7 @@ def _facts(found: Mapping[str, Leaks]) -> Table:
     return Table("Private values of one client alone that it says word for word, and phantoms", heads, rows)
 
 
-def _uses(used: Mapping[str, tuple[Scores, Gain | None]]) -> Table:
+def _uses(used: Used) -> Table:
     heads = ["Learned from", "bits a byte", "next word right", "share of the gain in bits a word", "from", "to"]
     rows: list[list[str | int | float | None]] = []
     for name, (scores, gain) in used.items():
@@ -230,4 +252,13 @@ NOTES = (
     STADLER,
     f"Use: the public model after {EPOCHS} passes over each, all alike; a better recipe would give each more. Models "
     "that learned from the clients' own dialogues here are kept nowhere, and no epsilon covers their figures.",
+    "Shapes: only of copies and of clients that never trained, whose dialogues are looked at without noise anyway. "
+    f"Topical words: the {WORDS} that most of those clients' dialogues have, of those that {TOPICAL[0]:.0%} to "
+    f"{TOPICAL[1]:.0%} have, at least {WORDS_OF} of the clients say and public dialogues have, too. Overlap: 1 where "
+    "both speak of the same as often, 0 where of nothing alike. It tells which words come, not whether a dialogue "
+    "stays with its matter.",
+)
+NO_BARE = (
+    "Beside this copy stands none without noise: chatfed resume RUN --reference makes the same run without noise, and "
+    "then a column of this audit shows what the noise buys."
 )
