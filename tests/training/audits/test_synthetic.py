@@ -223,7 +223,8 @@ def copy_of(run: Audited, texts: Sequence[Sequence[Turn]], **told: Any) -> None:
 def test_a_copy_is_attacked_and_learned_from_beside_one_without_noise_and_the_dialogues_themselves(
     audited: Audited, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.audits.synthetic.MEASURED", 20)
+    for name, fewer in (("synthetic.MEASURED", 10), ("copies.TRIES", 200), ("copies.OF_FACTS", 200)):
+        monkeypatch.setattr(f"training.audits.{name}", fewer)
     asked: list[Wanted] = []
 
     def drawn(source: str, context: int, wanted: Wanted, workers: int, say: object) -> list[Said]:
