@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import pytest
 
+from chatfed.secagg import messages
 from tests.secagg.forging import SEVEN, SIXTY
 from tests.secagg.rounds import FIVE, UNSIGNED, Carried, agreed_on, carry, random_vectors, ring_sum
 
 
 @pytest.fixture(scope="session")
-def finished() -> Carried:
-    """A round with identities in which 7 dropped after sharing and 1..6 survived."""
-    carried = Carried(SEVEN)
-    carry(SEVEN, random_vectors(SEVEN), {2: {7}}, carried=carried)
-    return carried
+def finished_by_scheme() -> Mapping[str, Carried]:
+    """Rounds with identities in which 7 dropped after sharing and 1..6 survived."""
+    rounds = {scheme: Carried(replace(SEVEN, scheme=scheme)) for scheme in messages.SCHEMES}
+    for carried in rounds.values():
+        carry(carried.parameters, random_vectors(carried.parameters), {2: {7}}, carried=carried)
+    return rounds
+
+
+@pytest.fixture(scope="session")
+def finished(finished_by_scheme: Mapping[str, Carried]) -> Carried:
+    """The one of masks. Where a server cheats alike with both schemes, a module's own fixture gives each."""
+    return finished_by_scheme[messages.MASKS]
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -32,6 +33,12 @@ from tests.secagg.rounds import (
     signs_as,
     state_of,
 )
+
+
+@pytest.fixture(params=messages.SCHEMES)
+def finished(request: pytest.FixtureRequest, finished_by_scheme: Mapping[str, Carried]) -> Carried:
+    """Under each scheme: 7 dropped out after sharing and 1..6 survived."""
+    return finished_by_scheme[request.param]
 
 
 def test_a_participant_signs_one_survivor_set_and_answers_for_that_alone(finished: Carried) -> None:
@@ -101,8 +108,9 @@ def test_forged_foreign_and_repeated_signatures_are_refused(finished: Carried) -
 @pytest.mark.parametrize("what", ["round", "epoch"])
 def test_a_certificate_of_another_round_or_epoch_is_refused(finished: Carried, what: str) -> None:
     ctx = messages.context(b"run", 2, b"m" * 32, b"r" * 32, messages.roster_root(["anna", "ben"]))
-    other = Carried(SEVEN, epoch=finished.epoch if what == "round" else bytes(16))
-    carry(SEVEN, random_vectors(SEVEN), {2: {7}}, ctx=ctx if what == "round" else CTX, carried=other)
+    parameters = finished.parameters
+    other = Carried(parameters, epoch=finished.epoch if what == "round" else bytes(16))
+    carry(parameters, random_vectors(parameters), {2: {7}}, ctx=ctx if what == "round" else CTX, carried=other)
     state = consented(finished, 1, ALL)
     with pytest.raises(MalformedMessage, match="context"):
         client.unmask(state, other.wire[Kind.CERTIFICATE, 1])
@@ -111,9 +119,9 @@ def test_a_certificate_of_another_round_or_epoch_is_refused(finished: Carried, w
 
 
 def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished: Carried) -> None:
-    carried = Carried(SEVEN)
+    carried = Carried(finished.parameters)
     with pytest.raises(BelowThreshold) as caught:
-        carry(SEVEN, random_vectors(SEVEN), {3: {1, 2, 3}}, carried=carried)
+        carry(finished.parameters, random_vectors(finished.parameters), {3: {1, 2, 3}}, carried=carried)
     assert (caught.value.stage, caught.value.got, caught.value.need) == ("consent", 4, 5)
     assert not [kind for kind, _ in carried.wire if kind is Kind.ANSWER]
 
@@ -121,8 +129,9 @@ def test_below_the_quorum_the_server_has_nothing_to_ask_with(finished: Carried) 
 def test_two_epochs_of_a_cohort_have_one_committee_and_other_sessions(finished: Carried) -> None:
     """Were it another, each epoch could certify a set of one round by those who have signed nothing in the other."""
     roster = roster_of(SEVEN)
-    assert SEVEN.session(SCOPE, EPOCH, roster) != SEVEN.session(SCOPE, bytes(16), roster)
-    assert finished.server_states["open"].scope == server.open_epoch(SEVEN, SCOPE, bytes(16), roster).scope == SCOPE
+    seven = finished.parameters
+    assert seven.session(SCOPE, EPOCH, roster) != seven.session(SCOPE, bytes(16), roster)
+    assert finished.server_states["open"].scope == server.open_epoch(seven, SCOPE, bytes(16), roster).scope == SCOPE
     large = Parameters(1_200, 71, 5, 32, 164, 30, *graph.derive_quorum(1_200, 0.1))
     assert len(graph.committee(SCOPE, 1_200, large.committee)) == 200
 

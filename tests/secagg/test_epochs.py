@@ -318,7 +318,16 @@ class Half:
         return self.states[CORRUPT].turn
 
     def answers(self, claimed: frozenset[int], bound: Mapping[int, bytes]) -> dict[int, dict[int, bytes]]:
-        """By holder and owner the shares that the honest ones give for a survivor set."""
+        """By holder and owner the shares of masks that the honest ones give for a survivor set."""
+        holders, digest = (
+            self.carried.server_states["epoch"].graph.holders,
+            messages.survivors_digest(self.turn, claimed),
+        )
+        said = self.answered(claimed, bound).items()
+        return {i: messages.decode_entries(m, Kind.ANSWER, i, self.turn, holders(i), 36, digest) for i, m in said}
+
+    def answered(self, claimed: frozenset[int], bound: Mapping[int, bytes]) -> dict[int, bytes]:
+        """What the honest ones give for a survivor set, by who gives it."""
         graph, digest = self.carried.server_states["epoch"].graph, messages.survivors_digest(self.turn, claimed)
         consented, signed = {}, {CORRUPT: sign_as(CORRUPT, digest)}
         for i in self.honest & claimed:
@@ -329,14 +338,13 @@ class Half:
             except (RefusedSurvivors, BelowThreshold):
                 continue
             signed[i] = body_of(message)[32:]
-        given_ = dict[int, dict[int, bytes]]()
+        given_ = dict[int, bytes]()
         certificate = messages.encode_entries(Kind.CERTIFICATE, 0, self.turn, signed, digest)
         for i, state in consented.items():
             try:
-                _, message = client.unmask(state, certificate)
+                _, given_[i] = client.unmask(state, certificate)
             except RefusedCertificate:
                 continue
-            given_[i] = messages.decode_entries(message, Kind.ANSWER, i, self.turn, graph.holders(i), 36, digest)
         return given_
 
 
@@ -363,6 +371,22 @@ def test_two_contexts_under_one_slot_give_no_second_certificate_and_both_kinds_o
     assert not [owner for owner in everyone if min(seeds[owner], keys[owner]) >= NINE.threshold]
     for half in (one, other):  # nor do they take the others for survivors, whose signatures are on another sum
         assert half.answers(everyone, signed_for) == {}
+
+
+@pytest.mark.parametrize("size", [3, 4, 5, 6])
+def test_two_contexts_under_one_slot_give_one_sum_of_its_keys_at_the_most(size: int) -> None:
+    """The keys of both would be those of the slot: two sums that differ by one participant would give its key."""
+    parameters, everyone = Parameters(9, 5, 4, committee=9, quorum=6, slots=2, scheme="threshold-he"), range(1, 10)
+    carried = agreed_on(parameters)
+    one = Half(carried, ctx_of(0), frozenset(range(1, size + 1)))
+    other = Half(carried, ctx_of(1), frozenset(range(size + 1, 9)))
+    signed_for = {**one.bound, **other.bound}
+    asked = [(half, half.honest | {CORRUPT}) for half in (one, other)]
+    told = [half.answered(ids, {**signed_for, **half.bound}) for half, ids in asked]
+    assert [bool(each) for each in told] == [len(ids) >= parameters.quorum for _, ids in asked]
+    assert sum(map(bool, told)) < 2
+    for half in (one, other):
+        assert half.answered(frozenset(everyone), signed_for) == {}
 
 
 # What is written down

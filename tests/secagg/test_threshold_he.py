@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from chatfed.secagg import client, lattice, messages, shamir, states
-from chatfed.secagg.messages import BelowThreshold, Kind, Parameters, RefusedParameters
+from chatfed.secagg.messages import BelowThreshold, Kind, MalformedMessage, Parameters, RefusedParameters, WrongStep
 from chatfed.secagg.schemes import scheme_of
 from chatfed.secagg.shamir import PRIME
 from chatfed.secagg.states import Masked
-from tests.secagg.forging import consented
+from tests.secagg.forging import certificate, consented, survivors
 from tests.secagg.rounds import (
     Carried,
     agreed_on,
@@ -25,6 +25,7 @@ from tests.secagg.rounds import (
     entropy_from,
     random_vectors,
     ring_sum,
+    signs_as,
     state_of,
 )
 
@@ -111,6 +112,40 @@ def test_a_set_below_the_threshold_gets_no_answer_so_no_single_key_can_be_asked_
 ) -> None:
     with pytest.raises(BelowThreshold):
         consented(finished, 1, ids)
+
+
+def balanced_sum(holders: Sequence[int], shares: NDArray[np.int64]) -> list[int]:
+    """What shares of small numbers give, between -p/2 and p/2."""
+    found = shamir.combine_elements(holders, (shares % PRIME).astype(np.uint16))
+    return np.where(found > PRIME // 2, found - PRIME, found).tolist()  # type: ignore[no-any-return]
+
+
+def test_answers_for_two_sets_that_differ_by_one_would_give_its_key_so_no_client_gives_the_second(
+    finished: Carried,
+) -> None:
+    """Each answer is harmless; of two in one turn, the difference is a share of the single key."""
+    everyone, fewer, holders = range(1, 7), (1, 2, 3, 4, 6), (1, 2, 3, 4)
+    given = {
+        ids: np.stack([answer_of(state_of(finished, i, Masked), frozenset(ids)) for i in holders])
+        for ids in (tuple(everyone), fewer)
+    }
+    key_of_five = lattice.key_polynomial(finished.secrets_of(5).seed).tolist()
+    assert balanced_sum(holders, given[tuple(everyone)] - given[fewer]) == key_of_five
+    for i in holders:
+        state = consented(finished, i, everyone)
+        answered, _ = client.unmask(state, certificate(finished, everyone, everyone))
+        for spent in (state, answered):
+            with pytest.raises(WrongStep):
+                client.consent(spent, survivors(finished, i, fewer), signs_as(i))
+        with pytest.raises(MalformedMessage, match="survivors"):
+            client.unmask(state, certificate(finished, fewer, fewer))
+        with pytest.raises(messages.AlreadyAnswered):
+            client.unmask(answered, certificate(finished, fewer, fewer))
+
+
+def answer_of(masked: Masked, ids: frozenset[int]) -> NDArray[np.int64]:
+    """A holder's sum of shares over these, whether or not it would say so."""
+    return np.frombuffer(body_of(scheme_of(SEVEN).answer(masked, ids))[SHARE:], "<u2").astype(np.int64)
 
 
 def test_an_answer_is_one_vector_of_one_length_whoever_survived(finished: Carried) -> None:
@@ -233,12 +268,16 @@ def continued(xs: Sequence[int], ys: Sequence[int], at: int) -> int:
 
 def test_fewer_shares_of_a_sum_than_the_threshold_are_distributed_alike_for_unlike_keys() -> None:
     """Chi-square of two holders' shares of sums of three keys, whose sums are far apart; 3 of 3 would tell them."""
-    tables = []
+    two, three = [], []
     for seed, coefficient in ((1, 59), (2, -59)):
         keys = np.full(20_000, coefficient % PRIME)
         summed = sum(shamir.share_elements(keys, (1, 2, 3), 3, entropy_from((seed, k))).astype(int) for k in range(3))
-        first, second = np.asarray(summed)[:2] % PRIME * 8 // PRIME
-        tables.append(np.bincount(8 * first + second, minlength=64))
-    assert stats.chi2_contingency(np.array(tables)).pvalue > 1e-4
-    for table in tables:
+        shares = np.asarray(summed) % PRIME
+        first, second = shares[:2] * 8 // PRIME
+        two.append(np.bincount(8 * first + second, minlength=64))
+        opened = shamir.combine_elements((1, 2, 3), shares.astype(np.uint16)).astype(int) * 8 // PRIME
+        three.append(np.bincount(opened, minlength=8))
+    assert stats.chi2_contingency(np.array(two)).pvalue > 1e-4
+    for table in two:
         assert stats.chisquare(table).pvalue > 1e-4
+    assert [table.tolist() for table in three] == [[20_000, *[0] * 7], [*[0] * 7, 20_000]]  # the same test sees these

@@ -46,7 +46,16 @@ from chatfed.secagg.messages.frames import (
     encode_entries,
     encode_ids,
 )
-from chatfed.secagg.messages.layouts import CHECK_BYTES, LAYOUTS, MASKS, NO_SHARE, ROW_BYTES, THRESHOLD_HE, Layout
+from chatfed.secagg.messages.layouts import (
+    CHECK_BYTES,
+    LAYOUTS,
+    MASKS,
+    NO_SHARE,
+    ROW_BYTES,
+    SCHEMES,
+    THRESHOLD_HE,
+    Layout,
+)
 from chatfed.secagg.messages.parameters import (
     Floors,
     Parameters,
@@ -65,6 +74,7 @@ __all__ = [
     "MASKS",
     "NO_SHARE",
     "ROW_BYTES",
+    "SCHEMES",
     "SERVER",
     "THRESHOLD_HE",
     "Advert",

@@ -133,6 +133,21 @@ def test_below_the_threshold_nothing_opens_and_no_client_gives_a_share(tmp_path:
     assert {step for step, _, _ in federation.wire} == {Step.SESSION, Step.ADVERTS, Step.SHARES}
 
 
+def test_a_second_survivor_set_gets_no_sum_of_shares_also_after_a_restart(tmp_path: Path) -> None:
+    """Shares of the same keys summed without F, less those summed with it, would be shares of F's key alone."""
+    federation = a_federation(tmp_path / "keys", a_recipe("threshold-he", Noise.NONE))
+    session = federation.session(0, np.zeros(SIZE, np.float32), attempt=bytes(16))
+    assert federation.run(session).survivors == SIX
+    assert Step.CERTIFICATE in {step for step, _, _ in federation.wire}
+    for name in SIX:
+        federation.restarted(name)
+    federation.silent = {Step.SHARES: [F]}
+    with pytest.raises(BelowThreshold):
+        federation.run(dataclasses.replace(session, attempt=bytes([1]) * 16))
+    assert all("second set" in federation.refusals[name] for name in (A, B, C, D, E))
+    assert Step.CERTIFICATE not in {step for step, _, _ in federation.wire}
+
+
 def test_a_recipe_without_the_key_has_the_digest_that_it_had() -> None:
     assert Recipe().digest() == Recipe(secagg=SecAggSection(scheme="masks")).digest()
     assert Recipe().digest() != Recipe(secagg=SecAggSection(scheme="threshold-he")).digest()
