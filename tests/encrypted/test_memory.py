@@ -17,7 +17,10 @@ CIPHERTEXT = 2 * 3 * 8192 * 8  # bytes of one in memory: two polynomials modulo 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_the_memory_of_a_server_does_not_grow_with_questions(asker: Asker, answerer: Answerer) -> None:
-    """Thirty of them, a lost ciphertext each would be 11 MiB. benchmarks/encrypted_next_word.py asks a thousand."""
+    """Thirty of them, a lost ciphertext each would be 11 MiB.
+
+    benchmarks/encrypted_next_word.py looks over its 500 contexts, and with --served 1000 at a server's own process.
+    """
     sent = asker.ask(np.zeros(FREE, np.float32)).sent
     for _ in range(6):
         answerer.answer(sent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 from collections.abc import Awaitable, Callable, Iterator
 from copy import copy
 from typing import Any
@@ -185,3 +186,13 @@ def test_of_what_one_party_receives_no_count_can_be_told(three: Three, count: in
         theirs = reduced(own + slope)
         assert not (minus(received[0], multiply(theirs, theirs)) == 0).any()
         assert_uniform(minus(received[0], multiply(theirs, theirs)))
+
+
+def test_a_comparison_goes_on_where_nothing_can_be_unpickled(three: Three, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object, **__: object) -> None:
+        raise AssertionError("something is unpickled")
+
+    for name in ("load", "loads", "Unpickler"):
+        monkeypatch.setattr(pickle, name, forbidden)
+    three.compare(LEAST, LEAST)
+    assert three.opened
