@@ -74,7 +74,7 @@ MADE = [
     ChatfedError("k is 0; give 1 or more.", param="k"),
     InvalidValue("top_p is 2", param="top_p"),
     MalformedMessage(3, "advert", "length"),
-    BelowThreshold("shares", 2, 5),
+    BelowThreshold("shares", 2, 5, ["ann", "bob"]),
     PrivacyError("delta 2"),
     RecipeError("{privacy.delta} and {other} are {what}", other=Key("model.base"), what="at odds"),
 ]

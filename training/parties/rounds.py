@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from chatfed.secagg import server as secagg
-from chatfed.secagg.messages import MalformedMessage, Parameters, ProtocolError, check_count
+from chatfed.secagg.messages import BelowThreshold, MalformedMessage, Parameters, ProtocolError, check_count
 from chatfed.secagg.pieces import Dealt
 from chatfed.secagg.server import Inbound
 from chatfed.types import ClientId, FloatVector
@@ -122,7 +122,7 @@ def run_round(
     identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()
     ctx = round_context(session, base_digest)
 
-    with keys.dropped_on_error():
+    with keys.dropped_on_error(), line.naming_missing():
         if not keys.fits(session, parameters, least):
             opened = secagg.open_epoch(parameters, session.scope, session.attempt, identities)
             _agree_on_keys(line, session, opened, keys, least)
@@ -204,6 +204,16 @@ class _Line:
         made, faults = secagg.leaving_out(relay, state, dict(self.stream(step, messages)))
         self.faults += faults
         return made
+
+    @contextlib.contextmanager
+    def naming_missing(self) -> Iterator[None]:
+        """Whoever fell silent or sent what cannot be read is named where too few are left for it."""
+        try:
+            yield
+        except BelowThreshold as short:
+            silent = {name for names in self.dropped.values() for name in names}
+            named = sorted(silent | {self.cohort[fault.sender - 1] for fault in self.faults if fault.sender})
+            raise BelowThreshold(short.stage, short.got, short.need, named) from None
 
     def here(self, session: Session, epoch: secagg.Epoch) -> set[int]:
         """Who of those that have keys has learned, and is there for the sum."""

@@ -198,8 +198,10 @@ async def _agree(mpc: Any, links: Links, given: dict[int, Field], fix: Callable[
     agreed = links.agreed
     held = await _held_by_all(links, given)
     if len(held) < agreed.least_clients:
+        elsewhere = ", ".join(agreed.clients[each][0] for each in sorted(set(given) - set(held)))
         raise TooFewClients(
-            f"The shares of {len(held)} clients are with all three parties, and {agreed.least_clients} are needed.",
+            f"The shares of {len(held)} clients are with all three parties, and {agreed.least_clients} are needed."
+            + (f" Here, but not with both others: {elsewhere}." if elsewhere else ""),
             param="clients",
         )
     fix(held)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from chatfed.types import ChatfedError
+
+NAMED = 10  # of those who are missing, in an error
 
 
 class ProtocolError(ChatfedError):
@@ -27,14 +31,18 @@ class MalformedMessage(ProtocolError):
 
 
 class BelowThreshold(ProtocolError):
-    """Too few participants are left at a stage; nothing was unmasked."""
+    """Too few participants are left at a stage; nothing was unmasked. `missing` names the others, where known."""
 
     code = "below_threshold"
     mend = "start the round again with those who are there"
 
-    def __init__(self, stage: str, got: int, need: int) -> None:
-        self.stage, self.got, self.need = stage, got, need
-        super().__init__(f"only {got} participants at stage {stage}, {need} needed; nothing was unmasked, start again")
+    def __init__(self, stage: str, got: int, need: int, missing: Sequence[str] = ()) -> None:
+        self.stage, self.got, self.need, self.missing = stage, got, need, tuple(missing)
+        who = f"; missing: {', '.join(self.missing[:NAMED])}" if self.missing else ""
+        more = f" and {len(self.missing) - NAMED} more" if len(self.missing) > NAMED else ""
+        super().__init__(
+            f"only {got} participants at stage {stage}, {need} needed{who}{more}; nothing was unmasked, start again"
+        )
 
 
 def check_count(stage: str, got: int, need: int) -> None:

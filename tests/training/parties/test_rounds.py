@@ -125,6 +125,7 @@ def test_below_the_threshold_one_error_names_the_stage_and_no_share_is_given(tmp
     with pytest.raises(BelowThreshold) as caught:
         federation.run()
     assert (caught.value.stage, caught.value.got, caught.value.need) == (STAGE[step], 2, 3)
+    assert caught.value.missing == (A, B, C) and f"missing: {A}, {B}, {C};" in str(caught.value)
     answered = [name for at, name, _ in federation.wire if at == Step.SURVIVORS]
     assert answered == ([D, E] if step == Step.SURVIVORS else [])
     learned = [name for name in FIVE if federation.learners[name].calls]

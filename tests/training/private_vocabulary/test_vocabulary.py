@@ -173,10 +173,13 @@ def test_too_few_clients_open_nothing(agreed: Agreement, tmp_path: Path) -> None
     for client in range(agreed.least_clients - 1):
         for desk, message in zip(desks, messages([1], agreed, key_of(client), os.urandom(32)), strict=True):
             desk.take(message)
+    desks[0].take(messages([1], agreed, key_of(6), os.urandom(32))[0])
     with parties(tmp_path, *NAMES) as processes:
         assert ended(processes) == [2, 2, 2]
+    assert "Here, but not with both others: client-6." in said(tmp_path, NAMES[0])
+    assert "client-6" not in said(tmp_path, NAMES[1])
     assert all("4 clients are with all three parties, and 5 are needed" in said(tmp_path, name) for name in NAMES)
-    assert not desks[0].fixed and desks[0].count == 4
+    assert not desks[0].fixed and [desk.count for desk in desks] == [5, 4, 4]
 
 
 def test_too_few_sound_vectors_open_no_word_and_name_whom_to_leave_out(agreed: Agreement, tmp_path: Path) -> None:
