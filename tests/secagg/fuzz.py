@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chatfed.types import ChatfedError
-from tests.secagg.readers import Reader, all_readers
+from tests.secagg.readers import Reader
+from tests.secagg.readers_beside import all_readers
 
 NUMBERS = (0, 1, 2, 7, 0x7F, 0xFF, 0xFFFF, 0xFFF1, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 WORDS = (

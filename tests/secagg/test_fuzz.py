@@ -9,7 +9,8 @@ import pytest
 
 from chatfed.secagg.messages import MalformedMessage
 from tests.secagg import fuzz
-from tests.secagg.readers import Reader, all_readers
+from tests.secagg.readers import Reader
+from tests.secagg.readers_beside import all_readers
 
 
 def test_spoiled_bytes_are_taken_or_refused_by_a_typed_error(tmp_path: Path) -> None:

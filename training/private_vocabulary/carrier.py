@@ -43,6 +43,13 @@ class Computed(ChatfedError):
     mend = "use the words that were computed, or make another agreement"
 
 
+class DamagedDesk(ChatfedError):
+    """What a party kept of the clients that it fixed cannot be read; names the file. Nothing is computed over it."""
+
+    code = "vocabulary_damaged"
+    mend = "bring the file back from a backup, or make another agreement"
+
+
 class Desk:
     """What one party has been given under one agreement: a file a client, in a folder of its own (mode 0600)."""
 
@@ -58,7 +65,10 @@ class Desk:
 
     @property
     def given(self) -> dict[int, Field]:
-        """Shares by client's number; once they were fixed, of those clients only. Raises BadShares or Computed."""
+        """Shares by client's number; once they were fixed, of those clients only.
+
+        Raises BadShares, Computed or DamagedDesk.
+        """
         fixed = self._read_fixed()
         if fixed is not None and fixed["done"]:
             raise Computed(
@@ -73,8 +83,27 @@ class Desk:
         return found
 
     def _read_fixed(self) -> Any:
+        """What `fix` and `finish` wrote. Raises DamagedDesk, which names the file, for anything else."""
         said = read_if_there(self._fixed)
-        return None if said is None else from_json(said)
+        if said is None:
+            return None
+        try:
+            told = from_json(said)
+        except ValueError:
+            told = None
+        if not self._is_fixed(told):
+            raise DamagedDesk(
+                f"{self._fixed} is not what was kept when the clients were fixed: bring it back from a backup, or make "
+                "another agreement.",
+                param=str(self._fixed),
+            )
+        return told
+
+    def _is_fixed(self, told: Any) -> bool:
+        fits = isinstance(told, dict) and told.keys() == {"clients", "done"} and isinstance(told["done"], bool)
+        clients = told["clients"] if fits else None
+        known = range(len(self.agreed.clients))
+        return isinstance(clients, list) and all(type(each) is int and each in known for each in clients)
 
     def take(self, said: bytes) -> str:
         """Keeps a client's message; its name. The same again is taken, another is not. Raises BadShares."""
