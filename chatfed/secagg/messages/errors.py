@@ -31,7 +31,10 @@ class MalformedMessage(ProtocolError):
 
 
 class BelowThreshold(ProtocolError):
-    """Too few participants are left at a stage; nothing was unmasked. `missing` names the others, where known."""
+    """Too few participants are left at a stage; nothing was unmasked.
+
+    `missing`: names of those who are not, where they are known.
+    """
 
     code = "below_threshold"
     mend = "start the round again with those who are there"
