@@ -19,6 +19,7 @@ THRESHOLD_HE = "threshold-he"
 """The scheme of ciphertexts that add up, under keys that are shared."""
 
 SCHEMES = (MASKS, THRESHOLD_HE)
+"""All schemes, in the order of the bit that names them in parameters."""
 
 CHECK_BYTES = 8
 """Length of a check of one pair's secret: it finds accidents, names whose table is wrong, and hides nothing."""
