@@ -14,7 +14,6 @@ import string
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
@@ -34,101 +33,23 @@ from chatfed.types import ClientId
 
 from . import filter_phrases as phrases
 from .durable import write_atomically
+from .filter_english import ENGLISH_GRAMMAR, ENGLISH_SENTENCES
+from .filter_german import GERMAN_GRAMMAR, GERMAN_SENTENCES
+from .filter_grammar import Grammar
+from .filter_people import ENGLISH_PEOPLE, GERMAN_PEOPLE, Draw, People, made_up
 
 SEED = 2101  # no corpus that is measured has it
-TALKS, EVERYDAY, SENTENCES, GERMAN = 700, 450, 6000, 5000
+TALKS, EVERYDAY = 700, 450
+LISTED = {"en": 3000, "de": 4000}  # messages of listed sentences
+GRAMMATICAL = {"en": 6500, "de": 9000}  # of a grammar's
 PASSES, HIDDEN = 3, 0.5
 LOWER, UPPER = 0.4, 0.02  # shares of messages in one case
 FOREIGN = (0.0, 0.08, 0.5)  # of a message's words, that are made up: text of other matters is mostly of unknown words
 _ENDS = "ing ed ly tion ness able er s ment ity al ous en ung lich keit ig isch te e ern".split()
 
-KIND = {"name": "name", "mate": "name", "first": "name", "last": "name", "address": "address", "street": "address",
+KIND = {"name": "name", "mate": "name", "first": "name", "last": "name",
+        "address": "address", "street": "address", "amstreet": "address",
         "password": "password", "medical": "health", "health": "health"}  # fmt: skip
-_ONSETS = "b br ch d dr f fl g gl gr h j k kl kr l m n p pr qu r s sch sh sk sl st str t th tr v w y z".split()
-_VOWELS = "a e i o u ai au ea ee ei ie oo ou".split()
-_CODAS = ["", "", *"l ld ll m n nd ng nn r rd rk rn rt s ss st t ck".split()]
-
-
-def made_up(rng: Random, syllables: int) -> str:
-    """A word that no language has, mostly."""
-    pick = rng.choice
-    return "".join(
-        pick(_ONSETS) + pick(_VOWELS) + (pick(_CODAS) if rng.random() < 0.6 else "") for _ in range(syllables)
-    )
-
-
-@dataclass(frozen=True)
-class People:
-    """Draws what is marked. first, last: names; none of the help desk's clients'."""
-
-    first: Sequence[str]
-    last: Sequence[str]
-    illnesses: Sequence[str]
-    address: Callable[[Random], str]
-    phone: Callable[[Random], str]
-    dates: Callable[[Random], str]
-
-    def draw(self, kind: str, rng: Random) -> str:
-        """A value of the kind."""
-        if kind in ("first", "mate"):
-            return made_up(rng, 2).capitalize() if rng.random() < 0.4 else rng.choice(self.first)
-        if kind == "last":
-            return made_up(rng, rng.choice((2, 2, 3))).capitalize() if rng.random() < 0.3 else rng.choice(self.last)
-        if kind == "name":
-            middle = f" {rng.choice(string.ascii_uppercase)}." if rng.random() < 0.03 else ""
-            return f"{self.draw('first', rng)}{middle} {self.draw('last', rng)}"
-        if kind == "health":
-            return rng.choice(self.illnesses)
-        if kind == "medical":
-            return f"{rng.choice(self.illnesses)} {self.dates(rng)}"
-        if kind == "password":
-            return _password(rng, self.last)
-        return str({"address": self.address, "phone": self.phone, "dates": self.dates}[kind](rng))
-
-
-def _password(rng: Random, names: Sequence[str]) -> str:
-    pick, number = rng.choice, str(rng.randrange(1, 10000))
-    way = rng.random()
-    if way < 0.4:
-        return f"{made_up(rng, 2).capitalize()}{pick('!#*?+-_$')}{made_up(rng, 2).capitalize()}{number}"
-    if way < 0.6:
-        return f"{pick(names)}{number}{pick(['', '!', '#'])}"
-    if way < 0.8:
-        return "".join(pick(string.ascii_letters + string.digits + "!#*?+-_$") for _ in range(rng.randrange(8, 15)))
-    return f"{made_up(rng, 2)}-{made_up(rng, 2)}-{number}"
-
-
-def _english_address(rng: Random) -> str:
-    street = rng.choice(everyday_words.STREETS)
-    if rng.random() < 0.5:
-        street = f"{made_up(rng, 2).capitalize()} {street.split()[-1]}"
-    town = rng.choice(everyday_words.PLACES) if rng.random() < 0.6 else made_up(rng, 2).capitalize()
-    return f"{rng.randrange(1, 400)} {street}{f', {town}' if rng.random() < 0.7 else ''}"
-
-
-def _english_dates(rng: Random) -> str:
-    return f"from {rng.choice(words.DATES)} until {rng.choice(words.DATES)}"
-
-
-def _german_address(rng: Random) -> str:
-    street = rng.choice(phrases.STRASSEN) + rng.choice(("straße", "straße", "weg", "allee", "gasse", "str."))
-    town = f", {rng.randrange(10000, 99999)} {rng.choice(phrases.STAEDTE)}" if rng.random() < 0.5 else ""
-    return f"{street} {rng.randrange(1, 200)}{town}"
-
-
-def _german_dates(rng: Random) -> str:
-    day, month = rng.randrange(1, 29), rng.randrange(1, 13)
-    return f"vom {day}.{month}. bis {rng.randrange(1, 29)}.{month % 12 + 1}."
-
-
-def _phone(rng: Random) -> str:
-    return f"0{rng.randrange(20, 900)} {rng.randrange(10**5, 10**8)}"
-
-
-ENGLISH_PEOPLE = People(
-    everyday_words.FIRST_NAMES, everyday_words.SURNAMES, phrases.ILLNESSES, _english_address, _phone, _english_dates
-)
-GERMAN_PEOPLE = People(phrases.VORNAMEN, phrases.NACHNAMEN, phrases.KRANKHEITEN, _german_address, _phone, _german_dates)
 
 
 class _Anybody(Mapping[str, tuple[str, ...]]):
@@ -202,12 +123,13 @@ def _joined(text: str, facts: Sequence[tuple[int, int, str, str]]) -> Iterator[t
         yield last
 
 
-def sentences(templates: Sequence[str], people: People, seed: int, count: int) -> Iterator[Example]:
-    """Readings of sentences, one to three in a message."""
+def sentences(draw: Draw, people: People, seed: int, count: int) -> Iterator[Example]:
+    """Readings of sentences that are drawn, one to three in a message."""
     rng = Random(seed)  # noqa: S311  # made-up text
     for _ in range(count):
         text, marked = "", list[tuple[int, int, str]]()
-        for template in rng.choices(templates, k=rng.choice((1, 1, 2, 3))):
+        for _ in range(rng.choice((1, 1, 2, 3))):
+            template = draw(rng)
             text += rng.choice((" ", ". ", ", ")) if text else ""
             begins = len(text)
             for literal, kind, _, _ in string.Formatter().parse(template):
@@ -281,15 +203,21 @@ def _said_small() -> set[str]:
 def english(say: Callable[[str], None]) -> bytes:
     """The English tagger's file."""
     rng = Random(SEED + 1)  # noqa: S311  # made-up text
-    base = [*house_examples(SEED, TALKS, EVERYDAY), *sentences(phrases.ENGLISH, ENGLISH_PEOPLE, SEED, SENTENCES)]
+    grammar = Grammar.read(ENGLISH_SENTENCES, ENGLISH_GRAMMAR)
+    base = [*house_examples(SEED, TALKS, EVERYDAY), *_spoken("en", phrases.ENGLISH, grammar, ENGLISH_PEOPLE)]
     return _learned(base, everyday_words.FIRST_NAMES, rng, say)
 
 
 def german(say: Callable[[str], None]) -> bytes:
     """The German tagger's file."""
     rng = Random(SEED + 2)  # noqa: S311  # made-up text
-    base = list(sentences(phrases.GERMAN, GERMAN_PEOPLE, SEED, GERMAN))
-    return _learned(base, phrases.VORNAMEN, rng, say)
+    base = list(_spoken("de", phrases.GERMAN, Grammar.read(GERMAN_SENTENCES, GERMAN_GRAMMAR), GERMAN_PEOPLE))
+    return _learned(base, GERMAN_PEOPLE.first, rng, say)
+
+
+def _spoken(language: str, listed: Sequence[str], grammar: Grammar, people: People) -> Iterator[Example]:
+    yield from sentences(lambda rng: rng.choice(listed), people, SEED, LISTED[language])
+    yield from sentences(grammar.draw, people, SEED + 3, GRAMMATICAL[language])
 
 
 def _learned(base: Sequence[Example], names: Sequence[str], rng: Random, say: Callable[[str], None]) -> bytes:

@@ -39,7 +39,7 @@ class Entity:
 
     span: Span
     kind: str  # one of KINDS
-    by: str  # "form", "list", "tagger" or "presidio": which part found it; "again": it was held back before
+    by: str  # "form", "list", "cue", "tagger" or "presidio": which part found it; "again": it was held back before
 
 
 def disjoint(found: Iterable[Entity]) -> list[Entity]:
@@ -61,5 +61,5 @@ def disjoint(found: Iterable[Entity]) -> list[Entity]:
 
 def _rank(entity: Entity) -> tuple[int, int, int]:
     """What has a form before what is guessed, then what is worse to tell, then what is longer."""
-    guessed = int(entity.by in ("tagger", "presidio"))
+    guessed = int(entity.by in ("cue", "tagger", "presidio"))
     return guessed, _FIRST.get(entity.kind, len(_FIRST)), entity.span.start - entity.span.end

@@ -1,8 +1,8 @@
 """The entity filter: what names people and things in a message is found, marked, masked or refused before it is said.
 
-Forms (recognisers.py, forms.py), a small tagger (tagger.py) and, where it is installed, presidio (presidio.py) look
-for it; what any of them finds is held back. What none finds is said as it is: docs/conversation.md has how much
-that was, measured.
+Forms (recognisers.py, forms.py), cues (cues.py), a small tagger (tagger.py) and, where it is installed, presidio
+(presidio.py) look for it; what any of them finds is held back. What none finds is said as it is: docs/conversation.md
+has how much that was, measured.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from chatfed.types import InvalidValue
 
 from . import presidio as by_presidio
+from .cues import Cues, with_dates
 from .entities import KINDS, PERSONAL, Entity, disjoint
 from .errors import HeldBack, TooLongToFilter
 from .forms import HouseForms
@@ -85,6 +86,7 @@ class Filter:
         self.settings = settings or FilterSettings()
         self.house = default_forms() if house is None else default_forms().and_also(house)
         self._tagger = tagger_of(self.settings.language)
+        self._cues = Cues(self._tagger.vocabulary, nouns_have_capitals=self.settings.language == "de")
         asked = self.settings.presidio
         self.presidio = self.settings.language == "en" and (presidio_installed() if asked is None else asked)
         self._kinds = frozenset(self.settings.kinds)
@@ -115,20 +117,21 @@ class Filter:
         read = plain(text)
         found = [each for form in GENERAL if form.kind in self._kinds for each in form.entities(read.text)]
         found += self.house.entities(read.text, self._kinds)
-        found += (each for each in self._tagger.entities(read.text) if each.kind in self._kinds)
+        guessed = (*self._cues.entities(read.text), *self._tagger.entities(read.text))
+        found += (each for each in guessed if each.kind in self._kinds)
         if self.presidio:
             found += (each for each in by_presidio.entities(read.text) if each.kind in self._kinds)
-        kept = (each for each in found if each.by in ("form", "list") or self._may_name(read.text, each))
+        kept = (with_dates(read.text, each) for each in found if self._may_name(read.text, each))
         return [Entity(read.given(each.span), each.kind, each.by) for each in disjoint(kept)]
 
     def _may_name(self, text: str, entity: Entity) -> bool:
         """No word of the house's products names a person; and of presidio a person has a capital and no digit."""
         words = text[entity.span.start : entity.span.end]
-        if entity.kind != "name":
+        if entity.kind != "name" or entity.by in ("form", "list"):
             return True
         if all(word.lower() in self.house.ordinary for word in words.replace("-", " ").split()):
             return False
-        return entity.by == "tagger" or (not any(map(str.isdigit, words)) and words[:1].isupper())
+        return entity.by != "presidio" or (not any(map(str.isdigit, words)) and words[:1].isupper())
 
     def apply(self, text: str, placeholders: Placeholders) -> Filtered:
         """The message as the mode has it said. Raises HeldBack in the mode refuse where anything is found.
@@ -149,7 +152,7 @@ class Filter:
         if mode is not Mode.MASK:
             return [Filtered(text, tuple(each)) for text, each in zip(texts, found, strict=True)]
         for text, each in zip(texts, found, strict=True):
-            placeholders.mask(text, each)  # so that numbers follow the order in which things are first said
+            self._masked(text, each, placeholders)  # so that numbers follow the order in which things are first said
         return [self._masked(text, each, placeholders) for text, each in zip(texts, found, strict=True)]
 
     def _masked(self, text: str, found: Sequence[Entity], placeholders: Placeholders) -> Filtered:

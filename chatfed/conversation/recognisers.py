@@ -92,15 +92,22 @@ def _is_network(match: re.Match[str]) -> bool:
     return True
 
 
+_PLAIN = re.compile(r"[A-Z]+-\d.*|\d+(?:er)?-[^\W\d_-]+(?:-[^\W\d_-]+)*|[^\W\d_]+-\d{1,3}")
+_JOINED = re.compile(r"[^\W\d_]{3,30}(?:[!#*?+$%&~^][^\W\d_]{3,30}\d{2,6}|-[^\W\d_]{3,30}\d{3,6})[!#*?+$%&~^]?")
+
+
 def _secret(match: re.Match[str]) -> bool:
     """Capitals, small letters, digits and a mark in one word: what rules for passwords ask for.
 
-    Marks that a sentence ends with are none of the word: "we have Windows11!" tells no password.
+    In a message without capitals: two words that a mark joins, with digits at their end. Marks that a sentence ends
+    with are none of the word: "we have Windows11!" tells no password.
     """
     word = match["value"].rstrip("!?")
+    if word.islower():
+        return bool(_JOINED.fullmatch(word))
     kinds = [any(map(test, word)) for test in (str.isupper, str.islower, str.isdigit)]
     marks = [letter for letter in word if not letter.isalnum()]
-    return all(kinds) and bool(marks) and set(marks) <= set("!#*?+$%&=~^-") and not re.match(r"[A-Z]+-\d", word)
+    return all(kinds) and bool(marks) and set(marks) <= set("!#*?+$%&=~^-") and not _PLAIN.fullmatch(word)
 
 
 def _is_told(match: re.Match[str]) -> bool:
@@ -130,9 +137,19 @@ def _form(kind: str, expression: str, check: Check = lambda match: True, flags: 
 
 
 _AT, _DOT = r" ?(?:\(at\)|\[at\]) ?", r" ?(?:\.|\(dot\)|\[dot\]|\(punkt\)) ?"
+_AM = "am|an der|an den|auf der|auf dem|im|zum|zur|unter den|hinter der|hinter dem|vor dem"
+_DER = r"(?i:(?:d|ein|kein|dies|jed|mein|dein|sein|ihr|uns|eur)(?:er|e|en|erer|ere) )"
+_TOWN = r"(?:,? (?:in )?\d{5} [^\W\d_][\w-]{2,30})?"
 _NUMBER = r"(?:number|no|nr|id|nummer)"
-_TOLD = r"(?: (?:is|was|to|now|ist|war|lautet|auf|jetzt|nun)){0,2}"
-_ILL = "itis|ectomy|aemia|algia|opathy|entz\u00fcndung|krebs|infarkt"
+_TOLD = (
+    r"(?:(?: (?:for|f\u00fcr|of|zum|zur)(?: \w{1,20}){1,3}?)?"
+    r"(?: (?:is|was|to|now|still|ist|war|lautet|auf|jetzt|nun|noch)){0,3})"
+)
+_WORD_FOR_IT = r"(?:passwor[dt]|passcode|passphrase|kennwort|pin|pwd?|pw|zugangscode)"
+_ILL = (
+    "itis|ectomy|aemia|algia|opathy|sclerosis|phrenia|lepsy|pnoea|plegia|dystrophy|entz\u00fcndung|krebs|infarkt|geschw\u00fcr"
+    "|l\u00e4hmung|\u00e4mie|algie|sklerose|embolie|thrombose|phrenie|lepsie|transplantation"
+)
 
 GENERAL: tuple[Form, ...] = (
     _form("mail", r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[a-z]{2,24}\b"),
@@ -140,7 +157,7 @@ GENERAL: tuple[Form, ...] = (
     _form("bank", r"\b[a-z]{2}\d{2}(?: ?[a-z0-9]{4}){2,7}(?: ?[a-z0-9]{1,3})?\b", lambda match: iban(match[0])),
     _form("bank", rf"\b(?:account|konto)(?:[ -]?{_NUMBER})?\.?:?(?: is| lautet| ist)? (?P<value>\d[\d -]{{5,24}}\d)\b"),
     _form("card", r"(?<![\d-])\d(?:[ -]?\d){12,18}(?![\d-])", _is_card),
-    _form("phone", r"(?<![\w@.,-])(?:\+|\(\+|\()?\d(?:[ ()./-]{0,2}\d){6,14}(?![\w@-]|[.,]\d)", _is_phone),
+    _form("phone", r"(?<![\w@.,-])(?:\+|\(\+|\()?\d(?:[ ()./-]{0,3}\d){6,14}(?![\w@-]|[.,]\d)", _is_phone),
     _form("network", r"(?<![\w.:])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)", _is_network),
     _form("network", r"(?<![\w:])(?:[0-9a-f]{2}[:-]){5}[0-9a-f]{2}(?![\w:])"),
     _form(
@@ -151,10 +168,20 @@ GENERAL: tuple[Form, ...] = (
     ),
     _form(
         "address",
-        rf"\b(?:(?:am|an der|auf der|im|unter den) )?[^\W\d_][\w-]{{1,30}}(?:{_STRASSE}| {_STRASSE})"
-        r" \d{1,4} ?[a-z]?\b"
-        r"(?:,? (?:in )?\d{5} [^\W\d_][\w-]{2,30})?",
+        rf"\b(?:(?:{_AM}) )?[^\W\d_][\w-]{{1,30}}(?:{_STRASSE}| {_STRASSE})"
+        rf" \d{{1,4}}(?: ?[a-z])?\b{_TOWN}",
     ),
+    _form(
+        "address",
+        rf"\b(?:(?i:{_AM}) (?!{_DER})[^\W\d_]{{2,20}}e[rn]|(?!{_DER})[A-Z\u00c4\u00d6\u00dc][^\W\d_]{{2,20}}er?)"
+        rf" [^\W\d_]{{0,30}}(?i:{_STRASSE}) \d{{1,4}}(?: ?[a-z])?\b{_TOWN}",
+        flags=0,
+    ),
+    _form(
+        "address",
+        rf"\b(?:{_AM}) (?:[^\W\d_]{{2,20}}en )?[^\W\d_]{{3,30}} \d{{1,4}} ?[a-z]?,? \d{{5}} [^\W\d_][\w-]{{2,30}}",
+    ),
+    _form("address", r"\b[A-Z]{1,2}\d[A-Z\d]? \d[A-Z]{2}\b", flags=0),
     _form(
         "password",
         r"(?<!\S)[\"'(]?(?P<value>[\w!#*?+$%&=~^-]{8,64})(?=[.,;:?!)\"']*(?:\s|$))",
@@ -162,9 +189,18 @@ GENERAL: tuple[Form, ...] = (
     ),
     _form(
         "password",
-        rf"\b(?:passwor[dt]|passcode|passphrase|kennwort|pin|pwd?|pw)\b{_TOLD}"
-        r"[:= ]{1,3}[\"']?(?P<value>[^\s\"',;]{3,63}[^\s\"',;.?!])",
+        rf"\b{_WORD_FOR_IT}\b{_TOLD}[:= ]{{1,3}}[\"']?(?P<value>[^\s\"',;]{{3,63}}[^\s\"',;.?!])",
         _is_told,
+    ),
+    _form(
+        "password",
+        r"(?<![^\s\"'(])(?P<value>[^\s\"',;()]{4,64})[\"']?,? (?:is|was|as|ist|war|als)"
+        rf"(?: (?:my|the|our|a|mein|das|unser))?(?: (?:new|old|neues?|altes?))? {_WORD_FOR_IT}\b",
+        _is_told,
+    ),
+    _form(
+        "password",
+        rf"\b{_WORD_FOR_IT}\b{_TOLD}[:= ]{{1,3}}[\"\u201e](?P<value>[^\"\u201c\u201d\n]{{4,64}})[\"\u201c\u201d]",
     ),
     _form(
         "born",

@@ -23,7 +23,7 @@ from .entities import Entity
 
 TAGGED = ("name", "address", "password", "health")
 TAGS = ("O", *(f"{place}-{kind}" for kind in TAGGED for place in "BI"))
-BUCKETS = 1 << 15
+BUCKETS = 1 << 16
 PIECE = 300  # words that are decoded at once: what bounds the memory of a long message
 
 Words = NDArray[np.int32]  # int32[words, features]: buckets
@@ -32,6 +32,12 @@ LEARNED = Path(__file__).parent / "learned"
 
 _WORD = re.compile(r"\w+(?:['\u2019-]\w+)*|[^\w\s]")
 _DIGITS = re.compile(r"\d+")
+_YEAR = re.compile(r"\d{2,4}(?:er|ern|s)?")
+_HOUSE = re.compile(
+    r"(?<![\d.,:])(?!(?:1[5-9]|20)\d\d\b)(?:\d{1,4}[a-z]?|\d{5})(?![.,:]?\d)"
+)  # no year, no sum of money
+_ARTICLES = frozenset("an the my ein eine einer einem eines einen".split())
+_SPOKEN_OF = re.compile(r"pass|kennwort|\bp(?:in|w|wd)\b|code|log ?in|anmeld|typ|tipp|enter|eingegeben", re.IGNORECASE)
 
 
 def words_of(text: str) -> list[tuple[int, int]]:
@@ -92,7 +98,11 @@ class Vocabulary:
                     f"1{one}", f"2{two}", f"3{next_}", f"4{after}", f"12{two} {one}", f"34{next_} {after}",
                     f"13{one} {next_}", f"1k{one} {own}", f"3k{own} {next_}", f"12k{two} {one} {own}",
                     f"kk{before} {own}", f"kn{own} {behind}", f"sk{shape} {own}", f"s1{shapes[at]} {shape}",
-                    f"s3{shape} {shapes[at + 2]}", f"12s{two} {one} {shape}", f"1s3{one} {shape} {next_}",
+                    f"s3{shape} {shapes[at + 2]}", f"1s{one} {shape}",
+                    f"3s{next_} {shape}", f"2s{two} {shape}", f"2k{two} {own}",
+                    f"N{shape}{own} {shapes[at + 2]}{behind}", f"P{shapes[at]}{before} {shape}{own}",
+                    f"E{word[-5:]}{this == '?'}", f"l{min(len(word), 14)}{this == '?'} {shape}",
+                    f"12s{two} {one} {shape}", f"1s3{one} {shape} {next_}",
                 )
             ])  # fmt: skip
         return np.array(rows, np.int32)
@@ -141,7 +151,21 @@ class Tagger:
         rows = self.vocabulary.features([text[start:end] for start, end in places])
         tags = viterbi(self.weights[rows].sum(1), self.transitions)
         for kind, first, last in spans_of(tags):
-            yield Entity(Span(places[first][0], places[last][1]), kind, "tagger")
+            start, end = places[first][0], places[last][1]
+            if self._looks_like(kind, text, start, end):
+                yield Entity(Span(start, end), kind, "tagger")
+
+    def _looks_like(self, kind: str, text: str, start: int, end: int) -> bool:
+        """A password has no blank, and a digit or mark unless one was spoken of; an address a number and a new word."""
+        said = text[start:end]
+        if kind == "password":
+            odd = any(not letter.isalpha() and letter not in "-/'" for letter in said[:-1])
+            odd = odd and not _YEAR.fullmatch(said)
+            return not any(map(str.isspace, said)) and (odd or bool(_SPOKEN_OF.search(text, max(0, start - 60), start)))
+        words = {word.lower() for word in re.findall(r"[^\W\d_]{2,}", said)}
+        if kind == "address":
+            return bool(_HOUSE.search(said)) and not words <= self.vocabulary.common
+        return bool(words - _ARTICLES) if kind == "health" else any(map(str.isalpha, said))
 
     @classmethod
     def load(cls, path: Path) -> Tagger:

@@ -14,7 +14,7 @@ from random import Random
 
 import numpy as np
 
-from .tagger import BUCKETS, TAGGED, TAGS, Vocabulary, viterbi, words_of
+from .tagger import BUCKETS, TAGGED, TAGS, Vocabulary, Words, viterbi, words_of
 
 SEEN = 3  # times, for a word to be told apart by itself
 LARGEST = 127  # of stored weights
@@ -29,11 +29,11 @@ class Example:
 
 
 def vocabulary_of(examples: Iterable[Example], first_names: Iterable[str]) -> Vocabulary:
-    """Common words outside of all that is marked: a name is never told apart by itself."""
+    """Common words outside of names, addresses and passwords: none is ever told apart by itself. Illnesses may be."""
     counts: Counter[str] = Counter()
     for example in examples:
         for start, end in words_of(example.text):
-            if not any(first <= start < last for first, last, _ in example.marked):
+            if not any(first <= start < last and kind != "health" for first, last, kind in example.marked):
                 counts[example.text[start:end].lower()] += 1
     common = frozenset(word for word, count in counts.items() if count >= SEEN and word.isalpha())
     firsts = frozenset(name.lower() for name in first_names) - {word for word in common if counts[word] >= 20}
@@ -65,6 +65,7 @@ def learn(
     sums, move_sums = np.zeros_like(weights), np.zeros_like(moves)
     order, clock = list(range(len(examples))), 0
     hidden = sorted(vocabulary.first_names)
+    read = _Reader(examples, vocabulary)
     for number in range(passes):
         rng.shuffle(order)
         wrong = 0
@@ -72,11 +73,11 @@ def learn(
             if count % 500 == 0:
                 seen = frozenset(name for name in hidden if rng.random() >= hide)
                 current = Vocabulary(vocabulary.common, seen)
-            text, right = examples[at].text, tags_of(examples[at])
+            right = tags_of(examples[at])
             clock += 1
             if not right:
                 continue
-            rows = current.features([text[start:end] for start, end in words_of(text)])
+            rows = read.features(at, current)
             guess = viterbi(weights[rows].sum(1).astype(np.float32), moves.astype(np.float32))
             if guess == right:
                 continue
@@ -95,6 +96,23 @@ def learn(
         say(f"pass {number + 1} of {passes}: {wrong:,} of {len(order):,} messages wrong")
     total, total_moves = (clock + 1) * weights - sums, (clock + 1) * moves - move_sums
     return _file(vocabulary, total, total_moves, clock)
+
+
+class _Reader:
+    """Features of examples, kept from pass to pass: of an example they change only as its first names are hidden."""
+
+    def __init__(self, examples: Sequence[Example], vocabulary: Vocabulary) -> None:
+        self._words = [[each.text[start:end] for start, end in words_of(each.text)] for each in examples]
+        known = vocabulary.first_names
+        self._firsts = [[word.lower() for word in of if word.lower() in known] for of in self._words]
+        self._kept: dict[tuple[int, tuple[bool, ...]], Words] = {}
+
+    def features(self, at: int, current: Vocabulary) -> Words:
+        """int32[words, features] of one example."""
+        key = at, tuple(name in current.first_names for name in self._firsts[at])
+        if key not in self._kept:
+            self._kept[key] = current.features(self._words[at])
+        return self._kept[key]
 
 
 def _file(vocabulary: Vocabulary, weights: np.ndarray, moves: np.ndarray, clock: int) -> bytes:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from chatfed.conversation.tagger import TAGS, Tagger, spans_of, viterbi, words_of
-from chatfed.conversation.tagger_learning import Example, learn, tags_of, vocabulary_of
+from chatfed.conversation.tagger import BUCKETS, TAGS, Tagger, Vocabulary, spans_of, viterbi, words_of
+from chatfed.conversation.tagger_learning import Example, _Reader, learn, tags_of, vocabulary_of
 
 NAMES = ["Ada Stone", "Bo Quill", "Cyr Vole", "Dee Marsh", "Eli Frost", "Fay Birch"]
 
@@ -56,6 +56,59 @@ def test_the_same_sentences_give_the_same_file_and_new_names_are_found(tmp_path:
 def test_no_name_is_a_word_of_the_vocabulary() -> None:
     vocabulary = vocabulary_of(examples(), ["Ada"])
     assert vocabulary.common >= {"name", "screen"} and not vocabulary.common & {"ada", "stone", "quill"}
+
+
+def test_an_illness_may_be_a_word_of_the_vocabulary_and_a_name_or_address_not() -> None:
+    marked = [Example("flu ada mill", ((0, 3, "health"), (4, 7, "name"), (8, 12, "address")))] * 5
+    assert vocabulary_of(marked, []).common == {"flu"}
+
+
+def tagger_that_marks_all(kind: str) -> Tagger:
+    """Every word and mark is of one run of the kind."""
+    transitions = np.zeros((len(TAGS), len(TAGS)), np.float32)
+    weights = np.zeros((BUCKETS, len(TAGS)), np.float32)
+    weights[:, [TAGS.index(f"B-{kind}"), TAGS.index(f"I-{kind}")]] = 1
+    transitions[TAGS.index(f"B-{kind}"), TAGS.index(f"I-{kind}")] = 9
+    transitions[TAGS.index(f"I-{kind}"), TAGS.index(f"I-{kind}")] = 9
+    return Tagger(Vocabulary(frozenset({"about", "percent", "the"}), frozenset()), weights, transitions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "is_one"),
+    [
+        ("password", "kolbor77", True),
+        ("password", "kolbor", False),
+        ("password", "kolbor 77", False),
+        ("address", "about 30 percent", False),
+        ("address", "Kolborweg", False),
+        ("address", "30 Kolborweg", True),
+        ("address", "Kolbor 1984", False),
+        ("address", "2,5 Kolbor", False),
+        ("password", "1990er", False),
+        ("password", "kolbor-lim", False),
+        ("health", "einer", False),
+        ("health", "einer kolbitis", True),
+        ("name", "30", False),
+        ("name", "Kolbor", True),
+    ],
+)
+def test_what_the_tagger_marks_must_look_like_its_kind(kind: str, text: str, is_one: bool) -> None:
+    assert [each.kind for each in tagger_that_marks_all(kind).entities(text)] == [kind] * is_one
+
+
+def test_a_password_without_digits_is_one_where_a_password_was_spoken_of() -> None:
+    tagger = Tagger(Vocabulary(frozenset(), frozenset()), np.zeros((BUCKETS, len(TAGS)), np.float32), np.zeros(0))
+    said = "i typed kolbor and the kolbor"
+    assert tagger._looks_like("password", said, 8, 14)
+    assert not tagger._looks_like("password", "the kolbor", 4, 10)
+
+
+def test_features_that_are_kept_are_those_of_the_words_that_are_seen_now() -> None:
+    vocabulary = Vocabulary(frozenset({"hi"}), frozenset({"ada"}))
+    hidden = Vocabulary(frozenset({"hi"}), frozenset())
+    read = _Reader([Example("hi Ada", ())], vocabulary)
+    for current in (vocabulary, hidden, vocabulary):
+        assert np.array_equal(read.features(0, current), current.features(["hi", "Ada"]))
 
 
 def test_tags_follow_what_is_marked() -> None:
