@@ -22,13 +22,13 @@ from tests.encrypted.collective.test_party import conversation, patched
 from tests.secagg import readers
 from tests.secagg.readers import Reader
 from tests.training.private_vocabularies import agreement, certified, key_of
-from training.private_vocabulary import Outcome, _held_by_all, read_numbers
-from training.private_vocabulary_agreement import Agreement, read_agreement, read_candidates, write_agreement
-from training.private_vocabulary_carrier import Desk, _begun, _kept
-from training.private_vocabulary_command import write_words
-from training.private_vocabulary_field import MODULUS
-from training.private_vocabulary_links import HELLO, MAGIC, Link, Links, Said
-from training.private_vocabulary_shares import messages, read_message
+from training.private_vocabulary.agreement import Agreement, read_agreement, read_candidates, write_agreement
+from training.private_vocabulary.carrier import Desk, _begun, _kept
+from training.private_vocabulary.command import write_words
+from training.private_vocabulary.computing import Outcome, _held_by_all, read_numbers
+from training.private_vocabulary.field import MODULUS
+from training.private_vocabulary.links import HELLO, MAGIC, Link, Links, Said
+from training.private_vocabulary.shares import messages, read_message
 
 KEYS = 48  # bytes of what a party greets with, of pseudorandom sharing
 MOST = 1000  # bytes of a frame

@@ -363,9 +363,6 @@ def test_a_new_audit_that_is_cut_off_leaves_no_signature_of_an_older_one(
     one_line(verify(run), "audit.sig", code=2)
 
 
-# A claim that its program does not keep
-
-
 class Silence:
     """A sampler of noise that adds none."""
 
@@ -386,9 +383,6 @@ def test_a_private_run_passes_and_fails_once_its_program_adds_no_noise(
     monkeypatch.setattr(upload, "discrete_gaussian", Silence)
     assert audit(run, "--quick", "--again").returncode == 1
     assert results(run)["verdict"] == "fault" and "conformance: fault" in (run / "audit.html").read_text()
-
-
-# The documents
 
 
 def test_every_part_of_an_audit_has_its_place_in_the_annex() -> None:

@@ -15,12 +15,12 @@ from tests.secagg import fuzz
 from tests.secagg.readers_beside import readers_of_vocabulary
 from tests.training.private_vocabularies import agreement, certified, key_of
 from training import private_vocabulary
-from training.private_vocabulary import Outcome
-from training.private_vocabulary_agreement import Agreement, write_agreement
-from training.private_vocabulary_carrier import DamagedDesk, Desk
-from training.private_vocabulary_command import _party
-from training.private_vocabulary_links import PartyFault, client_context, server_context
-from training.private_vocabulary_shares import messages
+from training.private_vocabulary.agreement import Agreement, write_agreement
+from training.private_vocabulary.carrier import DamagedDesk, Desk
+from training.private_vocabulary.command import _party
+from training.private_vocabulary.computing import Outcome
+from training.private_vocabulary.links import PartyFault, client_context, server_context
+from training.private_vocabulary.shares import messages
 
 PORTS = [7101, 7201, 7102, 7202, 7103, 7203]
 
