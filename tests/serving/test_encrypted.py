@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,6 +207,16 @@ def test_heads_that_drip_are_given_up_and_keep_nobody_out(
         each.close()
     monkeypatch.undo()
     assert len(caller.scores([5]))
+
+
+def test_a_caller_beyond_eight_is_sent_away_while_they_are_there(answers: Recording) -> None:
+    with served(answers) as address, ExitStack() as there:
+        for _ in range(8):
+            each = there.enter_context(socket.create_connection(address, timeout=20))
+            each.sendall(f"POST {QUESTION} HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc".encode())
+            assert b"400" in each.recv(1 << 16)  # it is served, and its line stays open
+        further = there.enter_context(socket.create_connection(address, timeout=20))
+        assert further.recv(1) == b""
 
 
 @pytest.mark.parametrize("start", ["HTTP/1.1 200 OK\r\nX: ", "HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"])
