@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from benchmarks import comparison_peer
 from benchmarks.comparison import apart, draw, summed, table
 
 ROOT = Path(__file__).parents[2]
@@ -48,8 +49,40 @@ def test_the_drawing_is_whole_and_the_same_for_the_same_figures(tmp_path: Path) 
     assert ElementTree.parse(tmp_path / "one.svg").getroot().tag.endswith("svg")  # noqa: S314 (our own)
 
 
+SETTING = {"clients": 300, "least": 40, "peer_counts": [4, 9], "round_trips": [0.0, 0.001]}
+
+
+def test_the_peer_s_comparisons_are_counted_only_where_all_of_them_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DGK's steps in the place of which stands what they open: around the threshold, one message for all a step."""
+
+    class Clear:
+        def encrypt(self, count: int) -> int:
+            return count
+
+    seen = list[list[int]]()
+
+    def compare(counts: list[int], least: int, bits: int, pair: object, line: comparison_peer.Line) -> list[bool]:
+        seen.append(counts)
+        for _ in range(6):
+            line()
+        return [count >= least for count in counts]
+
+    monkeypatch.setattr(comparison_peer, "schemes", lambda bits: (Clear(), None))
+    monkeypatch.setattr(comparison_peer, "compare", compare)
+    found = comparison_peer.rows(SETTING)
+    assert [(row["comparisons"], row["round_trip"], row["steps"]) for row in found] == [
+        *((4, trip, 6) for trip in SETTING["round_trips"]),  # type: ignore[attr-defined]
+        (9, 0.0, 6),
+    ]
+    assert all({39, 40} <= set(counts) for counts in seen)
+    monkeypatch.setattr(comparison_peer, "compare", lambda counts, least, *_: [count > least for count in counts])
+    with pytest.raises(SystemExit, match="compared wrongly"):
+        comparison_peer.rows(SETTING)
+
+
 @pytest.mark.slow
-def test_a_quick_run_compares_rightly_by_all_of_its_protocols(tmp_path: Path) -> None:
+def test_a_quick_run_compares_rightly_by_each_protocol_of_shares(tmp_path: Path) -> None:
+    """That by ciphertexts needs TNO's library, in a venv of its own; it looks at its own answers, see below."""
     out = tmp_path / "figures.json"
     words = [sys.executable, "-m", "benchmarks.comparison", "--quick", "--json", str(out)]
     done = subprocess.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
