@@ -21,7 +21,7 @@ from tests.encrypted.collective.parties import parameters
 from tests.encrypted.collective.test_party import conversation, patched
 from tests.secagg import readers
 from tests.secagg.readers import Reader
-from tests.training.private_vocabularies import agreement, certified, key_of
+from tests.training.private_vocabulary.dealing import agreement, certified, key_of
 from training.private_vocabulary.agreement import Agreement, read_agreement, read_candidates, write_agreement
 from training.private_vocabulary.carrier import Desk, _begun, _kept
 from training.private_vocabulary.command import write_words
@@ -69,7 +69,7 @@ def _files(folder: Path, agreed: Agreement) -> Iterator[Reader]:
     _begun(agreed, [1, 2], begun, False, lambda size: bytes(size))
     for name, path, read in (
         ("agreement", said, lambda: read_agreement(said)),
-        ("clients.json", fixed, lambda: (desk.given, desk.fix([3]))),
+        ("clients.json", fixed, desk.given_and_fixed),
         ("words.json", words, lambda: read_agreed(folder)),
         ("what a client began with", begun, lambda: _begun(agreed, [1, 2], begun, False, lambda size: bytes(size))),
     ):

@@ -13,7 +13,7 @@ import pytest
 
 from tests.secagg import fuzz
 from tests.secagg.readers_beside import readers_of_vocabulary
-from tests.training.private_vocabularies import agreement, certified, key_of
+from tests.training.private_vocabulary.dealing import agreement, certified, key_of
 from training import private_vocabulary
 from training.private_vocabulary.agreement import Agreement, write_agreement
 from training.private_vocabulary.carrier import DamagedDesk, Desk
