@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
+import http.client
+import json
 import shutil
 import socket
+import ssl
 import subprocess
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chatfed import Generation, Turn, cli
+from chatfed import Chat, Generation, Turn, cli
+from chatfed.generation import Event
+from serving.api.beside import Beside
+from serving.api.options import ApiOptions
 from serving.application import guarded
 from serving.guard import PublicAddress
+from tests.conftest import build_tiny
 from tests.serving.browsing import REPLY, WATCH, ask, close_page, watched
 from tests.serving.page_server import NOTHING, Parrot, hosted
 from training.workers import free_ports
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 WORDS = [f"word{n} " for n in range(12)]
 CONFIG = """
@@ -49,6 +61,17 @@ class SlowParrot(Parrot):
         for word in WORDS:
             time.sleep(0.15)
             yield word
+
+
+class Held(Chat):
+    """A chat that says the next word when it is let."""
+
+    let: threading.Semaphore
+
+    async def aevents(self, *given: Any, **more: Any) -> AsyncGenerator[Event, None]:
+        for word in WORDS:
+            assert await asyncio.to_thread(self.let.acquire, timeout=60), "a piece was held back on its way"
+            yield Event(word, None, (), "length" if word == WORDS[-1] else None)
 
 
 def certify(home: Path) -> None:
@@ -95,25 +118,38 @@ def proxied(home: Path, port: int, lines: str) -> Iterator[None]:
 
 def status(port: int, origin: str = "", host: str = "localhost") -> int:
     """Of a request for the page's style through the proxy."""
-    import http.client
-    import ssl
+    headers = {"Host": f"{host}:{port}"} | ({"Origin": origin} if origin else {})
+    return asked(port, "/chat/theme.css", **headers)[0]
 
+
+def asked(port: int, path: str, **headers: str) -> tuple[int, str]:
+    """Status and text of what is asked through the proxy."""
+    with answering(port, path, None, headers) as answer:
+        return answer.status, answer.read().decode()
+
+
+@contextmanager
+def answering(port: int, path: str, body: Any, headers: dict[str, str]) -> Iterator[http.client.HTTPResponse]:
+    """The answer through the proxy while it comes; a body is sent as JSON."""
     untrusting = ssl._create_unverified_context()  # noqa: S323, the certificate signs itself
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=untrusting)
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=60, context=untrusting)
     try:
-        sent = {"Host": f"{host}:{port}"} | ({"Origin": origin} if origin else {})
-        connection.request("GET", "/chat/theme.css", headers=sent)
-        return connection.getresponse().status
+        sent = headers if body is None else headers | {"Content-Type": "application/json"}
+        connection.request("GET" if body is None else "POST", path, body and json.dumps(body), sent)
+        yield connection.getresponse()
     finally:
         connection.close()
 
 
-@pytest.mark.browser
-@pytest.mark.parametrize(
+behind_nginx = pytest.mark.parametrize(
     ("lines", "only_path"),
     [(STRIPPED, False), (KEPT, False), (TOLD, True)],
     ids=["path taken off, nginx's Host", "path kept, the browser's Host", "--root-path and --allow-host"],
 )
+
+
+@pytest.mark.browser
+@behind_nginx
 def test_the_page_works_behind_nginx_under_a_path_and_streams(
     browser: Any, tmp_path: Path, lines: str, only_path: bool
 ) -> None:
@@ -121,8 +157,7 @@ def test_the_page_works_behind_nginx_under_a_path_and_streams(
 
     (outside,) = free_ports(1)
     url = f"https://localhost:{outside}/chat"
-    public = PublicAddress.under("/chat") if only_path else PublicAddress.parse(url + "/")
-    hosts = ("localhost",) if only_path else ()
+    public, hosts = told(outside, only_path)
     blocks = build_page(SlowParrot(), None, NOTHING)  # type: ignore[arg-type]
     application = guarded(blocks, not only_path, public=public, hosts=hosts)
     with hosted(application) as inside, proxied(tmp_path, outside, lines.format(page=inside)):
@@ -140,6 +175,51 @@ def test_the_page_works_behind_nginx_under_a_path_and_streams(
         assert status(outside, "https://evil.example") == 403
         assert lines == STRIPPED or status(outside, host="evil.example") == 403, "any name was answered"
         close_page(page)
+
+
+@behind_nginx
+def test_the_api_streams_piece_by_piece_behind_nginx_under_a_path(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path, lines: str, only_path: bool
+) -> None:
+    """The model says a word only when the one before has been read here: whoever held one back would hold all."""
+    from fastapi import FastAPI
+
+    from serving.api.routes import api
+
+    outside, (model,) = free_ports(1), Held(build_tiny(tiny_tokenizer, 256), tiny_tokenizer)
+    model.let = threading.Semaphore(0)
+    public, hosts = told(outside, only_path)
+    programs = api(model, None, ApiOptions("tiny", on_loopback=False))
+    application = FastAPI(openapi_url=None)
+    application.add_middleware(Beside, api=programs, public=public, hosts=hosts)
+    body = {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
+    path, headers = "/chat/v1/chat/completions", {"Host": f"localhost:{outside}"}
+    with hosted(application) as inside, proxied(tmp_path, outside, lines.format(page=inside)):
+        with answering(outside, path, body, headers) as answer:
+            assert answer.status == 200 and answer.headers["content-type"].startswith("text/event-stream")
+            for word in WORDS:
+                model.let.release()
+                assert next(each for each in contents(answer) if each) == word
+            assert [*contents(answer)] == [""], "the last object says why it ended, and [DONE] follows"
+        with answering(outside, path, body, headers | {"Origin": "https://evil.example"}) as answer:
+            assert answer.status == 403
+
+
+def contents(answer: http.client.HTTPResponse) -> Iterator[str]:
+    """The texts of the objects of a stream, to its [DONE]."""
+    while line := answer.readline():
+        if line.startswith(b"data: [DONE]"):
+            return
+        if line.startswith(b"data: "):
+            yield json.loads(line[6:])["choices"][0]["delta"].get("content", "")
+    raise AssertionError("the stream ended without [DONE]")
+
+
+def told(outside: int, only_path: bool) -> tuple[PublicAddress, tuple[str, ...]]:
+    """What the server is told of the proxy: the page's whole address, or its path and its host's name."""
+    if only_path:
+        return PublicAddress.under("/chat"), ("localhost",)
+    return PublicAddress.parse(f"https://localhost:{outside}/chat/"), ()
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+import tests.serving.test_proxy as behind
 from serving.application import make_application
 from serving.guard import PublicAddress
 from serving.run_folder import RunFolder
 from serving.straight import Straight
 from tests.serving.page_server import Visitor, hosted
+
+BROWSER = {"Sec-Fetch-Mode": "navigate", "Connection": "keep-alive"}  # a part of what each sends
 
 
 def application(model: Path, **more: Any) -> Any:
@@ -33,6 +36,27 @@ def test_only_what_comes_straight_is_answered_by_the_page_and_the_api(
             for name in ("X-Forwarded-For", "x-forwarded-proto", "Forwarded", "Via", "X-Real-IP"):
                 status, _, said = visitor.ask("GET", path, **{name: "1"})
                 assert status == 403 and "--public-url" in said and "--root-path" in said, (path, name)
+
+
+@pytest.mark.parametrize(
+    ("lines", "refused"),
+    [
+        (behind.STRIPPED, (BROWSER, {})),
+        (behind.STRIPPED + "proxy_http_version 1.1; proxy_set_header Connection '';", (BROWSER,)),
+    ],
+    ids=["nginx as Debian has it", "nginx from 1.29.7 on"],
+)
+def test_a_plain_nginx_that_says_nothing_is_seen(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, refused: tuple[dict[str, str], ...]
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    outside = behind.free_port()
+    with hosted(application(tiny_base)) as inside, behind.proxied(tmp_path, outside, lines.format(page=inside)):
+        for path in ("/", "/theme.css", "/v1/models"):
+            assert Visitor(inside).ask("GET", path, **BROWSER)[0] == 200, "a browser at this machine is kept out"
+            for headers in refused:
+                status, said = behind.asked(outside, f"/chat{path}", **headers)
+                assert status == 403 and "--public-url" in said, (path, headers)
 
 
 @pytest.mark.parametrize(
