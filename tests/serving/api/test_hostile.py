@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator
-from typing import Any
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from chatfed import Chat
-from chatfed.types import Turn
+from chatfed.model.spelling import Speller
+from chatfed.model.template import Rendered
+from chatfed.model.tokenizer import encode_prompt
 from serving.api.beside import Beside
 from serving.api.bodies import object_from
 from serving.api.keys import Keys
@@ -18,11 +24,16 @@ from serving.api.limits import Allowed, Limits
 from serving.api.options import ApiOptions
 from serving.api.requests import read_chat
 from serving.api.routes import OPENAPI, api
+from tests.model.tokenizers_of_others import TEMPLATES, trained
 from tests.serving.api.hosting import connected, patient, read_to_end
 from tests.serving.api.running import OPERATOR_KEY, Running
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
 CHAT, COMPLETIONS, RESPONSES = "/v1/chat/completions", "/v1/completions", "/v1/responses"
 VISITOR_KEY = "visitor-key-of-the-tests-0123456789"
+OURS = tuple(str(Path(__file__).resolve().parents[3] / room) for room in ("chatfed", "serving"))
 SCRIPT = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
 
@@ -185,13 +196,50 @@ def test_a_history_of_ten_thousand_turns_is_refused_by_its_count(server: Running
     assert status == 400 and said["error"]["code"] == "too_many_messages" and "10,000" in said["error"]["message"]
 
 
-def test_a_history_ten_times_as_long_takes_about_ten_times_as_long_to_read(wide_chat: Chat) -> None:
-    """Processor time of this thread, side by side: 100 times were quadratic."""
-    spent: list[float] = []
-    for count in (100, 1_000, 10_000):  # the first, to warm up
+@pytest.mark.parametrize("template", ["chatfed", "chatml", "llama2"])
+def test_a_history_ten_times_as_long_takes_ten_times_the_work_to_read(
+    tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch, template: str
+) -> None:
+    """Work is counted, not timed: steps of Python, and characters made into tokens. 100 times were quadratic."""
+    own = template == "chatfed"
+    tokenizer = tiny_tokenizer if own else trained("byte-level", TEMPLATES[template])
+    characters: list[int] = []
+    encode = Speller.encode
+
+    def counted(speller: Speller, dialogues: Sequence[Rendered]) -> Any:
+        characters[-1] += sum(len(each.text) for each in dialogues)
+        return encode(speller, dialogues)
+
+    monkeypatch.setattr(Speller, "encode", counted)
+    steps: list[int] = []
+    for count in (101, 1_001, 10_001) if own else (101, 301, 3_001):  # the first, to warm up
         body = json.dumps(conversation(*["my badge is lost"] * count)).encode()
-        began = time.thread_time()
-        turns: list[Turn] = read_chat(object_from(body)).turns
-        wide_chat.prompt_ids(turns)
-        spent.append(time.thread_time() - began)
-    assert len(turns) == 10_000 and spent[2] < 30 * spent[1], spent
+        characters.append(0)
+        with counting() as run:
+            turns = read_chat(object_from(body)).turns
+            encode_prompt(tokenizer, turns)
+        steps.append(run["calls"] + run["lines"])
+        assert len(turns) == count
+    for work in (steps, characters):
+        assert 9 * work[1] < work[2] < 10.2 * work[1], (steps, characters)
+
+
+@contextmanager
+def counting() -> Iterator[Counter[str]]:
+    """Calls of Python functions inside, by this thread, and lines of our own, anew for each turn of a loop in one."""
+    found = Counter[str]()
+
+    def call(frame: FrameType, event: str, _: Any) -> Any:
+        found["calls"] += 1
+        return line if frame.f_code.co_filename.startswith(OURS) else None
+
+    def line(_: FrameType, event: str, __: Any) -> Any:
+        found["lines"] += event == "line"
+        return line
+
+    before = sys.gettrace()
+    sys.settrace(call)
+    try:
+        yield found
+    finally:
+        sys.settrace(before)
