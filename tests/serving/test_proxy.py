@@ -186,7 +186,7 @@ def test_the_api_streams_piece_by_piece_behind_nginx_under_a_path(
 
     from serving.api.routes import api
 
-    outside, (model,) = free_ports(1), Held(build_tiny(tiny_tokenizer, 256), tiny_tokenizer)
+    (outside,), model = free_ports(1), Held(build_tiny(tiny_tokenizer, 256), tiny_tokenizer)
     model.let = threading.Semaphore(0)
     public, hosts = told(outside, only_path)
     programs = api(model, None, ApiOptions("tiny", on_loopback=False))
