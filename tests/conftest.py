@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     from chatfed.data.helpdesk import HelpdeskCorpus
 
 
-# A busy machine is no failure; what may take how long is asserted where it matters.
-settings.register_profile("chatfed", parent=settings.get_profile(settings.get_current_profile_name()), deadline=None)
+# A busy machine is no failure; what may take how long is asserted where it matters. With CHATFED_EXAMPLES=1000 a
+# property is looked at further.
+settings.register_profile(
+    "chatfed",
+    parent=settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    max_examples=int(os.environ.get("CHATFED_EXAMPLES", "60")),
+)
 settings.load_profile("chatfed")
 
 

@@ -97,7 +97,8 @@ def test_what_the_tagger_marks_must_look_like_its_kind(kind: str, text: str, is_
 
 
 def test_a_password_without_digits_is_one_where_a_password_was_spoken_of() -> None:
-    tagger = Tagger(Vocabulary(frozenset(), frozenset()), np.zeros((BUCKETS, len(TAGS)), np.float32), np.zeros(0))
+    empty = np.zeros((BUCKETS, len(TAGS)), np.float32)
+    tagger = Tagger(Vocabulary(frozenset(), frozenset()), empty, np.zeros(0, np.float32))
     said = "i typed kolbor and the kolbor"
     assert tagger._looks_like("password", said, 8, 14)
     assert not tagger._looks_like("password", "the kolbor", 4, 10)

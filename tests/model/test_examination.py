@@ -72,7 +72,7 @@ def test_an_architecture_passes_and_answers_as_when_it_reads_the_whole_text_for_
     is_right(kind, tokenizer)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [kind for kind in CAUSAL if kind not in SHORT])
 def test_every_other_architecture_is_right_too(kind: str, tokenizer: Any) -> None:
     is_right(kind, tokenizer)

@@ -1,7 +1,7 @@
 """`python -m tests.mutants`: tries every mutant, and the clean code in each scene; prints who was killed by what.
 
 --clean N: N runs of the clean code in the scenes that draw by chance, and nothing else; how many were accused.
---only TEXT: mutants whose name holds it. --json FILE: the same as JSON. --workers N: at a time.
+--only TEXT: mutants whose name holds it. --every N: one in N. --json FILE: the same as JSON. --workers N: at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -56,20 +57,23 @@ def main() -> int:
     parser.add_argument("--clean", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", default="")
+    parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--json", type=Path)
     asked, start = parser.parse_args(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="chatfed-mutants-") as folder:
         prepared = prepare(Path(folder))
-        mutants = [] if asked.clean else _tried(prepared, asked.workers, asked.only)
+        mutants = (
+            []
+            if asked.clean
+            else _tried(prepared, asked.workers, [each for each in MUTANTS if asked.only in each.name][:: asked.every])
+        )
         cleans = [_clean(prepared, k) for k in range(1, asked.clean + 1)] or _scenes(prepared, asked.workers)
     return _told(mutants, cleans, time.perf_counter() - start, asked.json)
 
 
-def _tried(prepared: Path, workers: int, only: str) -> list[Verdict]:
+def _tried(prepared: Path, workers: int, mutants: Sequence[Mutant]) -> list[Verdict]:
     with ThreadPoolExecutor(workers) as pool:
-        return [
-            _said(each) for each in pool.map(lambda m: attempt(m, prepared), [m for m in MUTANTS if only in m.name])
-        ]
+        return [_said(each) for each in pool.map(lambda mutant: attempt(mutant, prepared), mutants)]
 
 
 def _scenes(prepared: Path, workers: int) -> list[Verdict]:

@@ -1,4 +1,7 @@
-"""Every mutant of the list is found by the scene that is named beside it, and the clean code by none."""
+"""Mutants are found by the scene that is named beside them, and the clean code by none.
+
+Every second of the list; all of them: `make test-mutants`.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,21 @@ from tests.mutants.mutants import MUTANTS, Edit, Mutant
 from tests.mutants.scenes import SCENES
 from tests.mutants.trial import ROOT, NotThere, edited
 
+EVERY = 2
+TRIED = MUTANTS[::EVERY]
 BUDGET = 180  # seconds on two cores
 
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("mutants") / "verdicts.json"
-    asked = [sys.executable, "-m", "tests.mutants", "--json", str(file), "--workers", "2"]
+    asked = [sys.executable, "-m", "tests.mutants", "--json", str(file), "--workers", "2", "--every", str(EVERY)]
     subprocess.run(asked, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, timeout=900)
     return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
-def test_every_mutant_is_killed_at_the_level_that_is_claimed(verdicts: dict[str, Any]) -> None:
-    assert [each["name"] for each in verdicts["mutants"]] == [each.name for each in MUTANTS]
+def test_each_mutant_is_killed_at_the_level_that_is_claimed(verdicts: dict[str, Any]) -> None:
+    assert [each["name"] for each in verdicts["mutants"]] == [each.name for each in TRIED]
     assert [(each["name"], each["error"]) for each in verdicts["mutants"] if each["error"] or not each["found"]] == []
     assert max(each["p"] for each in verdicts["mutants"]) < FAMILY == 1e-6
 
@@ -88,7 +93,7 @@ def test_of_two_at_a_time_one_that_is_done_does_not_wait_for_one_that_is_not(tmp
 
 
 def test_there_are_many_and_each_is_another_fault() -> None:
-    assert len(MUTANTS) >= 20
+    assert len(TRIED) >= 20
     assert len({each.name for each in MUTANTS}) == len({each.edits for each in MUTANTS}) == len(MUTANTS)
     assert {each.scene for each in MUTANTS} <= SCENES.keys()
 

@@ -67,9 +67,14 @@ def _files(folder: Path, agreed: Agreement) -> Iterator[Reader]:
     write_words(words, agreed, Outcome(("w1", "w2"), (1, 2, 3, 4, 5), (), ()))
     begun = _kept(agreed, folder / "client", key_of(3))
     _begun(agreed, [1, 2], begun, False, lambda size: bytes(size))
+
+    def given_and_fixed() -> None:
+        _ = desk.given
+        desk.fix([3])
+
     for name, path, read in (
         ("agreement", said, lambda: read_agreement(said)),
-        ("clients.json", fixed, desk.given_and_fixed),
+        ("clients.json", fixed, given_and_fixed),
         ("words.json", words, lambda: read_agreed(folder)),
         ("what a client began with", begun, lambda: _begun(agreed, [1, 2], begun, False, lambda size: bytes(size))),
     ):

@@ -71,8 +71,15 @@ def test_the_slider_is_moved_by_keys_and_says_what_is_allowed(browser: Any, cali
     close_page(page)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (360, "dark"),
+        (1280, "light"),
+        pytest.param(360, "light", marks=pytest.mark.long),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+    ],
+)
 def test_nothing_is_wider_than_the_screen(
     browser: Any, calibrated: Served, width: int, scheme: str, shots: Path
 ) -> None:

@@ -61,8 +61,15 @@ def test_a_text_from_right_to_left_stands_so_in_the_conversation_and_in_the_prob
     page.wait_for_function("document.querySelector('#probe-words ol:dir(ltr)') !== null")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "dark"),
+        (1280, "light"),
+        pytest.param(390, "light", marks=pytest.mark.long),
+        pytest.param(1280, "dark", marks=pytest.mark.long),
+    ],
+)
 def test_the_page_fits_and_follows_the_system(
     browser: Any, served: Served, shots: Path, width: int, scheme: str
 ) -> None:

@@ -13,6 +13,7 @@ from serving.guard import PublicAddress
 from serving.run_folder import RunFolder
 from serving.straight import Straight
 from tests.serving.page_server import Visitor, hosted
+from training.workers import free_ports
 
 BROWSER = {"Sec-Fetch-Mode": "navigate", "Connection": "keep-alive"}  # a part of what each sends
 
@@ -50,7 +51,7 @@ def test_a_plain_nginx_that_says_nothing_is_seen(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: str, refused: tuple[dict[str, str], ...]
 ) -> None:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    outside = behind.free_port()
+    (outside,) = free_ports(1)
     with hosted(application(tiny_base)) as inside, behind.proxied(tmp_path, outside, lines.format(page=inside)):
         for path in ("/", "/theme.css", "/v1/models"):
             assert Visitor(inside).ask("GET", path, **BROWSER)[0] == 200, "a browser at this machine is kept out"

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.beside
 import training.engines.simulation
 from chatfed.types import ClientId
 from tests.secagg.rounds import entropy_from
 from tests.training.processes import PLAIN, here, rows, settings
 from training.engines.simulation import Dropouts
+from training.federated import federate
 from training.parties.answering import Steps
 from training.parties.client import Client
 from training.parties.session import Step
@@ -95,7 +95,7 @@ def test_a_whole_run_saves_the_weights_of_the_masked_run_bit_for_bit_with_somebo
     (few.parent / "held_out.jsonl").write_bytes((tiny_data / "held_out.jsonl").read_bytes())
     names = sorted({ClientId(json.loads(line)["client_id"]) for line in few.read_text(encoding="utf-8").splitlines()})
     gone: list[Dropouts] = [{Step.SHARES: frozenset(names[:1])}, {}]
-    monkeypatch.setattr(training.beside, "federate", partial(training.beside.federate, dropouts=gone.__getitem__))
+    monkeypatch.setattr("training.beside.federate", partial(federate, dropouts=gone.__getitem__))
     runs = {scheme: whole_run(scheme, few, tiny_base, tmp_path / scheme).path for scheme in ("masks", "threshold-he")}
     weights = [(path / "model" / "model.safetensors").read_bytes() for path in runs.values()]
     assert weights[0] == weights[1] != (tiny_base / "model.safetensors").read_bytes()

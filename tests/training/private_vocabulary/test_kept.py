@@ -14,7 +14,7 @@ import pytest
 from tests.secagg import fuzz
 from tests.secagg.readers_beside import readers_of_vocabulary
 from tests.training.private_vocabulary.dealing import agreement, certified, key_of
-from training import private_vocabulary
+from training.private_vocabulary import computing
 from training.private_vocabulary.agreement import Agreement, write_agreement
 from training.private_vocabulary.carrier import DamagedDesk, Desk
 from training.private_vocabulary.command import _party
@@ -88,7 +88,7 @@ def test_shares_stay_for_another_start_where_a_party_did_not_say_that_it_has_the
         given[-1](found)
         return replace(found, unsure=unsure)
 
-    monkeypatch.setattr(private_vocabulary, "compute", computed)
+    monkeypatch.setattr(computing, "compute", computed)
     out = tmp_path / "words.json"
     if unsure:
         with pytest.raises(PartyFault) as caught:
