@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from chatfed.audit.canary import coins, commitment
 from chatfed.audit.part import Part, Verdict
+from chatfed.cli import main
 from chatfed.model.checkpoint import save_model
 from chatfed.model.transformer import untie_output
 from chatfed.privacy.guarantee import Noise, Unit
@@ -22,6 +24,7 @@ from training.audits.audited import Audited
 from training.audits.canaries import WEAK, canaries
 from training.audits.guesses import design_of, promised
 from training.audits.retraced import verify
+from training.audits.signing import sign
 from training.base.canaries import NAME, ROUNDS, SUFFIX, Canaries, canary_dialogues
 from training.base.tokens import open_tokens
 from training.plan.plan import resolve
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 COUNT = 64
+KEY = bytes(range(32))
 SMALL = settings(
     audit__canaries=COUNT, ngrams__longest=2, ngrams__cells=4000, ngrams__texts=8, ngrams__epochs=0.5,
     ngrams__share=0.6, secagg__threshold=0.75, runtime__workers=1, runtime__evaluation_dialogues=5, model__context=192,
@@ -174,6 +178,24 @@ def test_anyone_with_the_published_folder_finds_the_same_bound(private: Path, ju
     assert "of 48 guesses right from the sums alone" in found[1][1] and "without the server's state" in found[3][1]
     whole = seen(copied(private, judged, tmp_path / "whole"))
     assert [right for right, _ in whole] == [True] * 4 and "end at the published model" in whole[3][1]
+
+
+def test_a_published_run_verifies_and_its_canaries_cannot_be_looked_at_there(
+    private: Path, judged: Part, tmp_path: Path
+) -> None:
+    run = shutil.copytree(private, tmp_path / "run")
+    audit = {"claim": json.loads((run / "privacy.json").read_text()), "parts": {"canaries": judged.to_json()}}
+    weights = hashlib.sha256((run / "model" / "model.safetensors").read_bytes()).hexdigest()
+    results = json.dumps({**audit, "weights_sha256": weights, "not_protected": []}, allow_nan=False).encode()
+    for name, content in (("audit.json", results), ("audit.html", b""), ("audit.sig", sign(results, b"", run, KEY))):
+        (run / name).write_bytes(content)
+    to = tmp_path / "published"
+    assert main(["publish", str(run), "--to", str(to), "--gguf", "none", "--base-model", "owner/name"]) == 0
+    done = here("verify", to, command="audit")
+    told = [line for line in done.stdout.splitlines() if "canaries:" in line]
+    assert done.returncode == 0 and len(told) == 1 and told[0].startswith("--  ") and "run's own folder" in told[0]
+    shutil.copytree(run / "canaries", to / "canaries")  # records that nobody can check are no reason to trust them
+    assert here("verify", to, command="audit").returncode == 1
 
 
 def test_figures_that_were_changed_and_signed_again_are_found_wrong(
