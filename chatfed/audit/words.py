@@ -30,7 +30,7 @@ from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ from numpy.typing import NDArray
 from chatfed.audit.conformal import Levels, benjamini_hochberg, conformal, most_false, simes
 from chatfed.audit.kinds import FAMILIAR, PUBLIC_BITS, Familiar, Floats, Said, Tested, befores, to_test
 from chatfed.audit.leakage import AuditError, WordShift
-from chatfed.types import Entropy, IntVector, WordScore
+from chatfed.types import Entropy, IntVector
 
 VERSION = 2  # of the archive
 RAISED_BITS = 1.0  # twice as likely as in the reference, or more, is raised
@@ -275,7 +275,6 @@ class Judged:
     shift: WordShift
     finding: Finding
     p_value: float | None  # None: it was not tested
-    against: float | None = None  # bits: served - a model that never saw the client; None: there is none
 
 
 @dataclass(frozen=True)
@@ -289,39 +288,24 @@ class Text:
     most_false: int  # of the found, with CONFIDENCE, at all positions of a slider at once
 
 
-class Counterfactual(Protocol):
-    """What words are under a model that never saw the client in question: an operator's, of half of the federation.
-
-    Counterfactual memorisation (Zhang et al. 2112.12938) compares with such a model. None is trained here.
-    """
-
-    def __call__(self, text: str, role: str = ..., history: Any = ...) -> list[WordScore]:
-        """Each word's score, in the order of the text, as `chatfed.Chat.word_log_probs` gives it."""
-
-
 def judge(
     calibration: Calibration,
     shifts: Sequence[WordShift],
     role: str = "user",
     allowed: float = ALLOWED,
-    without: Sequence[WordScore] | None = None,
 ) -> Text:
     """What is found of each word of one message, said by `role`.
 
-    allowed: probability of a find in a text of a client who never trained, above 0 and below 1. without: the same words
-    under a model that never saw the client whose leak is suspected (`Counterfactual`): what that one expects as well,
-    but for RAISED_BITS, many taught. Raises AuditError for another `allowed`, and where `without` has other words.
+    allowed: probability of a find in a text of a client who never trained, above 0 and below 1. Raises AuditError for
+    another.
     """
     if not 0 < allowed < 1:
         raise AuditError(f"allowed is {allowed}: give a probability above 0 and below 1", param="allowed")
-    against = _against(shifts, without)
     familiar, p_values = _p_values(calibration, shifts, role)
-    taught = np.array([bits is not None and bits < RAISED_BITS for bits in against], np.bool_)
-    p_values = np.where(taught & ~np.isnan(p_values), 1.0, p_values)  # they stay among the tested
     found = benjamini_hochberg(p_values, calibration.level(allowed))
     words = [
-        Judged(shift, _finding(shift, bool(known), float(p), bool(leaked)), None if np.isnan(p) else float(p), bits)
-        for shift, known, p, leaked, bits in zip(shifts, familiar, p_values, found, against, strict=True)
+        Judged(shift, _finding(shift, bool(known), float(p), bool(leaked)), None if np.isnan(p) else float(p))
+        for shift, known, p, leaked in zip(shifts, familiar, p_values, found, strict=True)
     ]
     return Text(
         words,
@@ -358,12 +342,3 @@ def _finding(shift: WordShift, familiar: bool, p_value: float, found: bool) -> F
     if np.isnan(p_value) and not familiar:
         return Finding.UNJUDGED
     return Finding.MANY if shift.shift >= RAISED_BITS else Finding.UNMOVED
-
-
-def _against(shifts: Sequence[WordShift], without: Sequence[WordScore] | None) -> list[float | None]:
-    """Bits by which the served model beats one that never saw the client, a word; None where there is no such model."""
-    if without is None:
-        return [None] * len(shifts)
-    if [each.span for each in without] != [shift.span for shift in shifts]:
-        raise AuditError("the model that never saw the client scored other words: score the same text")
-    return [shift.served_log_prob - score.log_prob for shift, score in zip(shifts, without, strict=True)]

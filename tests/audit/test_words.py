@@ -39,7 +39,7 @@ from chatfed.audit.words import (
     judge,
     only,
 )
-from chatfed.types import Span, WordScore
+from chatfed.types import Span
 
 PAIR = Pair("ab" * 32, "cd" * 32)
 Draw = Callable[[np.random.Generator, float, int], Floats]
@@ -292,18 +292,6 @@ def test_where_too_few_words_are_to_compare_with_nothing_is_judged(calibration: 
     many = len(calibration.usual) // 100 + 2
     text = judge(calibration, shifts_of([(f"code{at}", -0.1, -20.0) for at in range(many)]))
     assert {word.finding for word in text.words} == {Finding.UNJUDGED} and not text.tested
-
-
-def test_what_a_model_without_the_client_expects_as_well_was_taught_by_many(calibration: Calibration) -> None:
-    words = shifts_of([("E-482913", -0.1, -20.0), ("E-771020", -0.1, -20.0)])
-    without = [
-        WordScore(word.word, word.span, bits, 1, word.tokens) for word, bits in zip(words, (-0.5, -19.0), strict=True)
-    ]
-    text = judge(calibration, words, without=without)
-    assert [word.finding for word in text.words] == [Finding.MANY, Finding.LEAKED]
-    assert [word.against for word in text.words] == pytest.approx([0.4, 18.9])
-    with pytest.raises(AuditError, match="other words"):
-        judge(calibration, words, without=without[:1])
 
 
 @pytest.mark.parametrize("allowed", [0.0, 1.0, -0.1, float("nan")])
