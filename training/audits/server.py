@@ -1,7 +1,7 @@
 """A server that cheats: the matrix of attacks by recipe, the audited run's own first, and one model that isolates.
 
-What it does not know: attacks that nobody has thought of, and time. Each cell is a run of few clients; floors, noise
-and budget are the recipe's.
+What it does not know: attacks that nobody has thought of, and time. In each cell few real clients are attacked; floors,
+noise and budget are the recipe's. How much gets through is measured apart, once for each recipe: `matched.py`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,21 @@ def part(settings: Sequence[Setting], cells: Matrix, models: Mapping[bool, Isola
 
 
 NOTES = (
-    f"Each cell is a run of the real client and the real secure sum in one process, with {COHORT} clients, and with "
-    "the recipe's privacy, noise, threshold, colluders and budget. Ledgers begin empty: a count of n-grams is not in "
-    "them, and one upload hides behind a share for so few, which is larger than a real cohort's.",
+    "In each cell the attack is played against the real client and the real secure sum in one process, "
+    f"{COHORT} clients with the recipe's privacy, noise, threshold, colluders and budget, and made-up updates of few "
+    "numbers. Ledgers begin empty: a count of n-grams is not in them, and one upload hides behind a share for so few, "
+    "which is larger than a real cohort's.",
     "Refused: a client's error, with nothing unmasked and no secret spent, or masks that do not cancel. Bounded: a "
     "matched filter, the best there is against noise, finds no more than one release may tell as it is charged; or "
     "what is asked again is charged, until the budget ends it. Open: it found more.",
     "The matched filter looks for canaries of exactly the clip norm where a perfectly isolating model puts them, in "
-    "real sums at the floor of survivors and without the colluders' noise.",
+    "sums at the floor of survivors and without the colluders' noise. It is measured once for each recipe, and its "
+    "figure stands in every cell that has one: one crafted model, overflow and few puppets among them. Where one "
+    "dialogue is protected it runs real clients and secure sums; where whole clients are (client level, bands), the "
+    "clients' own encoder and decoder alone, since masks cancel.",
+    "Isolating heads and norms are tried as one construction: embeddings and output layer of nought, one loud matrix. "
+    "It is run for this run's own recipe, where one dialogue is protected and those layers are trained, and for no "
+    "other.",
     "With identities none, shared noise is claimed against a server that follows the protocol; whoever cheats is "
     "outside that claim. On a roster that a server has filled with its own, nothing is claimed either.",
 )
