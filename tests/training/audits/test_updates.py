@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -82,8 +83,13 @@ def read_of(climb: Climb) -> dict[str, Read]:
     return {each.rung: each for each in climbed(climb, manners_of(climb.attacker.learner.held_out))}
 
 
-@pytest.mark.parametrize("batch", [1, 2])
-@pytest.mark.parametrize("name", ["output layer", "all layers", "adapters", "directions"])
+@pytest.mark.parametrize(
+    ("name", "batch"),
+    [
+        *product(("output layer", "all layers", "directions"), (1, 2, 4)),
+        *product(("adapters",), (1, 2)),  # of four dialogues' words all are read, and of their order little
+    ],
+)
 def test_a_raw_update_is_read_whole(name: str, batch: int, place: Path) -> None:
     climb = climb_of(name, place, batch)
     manners = manners_of(climb.attacker.learner.held_out)
@@ -136,8 +142,8 @@ def test_a_run_is_told_what_each_rung_gives_away(place: Path, monkeypatch: pytes
     assert "could read the dialogues" in part.not_protected[0] and "which words" in part.not_protected[1]
     figures = part.to_json()
     assert figures["rungs"]["raw"]["rouge_2"] >= 0.99 and figures["rungs"]["noised sum"]["rouge_2"] <= 0.02
-    for filtered in figures["matched_filter"].values():
-        assert filtered["rate"] == pytest.approx(filtered["ceiling_of_the_noise_seen"], abs=0.03)
+    for each in figures["matched_filter"].values():
+        assert each["rate"] == pytest.approx(each["ceiling_of_the_noise_seen"], abs=0.03)
 
 
 def test_a_recipe_that_trains_nothing_that_can_be_read_is_not_judged(
