@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,15 @@ def direction(seed: bytes, what: str, canary: int, dimension: int) -> FloatVecto
     """The canary's own direction, of L2 norm 1: float32[dimension]."""
     signs = 2 * _bits(seed, _of(what, canary), dimension).astype(np.float32) - 1
     return (signs / np.float32(math.sqrt(dimension))).astype(np.float32)
+
+
+def together(seed: bytes, what: str, canaries: Iterable[int], dimension: int) -> FloatVector:
+    """The sum of these canaries' directions: float32[dimension]; nought of none."""
+    ones, count = np.zeros(dimension, np.int32), 0
+    for each in canaries:
+        ones += _bits(seed, _of(what, int(each)), dimension)
+        count += 1
+    return ((2 * ones - count) / math.sqrt(dimension)).astype(np.float32)
 
 
 def _of(what: str, canary: int) -> str:

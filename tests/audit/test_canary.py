@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chatfed.audit.canary import coins, commitment, direction, matched, numbers
+from chatfed.audit.canary import coins, commitment, direction, matched, numbers, together
 from chatfed.audit.leakage import AuditError
 
 SEED = bytes(range(32))
@@ -22,6 +22,12 @@ def test_a_commitment_is_a_labelled_hash_and_no_other_length_has_one() -> None:
     assert commitment(SEED) == hashlib.sha256(b"chatfed canaries v1 seed" + SEED).hexdigest()
     with pytest.raises(AuditError, match="32 bytes, not 31"):
         commitment(SEED[1:])
+
+
+def test_directions_together_are_their_sum() -> None:
+    slow = np.sum([direction(SEED, "rounds", each, 500) for each in (1, 4, 7)], axis=0)
+    assert together(SEED, "rounds", [1, 4, 7], 500) == pytest.approx(slow, abs=1e-6)
+    assert not together(SEED, "rounds", [], 500).any()
 
 
 def test_what_a_seed_decides_never_changes() -> None:

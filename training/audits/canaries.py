@@ -5,6 +5,7 @@ The audit opens the seed: whoever has `canaries/` and the recipe can then do the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from chatfed.audit.bounds import Bound, Power, one_run, power, product_channel, product_channel_any_curve
@@ -15,6 +16,7 @@ from chatfed.privacy.guarantee import Noise
 from ..base.canaries import ROUNDS
 from ..run.canaries import open_seed, opened
 from .audited import Audited, Say
+from .cost import Cost, cost
 from .guesses import ALARM, Bounds, Found, design_of, found_in
 from .retraced import sums_digest
 
@@ -34,6 +36,10 @@ NOTES = (
     "breaks it. Gaussian curve: that channel is a Gaussian one, or one made worse; sampling makes it nearly that.",
     "More noise was there than is certain: where all clients survived, the claim counts on the fewest that may. So a "
     "bound below the proven epsilon is to be expected even of a perfect audit.",
+    "What canaries cost: the server's steps are gone through again from the kept sums less the directions, each at the "
+    "rate of sampling, since which of them a round had sampled nobody knows. Left out are canaries of the count before "
+    "the rounds, canary dialogues at clients, the place of a cohort that a client of canaries took, and what clients "
+    "would have given to other models.",
 )
 
 
@@ -44,15 +50,17 @@ def canaries(run: Audited, say: Say) -> Part:
     """
     open_seed(run.folder, run.plan.recipe)
     found = found_in(run, opened(run.folder, run.plan.recipe), say)
+    say("the rounds again without canaries")
+    price = cost(run, found.planted)
     reach = power(product_channel, design_of(found.planted.count, found.strongest[0].delta))
     verdict = _verdict(run, found)
     return Part(
         "canaries",
         "Canaries in the run that is served",
         verdict,
-        _sentence(run, found, verdict),
-        _figures(run, found, reach),
-        (_bounds_table(found), _sums_table(found)),
+        _sentence(run, found, verdict) + _price(price),
+        {**_figures(run, found, reach), "noise_added_by_canaries": _added(found), "cost": _cost_figures(price)},
+        (_bounds_table(found), _sums_table(found), _cost_table(_added(found), price)),
         not_protected=_not_protected(run),
         notes=NOTES,
     )
@@ -121,7 +129,6 @@ def _not_protected(run: Audited) -> tuple[str, ...]:
 
 def _figures(run: Audited, found: Found, reach: Power) -> dict[str, Any]:
     planted, product = found.planted, found.strongest[0]
-    added = int(coins(planted.seed, ROUNDS, planted.count).sum())
     return {
         "canaries": planted.count,
         "commitment": commitment(planted.seed),
@@ -137,10 +144,56 @@ def _figures(run: Audited, found: Found, reach: Power) -> dict[str, Any]:
         "power": {"sentence": _power(found, reach)},
         "smallest_epsilon_seen": reach.smallest,
         "largest_epsilon_shown": reach.largest,
-        "noise_added_by_canaries": {
-            each.name: each.rate * added / (each.matched.std**2 * each.size) for each in found.knowing
-        },
     }
+
+
+def _added(found: Found) -> dict[str, float]:
+    """By the sum's name: the variance that canaries add to its numbers, as a share of all that stands beside them."""
+    coin = coins(found.planted.seed, ROUNDS, found.planted.count)
+    return {
+        each.name: each.rate * int((coin & each.there).sum()) / (each.matched.std**2 * each.size)
+        for each in found.knowing
+    }
+
+
+def _price(price: Cost | None) -> str:
+    if price is None:
+        return ""
+    return f" The directions cost {price.perplexity:.2%} of the perplexity of {price.dialogues} held-out dialogues."
+
+
+def _cost_figures(price: Cost | None) -> dict[str, Any] | None:
+    if price is None:
+        return None
+    low, high = price.interval
+    return {
+        "perplexity_with_canaries": price.with_them.perplexity,
+        "perplexity_without_their_directions": price.without.perplexity,
+        "bits_per_byte_with_canaries": price.with_them.bits_per_byte,
+        "bits_per_byte_without_their_directions": price.without.bits_per_byte,
+        "share_of_perplexity": price.perplexity,
+        "share_of_perplexity_low": low,
+        "share_of_perplexity_high": high,
+        "held_out_dialogues": price.dialogues,
+    }
+
+
+def _cost_table(added: Mapping[str, float], price: Cost | None) -> Table:
+    rows: list[tuple[str, str | float | None]] = [
+        (f"variance added to the sum of {name}", f"{share:.2%}") for name, share in added.items()
+    ]
+    if price is not None:
+        low, high = price.interval
+        between = "" if low is None or high is None else f" ({low:.2%} to {high:.2%})"
+        rows += [
+            ("perplexity of held-out dialogues", price.with_them.perplexity),
+            ("the same without the directions", price.without.perplexity),
+            (
+                "more for the directions, and where 95 % of choices of held-out clients have it",
+                f"{price.perplexity:.2%}{between}",
+            ),
+        ]
+    return Table("What the canaries cost the run", ("What", "How much"), rows)
 
 
 def _of(bounds: Bounds) -> dict[str, Any]:

@@ -107,18 +107,25 @@ def look(
         if not kept.canaries:
             continue
         say(f"canaries in the sum of {name}")
-        privacy = _learning(plan, name)
-        total = -kept.mean * np.float32(kept.survivors / privacy.longest_part)
-        if plan.claim.privacy.unit is Unit.CLIENT:
-            total *= np.float32(privacy.sampling_rate)
+        privacy = learning_of(plan, name)
+        total = kept.mean * np.float32(in_canaries(privacy, kept.survivors))
         if name in known:
             total = total - known[name]
         what = COUNT if name == "count" else ROUNDS
         found = matched(total, planted.seed, what, planted.count)
-        yield Looked(name, found, privacy.sampling_rate, len(total), _there(plan, planted, kept.canaries))
+        yield Looked(name, found, privacy.sampling_rate, len(total), there(plan, planted, kept.canaries))
 
 
-def _learning(plan: Plan, name: str) -> PrivacySection:
+def in_canaries(privacy: PrivacySection, survivors: int) -> float:
+    """What a mean over so many clients is multiplied with for a canary that is in it to be its direction, of norm 1.
+
+    It is negative, as means go down gradients. A client's update is divided by its chance to be sampled in the mean.
+    """
+    lengths = survivors / privacy.longest_part
+    return -lengths * (privacy.sampling_rate if privacy.unit is Unit.CLIENT else 1.0)
+
+
+def learning_of(plan: Plan, name: str) -> PrivacySection:
     """The settings by which clients gave a sum: the count has its own."""
     if name != "count":
         return plan.learning.privacy
@@ -126,7 +133,8 @@ def _learning(plan: Plan, name: str) -> PrivacySection:
     return plan.counting.learning.privacy
 
 
-def _there(plan: Plan, planted: Canaries, survivors: tuple[ClientId, ...]) -> NDArray[np.bool_]:
+def there(plan: Plan, planted: Canaries, survivors: tuple[ClientId, ...]) -> NDArray[np.bool_]:
+    """Whose client was in a sum: bool[canaries]."""
     names = planted.clients(plan.claim.privacy.unit)
     if len(names) == 1:
         return np.full(planted.count, names[0] in survivors)

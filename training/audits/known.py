@@ -5,7 +5,7 @@ The guarantee holds against such a one: what is left is noise, which dialogues a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -73,9 +73,16 @@ def _parts(
     return learner.count(mine, size) if name == COUNT_SUM else learner.learn(weights, mine)
 
 
-def weights_before(run: Audited, number: int) -> FloatVector:
-    """The server's weights after so many rounds, gone through again from the kept sums. Raises RunError."""
+def _as_kept(kept: KeptSum) -> FloatVector:
+    return kept.mean
+
+
+def weights_before(run: Audited, number: int, mean: Callable[[KeptSum], FloatVector] = _as_kept) -> FloatVector:
+    """The server's weights after so many rounds, gone through again from the kept sums. Raises RunError.
+
+    mean: what the server's steps take of a sum, float32[d].
+    """
     state, schedule = initial_state(kept_start(run.folder)), run.plan.agreement.schedule
     for earlier in range(number):
-        state = apply_update(state, kept_or_raise(run.folder, f"round-{earlier:03d}").mean, schedule)
+        state = apply_update(state, mean(kept_or_raise(run.folder, f"round-{earlier:03d}")), schedule)
     return state.weights

@@ -32,6 +32,11 @@ MOST_DIALOGUES = 400  # that one client measures on
 MOST_PERPLEXITY = 1e6  # a word; a larger one is of a few words that were never seen, and tells nothing
 
 
+def spread(count: int, most: int) -> IntVector:
+    """The held-out dialogues that a run is measured on: int64[at most `most`], evenly spread over `count`."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """What was measured on each dialogue, in the order asked for: one row of sums over its words."""

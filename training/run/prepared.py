@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
-
 from chatfed.data.partition import by_client
 from chatfed.model.bases import find_base
 from chatfed.model.transformer import load_tokenizer
@@ -18,6 +16,7 @@ from chatfed.types import ClientId, IntVector
 
 from ..base import together
 from ..base.corpus import HELP_DESK, Corpus, load_corpus, turns_of
+from ..base.evaluation import spread
 from ..base.learnable import refuse_without_targets
 from ..base.learner import check_device
 from ..base.templates import template_refusal
@@ -121,14 +120,9 @@ def prepare(recipe: Recipe, folder: RunFolder, run: bytes, display: Display, clo
 
 def _found(folder: RunFolder, plan: Plan, run: bytes, base: str) -> Prepared:
     private, held_out = (open_tokens(folder.state / name) for name in ("private", "held-out"))
-    measured = _spread(len(held_out), plan.recipe.runtime.evaluation_dialogues)
+    measured = spread(len(held_out), plan.recipe.runtime.evaluation_dialogues)
     roster = read_roster(folder.roster) if plan.agreement.sums.pinned else {}
     return Prepared(folder, plan, run, base, sorted(private.clients), measured, Homes(folder.homes), roster)
-
-
-def _spread(count: int, most: int) -> IntVector:
-    """Evenly spread indices of at most `most` held-out dialogues."""
-    return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(np.int64))
 
 
 def _begin_workers() -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from chatfed.audit.canary import coins, commitment
+from chatfed.audit.canary import coins, commitment, matched
+from chatfed.audit.comparison import Interval
 from chatfed.audit.part import Part, Verdict
 from chatfed.cli import main
 from chatfed.model.checkpoint import save_model
@@ -21,16 +22,18 @@ from chatfed.types import Turn
 from tests.conftest import build_tiny
 from tests.training.processes import PLAIN, here, settings
 from training.audits.audited import Audited
-from training.audits.canaries import WEAK, canaries
-from training.audits.guesses import design_of, promised
+from training.audits.canaries import WEAK, _cost_figures, _cost_table, _price, canaries
+from training.audits.cost import Cost, without_directions
+from training.audits.guesses import design_of, in_canaries, promised
 from training.audits.retraced import verify
 from training.audits.signing import sign
 from training.base.canaries import NAME, ROUNDS, SUFFIX, Canaries, canary_dialogues
+from training.base.evaluation import Evaluation
 from training.base.tokens import open_tokens
 from training.plan.plan import resolve
 from training.plan.recipe import load_recipe
 from training.plan.settings import RecipeError
-from training.run.canaries import kept_dialogues, kept_sum
+from training.run.canaries import kept_dialogues, kept_or_raise, kept_sum, opened
 from training.run.run_folder import RunError, RunFolder
 
 if TYPE_CHECKING:
@@ -133,6 +136,32 @@ def test_without_noise_every_coin_of_the_sums_is_given_away(bare: Path) -> None:
     assert part.figures["correct"] == part.figures["guesses"] == 48
     assert part.verdict is Verdict.OPEN and part.figures["epsilon_lower_bound_product_channel"] > 10
     assert "added no noise" in part.sentence
+
+
+def test_what_the_directions_cost_is_told_beside_the_noise_that_they_add(bare: Path) -> None:
+    """All are in, so without them nothing of any is left in a sum."""
+    run, part = Audited.open(bare), audited(bare)
+    planted = opened(run.folder, run.plan.recipe)
+    kept = kept_or_raise(run.folder, "round-001")
+    coin, ones = coins(planted.seed, ROUNDS, COUNT), in_canaries(run.plan.learning.privacy, kept.survivors)
+    for mean, amount in ((kept.mean, 1.0), (without_directions(run, planted)(kept), 0.0)):
+        found = matched(mean * np.float32(ones), planted.seed, ROUNDS, COUNT)
+        assert found.amounts[coin].mean() == pytest.approx(amount, abs=0.1)
+    assert part.figures["cost"]["share_of_perplexity"] != 0
+
+
+def test_the_price_is_told_as_a_share_of_perplexity_with_where_it_lies() -> None:
+    """One word has as many bits as its two bytes."""
+    dear, cheap = (Evaluation(bits, 0.3, 0.5, 2 ** (2 * bits), 500, 1000) for bits in (2.01, 2.0))
+    price = Cost(dear, cheap, Interval(0.01, 0.005, None), 7)
+    assert price.perplexity == pytest.approx(dear.perplexity / cheap.perplexity - 1)  # type: ignore[operator]
+    told = _cost_figures(price)
+    assert told is not None and told["share_of_perplexity_low"] == pytest.approx(2**0.01 - 1)
+    assert told["share_of_perplexity_high"] is None and told["held_out_dialogues"] == 7
+    assert _price(price) == " The directions cost 1.40% of the perplexity of 7 held-out dialogues."
+    assert _price(None) == "" and _cost_figures(None) is None
+    rows = dict(_cost_table({"round-001": 0.034}, price).rows)  # type: ignore[arg-type]
+    assert rows["variance added to the sum of round-001"] == "3.40%"
 
 
 def test_with_noise_the_bound_stays_below_what_is_proven(judged: Part) -> None:
