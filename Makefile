@@ -48,7 +48,7 @@ test: $(VENV)/.ready flower-setup ## run the tests: browsers, federations and al
 	exec $(PY) -m tests.side_by_side --jobs $(JOBS)
 
 test-long: $(VENV)/.ready flower-setup ## run the tests that take long: the whole tutorial, a federation's benchmark, a coordinator killed at random, two processes with one key
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -m long $(ARGS)
+	@OMP_NUM_THREADS=1 CHATFED_COORDINATOR_KILLS=10 $(PY) -m pytest -m long $(ARGS)
 
 test-big: $(VENV)/.ready ## train adapters on bases of 100 M parameters, in 4 GB of memory and some minutes
 	@OMP_NUM_THREADS=1 $(PY) -m pytest -m big -s tests/training/test_adapters.py $(ARGS)

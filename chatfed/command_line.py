@@ -1,6 +1,7 @@
 """How our programs meet a mistake: one line on stderr that names the thing and the mend, and an exit code.
 
-0 is done, 1 stopped on the way, 2 something given was wrong, 130 interrupted. Knows no program.
+0 is done, 1 stopped on the way, 2 something given was wrong, 3 nobody is there any more to go on with, 130 interrupted.
+Knows no program.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from chatfed.types import ChatfedError
 
-STOPPED, WRONG, INTERRUPTED = 1, 2, 130
+STOPPED, WRONG, GONE, INTERRUPTED = 1, 2, 3, 130
 ONCE_MORE = 0.05  # seconds after which an interruption that Python has dropped is raised again
 
 

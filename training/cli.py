@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chatfed.command_line import INTERRUPTED, STOPPED, WRONG, application, complain, examples, exit_code, names_in
+from chatfed.command_line import GONE, INTERRUPTED, STOPPED, WRONG, application, complain, examples, exit_code, names_in
 from chatfed.types import ChatfedError
 
 if TYPE_CHECKING:
@@ -316,12 +316,12 @@ def in_one_line(job: Callable[[], None], again: str = "chatfed resume and the ru
     """
     from concurrent.futures.process import BrokenProcessPool
 
-    from .durable import Stopped
+    from .durable import Abandoned, Stopped
 
     try:
         job()
     except ChatfedError as error:
-        _stop(error, STOPPED if isinstance(error, Stopped) else WRONG)
+        _stop(error, GONE if isinstance(error, Abandoned) else STOPPED if isinstance(error, Stopped) else WRONG)
     except KeyboardInterrupt:
         _stop(f"Interrupted; what was finished is kept. Go on with {again}.", INTERRUPTED)
     except BrokenProcessPool:

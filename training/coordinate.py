@@ -62,7 +62,7 @@ def _coordinate(
 
     prepare_flower()
     federation = read_federation(file)
-    host, port = host_and_port(listen) if listen else ("0.0.0.0", federation.port)  # noqa: S104  # members come from everywhere
+    host, port = host_and_port(listen) if listen else (everywhere(federation.host), federation.port)
     secrets = secrets or file.resolve().parent.with_name(file.resolve().parent.name + ".coordinator")
     certificate, key = secrets / "server.crt", secrets / "server.key"
     from chatfed.model.transformer import stay_offline
@@ -83,12 +83,21 @@ def _coordinate(
     refuse_another_base(federation, base)
     most = most_bytes(federation, base)
     folder, display = RunFolder(out or Path("runs") / _as_folder(federation.name)), Display(quiet)
-    with sole_use(folder.path), Link(host, port, certificate, key, most) as link:
+    with sole_use(folder.path), Link(host, port, certificate, key, most, display.say) as link:
         folder.sweep()
         display.say(f"Listening for the {len(federation.members)} members of {federation.name} at port {link.port}.")
         exchange = FlowerExchange(link, patience)
         summary = Coordinator(file, folder, str(base), exchange, link, patience, display).run()
     print_summary(display, federation.plan().recipe, folder.path, summary)
+
+
+def everywhere(host: str) -> str:
+    """All addresses of this machine, for members that come from everywhere: of IPv6 too where theirs is one.
+
+    >>> everywhere("fed.example"), everywhere("2001:db8::7")
+    ('0.0.0.0', '::')
+    """
+    return "::" if ":" in host else "0.0.0.0"  # noqa: S104
 
 
 def _as_folder(name: str) -> str:

@@ -24,6 +24,13 @@ class Stopped(ChatfedError):
     mend = "go on with chatfed resume and the run's folder"
 
 
+class Abandoned(Stopped):
+    """A run that stopped since whoever it went on with is there no more: beginning it again alone mends nothing."""
+
+    code = "abandoned"
+    mend = "ask whoever the message names whether it goes on"
+
+
 class DiskError(Stopped):
     """The machine could not keep a file; what was there before is still there."""
 

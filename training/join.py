@@ -28,7 +28,8 @@ EPILOG = examples(
     ),
 ) + (
     "\n\nStopped or killed at any moment, begin it again with the same --home: nothing is charged twice. Exit codes: 0 "
-    "the federation's run is over, 1 this member stopped, 2 something given was wrong, 130 interrupted."
+    "the federation's run is over, 1 this member stopped, 2 something given was wrong, 3 the coordinator was away for "
+    "--give-up hours, 130 interrupted."
 )
 app = application()
 

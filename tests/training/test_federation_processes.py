@@ -2,7 +2,7 @@
 
 Coordinator and what Flower calls SuperLink are one process here, so that whoever kills one kills both: that the
 SuperLink is restarted between rounds or in the middle of one is the coordinator's own restart.
-CHATFED_COORDINATOR_KILLS says how often it is killed (CI: 2; by hand: 10).
+CHATFED_COORDINATOR_KILLS says how often it is killed: `make test-long` says 10, and without it twice is enough to try.
 """
 
 from __future__ import annotations
@@ -150,6 +150,8 @@ def test_whoever_has_not_what_was_agreed_on_is_refused_and_told_and_learns_nothi
     assert [all_.ended(name) for name in (a, b, c)] == [0] * 3
     assert "Takes no part: the coordinator runs the federation by another file" in all_.said(f"{d}/other")
     assert f"refused: {d}: the coordinator runs the federation by another file" in all_.said()
+    assert "Turned away: 127.0.0.1 has a key that is no member's" in all_.said()
+    assert "Turned away: somebody does not take this coordinator's certificate" in all_.said()
     assert [row["survivors"] for row in all_.rows()] == [3, 3]
     all_.end(f"{d}/other", signal.SIGTERM)
     strangers = all_.folder / "stranger"

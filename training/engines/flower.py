@@ -11,7 +11,7 @@ from importlib import metadata
 
 from chatfed.types import ChatfedError
 
-from ..durable import Stopped
+from ..durable import Abandoned
 
 TAKEN = "1.42"  # the modules beside this one stand on its inside, which may change with any other
 
@@ -58,7 +58,7 @@ class CertificateRefused(ChatfedError):
     mend = "ask the coordinator for its address and its authority's certificate anew"
 
 
-class CoordinatorGone(Stopped):
+class CoordinatorGone(Abandoned):
     """A coordinator has not answered for as long as its member waits."""
 
     code = "coordinator_gone"

@@ -139,6 +139,13 @@ class Trouble:
         """Of one message, and no trouble of the line."""
         self.say(f"What the coordinator at {self.address} asked is passed over: {fault}")
 
+    def too_late(self) -> None:
+        """Of an answer, and no trouble of the line."""
+        self.say(
+            f"This answer came too late: the coordinator at {self.address} waits for it no longer. What it cost this "
+            "member stays charged; ask for a longer --patience there."
+        )
+
     def over(self) -> None:
         """A call has succeeded."""
         if self.tries > 1:

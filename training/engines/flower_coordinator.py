@@ -20,6 +20,7 @@ from .flower_payload import Refusal
 from .flower_state import Gone
 
 LOOK = 0.05  # seconds between two looks for answers
+CLOSES_WITHIN = 10.0  # seconds at most for the word that a round is over
 SLACK = 10.0  # seconds that a message outlives the wait for it: clocks differ
 
 
@@ -31,6 +32,7 @@ class FlowerExchange:
     patience: float  # seconds a step
     on_reply: OnReply = lambda step, done, of: None
     refusals: dict[ClientId, str] = field(default_factory=dict)  # why a member that answered nothing did so
+    late: set[ClientId] = field(default_factory=set)  # who let a step of this sum pass: it may be at work still
 
     def watch(self, on_reply: OnReply) -> None:
         """Has every answer told from now on."""
@@ -41,10 +43,13 @@ class FlowerExchange:
         step = Step(next(iter(messages.values()))[0]) if messages else Step.SESSION
         if step == Step.SESSION:
             self.refusals.clear()
-        done, until = 0, time.monotonic() + self.patience
+            self.late.clear()
+        closing = step == Step.COMMITTED  # what nobody's answer is needed for: who misses it finds out by the next sum
+        patience = min(self.patience, CLOSES_WITHIN) if closing else self.patience
+        done, until = 0, time.monotonic() + patience
         try:
-            waiting = self.link.push(messages, self.patience + SLACK)
-            while waiting:
+            waiting = self.link.push(messages, patience + SLACK)
+            while waiting and not (closing and self.late.issuperset(waiting)):
                 last = time.monotonic() >= until  # a look after that: whoever takes the answers may have been slow
                 for member, content in self._heard(waiting):
                     done += 1
@@ -54,6 +59,7 @@ class FlowerExchange:
                     else:
                         yield member, content
                 if last:
+                    self.late |= waiting.keys()
                     break
                 time.sleep(LOOK)
         finally:

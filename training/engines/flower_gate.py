@@ -10,7 +10,7 @@ import asyncio
 import base64
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chatfed.types import ClientId
+
+from .flower_door import Door
 from .flower_state import Box
 
 FEW_BYTES = 4 << 10  # of a call that says little: Flower looks at its signature when it has read all of it
@@ -53,13 +56,14 @@ _KEY, _SIGNATURE, _SIGNED_AT = (
 class Gate:
     """Lets through what a member's node calls, spelled as it spells it; closed until members are known."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, door: Door) -> None:
+        self.app, self.door = app, door
         self.known: Mapping[bytes, Any] | None = None  # public keys, by how a request's head has them
         self.at_work = Counter[bytes]()  # large calls, by key
 
-    def admit(self, keys: Iterable[bytes]) -> None:
+    def admit(self, keys: Mapping[bytes, ClientId]) -> None:
         """Exactly these (PEM) are members' from now on."""
+        self.door.admit(keys)
         self.known = {base64.b64encode(key): bytes_to_public_key(key) for key in keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -71,7 +75,7 @@ class Gate:
         elif scope["path"] in LARGE:
             await self._counted(headers[_KEY], scope, receive, send)
         else:
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, self.door.watched(scope, headers, send))
 
     async def _counted(self, key: bytes, scope: Scope, receive: Receive, send: Send) -> None:
         self.at_work[key] += 1

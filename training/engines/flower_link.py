@@ -13,7 +13,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -34,6 +34,7 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from chatfed.types import ClientId, InvalidValue
 
 from .flower import LinkError, prepare_flower
+from .flower_door import Door
 from .flower_gate import Bell, Gate
 from .flower_payload import Refusal, packed, unpacked
 from .flower_state import Box
@@ -47,22 +48,31 @@ _POINT = bytes.fromhex("3046301006072a8648ce3d020106052b81040022033200")  # DER 
 class Link:
     """Listens for the members of one federation, and holds the messages on their way."""
 
-    def __init__(self, host: str, port: int, certificate: Path, key: Path, most: int) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        certificate: Path,
+        key: Path,
+        most: int,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """Where to listen (port 0: one that is free), and the PEM files that prove who listens.
 
-        most: bytes of one answer.
+        most: bytes of one answer. say: takes a line for a person about each who is turned away, from another thread.
         """
         prepare_flower()
         self.host, self.port = host, port
         self._certificate, self._key = certificate, key
         self._state = Box(most)
         self._bell = Bell(self._state)
-        self._gate = Gate(_fleet(self._state, self._bell))
+        self._door = Door(say)
+        self._gate = Gate(_fleet(self._state, self._bell), self._door)
         self._nodes: dict[ClientId, int] = {}
 
     def __enter__(self) -> Self:
         """Listens. Raises LinkError."""
-        context, listener = _tls(self._certificate, self._key), _listener(self.host, self.port)
+        context, listener = _tls(self._certificate, self._key, self._door), _listener(self.host, self.port)
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
             self._gate,
@@ -169,8 +179,9 @@ def _public_key(member: ClientId, point: bytes) -> bytes:
         raise InvalidValue(f"The transport key of {member} is no point of P-384: ask for its line anew.") from error
 
 
-def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
+def _tls(certificate: Path, key: Path, door: Door) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = door.seen_at_tls()
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     try:
         context.load_cert_chain(certificate, key, password="")
@@ -182,6 +193,7 @@ def _tls(certificate: Path, key: Path) -> ssl.SSLContext:
 def _listener(host: str, port: int) -> socket.socket:
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=512)
+        both = host == "::" and socket.has_dualstack_ipv6()
+        return socket.create_server((host, port), family=family, backlog=512, dualstack_ipv6=both)
     except (OSError, OverflowError) as error:
         raise LinkError(f"Cannot listen at {host}:{port}: {error}. Give another host or port.") from error

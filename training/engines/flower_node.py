@@ -133,7 +133,9 @@ def _attend(line: Line, node: Node, answer: Callable[[bytes], bytes], patience: 
             try:
                 content = _fetch(line, node, asked, tree, patience, most)
                 if content is not None:
-                    _send(line, node, asked, _answered(line, node, asked, answer, content), patience)
+                    answered = _answered(line, node, asked, answer, content)
+                    if not _send(line, node, asked, answered, patience):
+                        line.trouble.too_late()
             except (NoMessage, TooMuch) as fault:
                 line.trouble.passed_over(fault)
                 with contextlib.suppress(NoMessage):
@@ -189,17 +191,23 @@ def _fetch(line: Line, node: Node, asked: Message, tree: ObjectTree, patience: f
     return None
 
 
-def _send(line: Line, node: Node, asked: Message, content: bytes | Refusal, patience: float) -> None:
-    """Uploads what the coordinator asks for; nothing, where nobody waits for it any more. Raises NoMessage."""
+def _send(line: Line, node: Node, asked: Message, content: bytes | Refusal, patience: float) -> bool:
+    """Uploads what the coordinator asks for. Raises NoMessage.
+
+    False where it asks for nothing at first, and so waits for this no more, or where `patience` was over.
+    """
     head, tree, objects = _reply(asked, content)
     request = PushMessagesRequest(node=node, messages_list=[head], message_object_trees=[tree])
     with line.within(patience):
-        for _ in range(UPLOADS):
+        for offer in range(UPLOADS):
             offered = line.call("PushMessages", request)
             wanted = [name for name in objects if name in set(offered.objects_to_push)]
+            if not wanted and not offer:
+                return False
             pieces = (_piece(node, asked, name, objects, offered.session_id) for name in wanted)
             if all(line.call("PushObject", piece).stored for piece in pieces):
-                return  # all there, or nothing was asked for
+                return True  # all there
+    return False
 
 
 def _reply(asked: Message, content: bytes | Refusal) -> tuple[Any, ObjectTree, dict[str, Any]]:

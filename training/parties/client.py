@@ -32,11 +32,12 @@ from .answering import Refused, Steps, answers
 from .epochs import EpochKeys
 from .identity import Roster, keys_of, read_key, signer
 from .invitations import place_of
-from .ledgers import finished, ledger_of, remember_as_finished
+from .ledgers import finished, ledger_of, refuse_set_back, remember_as_finished, took_part
 from .session import (
     Session,
     Step,
     decode_shares,
+    read_committed,
     release_key,
     rotation_seed,
     round_context,
@@ -116,6 +117,8 @@ class Client:
         sign = self._sign()
         size = self.agreement.size(len(session.cohort), len(session.weights))
         parameters = self.agreement.sums.parameters(*size)
+        if session.given and self.terms.mechanism is not None:
+            refuse_set_back(self.records, self.ledger(), session.run, session.given[place - 1])
         self._refuse_if_finished(key)
         self._refuse_forgotten_set(key)
         self._refuse_other_keys(session, parameters, roster)
@@ -257,6 +260,7 @@ class Client:
 
     def _forget(self, body: bytes, entropy: Entropy) -> bytes:
         """Erases what a finished round left; a message about any other round erases nothing."""
+        body, _ = read_committed(body)
         name, over = round_name(body), list[str]()
         last = self._served_last(name)
         for record in ("round", "update", "answered"):
@@ -292,6 +296,16 @@ class Client:
     def ledger(self) -> Ledger:
         """Raises LedgerError for one that is damaged, another's, gone, or older than what the client gave since."""
         return ledger_of(self.records, self.terms.budget)
+
+    def charged(self, name: bytes) -> bool:
+        """Whether the round of that name (`Session.name`) was charged for. Raises LedgerError."""
+        wanted = round_name(name)
+        return self.spends and any(entry.key.startswith(wanted) for entry in self.ledger().entries)
+
+    @property
+    def spends(self) -> bool:
+        """Whether there is a ledger with something in it."""
+        return self.terms.mechanism is not None and took_part(self.records)
 
     def _refuse_too_soon(self, session: Session, key: str, lag: int) -> None:
         """The minimum separation, from the ledger.

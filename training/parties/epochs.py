@@ -24,6 +24,10 @@ from .answering import Refused
 from .store import ClientStore, Key
 
 EPOCH = "epoch"
+NO_KEYS = "has no keys of the epoch"
+NONE_AT_ALL = "has agreed on no keys"
+USED = "has used its keys of this sum"
+WITHOUT = (NO_KEYS, NONE_AT_ALL, USED)  # in what a client says that takes part again once keys are agreed on anew
 _SIZE = 4  # bytes of a length
 
 
@@ -83,7 +87,7 @@ class EpochKeys:
         if self._at_hand is None or self._at_hand.name != name:
             found = self._read()
             if found.name != name or not found.ready:
-                raise Refused(f"{self.records.client}: has no keys of the epoch that the server speaks of.")
+                raise Refused(f"{self.records.client}: {NO_KEYS} that the server speaks of.")
             about = primitives.digest(b"epoch", found.head)
             self._at_hand = Agreed(name, found.cohort, Ready.from_bytes(found.ready), about, found.sealed)
         return self._at_hand
@@ -101,7 +105,7 @@ class EpochKeys:
             return agreed.ready.epoch
         state = self._setting_up()[0] if found.name == name else None
         if not isinstance(state, Shared):
-            raise Refused(f"{self.records.client}: has no keys of the epoch that the server speaks of.")
+            raise Refused(f"{self.records.client}: {NO_KEYS} that the server speaks of.")
         return state.epoch
 
     def take(self, agreed: Agreed, slot: int) -> Slot:
@@ -117,7 +121,7 @@ class EpochKeys:
             secret = _unseal(key, sealed, agreed.about)
             if secret is not None:
                 return key, secret
-        raise Refused(f"{self.records.client}: has used its keys of this sum, or they are damaged; they serve once.")
+        raise Refused(f"{self.records.client}: {USED}, or they are damaged; they serve once.")
 
     def forget(self, run: str = "", name: str = "") -> None:
         """Closes and erases what is left of the epoch of that run, or of that name.
@@ -167,7 +171,7 @@ class EpochKeys:
         """Raises Refused where there is nothing, DamagedState."""
         stored = self.records.read(EPOCH)
         if stored is None:
-            raise Refused(f"{self.records.client}: has agreed on no keys; the server must begin with that.")
+            raise Refused(f"{self.records.client}: {NONE_AT_ALL}; the server must begin with that.")
         name, body = stored
         try:
             size = int.from_bytes(body[:_SIZE], "little")

@@ -32,6 +32,13 @@ OF_ROUNDS = ("charge 0", FINISHED, "update", "round", "answered", "begun", "epoc
 """Records that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
 
 
+class LedgerSetBack(LedgerError):
+    """A ledger that knows less than its client has given, by the server's books; nothing was charged."""
+
+    code = "ledger_set_back"
+    mend = "bring back the newest copy of the member's folder; where there is none, leave the run"
+
+
 @dataclass(frozen=True)
 class LedgerRecords:
     """A ledger among a client's records: one that says how many charges there are, and one for each charge.
@@ -163,6 +170,20 @@ def ledger_of(records: ClientStore, budget: Budget) -> Ledger:
             f"(round {missing[0].split('/')[1]} among them), as an older copy would: restore the newest from a backup"
         )
     return ledger
+
+
+def refuse_set_back(records: ClientStore, ledger: Ledger, run: bytes, given: int) -> None:
+    """Raises LedgerSetBack where a ledger has charges of fewer rounds of a run than its client gave to.
+
+    given: as the server has it. One that says too much keeps the client out, and learns nothing by it.
+    """
+    known = len({entry.key.split("/")[1] for entry in ledger.entries if entry.key.startswith(f"{run.hex()}/")})
+    if known < given:
+        raise LedgerSetBack(
+            f"{records.store.path}: the privacy ledger of {records.client} has charges of {known} rounds of this run, "
+            f"and the server has sums of {given} that this client gave to: an older copy was brought back, and what it "
+            "lacks would be spent twice. Bring back the newest copy of the folder; where there is none, leave this run"
+        )
 
 
 def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spent:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chatfed.privacy.ledger import BudgetExceeded
+from chatfed.privacy.ledger import BudgetExceeded, LedgerError
 from chatfed.privacy.noise import system_random
 from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ChatfedError, Entropy
@@ -18,10 +18,23 @@ from chatfed.types import ChatfedError, Entropy
 from ..durable import read_if_there, write_atomically
 from .answering import Refused
 from .client import Client
-from .session import NotFinite, Step, invited_to
+from .ledgers import LedgerSetBack
+from .session import NotFinite, OtherVersion, Step, invited_to, read_committed, round_index
 
-TOLD = (Refused, NotFinite)  # whose words hold nothing but names and rounds
+TOLD = (Refused, NotFinite, OtherVersion)  # whose words hold nothing but names and rounds
 NOT_SENT = "has not been sent the model that rounds begin with"
+
+
+_LEFT_OUT = ": nothing of this member is in the sum"
+_BECAME = {
+    (True, True): ": this member's part is in the sum",
+    (True, False): ": this member's part is in the sum",
+    (False, True): f"{_LEFT_OUT}, for its answer came too late or never, and it was charged all the same",
+    (False, False): f"{_LEFT_OUT}, and nothing was charged",
+    (True, None): ": this member's part is in the sum",
+    (False, None): _LEFT_OUT,
+}
+"""By whether the coordinator says that a member is in the sum, and whether its ledger has the round, if it is fit."""
 
 
 class TakesNoPart(ChatfedError):
@@ -43,6 +56,7 @@ class Member:
     last: str  # the kind of sum whose last one ends all
     take_up: Callable[[bytes], Mapping[str, Client]] | None  # weights that rounds begin with -> what begins from them
     later: bytes = b""  # digest of rounds that begin with weights which have not come yet
+    sent: int = field(default=0, init=False)  # bytes of answers since the last invitation of any kind
     over: bool = field(default=False, init=False)  # nobody will ask for anything more
 
     def answer(self, message: bytes, entropy: Entropy = system_random) -> bytes:
@@ -56,12 +70,18 @@ class Member:
                 return message[:1]
             if step == Step.SESSION:
                 self.say(f"Invited: {kind}.")
-            answer = self.clients[kind].handle(message, entropy)
+                self.sent = 0
+            client = self.clients[kind]
+            account: tuple[bool | None, str] = (None, "")
+            if step == Step.COMMITTED:
+                account = self._account(client, read_committed(message[1:])[0])
+            answer = client.handle(message, entropy)
+            self.sent += len(answer)
         except ChatfedError as error:
             self.say(f"Takes no part: {error}")
             raise TakesNoPart(_as_told(error)) from error
         if step == Step.COMMITTED:
-            self._close(kind, message)
+            self._close(kind, message, account)
         return answer
 
     def _begin_with(self, body: bytes) -> bytes:
@@ -96,11 +116,24 @@ class Member:
             raise MalformedMessage(0, "step", "number")
         return kind
 
-    def _close(self, kind: str, message: bytes) -> None:
-        """Says what is over. The last of the last kind of sum ends all."""
-        number = int.from_bytes(message[17:21], "little") + 1
-        of = self.clients[kind].agreement.schedule.rounds
-        self.say(f"Over: {kind}, {number} of {of}.")
+    def _account(self, client: Client, name: bytes) -> tuple[bool | None, str]:
+        """Whether a round was charged for, and what all have cost so far in words; nothing of an unfit ledger."""
+        try:
+            charged = client.charged(name)
+            if not client.spends:
+                return charged, ""
+            ledger = client.ledger()
+            return charged, f" Epsilon {ledger.epsilon:.2f} of {ledger.budget.epsilon:g} is spent so far."
+        except LedgerError:
+            return None, ""
+
+    def _close(self, kind: str, message: bytes, account: tuple[bool | None, str]) -> None:
+        """Says what is over, and what became of this member's part. The last of the last kind of sum ends all."""
+        name, within = read_committed(message[1:])
+        number, of = round_index(name) + 1, self.clients[kind].agreement.schedule.rounds
+        became, (_, spent) = _BECAME.get((within, account[0]), ""), account
+        self.say(f"Over: {kind}, {number} of {of}{became}.{spent} Answers of {self.sent:,} bytes were sent for it.")
+        self.sent = 0
         self.over = self.over or (kind == self.last and number == of)
 
 
@@ -108,6 +141,8 @@ def _as_told(error: ChatfedError) -> str:
     """What leaves this machine of an error."""
     if isinstance(error, TOLD):
         return str(error)
+    if isinstance(error, LedgerSetBack):  # the coordinator has said so itself
+        return "its ledger is older than what it gave to this run: the newest copy of its folder has to be brought back"
     if isinstance(error, BudgetExceeded):
         return "another round would pass this member's budget"
     return "the member's own machine says why"  # which error it is may follow from its dialogues

@@ -18,8 +18,16 @@ from chatfed.types import ClientId, FloatVector
 
 from ..plan.agreement import Agreement
 from .identity import Roster, keys_of
-from .session import Session, Step, encode_shares, rotation_seed, round_context
+from .session import Session, Step, committed, encode_shares, rotation_seed, round_context
 
+NAMED = 5  # clients in a sentence
+ASKED = {
+    Step.SESSION: "asked to learn",
+    Step.ADVERTS: "keys were agreed on",
+    Step.SHARES: "asked for masked updates",
+    Step.SURVIVORS: "asked to agree on who is in the sum",
+    Step.CERTIFICATE: "asked to unmask it",
+}
 _State = TypeVar("_State")
 _Result = TypeVar("_Result")
 
@@ -40,6 +48,23 @@ class Outcome:
     faults: tuple[str, ...]  # what was wrong with messages that were left out
     bytes_up: int  # of all clients together
     within: float | None = None  # noisy share of updates within the clip norm, where that moves
+
+
+class TooFewLeft(BelowThreshold):
+    """Too few clients are left at a stage of a round; `dropped`: who gave no answer since its beginning, by step."""
+
+    code = "too_few_left"
+    mend = "start the round again with those who are there"
+
+    def __init__(
+        self,
+        short: BelowThreshold,
+        dropped: Mapping[Step, tuple[ClientId, ...]],
+        unread: Collection[ClientId] = (),
+    ) -> None:
+        silent = {name for names in dropped.values() for name in names}
+        super().__init__(short.stage, short.got, short.need, sorted(silent.union(unread)))
+        self.dropped = dict(dropped)
 
 
 class SurvivorsMissing(ProtocolError):
@@ -112,7 +137,7 @@ def run_round(
     `settle` makes the survivors durable before any client is asked to unmask; `agreed` are those of an earlier attempt
     at the same round, which clients may have signed or answered: no other set will be again. `roster`: where the recipe
     pins identities. `standing`: keys of the rounds before, which this one goes on with where they fit, else it begins
-    with new ones and leaves them there. Raises BelowThreshold or SurvivorsMissing with nothing unmasked, or BadShares.
+    with new ones and leaves them there. Raises TooFewLeft or SurvivorsMissing with nothing unmasked, or BadShares.
     """
     keys = standing or Standing()
     line, sums = _Line(session.cohort, exchange), agreement.sums
@@ -122,7 +147,7 @@ def run_round(
     identities = keys_of(roster or {}, session.cohort) if sums.pinned else ()
     ctx = round_context(session, base_digest)
 
-    with keys.dropped_on_error(), line.naming_missing():
+    with keys.dropped_on_error(), line.named():
         if not keys.fits(session, parameters, least):
             opened = secagg.open_epoch(parameters, session.scope, session.attempt, identities)
             _agree_on_keys(line, session, opened, keys, least)
@@ -177,10 +202,24 @@ def _survivors(session: Session, out: Iterable[int], agreed: Sequence[ClientId] 
     return survivors
 
 
-def commit(session: Session, exchange: Exchange) -> None:
-    """Tells the cohort that the round is in the server's checkpoint, so that nobody will ask for its update again."""
-    for _ in exchange(dict.fromkeys(session.cohort, bytes([Step.COMMITTED]) + session.name)):
+def commit(session: Session, exchange: Exchange, survivors: Collection[ClientId] | None = None) -> None:
+    """Tells the cohort that the round is in the server's checkpoint, so that nobody will ask for its update again.
+
+    survivors: who is in the sum, where that is known; each is told of itself.
+    """
+    for _ in exchange(committed(session, survivors)):
         pass
+
+
+def silent_since(dropped: Mapping[Step, Collection[ClientId]], but: Collection[ClientId] = ()) -> list[str]:
+    """Who fell silent, by the step that nothing was heard at, each in words; a few of each. but: not these."""
+    found = []
+    for step, who in sorted(dropped.items()):
+        names = [name for name in who if name not in but]
+        if names:
+            more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+            found.append(f"{', '.join(names[:NAMED])}{more} (silent when {ASKED[step]})")
+    return found
 
 
 class _Line:
@@ -193,6 +232,15 @@ class _Line:
         self.faults: list[MalformedMessage] = []
         self.bytes_up = 0
 
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        """Raises TooFewLeft in the place of what knows numbers only: who fell silent, or sent what cannot be read."""
+        try:
+            yield
+        except BelowThreshold as short:
+            unread = {self.cohort[fault.sender - 1] for fault in self.faults if fault.sender}
+            raise TooFewLeft(short, self.dropped, unread) from None
+
     def relay(
         self,
         relay: Callable[[_State, Inbound], _Result],
@@ -204,16 +252,6 @@ class _Line:
         made, faults = secagg.leaving_out(relay, state, dict(self.stream(step, messages)))
         self.faults += faults
         return made
-
-    @contextlib.contextmanager
-    def naming_missing(self) -> Iterator[None]:
-        """Whoever fell silent or sent what cannot be read is named where too few are left for it."""
-        try:
-            yield
-        except BelowThreshold as short:
-            silent = {name for names in self.dropped.values() for name in names}
-            named = sorted(silent | {self.cohort[fault.sender - 1] for fault in self.faults if fault.sender})
-            raise BelowThreshold(short.stage, short.got, short.need, named) from None
 
     def here(self, session: Session, epoch: secagg.Epoch) -> set[int]:
         """Who of those that have keys has learned, and is there for the sum."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -18,9 +19,10 @@ from chatfed.types import ClientId, FloatVector
 
 from ..plan.recipe import CLIP_NORMS
 
-VERSION = 4
+VERSION = 5
 _HEAD = struct.Struct("<B16s16s16sII32sdII")  # version, run, attempt, epoch, slot, round, recipe, clip norm, cohort, d
-_NAME = struct.Struct("<HB")  # length, lag
+_NAME = struct.Struct("<HBH")  # length, lag, rounds given
+_MOST_GIVEN = (1 << 16) - 1
 _SIZE = struct.Struct("<I")
 
 
@@ -32,7 +34,7 @@ class Step(IntEnum):
     SHARES = 3  # who is present, and envelopes where they are new -> masked input
     SURVIVORS = 4  # survivor set -> signature on it; without identities what CERTIFICATE is answered with
     CERTIFICATE = 5  # a quorum's signatures -> shares of the survivors' self-masks and the others' recovery keys
-    COMMITTED = 6  # the round is in the server's checkpoint -> nothing; the client forgets its update
+    COMMITTED = 6  # the round is in the server's checkpoint, and who is in its sum -> nothing; updates are forgotten
     START = 7  # run, weights that rounds begin with, made of a count -> nothing; a member keeps them
 
 
@@ -50,6 +52,20 @@ class NotFinite(MalformedMessage):
         )
 
 
+class OtherVersion(MalformedMessage):
+    """An invitation of another version of this protocol: nothing of it is read."""
+
+    code = "other_version"
+    mend = "install the same version of chatfed at the coordinator and at all its members"
+
+    def __init__(self, found: int) -> None:
+        super().__init__(0, "session", "version")
+        self.args = (
+            f"the coordinator speaks version {found} of chatfed's protocol, and this member version {VERSION}: install "
+            "the same chatfed at both",
+        )
+
+
 @dataclass(frozen=True)
 class Session:
     """An invitation to one round: the same bytes for the whole cohort."""
@@ -64,11 +80,14 @@ class Session:
     lags: tuple[int, ...] = ()  # rounds since each participant's update began; (): all begin in this round
     epoch: bytes = b""  # 16 bytes: of the agreement on keys; the attempt's own name where it begins with one
     slot: int = 0  # of the epoch: no other sum has it
+    given: tuple[int, ...] = ()  # rounds of the run whose sums each one is in, as far as the server knows; (): none
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "epoch", self.epoch or self.attempt)
         if not any(self.lags):  # one form for one meaning
             object.__setattr__(self, "lags", ())
+        given = tuple(min(each, _MOST_GIVEN) for each in self.given)  # fewer than there were keep nobody out
+        object.__setattr__(self, "given", given if any(given) else ())
 
     @property
     def since(self) -> tuple[int, ...]:
@@ -95,29 +114,30 @@ class Session:
         sizes = (len(self.cohort), len(self.weights))
         keys = self.attempt, self.epoch, self.slot
         head = _HEAD.pack(VERSION, self.run, *keys, self.round, self.recipe, self.clip_norm, *sizes)
+        given = self.given or (0,) * len(self.cohort)
         names = b"".join(
-            _NAME.pack(len(name.encode()), lag) + name.encode()
-            for name, lag in zip(self.cohort, self.since, strict=True)
+            _NAME.pack(len(name.encode()), lag, rounds) + name.encode()
+            for name, lag, rounds in zip(self.cohort, self.since, given, strict=True)
         )
         return head + names + self.weights.astype("<f4").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Session:
-        """Raises MalformedMessage (sender 0: the server) on any other length or layout."""
+        """Raises MalformedMessage (sender 0: the server) on any other length or layout, OtherVersion before all."""
+        refuse_another_version(data)
         try:
-            version, run, attempt, epoch, slot, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
-            at, names, lags = _HEAD.size, [], []
+            _, run, attempt, epoch, slot, round_index, recipe, clip_norm, count, size = _HEAD.unpack_from(data)
+            at, names, lags, given = _HEAD.size, [], [], []
             for _ in range(count):
-                length, lag = _NAME.unpack_from(data, at)
+                length, lag, rounds = _NAME.unpack_from(data, at)
                 at += _NAME.size + length
                 if at > len(data):
                     raise ValueError
                 names.append(ClientId(data[at - length : at].decode()))
                 lags.append(lag)
+                given.append(rounds)
         except (struct.error, ValueError):
             raise MalformedMessage(0, "session", "length") from None
-        if version != VERSION:
-            raise MalformedMessage(0, "session", "version")
         if epoch == attempt and slot:
             raise MalformedMessage(0, "session", "slot")
         if len(data) - at != 4 * size:
@@ -132,11 +152,24 @@ class Session:
         weights.flags.writeable = False  # whoever reads the message may share it
         if not np.isfinite(weights).all():
             raise NotFinite(int(size - np.isfinite(weights).sum()), size)
-        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, tuple(lags), epoch, slot)
+        of_each = tuple(lags), epoch, slot, tuple(given)
+        return cls(run, attempt, round_index, recipe, tuple(names), weights, clip_norm, *of_each)
+
+
+def refuse_another_version(data: bytes) -> None:
+    """Looks at an invitation's first byte, which no version moves. Raises OtherVersion, or MalformedMessage."""
+    if not data:
+        raise MalformedMessage(0, "session", "length")
+    if data[0] != VERSION:
+        raise OtherVersion(data[0])
 
 
 def invited_to(message: bytes) -> tuple[bytes, bytes]:
-    """Run (16 bytes) and recipe (32 bytes) of an invitation, its step's byte before it. Raises MalformedMessage."""
+    """Run (16 bytes) and recipe (32 bytes) of an invitation, its step's byte before it.
+
+    Raises OtherVersion, or MalformedMessage.
+    """
+    refuse_another_version(message[1:2])
     if len(message) <= _HEAD.size:
         raise MalformedMessage(0, "session", "length")
     _, run, _, _, _, _, recipe, *_ = _HEAD.unpack_from(message, 1)
@@ -167,6 +200,22 @@ def decode_shares(body: bytes) -> tuple[bytes, bytes]:
     if _SIZE.size + size > len(body):
         raise MalformedMessage(0, "shares", "length")
     return body[_SIZE.size : _SIZE.size + size], body[_SIZE.size + size :]
+
+
+def committed(session: Session, survivors: Collection[ClientId] | None = None) -> dict[ClientId, bytes]:
+    """What says that a round is over, to each of its cohort; survivors: whose updates are in the sum, where known."""
+    over = bytes([Step.COMMITTED]) + session.name
+    if survivors is None:
+        return dict.fromkeys(session.cohort, over)
+    said = {True: over + b"\1", False: over + b"\0"}  # two objects: what goes to several is sent once
+    return {name: said[name in survivors] for name in session.cohort}
+
+
+def read_committed(body: bytes) -> tuple[bytes, bool | None]:
+    """`Session.name`, and whether whoever is told is in the sum; None: not said. Raises MalformedMessage."""
+    if len(body) not in (20, 21) or body[20:] not in (b"", b"\0", b"\1"):
+        raise MalformedMessage(0, "committed", "length")
+    return body[:20], bool(body[20]) if body[20:] else None
 
 
 def round_name(name: bytes) -> str:

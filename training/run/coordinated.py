@@ -91,7 +91,7 @@ class Coordinator:
             prepared = self._prepared(plan, homes)
             base = self._learner(plan, self.base)
             plan.refuse_unaffordable(len(base.initial))  # the rounds too: before anything is counted
-            measuring = Measuring(prepared, self.clients, base.base_digest, Standing(), books)
+            measuring = Measuring(prepared, self.clients, base.base_digest, Standing(), books, self.display.say)
             public = initial_state(base.initial, plan.first_clip_norm)
             with clock.phase("evaluate"):
                 before = self._tried(lambda: measuring(public), measuring.known(public))

@@ -69,7 +69,7 @@ def counted_base(
         with clock.phase("distil"):
             _learn(prepared, found, imagine, made, display)
     if prepared.folder.latest() is None:  # again, where a run was stopped just before: it changes nothing
-        commit(session, clients)
+        commit(session, clients, prepared.folder.settled(BEFORE, count.agreement.digest))
     return made
 
 

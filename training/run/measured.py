@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from ..plan.claims import Spent
 from ..plan.upload import NoisyUpload
 from ..plan.variants import MEASURED_UNITS
 from .prepared import Prepared
-from .summed import summed
+from .summed import summed, told
 
 BEFORE = -2  # what the run's folder calls the sum before the first round; that after round 1 is -3, and so on
 
@@ -42,6 +43,7 @@ class Measuring:
     base_digest: bytes
     standing: Standing
     books: Homes  # of what members may have charged for it
+    say: Callable[[str], None] = lambda line: None  # to a person
 
     def __call__(self, state: ServerState) -> Scores | None:
         """What is measured of the model after `state.round` rounds; None where budgets bear no measurement more.
@@ -94,7 +96,10 @@ class Measuring:
 
     def close(self, state: ServerState) -> None:
         """Tells the clients that nobody will ask for the last sum again; once more where the run was stopped since."""
-        commit(self._session(state), self.clients)
+        session, agreement = self._session(state), self.prepared.plan.measuring
+        assert agreement is not None, "looked at before"
+        settled = self.prepared.folder.settled(BEFORE - state.round, agreement.digest)
+        commit(session, self.clients, settled)
 
     @property
     def _file(self) -> Path:
@@ -113,6 +118,8 @@ class Measuring:
         outcome, _ = summed(
             self.prepared, agreement, session, self.clients, self.base_digest, number, name, self.standing
         )
+        for line in told(outcome, self.clients.refusals, self.prepared.apart):
+            self.say(f"  {name[0].lower()}{name[1:]}:{line[1:]}")
         summed_up = outcome.mean * np.float32(len(outcome.survivors))
         return {"sums": Scores.of_noisy(summed_up).sums.tolist(), "by": outcome.survivors}
 
@@ -121,4 +128,5 @@ class Measuring:
         assert agreement is not None, "whoever is measured holds dialogues out"
         asked = tuple(invited(self.prepared.clients, state.round, agreement.schedule))
         run = measuring_run(agreement.digest)
-        return Session(run, secrets.token_bytes(16), state.round, agreement.digest, asked, state.weights)
+        given = self.prepared.given(run, asked)
+        return Session(run, secrets.token_bytes(16), state.round, agreement.digest, asked, state.weights, given=given)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -91,6 +91,10 @@ class Prepared:
     def charged(self) -> list[ClientId]:
         """All whose ledgers hold what the run has cost: its clients, and whoever was one before."""
         return sorted({*self.clients, *self.folder.charges()})
+
+    def given(self, run: bytes, cohort: Iterable[ClientId]) -> tuple[int, ...]:
+        """Over a network, to sums of how many rounds of `run` each gave: a ledger that knows of fewer was set back."""
+        return self.folder.given(run, cohort) if self.apart and self.plan.claim.private else ()
 
     @property
     def begun_with(self) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from chatfed.types import ClientId, FloatVector
 
 from ..base.evaluation import Evaluation, Scores
-from ..engines.carrier import Carrier, said_by
+from ..engines.carrier import Carrier
 from ..parties.aggregator import ServerState, apply_update, follow_quantile, invited, take_back
 from ..parties.ledgers import check_ledgers, spent
 from ..parties.rounds import Outcome, Standing, commit
@@ -24,7 +24,7 @@ from ..plan.claims import Spent
 from .canaries import keep_start, keep_sum
 from .display import Display, RoundBar
 from .prepared import Clock, Prepared
-from .summed import Took, summed
+from .summed import Took, summed, told
 
 MEASURED = ("bits_per_byte", "top1", "top3", "perplexity")  # on held-out dialogues, after each round
 
@@ -62,7 +62,7 @@ class Rounds:
         """One more round to its end, or the measurement of one that was stopped before it. Raises Stopped."""
         self.clients.watch(bar.reply)
         if self._unmeasured():
-            commit(self.invite(self.state.round - 1), self.clients)  # again, where it was stopped just before
+            self._commit_again()
         else:
             self.before_round(self.state.round)
             with self.clock.phase("federate"):
@@ -72,11 +72,16 @@ class Rounds:
                 self.step(session, outcome)
                 self.account(session, outcome, took)
                 self.checkpoint()  # at once: a round is never repeated
-                commit(session, self.clients)
+                commit(session, took.timed(self.clients), outcome.survivors)
             self._report_faults(outcome)
         after = self.measure()
         self._report(bar.finish())
         return after
+
+    def _commit_again(self) -> None:
+        """Of a round that was stopped between its checkpoint and its measurement."""
+        number, agreement = self.state.round - 1, self.prepared.plan.agreement
+        commit(self.invite(number), self.clients, self.prepared.folder.settled(number, agreement.digest))
 
     @property
     def left(self) -> bool:
@@ -120,6 +125,7 @@ class Rounds:
             self.state.weights,
             self.state.clip_norm,
             tuple(asked.values()),
+            given=self.prepared.given(self.prepared.run, asked),
         )
 
     def sum(self, session: Session) -> tuple[Outcome, Took]:
@@ -196,8 +202,6 @@ class Rounds:
         self.display.round_line(self.metrics[-1], rounds, budget, self.before.bits_per_byte, left)
 
     def _report_faults(self, outcome: Outcome) -> None:
-        for fault in outcome.faults:
-            self.display.say(f"  left out: {fault}")
         self.refused = dict(self.clients.refusals)
-        for line in said_by(self.refused)[:3]:
-            self.display.say(f"  refused: {line}")
+        for line in told(outcome, self.refused, self.prepared.apart):
+            self.display.say(line)

@@ -7,7 +7,7 @@ import os
 import secrets
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -245,6 +245,23 @@ class RunFolder:
         stored = from_json(read_if_there(self.state / "survivors.json") or b"{}")
         same = (stored.get("round"), stored.get("under", under.hex())) == (round_index, under.hex())
         return stored["survivors"] if same else None
+
+    def keep_given(self, run: bytes, round_index: int, survivors: Sequence[ClientId]) -> None:
+        """Says that these gave to a sum of that round, later than those before: each has a charge for it.
+
+        run: what the sum calls its run. The same round again, in another attempt or edition, is one.
+        """
+        stored = from_json(read_if_there(self.state / "given.json") or b"{}")
+        known = stored.setdefault(run.hex(), {})
+        for name in survivors:
+            rounds, last = known.get(name, (0, -1))
+            known[name] = (rounds + (round_index > last), max(last, round_index))
+        write_atomically(self.state / "given.json", to_json(stored).encode(), 0o644)
+
+    def given(self, run: bytes, cohort: Iterable[ClientId]) -> tuple[int, ...]:
+        """To sums of how many rounds each of `cohort` gave, as far as is on record."""
+        known = from_json(read_if_there(self.state / "given.json") or b"{}").get(run.hex(), {})
+        return tuple(known.get(name, (0, -1))[0] for name in cohort)
 
     def keep_prepared(self, base: str, *, dealt: bool) -> None:
         """Says that data and base are ready on disk: a resumed run takes them from here. dealt: clients are made up."""

@@ -133,12 +133,14 @@ def coordinator(port: int, certificate: str, key: str, most: int = MOST, hurry: 
 
     if hurry:
         fleet_handlers.HEARTBEAT_MIN_INTERVAL = 1
+    said = list[str]()
     try:
-        with Link("127.0.0.1", port, Path(certificate), Path(key), most) as link:
+        with Link("127.0.0.1", port, Path(certificate), Path(key), most, said.append) as link:
             tell(port=link.port)
             commands: dict[str, Callable[..., dict[str, Any]]] = {
                 "admit": admit,
                 "listen": listen,
+                "said": lambda: {"said": said},
                 "online": lambda: {"online": sorted(link.online())},
                 "ask": partial(asked, FlowerExchange(link, 0)),
                 "stored": partial(stored, link),

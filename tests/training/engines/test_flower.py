@@ -110,6 +110,50 @@ def test_an_answer_that_comes_too_late_is_dropped_and_is_none_to_the_next_messag
     assert told["right"] == {"member 2": True, "member 3": True}
 
 
+def test_a_member_whose_answer_came_too_late_is_told_and_nobody_waits_for_it_when_the_round_is_closed(
+    own: Line,
+) -> None:
+    own.admit("quick", "slow")
+    quick, slow = own.node("quick"), own.node("slow")
+    own.await_online("quick", "slow")
+    assert own.ask("slow", words="sleep 6 ", step=1, patience=1)["right"] == {}
+    closed = own.ask("quick", "slow", words="over", step=6, patience=60)
+    assert closed["right"] == {"quick": True} and closed["seconds"] < 4
+    said = slow.next()["said"]
+    assert "came too late" in said and "stays charged" in said and "--patience" in said
+    assert own.ask("quick", "slow", step=1)["right"] == {"quick": True, "slow": True}
+    assert own.ask("quick", "slow", step=6)["right"] == {"quick": True, "slow": True}, "it is back"
+    assert quick.lines.empty() and slow.lines.empty()
+
+
+def test_nobody_waits_long_for_the_word_that_a_round_is_over(own: Line) -> None:
+    own.admit("a")
+    own.node("a")
+    own.await_online("a")
+    told = own.ask("a", words="sleep 20 ", step=6, patience=60)
+    assert told["right"] == {} and told["seconds"] < 15
+
+
+TURNED_AWAY = {
+    "127.0.0.1": "has a key that is no member's",
+    "somebody": "does not take this coordinator's certificate",
+    "member 0 (127.0.0.1)": "has another Flower than this coordinator",
+}
+
+
+def test_who_is_turned_away_at_the_door_is_told_of_once_with_its_name_or_address(
+    line: Line, unmended: Mapping[str, tuple[str, str]]
+) -> None:
+    said = line.coordinator.tell("said")["said"]
+    for who, why in TURNED_AWAY.items():
+        assert [each for each in said if each.startswith(f"Turned away: {who} {why}")], (who, said)
+    clocks = [each.partition(" of this one")[0] for each in said if "has a clock" in each]
+    assert sorted(clocks) == [
+        f"Turned away: member 0 (127.0.0.1) has a clock that is {way}" for way in ("ahead", "behind")
+    ]
+    assert len(said) == len(set(said)) == 5
+
+
 def test_who_answers_in_time_is_heard_when_another_does_not(line: Line) -> None:
     told = line.ask("member 0", "nobody", words="hello", patience=2)
     assert told["right"] == {"member 0": True}

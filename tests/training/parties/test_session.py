@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from chatfed.secagg.messages import MalformedMessage
 from chatfed.types import ClientId
-from training.parties.session import Session, model_hash, rotation_seed, round_context
+from training.parties.session import (
+    VERSION,
+    OtherVersion,
+    Session,
+    Step,
+    committed,
+    invited_to,
+    model_hash,
+    read_committed,
+    rotation_seed,
+    round_context,
+)
 
 identifiers = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 sessions = (
@@ -34,6 +45,11 @@ sessions = (
         ).map(lambda lags: dataclasses.replace(session, lags=tuple(lags) if any(lags) else ()))
     )
     .flatmap(
+        lambda session: st.lists(st.integers(0, 65535), min_size=len(session.cohort), max_size=len(session.cohort)).map(
+            lambda given: dataclasses.replace(session, given=tuple(given))
+        )
+    )
+    .flatmap(
         lambda session: st.integers(0, 0 if session.begins else 2**32 - 1).map(
             lambda slot: dataclasses.replace(session, slot=slot)
         )
@@ -51,6 +67,7 @@ def fields(session: Session) -> tuple[object, ...]:
         session.recipe,
         session.cohort,
         session.lags,
+        session.given,
         session.weights.dtype,
         session.weights.tobytes(),
     )
@@ -93,6 +110,24 @@ def test_a_changed_byte_gives_another_session_or_an_error_and_never_the_same(
     whole[data.draw(st.integers(0, len(whole) - 1))] ^= data.draw(st.integers(1, 255))
     with contextlib.suppress(MalformedMessage):
         assert fields(Session.from_bytes(bytes(whole))) != fields(session)
+
+
+@pytest.mark.parametrize("body", [b"", b"\x2a" * 40], ids=["nothing behind it", "of another layout"])
+def test_another_version_is_named_with_ours_before_anything_of_it_is_read(body: bytes) -> None:
+    for read in (lambda data: Session.from_bytes(data), lambda data: invited_to(bytes([Step.SESSION]) + data)):
+        with pytest.raises(OtherVersion, match=rf"version {VERSION + 1} .* this member version {VERSION}: install"):
+            read(bytes([VERSION + 1]) + body)
+
+
+def test_the_end_of_a_round_tells_each_whether_it_is_in_the_sum_and_nothing_where_that_is_not_known() -> None:
+    cohort = (ClientId("a"), ClientId("b"))
+    session = Session(b"r" * 16, b"a" * 16, 7, b"d" * 32, cohort, np.zeros(1, np.float32))
+    for survivors, said in ((["b"], [False, True]), (None, [None, None])):
+        told = committed(session, survivors)
+        assert [read_committed(told[name][1:]) for name in cohort] == [(session.name, each) for each in said]
+    for bad in (session.name[:-1], session.name + b"\2", session.name + b"\0\0"):
+        with pytest.raises(MalformedMessage):
+            read_committed(bad)
 
 
 @pytest.mark.parametrize("cohort", [("b", "a"), ("a", "a"), ("a", "c", "b")])

@@ -17,7 +17,7 @@ from chatfed.model.checkpoint import base_digest
 from chatfed.types import ChatfedError, ClientId
 from tests.training.bases import TINY, write_base
 from tests.training.federations import member
-from tests.training.members import Machine, Neighbours
+from tests.training.members import Killed, Machine, Neighbours
 from training.parties.identity import IdentityError
 from training.parties.ledgers import LEDGER
 from training.parties.member import TakesNoPart
@@ -89,29 +89,58 @@ def test_one_member_that_cannot_take_part_says_why_at_home_and_tells_little(neig
     assert "east" in said and str(east.home) not in said
 
 
-def test_a_member_whose_store_is_an_older_copy_is_refused_by_itself(neighbours: Neighbours) -> None:
-    """Its keys are not: what they would close for good is not opened."""
+def test_a_member_whose_disk_is_set_back_before_a_charge_is_refused_and_told_what_mends_it(
+    neighbours: Neighbours,
+) -> None:
+    """All of its store is of one age, keys too: only the coordinator's word says that it is an older one."""
     place, east = neighbours, neighbours.machines[EAST]
     recipe = place.federation.recipe
     place.hand_out(replace(place.federation, recipe=replace(recipe, federation=replace(recipe.federation, rounds=2))))
     place.join()
 
     def set_back(step: Step, sums: int) -> None:
-        if (step, sums) == (Step.ADVERTS, 2):  # in round 1, which has charged
+        if (step, sums) == (Step.SESSION, 2):  # before round 1, which charges
             east.stop()
             shutil.copytree(east.home, east.folder / "copy")
             east.join()
         if (step, sums) == (Step.SESSION, 4):
+            assert len(east.charges()) == 1
             east.stop()
             for file in (east.folder / "copy").glob("rounds.db*"):
                 shutil.copyfile(file, east.home / file.name)
             east.join()
 
     place.asked = set_back
-    place.run()
+    coordinator = place.coordinator()
+    coordinator.run()
     rows = [json.loads(row) for row in (place.folder / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert rows[0]["survivors"] >= 3 and rows[1]["survivors"] >= 3
-    assert len(east.charges()) in (1, 2), "what was charged before the copy is there"
+    assert [row["survivors"] for row in rows] == [4, 3]
+    assert east.charges() == (), "nothing was charged to a ledger that cannot be believed"
+    (why,) = [line for line in east.said if line.startswith("Takes no part: ")]
+    assert "the privacy ledger of east has charges of 0 rounds" in why and "sums of 1 that this client gave to" in why
+    assert str(east.home / "rounds.db") in why and "Bring back the newest copy of the folder" in why
+    said = "\n".join(coordinator.display.said)  # type: ignore[attr-defined]
+    assert "refused: east: its ledger is older than what it gave to this run" in said and str(east.home) not in said
+
+
+def test_what_a_disk_was_set_back_over_keeps_it_out_whatever_the_attempt_and_no_member_that_has_it_all(
+    neighbours: Neighbours,
+) -> None:
+    """A round that is made twice, for its coordinator was killed in it, is one that was given to."""
+    place = neighbours
+    place.join()
+
+    def dies(step: Step, sums: int) -> None:
+        if (step, sums) == (Step.CERTIFICATE, 2):
+            raise Killed
+
+    place.heard = dies
+    with pytest.raises(Killed):
+        place.run()
+    place.run()
+    assert json.loads((place.folder / "run" / "metrics.jsonl").read_text())["survivors"] == 4
+    given = json.loads((place.folder / "run" / "state" / "given.json").read_text())
+    assert given[place.federation.run.hex()] == {name: [1, 0] for name in place.machines}
 
 
 def test_another_base_is_refused_before_any_dialogue_is_read(neighbours: Neighbours, tiny_base: Path) -> None:
