@@ -47,7 +47,8 @@ class Door:
         """Tells it, unless it was told, or too much was."""
         with self._lock:
             known, full = (who, why) in self._told, len(self._told) >= MOST_LINES
-            self._told.add((who, why)) if not full else None
+            if not full:
+                self._told.add((who, why))
         if not known and not full:
             self._say(f"Turned away: {who or 'somebody'} {why}")
 
@@ -104,9 +105,9 @@ class Door:
                     door.alert(error)
                     raise
 
-            def read(self, *given: Any) -> Any:
+            def read(self, *given: Any, **named: Any) -> Any:
                 try:
-                    return super().read(*given)
+                    return super().read(*given, **named)
                 except ssl.SSLError as error:
                     door.alert(error)
                     raise

@@ -26,7 +26,7 @@ NOT_SENT = "has not been sent the model that rounds begin with"
 
 
 _LEFT_OUT = ": nothing of this member is in the sum"
-_BECAME = {
+_BECAME: dict[tuple[bool | None, bool | None], str] = {
     (True, True): ": this member's part is in the sum",
     (True, False): ": this member's part is in the sum",
     (False, True): f"{_LEFT_OUT}, for its answer came too late or never, and it was charged all the same",
