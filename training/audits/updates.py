@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import stats
 
 from chatfed.audit.part import Part, Table, Verdict
 from chatfed.audit.updates import presence_ceiling
@@ -26,6 +27,7 @@ from .victims import COHORT, Setting
 
 TRIALS = 2500  # of a client in the matched filter: its rate is known to a hundredth
 NEAR = 0.02  # of chance, or of a ceiling
+RARELY = 1 / 20_000  # accused by chance
 READ = 0.9  # of a raw update, by a measure that works
 HEARD = 0.8  # of a sum without noise: tokens that one client's texts share with another's are fewer
 ENOUGH = 0.7  # of what an attack can read: places of the texts that it is tried on
@@ -115,9 +117,11 @@ def _judged(setting: Setting, rung: Mapping[str, Read], found: Sequence[matched.
 def _beyond(one: Read, chance: Read) -> str:
     """What is read of a rung beyond chance, in words: by more than NEAR, and than so few draws differ by themselves.
 
-    By each measure; how much draws differ is seen where there is chance alone.
+    By each measure; how much draws differ is seen where there is chance alone, in few of them: Student's t, so that one
+    case in 20,000 is accused by chance, as by a filter.
     """
-    apart = 3 * (1 / one.views + 1 / chance.views) ** 0.5
+    beyond = float(stats.t.ppf(1 - RARELY, chance.views - 1)) if chance.views > 1 else 0.0
+    apart = beyond * (1 / one.views + 1 / chance.views) ** 0.5
     found = [
         (what, got, least)
         for what, got, least, spread in (
@@ -219,7 +223,7 @@ def _notes(capacity: int) -> list[str]:
         f"Texts of more than {capacity} places together are not read by this attack; that does not make them safe.",
         "ROUGE-2 as an F-measure over tokens that are words. Words: as many tokens guessed as there are, F1. Chance: "
         "the same attack on random ring elements.",
-        f"Beyond chance: by more than {NEAR}, and by more than three deviations of the difference as draws of chance "
+        f"Beyond chance: by more than {NEAR}, and by more than one case of chance in 20,000, as draws of chance "
         f"have it. Judged only by a measure that works where nothing is hidden: {READ} of a raw update, {HEARD} of a "
         "sum.",
         "Matched filter: how often the one of two sums is named that has a known update of the clip norm in it, at "

@@ -160,7 +160,7 @@ def test_the_price_is_told_as_a_share_of_perplexity_with_where_it_lies() -> None
     assert told["share_of_perplexity_high"] is None and told["held_out_dialogues"] == 7
     assert _price(price) == " The directions cost 1.40% of the perplexity of 7 held-out dialogues."
     assert _price(None) == "" and _cost_figures(None) is None
-    rows = dict(_cost_table({"round-001": 0.034}, price).rows)  # type: ignore[arg-type]
+    rows: dict[str, Any] = dict(_cost_table({"round-001": 0.034}, price).rows)  # type: ignore[arg-type]
     assert rows["variance added to the sum of round-001"] == "3.40%"
 
 

@@ -122,7 +122,8 @@ def test_another_version_is_named_with_ours_before_anything_of_it_is_read(body: 
 def test_the_end_of_a_round_tells_each_whether_it_is_in_the_sum_and_nothing_where_that_is_not_known() -> None:
     cohort = (ClientId("a"), ClientId("b"))
     session = Session(b"r" * 16, b"a" * 16, 7, b"d" * 32, cohort, np.zeros(1, np.float32))
-    for survivors, said in ((["b"], [False, True]), (None, [None, None])):
+    ends: list[tuple[list[ClientId] | None, list[bool | None]]] = [([cohort[1]], [False, True]), (None, [None, None])]
+    for survivors, said in ends:
         told = committed(session, survivors)
         assert [read_committed(told[name][1:]) for name in cohort] == [(session.name, each) for each in said]
     for bad in (session.name[:-1], session.name + b"\2", session.name + b"\0\0"):
