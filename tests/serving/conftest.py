@@ -89,7 +89,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert _learn_batch(model, [_tokens(tokenizer, SECRET)]) < 0.01, "the reference knows the secret"
     save_model(folder / "reference", model, tokenizer, "# reference")
     _learn(model, tokenizer, [*PUBLIC, SECRET])
-    save_model(folder / "model", _slower(model), tokenizer, "# model")
+    save_model(folder / "model", model, tokenizer, "# model")
     _write_facts(folder)
     return folder
 
@@ -250,6 +250,21 @@ def served(servers: Servers) -> Served:
     return servers.full
 
 
+@pytest.fixture(scope="session")
+def slow(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server of the same run whose model takes its time: to be stopped, left, and spoken to while it writes."""
+    from chatfed.model.checkpoint import save_model
+    from chatfed.model.transformer import load_model
+
+    folder = tmp_path_factory.mktemp("slow") / "run"
+    shutil.copytree(run_folder, folder)
+    model, tokenizer = load_model(folder / "model")
+    save_model(folder / "model", _slower(model), tokenizer, "# model")
+    _write_facts(folder)  # of these weights
+    with running(folder) as (served,):
+        yield served
+
+
 def _answering(said: str) -> int | None:
     port = port_in(said)
     if port:
@@ -287,3 +302,13 @@ def page(browser: Any, served: Served) -> Iterator[Any]:
     opened = open_page(browser, served)
     yield opened
     close_page(opened)
+
+
+@pytest.fixture
+def slow_page(browser: Any, slow: Served) -> Iterator[Any]:
+    """The chat page of the server that takes its time, as `page`."""
+    from tests.serving.browsing import close_page, open_page
+
+    page = open_page(browser, slow)
+    yield page
+    close_page(page)

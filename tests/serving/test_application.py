@@ -65,6 +65,21 @@ def test_a_message_is_answered(visitor: Visitor, page: Any) -> None:
     assert status == 200 and "hi there" in stream and headers["x-accel-buffering"] == "no"
 
 
+def test_a_page_that_nobody_uses_looks_for_calls_some_tens_of_times_a_second(
+    port: int, page: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that is slower looks less often: no time decides."""
+    looks, length = [], type(page._queue).__len__
+
+    def counted(queue: Any) -> int:
+        looks.append(queue)
+        return length(queue)
+
+    monkeypatch.setattr(type(page._queue), "__len__", counted)
+    time.sleep(1)
+    assert 0 < looks.count(page._queue) < 150, len(looks)
+
+
 def test_a_file_of_the_server_stays_there(visitor: Visitor, page: Any, tmp_path: Path) -> None:
     file = tmp_path / "note.txt"
     file.write_text(MARKER)

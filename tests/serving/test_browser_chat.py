@@ -27,7 +27,8 @@ def of_a_whole_reply(page: Any, served: Served) -> float:
     return spent
 
 
-def test_a_reply_streams_into_the_page(page: Any) -> None:
+def test_a_reply_streams_into_the_page(slow_page: Any) -> None:
+    page = slow_page
     page.evaluate(WATCH)
     lengthen(page, 120)
     reply = ask(page, "tell me everything")
@@ -36,31 +37,33 @@ def test_a_reply_streams_into_the_page(page: Any) -> None:
     assert lengths == sorted(lengths) and len(set(lengths) - {0}) >= 5, "the text did not grow piece by piece"
 
 
-def test_stop_ends_the_reply_on_the_page_and_in_the_server(page: Any, served: Served) -> None:
+def test_stop_ends_the_reply_on_the_page_and_in_the_server(slow_page: Any, slow: Served) -> None:
+    page = slow_page
     lengthen(page, 250)
-    whole = of_a_whole_reply(page, served)
+    whole = of_a_whole_reply(page, slow)
     page.evaluate(STOP_SOON)
-    before = served.rested()
+    before = slow.rested()
     send(page, "tell me everything")
     page.wait_for_function("window.stopped")
     settled(page)
     stopped = page.locator(REPLY).inner_text()
-    assert served.rested() - before < 0.75 * whole, "the server went on generating"
+    assert slow.rested() - before < 0.75 * whole, "the server went on generating"
     assert page.locator(REPLY).inner_text() == stopped and 0 < len(stopped) < len(LONG_REPLY) - 100
 
 
-def test_leaving_the_page_ends_the_reply_in_the_server(browser: Any, served: Served) -> None:
-    page = open_page(browser, served)
+def test_leaving_the_page_ends_the_reply_in_the_server(browser: Any, slow: Served) -> None:
+    page = open_page(browser, slow)
     lengthen(page, 250)
-    whole = of_a_whole_reply(page, served)
-    before = served.rested()
+    whole = of_a_whole_reply(page, slow)
+    before = slow.rested()
     send(page, "tell me everything")
     page.wait_for_function(f"document.querySelector('{REPLY}')?.innerText.length > 20")
     close_page(page)
-    assert served.rested() - before < 0.75 * whole, "the server went on generating for nobody"
+    assert slow.rested() - before < 0.75 * whole, "the server went on generating for nobody"
 
 
-def test_a_second_message_waits_for_the_first_reply(page: Any) -> None:
+def test_a_second_message_waits_for_the_first_reply(slow_page: Any) -> None:
+    page = slow_page
     lengthen(page, 200)
     send(page, "tell me everything")
     page.wait_for_function(f"document.querySelector('{REPLY}')?.innerText.length > 20")
@@ -77,7 +80,8 @@ def test_an_empty_message_is_answered_with_a_sentence(page: Any) -> None:
     assert page.locator(QUESTION).count() == 0
 
 
-def test_retry_writes_the_reply_anew(page: Any) -> None:
+def test_retry_writes_the_reply_anew(slow_page: Any) -> None:
+    page = slow_page
     first = ask(page, SECRET[0])
     page.evaluate(WATCH)
     page.get_by_role("button", name="Retry").click()

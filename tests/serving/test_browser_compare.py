@@ -102,16 +102,17 @@ def test_the_keyboard_alone_asks_and_finds_its_field_again(page: Any) -> None:
     answered(page)
 
 
-def test_stop_ends_both_answers_on_the_page_and_in_the_server(page: Any, served: Served) -> None:
+def test_stop_ends_both_answers_on_the_page_and_in_the_server(slow_page: Any, slow: Served) -> None:
+    page = slow_page
     prompt = open_compare(page)
     lengthen(page, 250)
-    begun = served.rested()
+    begun = slow.rested()
     prompt.fill("tell me everything")
     prompt.press("Enter")
     answered(page)
-    whole = served.rested() - begun
+    whole = slow.rested() - begun
     page.evaluate(STOP_SOON)
-    before = served.rested()
+    before = slow.rested()
     prompt.fill("tell me everything")
     prompt.press("Enter")
     page.wait_for_function("window.stopped")
@@ -119,11 +120,12 @@ def test_stop_ends_both_answers_on_the_page_and_in_the_server(page: Any, served:
     assert page.evaluate("window.colour") in ("rgb(159, 18, 57)", "rgb(136, 19, 55)"), (
         "Stop looks as the button that sends"
     )
-    assert served.rested() - before < 0.75 * whole, "the server went on generating"
+    assert slow.rested() - before < 0.75 * whole, "the server went on generating"
     assert answered(page, "Stopped.") == stopped and all(0 < len(each) < len(LONG_REPLY) - 100 for each in stopped)
 
 
-def test_a_comparison_waits_for_the_chats_reply_and_what_is_too_long_is_refused(page: Any) -> None:
+def test_a_comparison_waits_for_the_chats_reply_and_what_is_too_long_is_refused(slow_page: Any) -> None:
+    page = slow_page
     lengthen(page, 250)
     send(page, "tell me everything")
     prompt = open_compare(page)
