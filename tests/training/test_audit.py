@@ -340,6 +340,7 @@ def test_what_planted_secrets_showed_is_worked_out_again_by_who_verifies(
     (run / "privacy.json").write_text(json.dumps({**claim, "canaries": {"count": 64}}))
     made_of(replace(HELD, name="canaries"))
     audit(run, "--parts", "canaries")
+    (run / "canaries").mkdir(exist_ok=True)
     told = [(True, "48 of 64"), (None, "the model was not looked at")]
     monkeypatch.setattr(retraced, "verify", lambda path: iter(told))
     done = verify(run)

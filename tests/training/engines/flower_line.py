@@ -201,3 +201,10 @@ def certificates(folder: Path) -> None:
     for place in (folder, folder / "stranger"):
         make_authority(place)
     make_certificate(folder, "127.0.0.1")
+
+
+def ended(node: End) -> tuple[str, str]:
+    """The code and the line of the error that ended a node, whatever it said before."""
+    while "ended" not in (last := node.next()):
+        pass
+    return last["ended"], last.get("line", "")

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
-from tests.training.engines.flower_line import ROOT, End, Line, Wire
+from tests.training.engines.flower_line import ROOT, Line, Wire, ended
 from training.engines.flower import FlowerMissing, prepare_flower
 
 pytestmark = [pytest.mark.flower, pytest.mark.slow]
@@ -49,16 +49,6 @@ def hasty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
         made.admit("b")
         made.node("b")
         made.await_online("b")
-        yield made
-    finally:
-        made.close()
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Line]:
-    """A coordinator for one test, and no member."""
-    made = Line(tmp_path)
-    try:
         yield made
     finally:
         made.close()
@@ -208,13 +198,6 @@ def status(
         connection.close()
 
 
-def ended(node: End) -> tuple[str, str]:
-    """The code and the line of the error that ended a node, whatever it said before."""
-    while "ended" not in (last := node.next()):
-        pass
-    return last["ended"], last.get("line", "")
-
-
 @pytest.fixture(scope="module")
 def unmended(line: Line) -> Mapping[str, tuple[str, str]]:
     """What ends members that no waiting would mend."""
@@ -333,57 +316,6 @@ def test_who_is_killed_with_a_message_in_hand_and_comes_back_is_not_waited_for(l
     told = line.checked(line.coordinator.next())
     assert told["right"] == {} and told["seconds"] < 15
     assert line.ask("lost")["right"] == {"lost": True}
-
-
-def test_nodes_find_a_coordinator_again_that_was_restarted(own: Line) -> None:
-    own.admit("a", "b")
-    nodes = [own.node("a"), own.node("b")]
-    own.await_online("a", "b")
-    own.coordinator.end(signal.SIGKILL)
-    for node in nodes:
-        assert "has not answered since" in node.next()["said"]
-    own.listen()
-    own.admit("a", "b")
-    own.await_online("a", "b", within=15)
-    assert own.ask("a", "b")["right"] == {"a": True, "b": True}
-    for node in nodes:
-        assert "answers again" in node.next()["said"]
-        assert node.lines.empty()
-
-
-def test_who_is_at_work_while_its_coordinator_is_restarted_takes_the_next_message(own: Line) -> None:
-    own.admit("a")
-    own.node("a")
-    own.await_online("a")
-    assert own.ask("a", words="sleep 5 ", patience=1)["right"] == {}
-    own.coordinator.end(signal.SIGKILL)
-    own.listen()
-    own.admit("a")
-    own.await_online("a", within=30)
-    assert own.ask("a")["right"] == {"a": True}
-
-
-def test_who_is_taken_out_is_cut_off_and_told_and_who_is_added_or_has_a_new_key_is_in(own: Line) -> None:
-    own.admit("a", "b")
-    leaving, staying = own.node("a"), own.node("b")
-    own.await_online("a", "b")
-    rotated = own.points["a"]
-    own.admit("b", "c")
-    assert ended(leaving)[0] == "not_registered"
-    own.node("c")
-    own.await_online("b", "c")
-    assert own.ask("a", "b", "c")["right"] == {"b": True, "c": True}
-
-    (own.folder / "a.key").unlink()
-    own.key("a")
-    assert own.points["a"] != rotated
-    own.admit("a", "b", "c")
-    own.node("a")
-    own.await_online("a", "b", "c")
-    own.points["b"], own.points["a"] = own.points["a"], own.points["b"]  # a key that was taken out comes back too
-    own.admit("c")
-    own.admit("a", "b", "c")
-    assert staying.process.poll() is None or ended(staying)[0] == "not_registered"
 
 
 def test_a_node_that_is_told_to_stop_while_it_answers_is_heard_says_good_bye_and_ends(line: Line) -> None:
