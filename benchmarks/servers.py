@@ -24,6 +24,7 @@ def served(
     words: Sequence[str], said: Path, ready: Callable[[str], T | None], folder: Path | None = None, **environment: str
 ) -> Iterator[tuple[int, T]]:
     """A server from its start to its end: its process's number, and what `ready` found. As `start` and `awaited`."""
+    said.unlink(missing_ok=True)  # where a server before it said that it was ready
     process = start(words, said, folder, **environment)
     with stopped_after([process]):
         yield process.pid, awaited(process, said, ready)

@@ -28,6 +28,12 @@ def test_a_server_is_there_once_it_has_said_where_and_gone_afterwards(tmp_path: 
         os.kill(process, 0)
 
 
+def test_a_server_is_not_taken_for_the_one_that_wrote_into_the_same_file_before(tmp_path: Path) -> None:
+    (tmp_path / "said").write_text("it is at http://127.0.0.1:7070 \n")
+    with served([sys.executable, "-c", LISTENS], tmp_path / "said", port_in) as (_, port):
+        assert port == 7071
+
+
 def test_a_server_that_ends_is_said_with_its_last_words(tmp_path: Path) -> None:
     words = [sys.executable, "-c", "import os; raise SystemExit('no ' + os.environ['WHAT'])"]
     with (
