@@ -73,7 +73,7 @@ def test_a_page_that_nobody_uses_looks_for_calls_some_tens_of_times_a_second(
 
     def counted(queue: Any) -> int:
         looks.append(queue)
-        return length(queue)
+        return int(length(queue))
 
     monkeypatch.setattr(type(page._queue), "__len__", counted)
     time.sleep(1)
