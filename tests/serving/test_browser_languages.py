@@ -7,6 +7,7 @@ or a text that nobody translated. What is quoted out of files is marked as Engli
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.resources import files
@@ -73,8 +74,11 @@ def chatted(page: Any, texts: Texts) -> None:
     page.get_by_role("button", name=texts("chat.send")).click()
     page.locator(REPLY).first.wait_for()
     page.get_by_role("button", name=texts("chat.send")).wait_for()
-    page.get_by_role("button", name=texts("alternatives.title"), exact=True).click()
-    page.locator("#alternatives").first.wait_for()
+    until = time.monotonic() + 60
+    while not page.locator("#alternatives").is_visible():  # a click may come before the last piece of the reply
+        assert time.monotonic() < until, "no alternatives are shown"
+        page.get_by_role("button", name=texts("alternatives.title"), exact=True).click()
+        page.wait_for_timeout(3_000)
     page.get_by_label(texts("system.label")).wait_for()
     page.get_by_role("button", name=texts("keeping.keep"), exact=True).click()
     page.locator("#keeping-toggle").click()
