@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks.servers import awaited, port_in, processor_seconds
-from training.workers import start, stopped_after
+from benchmarks.servers import awaited, begun, port_in, processor_seconds
+from training.workers import stopped_after
 
 Pair = tuple[str, str]  # a question and its answer
 ROOT = Path(__file__).resolve().parents[2]
@@ -235,9 +235,7 @@ def servers(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def running(*runs: Path) -> Iterator[list[Served]]:
     """The app with each run's model on a free port, begun side by side, ended afterwards."""
     command = [sys.executable, "-m", "chatfed", "serve", "--port", "0", "--model"]
-    for run in runs:
-        (run / "app.log").unlink(missing_ok=True)  # a copy of a folder that was served has that server's port in it
-    processes = [start([*command, str(run / "model")], run / "app.log", ROOT, OMP_NUM_THREADS="1") for run in runs]
+    processes = [begun([*command, str(run / "model")], run / "app.log", ROOT, OMP_NUM_THREADS="1") for run in runs]
     with stopped_after(processes):
         ports = [awaited(process, run / "app.log", _answering) for process, run in zip(processes, runs, strict=True)]
         yield [

@@ -25,16 +25,12 @@ TOLD = (Refused, NotFinite, OtherVersion)  # whose words hold nothing but names 
 NOT_SENT = "has not been sent the model that rounds begin with"
 
 
-_LEFT_OUT = ": nothing of this member is in the sum"
-_BECAME: dict[tuple[bool | None, bool | None], str] = {
-    (True, True): ": this member's part is in the sum",
-    (True, False): ": this member's part is in the sum",
-    (False, True): f"{_LEFT_OUT}, for its answer came too late or never, and it was charged all the same",
-    (False, False): f"{_LEFT_OUT}, and nothing was charged",
-    (True, None): ": this member's part is in the sum",
-    (False, None): _LEFT_OUT,
+_CHARGED = {
+    True: ", for its answer came too late or never, and it was charged all the same",
+    False: ", and nothing was charged",
+    None: "",
 }
-"""By whether the coordinator says that a member is in the sum, and whether its ledger has the round, if it is fit."""
+"""What it cost a member that nothing of it is in the sum, by whether its ledger has the round, if that is fit."""
 
 
 class TakesNoPart(ChatfedError):
@@ -131,7 +127,11 @@ class Member:
         """Says what is over, and what became of this member's part. The last of the last kind of sum ends all."""
         name, within = read_committed(message[1:])
         number, of = round_index(name) + 1, self.clients[kind].agreement.schedule.rounds
-        became, (_, spent) = _BECAME.get((within, account[0]), ""), account
+        charged, spent = account
+        became = ""
+        if within is not None:
+            left_out = f": nothing of this member is in the sum{_CHARGED[charged]}"
+            became = ": this member's part is in the sum" if within else left_out
         self.say(f"Over: {kind}, {number} of {of}{became}.{spent} Answers of {self.sent:,} bytes were sent for it.")
         self.sent = 0
         self.over = self.over or (kind == self.last and number == of)
