@@ -88,18 +88,18 @@ def compare_with_twins(
 
     In the order of the text, each when it is ready. `rank` is None for a word without enough twins (nothing of its form
     is as likely there), for words after the first `most` or after those that take MOST_READ, and for one of more than
-    LONGEST_WORD tokens or half of the model's context.
+    LONGEST_WORD tokens or half of either model's context.
     """
     history = history if isinstance(history, (str, list, tuple)) else list(history)
     shifts = word_shifts(served.word_log_probs(text, role, history), reference.word_log_probs(text, role, history))
     forms = Forms(reference.token_texts)
-    places = zip(served.word_places(text, role, history), reference.word_places(text, role, history), strict=True)
+    places = _both(served.word_places(text, role, history), reference.word_places(text, role, history))
     ranks = _ranks(places, forms, text)
-    found: dict[Span, TwinRank | None] = {}
+    found, last = dict[Span, TwinRank | None](), -1
     for place, shift in enumerate(shifts):
-        while place < most and shift.span not in found and (ready := next(ranks, None)) is not None:
-            found[ready[0]] = ready[1]
-        yield replace(shift, rank=found.get(shift.span))
+        while place < most and last < shift.span.start and (ready := next(ranks, None)) is not None:
+            found[ready[0]], last = ready[1], ready[0].start
+        yield replace(shift, rank=found.get(shift.span) if place < most else None)
 
 
 class Forms:
@@ -204,6 +204,17 @@ def total_bits(rows: Rows, model: Continuations) -> Bits:
     for step in range(1, rows.shape[1]):
         total += model.grow(rows[:, step - 1])[np.arange(len(rows)), rows[:, step]]
     return total
+
+
+def _both(ours: Iterable[Place], theirs: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
+    """Places of the words that both models read: one of less context leaves out words that the other takes."""
+    left = iter(theirs)
+    their = next(left, None)
+    for our in ours:
+        while their is not None and their.span.start < our.span.start:
+            their = next(left, None)
+        if their is not None and their.span == our.span:
+            yield our, their
 
 
 def _ranks(places: Iterable[tuple[Place, Place]], forms: Forms, text: str) -> Iterator[tuple[Span, TwinRank | None]]:

@@ -215,6 +215,20 @@ def test_words_of_many_tokens_are_compared_only_as_far_as_the_time_for_a_text_go
     assert all(rank is not None for rank in ranks(moved(), " ".join(short)))
 
 
+@pytest.mark.parametrize("served_is_short", [True, False])
+def test_a_word_that_one_model_has_no_context_for_is_not_compared_and_all_others_are(served_is_short: bool) -> None:
+    class Short(Bigrams):
+        def word_places(self, text: str, role: str = "user", history: Any = ()) -> Iterator[Stands]:
+            return (place for place in Bigrams(self.bits).word_places(text) if len(place.tokens) <= 8)
+
+        def word_log_probs(self, text: str, role: str = "user", history: Any = ()) -> list[WordScore]:
+            return Bigrams(self.bits).word_log_probs(text)
+
+    models = [Short(moved()), Bigrams(PUBLIC)] if served_is_short else [Bigrams(moved()), Short(PUBLIC)]
+    found = list(compare_with_twins(models[0], models[1], "abcdefghijkl KQ-4711 abcdefghijkl JW-9028", most=3))
+    assert [each.rank is None for each in found] == [True, False, True, True]
+
+
 def test_no_text_has_no_words() -> None:
     assert list(compare_with_twins(Bigrams(moved()), Bigrams(PUBLIC), "  \n")) == []
 

@@ -43,6 +43,7 @@ SURE = 0.9  # probability from which a token is read off the model, as it leaves
 TOGETHER = 512  # of them in one pass
 SUMS = 3  # with noise, each with its own
 CHANCES = 8  # draws of random numbers in a sum's place: how much they differ is what a sum is judged by
+TIMES = 3  # that many for each client: of most draws no word is right, so that few tell little of how they differ
 ATTENTION = ("q_proj", "k_proj", "v_proj")
 
 
@@ -236,7 +237,7 @@ class Climb:
         return [
             self.raw(raw),
             Rung("masked", list(zip(bare.masked, own, strict=True))),
-            Rung("chance", [(bare.random(), dialogues) for dialogues in own]),
+            Rung("chance", [(bare.random(), dialogues) for _ in range(TIMES) for dialogues in own]),
             Rung("sum", [(bare.total, everybody)]),
             Rung("noised sum", [(each.total, everybody) for each in noised], deviation),
             Rung("chance of a sum", [(bare.random(), everybody) for _ in range(CHANCES)]),

@@ -139,14 +139,15 @@ def test_without_noise_every_coin_of_the_sums_is_given_away(bare: Path) -> None:
 
 
 def test_what_the_directions_cost_is_told_beside_the_noise_that_they_add(bare: Path) -> None:
-    """All are in, so without them nothing of any is left in a sum."""
+    """All are in, so without them nothing of any is left in a sum but what words happen to make of it."""
     run, part = Audited.open(bare), audited(bare)
     planted = opened(run.folder, run.plan.recipe)
     kept = kept_or_raise(run.folder, "round-001")
     coin, ones = coins(planted.seed, ROUNDS, COUNT), in_canaries(run.plan.learning.privacy, kept.survivors)
-    for mean, amount in ((kept.mean, 1.0), (without_directions(run, planted)(kept), 0.0)):
-        found = matched(mean * np.float32(ones), planted.seed, ROUNDS, COUNT)
-        assert found.amounts[coin].mean() == pytest.approx(amount, abs=0.1)
+    means = kept.mean, without_directions(run, planted)(kept)
+    having, lacking = (matched(mean * np.float32(ones), planted.seed, ROUNDS, COUNT) for mean in means)
+    assert (having.amounts - lacking.amounts)[coin].mean() == pytest.approx(1, abs=0.1)
+    assert abs(lacking.amounts[coin].mean()) <= 5 * lacking.std / coin.sum() ** 0.5
     assert part.figures["cost"]["share_of_perplexity"] != 0
 
 
