@@ -28,6 +28,12 @@ settings.register_profile(
 settings.load_profile("chatfed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of slow tests go first: else processes that share the tests would wait for the last of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def tiny_corpus() -> HelpdeskCorpus:
     from chatfed.data.helpdesk import generate

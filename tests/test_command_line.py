@@ -245,11 +245,11 @@ def test_a_checkout_s_programs_are_found_whatever_stands_in_the_folder(tmp_path:
     for name in ("training", "serving"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise ImportError('a stranger')")
-    line = [sys.executable, "-m", "chatfed", "plan", "--clients", "20"]
+    line = [sys.executable, "-m", "chatfed", "identity", "new", "north", "--key", str(tmp_path / "my.key")]
     done = subprocess.run(
         line, cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
-    assert done.returncode == 0 and "20 clients" in done.stdout, done.stderr
+    assert done.returncode == 0 and "north" in done.stdout, done.stderr
 
 
 def interrupted() -> None:

@@ -18,6 +18,7 @@ from benchmarks.simulation_watch import watch
 from chatfed.secagg import masking
 from chatfed.secagg.encoding import OutOfRange
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 
 
@@ -112,6 +113,7 @@ def test_private_step_benchmark_prints_its_table_and_writes_its_figures(tmp_path
         assert_measured(setting, "float32_private_per_s", "float32_ordinary_per_s", "float32_time_ratio")
 
 
+@pytest.mark.long
 def test_simulation_benchmark_watches_whole_runs_and_writes_its_figures(tmp_path: Path) -> None:
     printed, found = figures("simulation", tmp_path, "--docs", str(tmp_path))
     assert "plain loop, one core" in printed and "pfl-research: not run when quick" in printed

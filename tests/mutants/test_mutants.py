@@ -22,6 +22,7 @@ from tests.mutants.mutants import MUTANTS, Edit, Mutant
 from tests.mutants.scenes import SCENES
 from tests.mutants.trial import ROOT, NotThere, edited
 
+pytestmark = pytest.mark.slow
 EVERY = 2
 TRIED = MUTANTS[::EVERY]
 BUDGET = 180  # seconds on two cores

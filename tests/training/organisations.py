@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sqlite3
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 from chatfed.privacy.ledger import Entry, Ledger
 from chatfed.types import ClientId
 from tests.training.engines.flower_line import flower_python
+from tests.training.forking import origin
 from tests.training.processes import here, rows
 from training.loopback import Loopback
 from training.parties.homes import Homes
@@ -82,6 +82,9 @@ class Organisations(Loopback):
         done = here(*words[1:], command=words[0])
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def _start(self, words: Sequence[str], said: Path) -> subprocess.Popen[bytes]:
+        return origin(self.python).start(words, said)
 
     def newcomer(self, name: str, dialogues: Sequence[str]) -> str:
         """A key and data for one more -> its line."""
@@ -212,4 +215,6 @@ def hand(corpus: HelpdeskCorpus, number: int) -> list[str]:
 def stopped(process: subprocess.Popen[bytes]) -> None:
     """Held where it is until SIGCONT."""
     process.send_signal(signal.SIGSTOP)
-    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+    state = Path(f"/proc/{process.pid}/stat")
+    while state.read_text().rpartition(")")[2].split()[0] != "T":  # it may be amid a system call
+        time.sleep(0.01)

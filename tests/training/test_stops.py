@@ -32,6 +32,7 @@ from training.parties.homes import Homes
 from training.parties.ledgers import ledger_of
 from training.run.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
 NOISE = 1.1
 KILLING = """
 import os, signal
