@@ -1,6 +1,6 @@
 #!/bin/sh
-# transformers 5.24.0 with torch 2.13.0 and scipy 1.17.1 (PyPI), seen 2026-11-30: whoever imports a text model also imports
-# torch's compiler, its distributed checkpoints, sympy, and the losses of object detectors with scipy.optimize.
+# transformers 5.24.0 (PyPI), seen 2026-11-30: whoever imports a text model also imports torch's compiler, its distributed
+# checkpoints, sympy, and the losses of object detectors with scipy.optimize. With torch 2.13.0 and scipy 1.17.1.
 #
 # Input: torch and transformers are imported, then LlamaForCausalLM, in one process without anything else; processor seconds
 # and new modules are counted.
