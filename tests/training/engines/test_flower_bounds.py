@@ -182,7 +182,8 @@ def test_of_two_processes_with_one_key_one_answers_or_none_and_both_are_told(lin
         told = line.ask("twice", "b", words=words, size=size, step=1)
         assert told["right"] in ({"b": True}, {"twice": True, "b": True}) and told["refusals"] == {}, words
     for end in (first, second):
-        assert "another process answers with this member's key" in end.next()["said"]
+        while "another process answers with this member's key" not in end.next()["said"]:
+            pass  # on a busy machine an answer comes too late first, which is told too
     first.end()
     told = line.ask("twice", "b", words="one is left", patience=30)
     assert told["right"]["b"]
