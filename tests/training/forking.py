@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import IO
 
 from chatfed.model.transformer import stay_offline
 from training.workers import HEAVY
@@ -74,10 +73,10 @@ class Origin:
         self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe)
         self._lock = threading.Lock()
 
-    def start(self, words: Sequence[str], said: Path, **environment: str) -> Forked:
+    def start(self, words: Sequence[str], said: Path) -> Forked:
         """`chatfed` with these words; what it says goes to the end of the file `said`."""
         said.touch()
-        given = {"words": list(words), "said": str(said), "folder": os.getcwd(), "environment": environment}
+        given = {"words": list(words), "said": str(said), "folder": os.getcwd()}
         pid = self.ask(start=given)
         assert pid is not None
         return Forked(self, pid, words)
@@ -116,32 +115,23 @@ def main() -> int:
             told.flush()
         else:
             return 0
-        _become(asked["start"], told)
+    _become(**asked["start"])
     from chatfed.cli import main as chatfed
 
     return chatfed()
 
 
 def _ended(pid: int) -> int | None:
-    try:
-        found, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:
-        return -signal.SIGKILL
+    found, status = os.waitpid(pid, os.WNOHANG)
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def _become(asked: dict[str, object], told: IO[str]) -> None:
+def _become(words: Sequence[str], said: str, folder: str) -> None:
     """Files, folder, signals and words are the child's own from here on."""
-    os.close(0)
-    os.open(os.devnull, os.O_RDONLY)
-    said = os.open(str(asked["said"]), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    for descriptor in (1, 2, told.fileno()):
-        os.dup2(said, descriptor, inheritable=descriptor < 3)
-    os.close(said)
-    os.chdir(str(asked["folder"]))
-    environment, words = asked["environment"], asked["words"]
-    assert isinstance(environment, dict) and isinstance(words, list)
-    os.environ.update(environment)
+    nothing, told = os.open(os.devnull, os.O_RDONLY), os.open(said, os.O_WRONLY | os.O_APPEND)
+    for source, descriptor in ((nothing, 0), (told, 1), (told, 2)):
+        os.dup2(source, descriptor)
+    os.chdir(folder)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = ["chatfed", *words]
 

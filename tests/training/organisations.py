@@ -216,5 +216,7 @@ def stopped(process: subprocess.Popen[bytes]) -> None:
     """Held where it is until SIGCONT."""
     process.send_signal(signal.SIGSTOP)
     state = Path(f"/proc/{process.pid}/stat")
+    until = time.monotonic() + WITHIN
     while state.read_text().rpartition(")")[2].split()[0] != "T":  # it may be amid a system call
+        assert time.monotonic() < until, "it stops where it is"
         time.sleep(0.01)

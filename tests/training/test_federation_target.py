@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +29,11 @@ def test_it_comes_to_its_end_on_a_busy_machine_with_the_summary_of_a_run_and_lea
     rows = [json.loads(line) for line in (out / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [row["round"] for row in rows] == [1, 2, 3, 4, 5] and {row["survivors"] for row in rows} <= {4, 5}
     assert json.loads((out / "run" / "summary.json").read_text())["rounds"] == 5
-    assert not [pid for pid in map(Path, Path("/proc").iterdir()) if pid.name.isdigit() and str(out) in _command(pid)]
+    assert not [each for each in Path("/proc").glob("[0-9]*") if str(out) in _command(each)]
 
 
 def _command(process: Path) -> str:
     try:
-        return (process / "cmdline").read_bytes().decode(errors="replace") if process.name != str(os.getpid()) else ""
+        return (process / "cmdline").read_text(errors="replace")
     except OSError:  # it has ended
         return ""
