@@ -6,8 +6,9 @@ second of wall time. Sixteen: all together over `generate` one after another, an
 can start none later. First token: seconds until the first event of each of sixteen that come at once. Next words: the
 process's peak memory over what it held with the model loaded, in a process of its own; `--earlier` puts those of an
 earlier checkout beside them (`git worktree add FOLDER COMMIT`). HTTP: benchmarks/serving_http.py. Equal: whether each
-reply has the tokens of `generate`; a model above 33 M parameters is read in bfloat16 where the processor has it, where
-near ties fall otherwise, and generate of the same weights in bfloat16 stands beside it.
+reply has the tokens of `generate`. A model above 33 M parameters is read in bfloat16 where the processor has it, and
+elsewhere with weights of 8 bits, where near ties fall otherwise; generate of the same weights in bfloat16 stands beside
+it. It is asked for a quarter of the tokens, three times.
 """
 
 from __future__ import annotations
@@ -97,14 +98,20 @@ async def together(chat: Chat, rows: Sequence[Sequence[int]], tokens: int) -> li
     return await asyncio.gather(*(one(row) for row in rows))
 
 
-def candidates(chat: Chat, low: Any, tokens: int, firsts: list[float]) -> dict[str, Callable[[], object]]:
-    """What is timed, by name."""
+def candidates(
+    chat: Chat, low: Any, tokens: int, firsts: list[float], turned: list[list[int]]
+) -> dict[str, Callable[[], object]]:
+    """What is timed, by name; `turned` gets what `generate` says after each prompt."""
     rows, model = prompts(chat), chat.model
+
+    def in_turn() -> None:
+        turned[:] = [generated(model, [row], tokens)[0] for row in rows]
+
     beside: dict[str, Callable[[], object]] = {
         "ours": lambda: drawn(chat, rows[0], tokens),
         "generate": lambda: generated(model, rows[:1], tokens),
         "ours, 16": lambda: firsts.extend(asyncio.run(together(chat, rows, tokens))),
-        "generate, 16 in turn": lambda: [generated(model, [row], tokens) for row in rows],
+        "generate, 16 in turn": in_turn,
         "generate, 16 in one batch": lambda: generated(model, rows, tokens),
     }
     if low is not None:
@@ -119,10 +126,11 @@ def measured(name: str, tokens: int, rounds: int) -> tuple[list[Row], dict[str, 
     chat = chat_of(SHAPES[name])
     large = sum(p.numel() for p in chat.model.parameters()) > 1 << 25
     low = copy.deepcopy(chat.model).bfloat16() if large else None
-    firsts: list[float] = []
-    times = interleaved(candidates(chat, low, tokens, firsts), rounds)
-    rows = prompts(chat)
-    equal = sum(drawn(chat, row, tokens) == generated(chat.model, [row], tokens)[0] for row in rows)
+    if large:
+        tokens, rounds = max(tokens // 4, 4), min(rounds, 3)
+    firsts, turned, rows = list[float](), list[list[int]](), prompts(chat)
+    times = interleaved(candidates(chat, low, tokens, firsts, turned), rounds)
+    equal = sum(drawn(chat, row, tokens) == its for row, its in zip(rows, turned, strict=True))
     late = quantiles(firsts, n=20)[-1]
     table = [_row(name, times, ours, other, tokens) for ours, other in _pairs(times)]
     table.append((f"{name}: first token of 16, p95", f"{1e3 * late:.0f} ms", "", ""))

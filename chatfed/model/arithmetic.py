@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 SAID = Path("/proc/cpuinfo")
 
 
@@ -13,3 +15,8 @@ def has_bfloat16() -> bool:
         return b"bf16" in SAID.read_bytes()
     except OSError:
         return False
+
+
+def has_int8() -> bool:
+    """Whether torch takes weights of 8 bits with the processor's wide instructions: elsewhere one by one."""
+    return torch.backends.cpu.get_cpu_capability().startswith(("AVX2", "AVX512"))

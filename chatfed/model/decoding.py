@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -18,18 +19,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from chatfed.model.arithmetic import has_bfloat16
+from chatfed.model.arithmetic import has_bfloat16, has_int8
 from chatfed.model.by_hand import plain_llama
 from chatfed.model.llama_rows import LlamaRows
 from chatfed.model.llama_small import small_steps
-from chatfed.model.llama_steps import LlamaSteps, llama_steps
+from chatfed.model.llama_steps import LlamaSteps, Precision, llama_steps
 from chatfed.model.refusals import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CLOSE = 1e-3  # of the spread of a position's logits: two ways of computing the same differ by less
-NEAR = 5e-2  # and in bfloat16
+NEAR = 5e-2  # and in bfloat16, or with weights of 8 bits
 _CACHES = ("cache", "past_key_values", "cache_params", "state", "past_buckets_states")  # what models call theirs
 _LOGITS_AT_ONCE = 1 << 22  # float32: 16 MiB, and a few times that while they turn into probabilities
 _ROWS_BYTES = 1 << 26  # of caches that continuations of one prefix hold at a time
@@ -58,8 +59,8 @@ class Decoder:
     def drawn(self, rows: int = 1) -> Drawn:
         """So many empty texts of one length that grow by what is drawn, as quickly as this model can be asked.
 
-        A large plain Llama then computes in bfloat16 where the processor has it: its logits are off by about a
-        hundredth of their spread. For replies, not for scores.
+        A large plain Llama then computes in bfloat16 where the processor has it, and elsewhere with weights of 8 bits
+        (AVX2): its logits are off by about a hundredth of their spread. For replies, not for scores.
         """
         return Drawn(self, rows)
 
@@ -76,9 +77,10 @@ class Decoder:
 
     def _packed(self) -> LlamaSteps | None:
         size = sum(p.numel() for p in self.model.parameters())
-        ways: list[tuple[Callable[[], LlamaSteps | None], float]] = [(lambda: llama_steps(self.model, False), CLOSE)]
-        if size > _LARGE and has_bfloat16():
-            ways.insert(0, (lambda: llama_steps(self.model, True), NEAR))
+        ways: list[tuple[Callable[[], LlamaSteps | None], float]] = [(lambda: llama_steps(self.model), CLOSE)]
+        if size > _LARGE:
+            here: list[tuple[Precision, bool]] = [("bfloat16", has_bfloat16()), ("int8", has_int8())]
+            ways[:0] = [(partial(llama_steps, self.model, precision), NEAR) for precision, there in here if there]
         elif size <= _SMALL:
             ways.insert(0, (lambda: small_steps(self.model), CLOSE))
         for way, share in ways:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from chatfed.model.by_hand import plain_llama
-from chatfed.model.llama_steps import Attend, LlamaSteps, StepCache
+from chatfed.model.llama_steps import Attend, LlamaSteps, Precision, StepCache
 
 Floats = NDArray[np.float32]
 _LEAST, _MOST = 2, 16  # rows of a matrix product: numpy takes one row as a vector, and blocks for many are narrow
@@ -37,11 +37,11 @@ class SmallSteps(LlamaSteps):
     """As `LlamaSteps` in float32."""
 
     def __init__(self, module: Any) -> None:
-        super().__init__(module, lower=False)
+        super().__init__(module, "float32")
         self._rows_embedding: Floats = self._embedding.numpy()
         self._tables = (np.empty((0, 2, self._size // 2), np.float32),) * 2
 
-    def _pack(self, module: Any, layers: Any) -> None:
+    def _pack(self, module: Any, layers: Any, precision: Precision) -> None:
         queries, scale, self._scale = self._heads * self._size, self._scale, 1.0  # which is in the weights of queries
         self._layers = [_Layer(layer, queries, scale) for layer in layers]
         self._norm, self._head = _Norm(module.model.norm), _Product([module.lm_head], module.model.norm)

@@ -1,8 +1,8 @@
 """A plain Llama token by token: a cache made once, products fused, weights packed once in the precision asked for.
 
-What one token costs is reading the weights, so bfloat16 is twice as quick as float32. Same numbers as the model's own
-layers but for rounding, which whoever asks must try out. Weights are copied: it does not follow what the model learns
-later. Knows tokens and weights; no text.
+What one token costs is reading the weights, so fewer bits of each are quicker. Same numbers as the model's own layers
+but for rounding, which whoever asks must try out. Weights are copied: it does not follow what the model learns later.
+Knows tokens and weights; no text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,15 +23,17 @@ from chatfed.model.gradient_parts import angles, turn
 _FIRST = 64  # positions of a new cache; it doubles when it is full
 _LEAST, _GROUP = 2, 4  # rows that a product takes together where its kernel minds more; one has a kernel of its own
 Attend = Callable[[int, Any], Any]  # of a layer's queries, keys and values float32[rows, heads + 2 shared, size]
+Precision = Literal["float32", "bfloat16", "int8"]
 
 
-def llama_steps(module: nn.Module, lower: bool = False, layers: int | None = None) -> LlamaSteps | None:
+def llama_steps(module: nn.Module, precision: Precision = "float32", layers: int | None = None) -> LlamaSteps | None:
     """The steps of a plain Llama (transformers' own layers, on the processor); None for any other model.
 
-    lower: weights and products in bfloat16, norms, rotations and softmax in float32. layers: only the lowest of them,
-    for `LlamaSteps.stream`.
+    precision: of weights and products; norms, rotations and softmax are float32. "bfloat16": attention's products too.
+    "int8": weights of 8 bits with one scale for each output, inputs of products in bfloat16; attention in float32.
+    layers: only the lowest of them, for `LlamaSteps.stream`.
     """
-    return LlamaSteps(module, lower, layers) if plain_llama(module) else None
+    return LlamaSteps(module, precision, layers) if plain_llama(module) else None
 
 
 @dataclass(eq=False)
@@ -58,21 +60,21 @@ class StepCache:
 class LlamaSteps:
     """Reads tokens behind a cache and says what comes next."""
 
-    def __init__(self, module: Any, lower: bool, layers: int | None = None) -> None:
+    def __init__(self, module: Any, precision: Precision, layers: int | None = None) -> None:
         config, body = module.config, module.model
         self._size = int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
         self._heads, self._shared = config.num_attention_heads, config.num_key_value_heads
         self._scale = self._size**-0.5  # of scores
-        self._dtype = torch.bfloat16 if lower else torch.float32
+        self._dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32  # of attention
         self._rotary, self._angles = body.rotary_emb, angles(body.rotary_emb, _FIRST)
         self._embedding = body.embed_tokens.weight.detach()
-        self._pack(module, body.layers[:layers])
+        self._pack(module, body.layers[:layers], precision)
 
-    def _pack(self, module: Any, layers: Any) -> None:
+    def _pack(self, module: Any, layers: Any, precision: Precision) -> None:
         """Copies the weights."""
-        self._layers: list[Any] = [_Layer(layer, self._dtype) for layer in layers]
+        self._layers: list[Any] = [_Layer(layer, precision) for layer in layers]
         self._norm: Any = module.model.norm
-        self._head: Any = _Product([module.lm_head], self._dtype)
+        self._head: Any = _product([module.lm_head], precision)
 
     def begin(self, rows: int) -> StepCache:
         """The cache of so many empty texts."""
@@ -187,12 +189,12 @@ class LlamaSteps:
 class _Layer:
     """Attention's products and the gate, each behind its norm."""
 
-    def __init__(self, layer: Any, dtype: torch.dtype) -> None:
+    def __init__(self, layer: Any, precision: Precision) -> None:
         own, mlp = layer.self_attn, layer.mlp
         self._before, self._between = layer.input_layernorm, layer.post_attention_layernorm
-        self._asked = _Product([own.q_proj, own.k_proj, own.v_proj], dtype)
-        self._answered, self._narrowed = _Product([own.o_proj], dtype), _Product([mlp.down_proj], dtype)
-        self._widened = _Product([mlp.gate_proj, mlp.up_proj], dtype)
+        self._asked = _product([own.q_proj, own.k_proj, own.v_proj], precision)
+        self._answered, self._narrowed = _product([own.o_proj], precision), _product([mlp.down_proj], precision)
+        self._widened = _product([mlp.gate_proj, mlp.up_proj], precision)
 
     def ask(self, x: Tensor, group: str = "") -> Tensor:
         """Queries, keys and values of the stream [tokens, width], one behind the other."""
@@ -209,6 +211,13 @@ class _Layer:
         return self._asked, self._answered, self._widened, self._narrowed
 
 
+def _product(layers: list[nn.Linear], precision: Precision) -> _Product:
+    """Linear layers of one input as one product."""
+    if precision == "int8":
+        return _Rounded(layers)
+    return _Product(layers, torch.bfloat16 if precision == "bfloat16" else torch.float32)
+
+
 class _Product:
     """Linear layers of one input as one product; bfloat16 weights are packed once, where torch can, for few rows."""
 
@@ -222,9 +231,11 @@ class _Product:
 
     def __call__(self, x: Tensor, group: str = "") -> Tensor:
         """[..., in] -> [..., out], of this product's precision; group: of [rows, in], so few at a time."""
-        x = x.to(self._dtype)
         if group and len(x) > _GROUP:
             return torch.cat([self(part) for part in x.tensor_split(-(-len(x) // _GROUP))])
+        return self._of(x.to(self._dtype))
+
+    def _of(self, x: Tensor) -> Tensor:
         if self._packed:
             found: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, "none", [], "")
             return found
@@ -237,6 +248,21 @@ class _Product:
         x = rows * 10**sizes  # of many sizes, as roundings are
         found = [torch.cat([self(part) for part in x.split(n)]) for n in numbers]
         return all(torch.equal(found[0], each) for each in found[1:])
+
+
+class _Rounded(_Product):
+    """The same with weights of 8 bits: whole steps of a scale that each output has for itself, 127 at most."""
+
+    def __init__(self, layers: list[nn.Linear]) -> None:
+        super().__init__(layers, torch.float32)
+        scale = self._weight.abs().amax(1).div_(127).clamp_(min=torch.finfo(torch.float32).tiny).bfloat16()
+        steps = self._weight.div(scale.float()[:, None]).round_().clamp_(-127, 127)
+        self._weight, self._scale, self._dtype = steps.to(torch.int8), scale, torch.bfloat16
+
+    def _of(self, x: Tensor) -> Tensor:
+        flat = torch._weight_int8pack_mm(x.reshape(-1, x.shape[-1]), self._weight, self._scale).float()
+        found = flat if self._bias is None else flat.add_(self._bias)
+        return found.view(*x.shape[:-1], -1)
 
 
 def _of_several(queries: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

@@ -54,7 +54,7 @@ class UpperLayers:
 
     def __init__(self, module: Any, layers: int, lower: bool) -> None:
         body = module.model
-        below = llama_steps(module, lower, len(body.layers) - layers)
+        below = llama_steps(module, "bfloat16" if lower else "float32", len(body.layers) - layers)
         if below is None:
             raise ModelError(
                 f"ngrams.layers = {layers}: the base is not in float32 on the processor, or has hooks; set it to 0.",

@@ -33,15 +33,16 @@ GREEDY = Generation(max_new_tokens=70)
 HOT = Generation(max_new_tokens=70, temperature=2.0, top_p=0.95, seed=5, repetition_penalty=1.1)
 
 
-@pytest.fixture(scope="module", params=["small", "float32", "bfloat16", "gpt2"])
+@pytest.fixture(scope="module", params=["small", "float32", "bfloat16", "int8", "gpt2"])
 def chat(request: pytest.FixtureRequest) -> Iterator[Chat]:
-    """A plain Llama in numpy, in torch and either precision, and a model without quick steps."""
+    """A plain Llama in numpy, in torch and each precision, and a model without quick steps."""
     torch.set_num_threads(1)
     tokenizer = train_tokenizer(TEXTS, 290)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(decoding, "_LARGE", 1000 if request.param == "bfloat16" else 1 << 40)
+        patch.setattr(decoding, "_LARGE", 1000 if request.param in ("bfloat16", "int8") else 1 << 40)
         patch.setattr(decoding, "_SMALL", decoding._SMALL if request.param == "small" else 0)
-        patch.setattr(decoding, "has_bfloat16", lambda: True)
+        patch.setattr(decoding, "has_bfloat16", lambda: request.param != "int8")
+        patch.setattr(decoding, "has_int8", lambda: True)
         model = tiny("gpt2", n_positions=512) if request.param == "gpt2" else llama(vocab_size=290)
         made = Chat(model, tokenizer)
         assert (made._decoder.steps is None) == (request.param == "gpt2")

@@ -1,4 +1,4 @@
-"""A plain Llama token by token says what its layers say of the whole text, in float32 and nearly so in bfloat16."""
+"""A plain Llama token by token says what its layers say of the whole text, in float32, and nearly so in fewer bits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from chatfed.model import decoding
 from chatfed.model.decoding import Decoder, close
-from chatfed.model.llama_steps import llama_steps
+from chatfed.model.llama_steps import LlamaSteps, Precision, _Rounded, llama_steps
 from tests.model.architectures import tiny
 
 IDS = torch.tensor([[7, 30, 5, 61, 90, 12, 44, 8, 101, 3], [3, 2, 1, 9, 8, 7, 6, 5, 4, 30]])
@@ -76,9 +76,10 @@ def test_rows_of_a_repeated_cache_grow_apart() -> None:
     assert one.length == 6
 
 
-def test_bfloat16_is_near_and_not_the_same() -> None:
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_fewer_bits_are_near_and_not_the_same(precision: Precision) -> None:
     model = llama()
-    quick = llama_steps(model, lower=True)
+    quick = llama_steps(model, precision)
     assert quick is not None
     found = quick.add(quick.begin(2), IDS, last=False)
     with torch.inference_mode():
@@ -124,9 +125,56 @@ def test_an_operator_that_is_not_here_is_done_without(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(decoding, "_LARGE", 1000)
     monkeypatch.setattr(decoding, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(decoding, "llama_steps", lambda model, lower: refused() if lower else llama_steps(model))
+    monkeypatch.setattr(decoding, "llama_steps", lambda model, *fewer: refused() if fewer else llama_steps(model))
     steps = Decoder(llama()).steps
     assert steps is not None and steps.begin(1).keys.dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("has", "taken"), [((True, True), "bfloat16"), ((False, True), "int8"), ((False, False), None)]
+)
+def test_a_large_model_is_read_in_what_the_processor_has(
+    has: tuple[bool, bool], taken: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, asked = llama(), list[str]()
+
+    def steps(model: Any, *fewer: Precision) -> LlamaSteps | None:
+        asked.extend(fewer)
+        return llama_steps(model, fewer[0] if fewer else "float32")
+
+    monkeypatch.setattr(decoding, "_LARGE", 1000)
+    monkeypatch.setattr(decoding, "has_bfloat16", lambda: has[0])
+    monkeypatch.setattr(decoding, "has_int8", lambda: has[1])
+    monkeypatch.setattr(decoding, "llama_steps", steps)
+    assert Decoder(model).steps is not None and asked == ([taken] if taken else [])
+
+
+def test_weights_of_8_bits_are_whole_steps_of_their_outputs_scale() -> None:
+    layer = torch.nn.Linear(96, 40)
+    with torch.no_grad():
+        layer.weight.mul_(torch.logspace(-3, 3, 40)[:, None])
+        layer.weight[7] = 0.0
+    x = torch.randn(5, 96, generator=torch.Generator().manual_seed(1)).bfloat16()
+    found, weight = _Rounded([layer])(x), layer.weight.detach()
+    scale = (weight.abs().amax(1, keepdim=True) / 127).bfloat16().float()
+    steps = torch.where(scale > 0, weight / scale, 0.0).round().clamp(-127, 127)
+    wanted = x.double() @ (steps * scale).double().T + layer.bias.detach().double()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-2, atol=1e-2)
+    assert torch.equal(found[:, 7], layer.bias.detach()[7].expand(5))
+
+
+def test_one_loud_weight_that_drowns_the_others_is_not_taken_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = llama()
+    with torch.no_grad():  # of an input that is always nought
+        model.model.layers[0].input_layernorm.weight[3] = 0.0
+        model.model.layers[0].self_attn.v_proj.weight[:, 3] = 1e6
+    monkeypatch.setattr(decoding, "_LARGE", 1000)
+    monkeypatch.setattr(decoding, "has_bfloat16", lambda: False)
+    taken, wanted = Decoder(model).steps, Decoder(model).whole(IDS)
+    for steps, right in ((taken, True), (llama_steps(model, "int8"), False)):
+        assert steps is not None
+        found = steps.add(steps.begin(2), IDS)
+        assert all(close(*pair, decoding.NEAR) for pair in zip(found, wanted, strict=True)) == right
 
 
 def test_a_long_prompt_is_read_without_an_array_of_all_scores() -> None:
