@@ -1,26 +1,41 @@
 """What a pretrained base costs: a token of a reply, and a private gradient, beside transformers and peft.
 
-Replies: the steps that `Chat` draws with, in bfloat16 and in float32, and `transformers.generate` in float32; greedy,
-64 tokens after 64, on two threads. How much of the memory's bandwidth that is: the weights' bytes by the seconds of a
-token, over what a sum of a large array reads. Private: each dialogue's gradient as a learner computes it by itself, and
-a plain training loop of peft's adapters of the same rank on the same layers, in bfloat16, eight dialogues at a time,
-with its optimizer, neither clipped nor noised; both on one thread.
+Replies: the steps that `Chat` draws with (in bfloat16 where the processor has it, elsewhere with weights of 8 bits), in
+float32 as well, and `transformers.generate` in float32; greedy, 64 tokens after 64, on two threads. How much of the
+memory's bandwidth that is: the weights' bytes by the seconds of a token, over what a sum of a large array reads.
+Agreement: on four answers of
+`generate`, each token given the text before it. Private: each dialogue's gradient as a learner computes it by itself,
+the first time and once its frozen layers' outputs are kept, and a plain training loop of peft's adapters of the same
+rank on the same layers, eight dialogues at a time, with its optimizer, neither clipped nor noised; all on one thread.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import sys
+import tempfile
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks import Row, Times, interleaved, machine, parser, print_table, write_json
 from chatfed.command_line import exit_code
 from chatfed.model.bases import find_base
 from chatfed.model.transformer import load_model, stay_offline
 
+if TYPE_CHECKING:
+    from chatfed.model.llama_steps import LlamaSteps, Precision
+
 TOKENS, PROMPT, DIALOGUE, BATCH = 64, 64, 168, 8
+BYTES: dict[Precision, int] = {"int8": 1, "bfloat16": 2, "float32": 4}  # of a weight
+QUESTIONS = (
+    "What is the capital of Italy, and what is it known for?",
+    "Write a short story about a cat who learns to sail.",
+    "How do I reset my password when I have lost my phone?",
+    "Explain to a child how a bicycle stays upright.",
+)
 LAYERS, SHARE = 8, 0.01  # uppermost, and directions of each matrix's inputs: the recipe's
 KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -28,8 +43,6 @@ KINDS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_p
 def replies(base: str, tokens: int) -> tuple[dict[str, Callable[[], object]], dict[str, int]]:
     """Draws so many tokens, each candidate by itself; and the bytes of the weights that each reads for a token."""
     import torch
-
-    from chatfed.model.llama_steps import LlamaSteps, llama_steps
 
     model: Any = load_model(base)[0]
     prompt = torch.randint(1000, 2000, (1, PROMPT), generator=torch.Generator().manual_seed(1))
@@ -45,29 +58,48 @@ def replies(base: str, tokens: int) -> tuple[dict[str, Callable[[], object]], di
         with torch.inference_mode():
             model.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)
 
-    made = {name: llama_steps(model, lower) for name, lower in (("steps, bfloat16", True), ("steps, float32", False))}
-    drawn: dict[str, Callable[[], object]] = {name: partial(ours, steps) for name, steps in made.items() if steps}
-    return {**drawn, "generate, float32": theirs}, {"steps, bfloat16": 2 * numbers, "steps, float32": 4 * numbers}
+    made = {f"steps, {precision}": (_steps(model, precision), size) for precision, size in BYTES.items()}
+    drawn: dict[str, Callable[[], object]] = {name: partial(ours, steps) for name, (steps, _) in made.items() if steps}
+    return {**drawn, "generate, float32": theirs}, {name: size * numbers for name, (_, size) in made.items()}
 
 
-def agreement(base: str, tokens: int) -> float:
-    """Share of places at which bfloat16 has float32's likeliest token, each given the same text before it."""
-    import torch
-
+def _steps(model: Any, precision: Precision) -> LlamaSteps | None:
+    """None where the processor has not what they take."""
     from chatfed.model.llama_steps import llama_steps
 
-    model: Any = load_model(base)[0]
-    prompt = torch.randint(1000, 2000, (4, PROMPT), generator=torch.Generator().manual_seed(2))
-    with torch.inference_mode():
-        text = model.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)
-    said = [
-        steps.add(steps.begin(4), text, last=False)[:, PROMPT - 1 :].argmax(-1) for steps in _both(model, llama_steps)
-    ]
-    return float((said[0] == said[1]).float().mean())
+    try:
+        return llama_steps(model, precision)
+    except RuntimeError:
+        return None
 
 
-def _both(model: Any, steps: Any) -> list[Any]:
-    return [steps(model, lower) for lower in (True, False)]
+def agreement(base: str, tokens: int) -> dict[str, dict[str, float]]:
+    """Of each precision beside float32: the share of likeliest tokens that are the same, and bits of divergence."""
+    import torch
+
+    model, tokenizer = cast(tuple[Any, Any], load_model(base))
+    said = list[tuple[Any, Any]]()
+    for question in QUESTIONS:
+        asked = [{"role": "user", "content": question}]
+        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+        with torch.inference_mode():
+            text = model.generate(prompt, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+            said.append((text, model(text).logits[0, prompt.shape[1] - 1 : -1]))
+    found = dict[str, dict[str, float]]()
+    for precision in BYTES:
+        if (steps := _steps(model, precision)) is None:
+            continue
+        pairs = [(steps.add(steps.begin(1), text, last=False)[0, -len(its) - 1 : -1], its) for text, its in said]
+        same = torch.cat([ours.argmax(-1) == its.argmax(-1) for ours, its in pairs]).float().mean()
+        apart = torch.cat([_divergence(its, ours) for ours, its in pairs]).mean()
+        found[precision] = {"same": float(same), "bits": float(apart)}
+    return found
+
+
+def _divergence(right: Any, other: Any) -> Any:
+    """Bits at each place."""
+    right, other = right.log_softmax(-1), other.log_softmax(-1)
+    return (right.exp() * (right - other)).sum(-1) / math.log(2)
 
 
 def bandwidth() -> Callable[[], object]:
@@ -78,28 +110,32 @@ def bandwidth() -> Callable[[], object]:
     return array.sum
 
 
-def passes(base: str) -> dict[str, Callable[[], object]]:
-    """A batch of dialogues' gradients each: ours one dialogue at a time, peft's in one pass, bfloat16 both."""
+def passes(base: str, folder: Path) -> dict[str, Callable[[], object]]:
+    """A batch of dialogues' gradients each: ours one dialogue at a time, peft's in one pass."""
     import torch
 
     generator = torch.Generator().manual_seed(3)
     ids = torch.randint(1000, 2000, (BATCH, DIALOGUE + 1), generator=generator)
-    return {"private, by hand": _private(base, ids), "peft, not private": _peft(base, ids)}
+    peft = {f"peft, {kind}": _peft(base, ids, kind) for kind in ("bfloat16", "float32")}
+    return {"private, read before": _private(base, ids, folder), "private, first time": _private(base, ids), **peft}
 
 
-def _private(base: str, ids: Any) -> Callable[[], object]:
+def _private(base: str, ids: Any, kept: Path | None = None) -> Callable[[], object]:
     import torch
 
+    from chatfed.model.arithmetic import has_bfloat16
     from chatfed.model.by_hand import llama_gradient
     from chatfed.model.parameters import set_trainable
     from chatfed.model.subspace import Subspace
+    from training.base.frozen import FrozenOutputs
 
     model, _ = load_model(base)
     below = len(model.model.layers) - LAYERS
     set_trainable(model, [f"model.layers.{i}.*proj.weight" for i in range(below, below + LAYERS)])
     space = Subspace(model, SHARE)
-    gradient = llama_gradient(model, lower=True, directions=space.directions)
+    gradient = llama_gradient(model, has_bfloat16(), space.directions)
     assert gradient is not None, "a plain Llama's"
+    gradient.kept = FrozenOutputs(kept, 1 << 28) if kept else None
     out, weights = torch.empty(gradient.size), torch.full((1, DIALOGUE), 1 / DIALOGUE)
 
     def run() -> None:
@@ -110,7 +146,7 @@ def _private(base: str, ids: Any) -> Callable[[], object]:
     return run
 
 
-def _peft(base: str, ids: Any) -> Callable[[], object]:
+def _peft(base: str, ids: Any, kind: str) -> Callable[[], object]:
     import torch
     from peft import LoraConfig, get_peft_model
 
@@ -118,7 +154,7 @@ def _peft(base: str, ids: Any) -> Callable[[], object]:
     below, rank = len(model.model.layers) - LAYERS, round(SHARE * model.config.hidden_size)
     layers = list(range(below, below + LAYERS))
     config = LoraConfig(r=rank, lora_alpha=16, target_modules=list(KINDS), layers_to_transform=layers)
-    adapted = get_peft_model(model.to(torch.bfloat16), config)
+    adapted = get_peft_model(model.to(getattr(torch, kind)), config)
     optimizer = torch.optim.AdamW([p for p in adapted.parameters() if p.requires_grad], 1e-4)
 
     def run() -> None:
@@ -159,16 +195,19 @@ def main(argv: list[str] | None = None) -> None:
     drawn, weights = replies(base, tokens)
     replied = interleaved({**drawn, "memory": bandwidth()}, rounds)
     rate = (1 << 29) / sorted(replied.pop("memory").wall)[rounds // 2]
-    share = {name: weights[name] * median_rate(replied[name], tokens) / rate for name in weights}
+    share = {name: weights[name] * median_rate(replied[name], tokens) / rate for name in drawn if name in weights}
     same = agreement(base, tokens)
     torch.set_num_threads(1)
-    passed = interleaved(passes(base), rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        passed = interleaved(passes(base, Path(folder)), rounds)
     print(machine("torch", "transformers", "peft"))
     print_table("tokens of a reply a second", "", rows_of(replied, "generate, float32", tokens))
     for name, each in share.items():
         print(f"{name}: {each:.0%} of the memory's bandwidth, {rate / 1e9:.1f} GB a second.")
-    print(f"Likeliest tokens that are the same in bfloat16 and float32: {same:.1%}.")
-    print_table("tokens a second, training", "", rows_of(passed, "peft, not private", BATCH * DIALOGUE))
+    for precision, found in same.items():
+        print(f"{precision} beside float32: {found['same']:.1%} of likeliest tokens, {found['bits']:.1e} bits apart.")
+    for beside in (name for name in passed if name.startswith("peft")):
+        print_table("tokens a second, training", f"beside {beside}", rows_of(passed, beside, BATCH * DIALOGUE))
     if given.json:
         figures = {name: median_rate(each, tokens) for name, each in replied.items()}
         trained = {name: median_rate(each, BATCH * DIALOGUE) for name, each in passed.items()}

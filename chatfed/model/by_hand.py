@@ -8,7 +8,7 @@ other model. Knows tokens and weights; no dialogues, no clipping.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -76,16 +76,30 @@ def _agrees(made: LlamaGradient, module: Any) -> bool:
     return float((ours - theirs).norm()) <= (_NEAR if made.lower else _CLOSE) * float(theirs.norm())
 
 
+class Kept(Protocol):
+    """What frozen layers said of windows before: by their ids int64[T], float32[T, width]."""
+
+    def get(self, ids: Tensor) -> Tensor | None:
+        """Of a window that was put here, unless it is gone."""
+        ...
+
+    def put(self, ids: Tensor, said: Tensor) -> None:
+        """Keeps it, if there is room."""
+        ...
+
+
 class LlamaGradient:
     """Writes the gradient of a dialogue's loss: that of the trained parameters, in the order of their names.
 
     `lower`: products take bfloat16 factors; norms, softmax and what passes by the layers stay float32. `directions`: a
     matrix's place takes its gradient times them. The gradient is a function of the weights and of what is given, also
     in its rounding, whatever was computed before. Weights that were frozen when it was made must not change afterwards.
+    `kept`, where it is set: layers below all that is trained then read each window by itself, and only once.
     """
 
     def __init__(self, module: Any, lower: bool = False, directions: Mapping[Any, Tensor] = _WHOLE) -> None:
         self.arrays, self.lower, self._copied = Arrays(), lower, False
+        self.kept: Kept | None = None
         self.places = Places(module, self.arrays, directions)
         self.size = self.places.size
         body, self._positions = module.model, Positions(module.model.rotary_emb, self.arrays)
@@ -139,15 +153,45 @@ class LlamaGradient:
 
     def _windows(self, ids: Tensor, targets: Tensor, weights: Tensor, lengths: Sequence[int]) -> None:
         x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)
-        self._positions.lay(lengths)
-        torch.index_select(self._embedding.weight, 0, ids, out=x)
-        for layer in self._layers:
+        if self.kept is not None and self._lowest > 0:
+            self._recall(self.kept, ids, lengths, x)
+            self._positions.lay(_filled(lengths))
+        else:
+            self._positions.lay(_filled(lengths))
+            self._read(ids, x)
+        for layer in self._layers[max(self._lowest, 0) :]:
             layer.forward(x)
         back = self.arrays.take("back", *x.shape).zero_()
         self._norm.back(self._head.back(self._norm.forward(x), targets, weights), back)
         for layer in reversed(self._layers[max(self._lowest, 0) :]):
             layer.back(back)
         self._embed_back(ids, back)
+
+    def _read(self, ids: Tensor, x: Tensor) -> None:
+        """What the layers below all that is trained say of positions that were laid."""
+        torch.index_select(self._embedding.weight, 0, ids, out=x)
+        for layer in self._layers[: max(self._lowest, 0)]:
+            layer.forward(x)
+
+    def _recall(self, kept: Kept, ids: Tensor, lengths: Sequence[int], x: Tensor) -> None:
+        """The same of windows end to end, each as it was read by itself, and noughts where they are filled up."""
+        begin = 0
+        for length in lengths:
+            window = ids[begin : begin + length]
+            said = kept.get(window)
+            if said is None:
+                said = self._alone(window)
+                kept.put(window, said)
+            x[begin : begin + length] = said
+            begin += length
+        x[begin:] = 0.0
+
+    def _alone(self, window: Tensor) -> Tensor:
+        more = _more([len(window)])
+        x = self.arrays.take("alone", len(window) + more, self._embedding.embedding_dim)
+        self._positions.lay([len(x)])
+        self._read(nn.functional.pad(window, (0, more)), x)
+        return x[: len(window)]
 
     def _embed_back(self, ids: Tensor, back: Tensor) -> None:
         view = self.places.of(self._embedding.weight)
@@ -218,8 +262,7 @@ class _Head:
 def _end_to_end(rows: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor, list[int]]]:
     """Ids, targets and weights [T], and how long each window is: as many windows as have room together.
 
-    A window ends with its last weight. The last one is filled up, by what has no weight, to a multiple that the lengths
-    alone decide.
+    A window ends with its last weight. Behind the last one stands what has no weight, up to a multiple.
     """
     counted = rows["weights"] != 0
     ends = (counted * torch.arange(1, counted.shape[1] + 1)).amax(1).tolist()
@@ -237,9 +280,19 @@ def _laid(
     rows: Mapping[str, Tensor], group: Sequence[int], ends: Sequence[int]
 ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     lengths = [ends[i] for i in group]
-    more = -sum(lengths) % _MULTIPLE
+    more = _more(lengths)
     ids, targets, weights = (
         torch.cat([*(rows[name][i, : ends[i]] for i in group), rows[name].new_zeros(more)])
         for name in ("ids", "targets", "weights")
     )
-    return ids, targets, weights, [*lengths[:-1], lengths[-1] + more]
+    return ids, targets, weights, lengths
+
+
+def _more(lengths: Sequence[int]) -> int:
+    """How many positions fill windows up."""
+    return -sum(lengths) % _MULTIPLE
+
+
+def _filled(lengths: Sequence[int]) -> list[int]:
+    """The windows as attention sees them: what fills up is part of the last one, behind all that counts."""
+    return [*lengths[:-1], lengths[-1] + _more(lengths)]

@@ -31,6 +31,7 @@ from ..plan.recipe import LocalSection, ModelSection
 from ..plan.upload import Part
 from .counting import Counting
 from .evaluation import MOST_DIALOGUES, Scores, evaluate, one_by_one
+from .frozen import FrozenOutputs
 from .imagining import Imagined, imagined, script_of
 from .learnable import refuse_unmoved
 from .tokens import LENGTHS, DialogueExamples, TokenTable, next_token_loss, open_tokens, private_token_loss
@@ -57,16 +58,23 @@ class Learner:
     base_digest: bytes  # of all weights as the base has them, adapters as they begin and directions included
     space: Subspace  # what is learned, as coordinates
     parameters: int
+    frozen: FrozenOutputs | None = None  # of layers below all that is trained, where learning by hand keeps them
 
     @classmethod
     def open(cls, how: Learning, base: str, private: Path, held_out: Path) -> Learner:
-        """One thread, the plan's device. Raises ChatfedError when the base or its trainable part cannot be had."""
+        """One thread, the plan's device; what frozen layers say is kept beside `private`.
+
+        Raises ChatfedError when the base or its trainable part cannot be had.
+        """
         import torch
 
         torch.set_num_threads(1)
         model, tokenizer = load_model(base)
         refuse_non_finite(model, base)
-        return cls.of(how, model, tokenizer, open_tokens(private), open_tokens(held_out))
+        made = cls.of(how, model, tokenizer, open_tokens(private), open_tokens(held_out))
+        if how.frozen_mib:
+            made.frozen = FrozenOutputs(private.parent, how.frozen_mib << 20)
+        return made
 
     @classmethod
     def of(
@@ -172,7 +180,10 @@ class Learner:
         with steady(self.model), refusing_memory(self.model):
             if len(first):
                 _loss(self.model, shown, first, lower=False)
-        return quickest_way(self.model, shown)
+        way = quickest_way(self.model, shown)
+        if way.by_hand is not None:
+            way.by_hand.kept = self.frozen
+        return way
 
     def _train_privately(self, examples: DialogueExamples, weights: FloatVector) -> None:
         from chatfed.privacy.dpsgd import noisy_mean, train_private
@@ -201,7 +212,10 @@ class Learner:
 
         lower = has_bfloat16()  # of the machine alone: no data chooses the arithmetic
         self.space.load(self.initial)  # tried on the base, whatever weights the server sent
-        return llama_gradient(self.model, lower, self.space.directions)
+        made = llama_gradient(self.model, lower, self.space.directions)
+        if made is not None:
+            made.kept = self.frozen
+        return made
 
     def _config(self) -> DPSGDConfig:
         from chatfed.privacy.dpsgd import DPSGDConfig

@@ -30,6 +30,7 @@ class Learning:
     noise_multiplier: float
     train_on: str
     device: str
+    frozen_mib: int = 0  # of what frozen layers say of dialogues, kept from one time to the next
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ def _check_measuring(agreed: Agreement, terms: ClientTerms) -> None:
 
 def learning_of(recipe: Recipe, noise_multiplier: float) -> Learning:
     """What a learner needs of a recipe."""
-    device, train_on = recipe.runtime.device, recipe.data.train_on
-    return Learning(recipe.model, recipe.privacy, recipe.ngrams, recipe.local, noise_multiplier, train_on, device)
+    sections = recipe.model, recipe.privacy, recipe.ngrams, recipe.local
+    here = recipe.runtime.device, recipe.runtime.frozen_outputs_mib
+    return Learning(*sections, noise_multiplier, recipe.data.train_on, *here)
 
 
 def plan_of(recipe: Recipe, clients: int, terms: ClientTerms) -> Plan:

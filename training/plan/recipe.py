@@ -295,6 +295,7 @@ class RuntimeSection(Section):
     name: ClassVar[str] = "runtime"
     workers: int = setting(2, at_least(1))  # processes, one thread each
     device: str = setting("cpu", NOT_EMPTY)
+    frozen_outputs_mib: int = setting(512, at_least(0))  # each process's, of what frozen layers say of dialogues
     evaluation_dialogues: int = setting(300, at_least(1))
     out: str = setting("runs/default", NOT_EMPTY)
     cache: str = setting("cache", NOT_EMPTY)
