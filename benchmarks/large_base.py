@@ -65,12 +65,11 @@ def replies(base: str, tokens: int) -> tuple[dict[str, Callable[[], object]], di
 
 def _steps(model: Any, precision: Precision) -> LlamaSteps | None:
     """None where the processor has not what they take."""
+    from chatfed.model.arithmetic import has_bfloat16, has_int8
     from chatfed.model.llama_steps import llama_steps
 
-    try:
-        return llama_steps(model, precision)
-    except RuntimeError:
-        return None
+    there = {"float32": True, "bfloat16": has_bfloat16(), "int8": has_int8()}
+    return llama_steps(model, precision) if there[precision] else None
 
 
 def agreement(base: str, tokens: int) -> dict[str, dict[str, float]]:

@@ -8,7 +8,7 @@ process's peak memory over what it held with the model loaded, in a process of i
 earlier checkout beside them (`git worktree add FOLDER COMMIT`). HTTP: benchmarks/serving_http.py. Equal: whether each
 reply has the tokens of `generate`. A model above 33 M parameters is read in bfloat16 where the processor has it, and
 elsewhere with weights of 8 bits, where near ties fall otherwise; generate of the same weights in bfloat16 stands beside
-it. It is asked for a quarter of the tokens, three times.
+it. Such a model is timed on a quarter of the tokens, in three rounds at most.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def _compared(
 ) -> tuple[list[Row], dict[str, Any]]:
     wall, processor = _ratio(mine, its, "wall"), _ratio(mine, its, "processor")
     # an answer of a chat begins without spaces here; there the template's stay in it
-    equal = sum(a == b.lstrip() for a, b in zip(mine[-1].texts, its[-1].texts, strict=True))
+    equal = sum(a == b.lstrip(" ") for a, b in zip(mine[-1].texts, its[-1].texts, strict=True))
 
     def rate(side: Sequence[Answers]) -> str:
         return f"{many * tokens / median(each.wall for each in side):.0f} tokens/s"

@@ -55,6 +55,15 @@ def join(
     give_up: Annotated[
         float, typer.Option(min=0.001, metavar="HOURS", help="How long the coordinator may not answer at all.")
     ] = 168.0,
+    frozen_mib: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            metavar="MIB",
+            help="Room on your disk for what frozen layers say of your dialogues: quicker rounds, whose time then "
+            "tells how many of them were sampled before. 0: none.",
+        ),
+    ] = 0,
     me: Me = None,
     ignore_columns: IgnoreColumns = None,
     skip_bad_lines: SkipBadLines = False,
@@ -71,7 +80,7 @@ def join(
         "skip_bad_lines": skip_bad_lines,
     }
     folder, hours = home or key.resolve().parent / "chatfed-home", 3600 * give_up
-    in_one_line(lambda: _join(file, key, folder, base, reading, yes, patience, hours), AGAIN)
+    in_one_line(lambda: _join(file, key, folder, base, reading, yes, patience, hours, frozen_mib), AGAIN)
 
 
 def _join(
@@ -83,6 +92,7 @@ def _join(
     yes: bool,
     patience: float,
     give_up: float,
+    frozen_mib: int,
 ) -> None:
     from .engines.flower import prepare_flower
     from .plan.federation import read_federation
@@ -114,7 +124,7 @@ def _join(
         held.enter_context(home.held(name))
         os.environ["HF_DATASETS_CACHE"] = str(home.path / "read")  # keeps as text what is read
         base = base or file.resolve().parent / "base"
-        place = joined(federation, home, base, key, data, say)
+        place = joined(federation, home, base, key, data, say, frozen_mib)
         held.enter_context(contextlib.closing(place))
         authority = home.path / "authority.crt"
         write_atomically(authority, federation.authority.encode(), 0o644)

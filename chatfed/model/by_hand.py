@@ -77,14 +77,14 @@ def _agrees(made: LlamaGradient, module: Any) -> bool:
 
 
 class Kept(Protocol):
-    """What frozen layers said of windows before: by their ids int64[T], float32[T, width]."""
+    """What frozen layers said of windows before: by bytes that say which layers, how, and of which tokens."""
 
-    def get(self, ids: Tensor) -> Tensor | None:
-        """Of a window that was put here, unless it is gone."""
+    def get(self, window: bytes) -> Tensor | None:
+        """What was put here, float32[T * width], unless it is gone."""
         ...
 
-    def put(self, ids: Tensor, said: Tensor) -> None:
-        """Keeps it, if there is room."""
+    def put(self, window: bytes, said: Tensor) -> None:
+        """Keeps float32[T, width], if there is room."""
         ...
 
 
@@ -153,11 +153,10 @@ class LlamaGradient:
 
     def _windows(self, ids: Tensor, targets: Tensor, weights: Tensor, lengths: Sequence[int]) -> None:
         x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)
-        if self.kept is not None and self._lowest > 0:
-            self._recall(self.kept, ids, lengths, x)
-            self._positions.lay(_filled(lengths))
-        else:
-            self._positions.lay(_filled(lengths))
+        if recalls := self.kept is not None and self._lowest > 0:
+            self._recall(ids, lengths, x)  # which lays windows one by one
+        self._positions.lay(_filled(lengths))
+        if not recalls:
             self._read(ids, x)
         for layer in self._layers[max(self._lowest, 0) :]:
             layer.forward(x)
@@ -173,18 +172,22 @@ class LlamaGradient:
         for layer in self._layers[: max(self._lowest, 0)]:
             layer.forward(x)
 
-    def _recall(self, kept: Kept, ids: Tensor, lengths: Sequence[int], x: Tensor) -> None:
-        """The same of windows end to end, each as it was read by itself, and noughts where they are filled up."""
+    def _recall(self, ids: Tensor, lengths: Sequence[int], x: Tensor) -> None:
+        """The same of windows end to end, each as it was read by itself; the last place again where they are filled."""
         begin = 0
         for length in lengths:
-            window = ids[begin : begin + length]
-            said = kept.get(window)
-            if said is None:
-                said = self._alone(window)
-                kept.put(window, said)
-            x[begin : begin + length] = said
-            begin += length
-        x[begin:] = 0.0
+            window, begin = slice(begin, begin + length), begin + length
+            x[window] = self._once(ids[window]).view(length, -1)
+        x[begin:] = x[begin - 1]
+
+    def _once(self, window: Tensor) -> Tensor:
+        assert self.kept is not None, "asked before"
+        name = f"{self._lowest} {self.lower} ".encode() + window.numpy().tobytes()
+        said = self.kept.get(name)
+        if said is None:
+            said = self._alone(window)
+            self.kept.put(name, said)
+        return said
 
     def _alone(self, window: Tensor) -> Tensor:
         more = _more([len(window)])

@@ -22,6 +22,7 @@ from chatfed.model.gradient_parts import angles, turn
 
 _FIRST = 64  # positions of a new cache; it doubles when it is full
 _LEAST, _GROUP = 2, 4  # rows that a product takes together where its kernel minds more; one has a kernel of its own
+_BLOCK = 16  # inputs that torch's product with weights of 8 bits takes at a time, and nothing less
 Attend = Callable[[int, Any], Any]  # of a layer's queries, keys and values float32[rows, heads + 2 shared, size]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -31,7 +32,7 @@ def llama_steps(module: nn.Module, precision: Precision = "float32", layers: int
 
     precision: of weights and products; norms, rotations and softmax are float32. "bfloat16": attention's products too.
     "int8": weights of 8 bits with one scale for each output, inputs of products in bfloat16; attention in float32.
-    layers: only the lowest of them, for `LlamaSteps.stream`.
+    layers: only the lowest of them, for `LlamaSteps.stream`. Raises RuntimeError where torch cannot do it here.
     """
     return LlamaSteps(module, precision, layers) if plain_llama(module) else None
 
@@ -251,10 +252,15 @@ class _Product:
 
 
 class _Rounded(_Product):
-    """The same with weights of 8 bits: whole steps of a scale that each output has for itself, 127 at most."""
+    """The same with weights of 8 bits: whole steps of a scale that each output has for itself, 127 at most.
+
+    Raises RuntimeError for a number of inputs that torch's operator does not take; it does not look itself.
+    """
 
     def __init__(self, layers: list[nn.Linear]) -> None:
         super().__init__(layers, torch.float32)
+        if self._width % _BLOCK:
+            raise RuntimeError(f"weights of 8 bits have a multiple of {_BLOCK} inputs, these {self._width}")
         scale = self._weight.abs().amax(1).div_(127).clamp_(min=torch.finfo(torch.float32).tiny).bfloat16()
         steps = self._weight.div(scale.float()[:, None]).round_().clamp_(-127, 127)
         self._weight, self._scale, self._dtype = steps.to(torch.int8), scale, torch.bfloat16

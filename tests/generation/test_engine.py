@@ -22,6 +22,7 @@ from chatfed.model import decoding
 from chatfed.model.decoding import close
 from chatfed.model.llama_rows import LlamaRows
 from chatfed.model.llama_small import SmallSteps
+from chatfed.model.llama_steps import _Rounded
 from chatfed.model.tokenizer import train_tokenizer
 from tests.generation.alone import drawn_alone
 from tests.model.architectures import tiny
@@ -46,7 +47,10 @@ def chat(request: pytest.FixtureRequest) -> Iterator[Chat]:
         model = tiny("gpt2", n_positions=512) if request.param == "gpt2" else llama(vocab_size=290)
         made = Chat(model, tokenizer)
         assert (made._decoder.steps is None) == (request.param == "gpt2")
-        assert isinstance(made._decoder.steps, SmallSteps) == (request.param == "small")
+        steps = made._decoder.steps
+        assert isinstance(steps, SmallSteps) == (request.param == "small")
+        assert isinstance(getattr(steps, "_head", None), _Rounded) == (request.param == "int8")
+        assert (getattr(steps, "_dtype", None) is torch.bfloat16) == (request.param == "bfloat16")
         yield made
 
 

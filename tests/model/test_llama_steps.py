@@ -163,6 +163,20 @@ def test_weights_of_8_bits_are_whole_steps_of_their_outputs_scale() -> None:
     assert torch.equal(found[:, 7], layer.bias.detach()[7].expand(5))
 
 
+@pytest.mark.parametrize("width", [40, 24])
+def test_a_width_that_the_operator_does_not_take_is_drawn_in_float32(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = llama(hidden_size=width, num_attention_heads=4, head_dim=8)
+    with pytest.raises(RuntimeError, match=f"multiple of 16 inputs, these {width}"):
+        llama_steps(model, "int8")
+    monkeypatch.setattr(decoding, "_LARGE", 1000)
+    monkeypatch.setattr(decoding, "has_bfloat16", lambda: False)
+    monkeypatch.setattr(decoding, "has_int8", lambda: True)
+    steps = Decoder(model).steps
+    assert steps is not None and not isinstance(steps._head, _Rounded)
+
+
 def test_one_loud_weight_that_drowns_the_others_is_not_taken_in_8_bits(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     with torch.no_grad():  # of an input that is always nought

@@ -18,15 +18,15 @@ class Remembered:
     """A `Kept` in memory, which counts; `room`: windows that it takes."""
 
     def __init__(self, room: int = 1 << 30) -> None:
-        self.room, self.asked, self.held = room, 0, dict[tuple[int, ...], Tensor]()
+        self.room, self.asked, self.held = room, 0, dict[bytes, Tensor]()
 
-    def get(self, ids: Tensor) -> Tensor | None:
+    def get(self, window: bytes) -> Tensor | None:
         self.asked += 1
-        return self.held.get(tuple(ids.tolist()))
+        return self.held.get(window)
 
-    def put(self, ids: Tensor, said: Tensor) -> None:
+    def put(self, window: bytes, said: Tensor) -> None:
         if len(self.held) < self.room:
-            self.held[tuple(ids.tolist())] = said.clone()
+            self.held[window] = said.flatten().clone()
 
 
 def gradient_of(trained: tuple[str, ...] = UPPER, lower: bool = False) -> tuple[torch.nn.Module, LlamaGradient]:
@@ -89,6 +89,30 @@ def test_where_the_lowest_layer_or_the_embedding_learns_nothing_is_kept(trained:
     gradient.kept = Remembered()
     by_hand(gradient, dialogue([9, 12]))
     assert gradient.kept.asked == 0 and not gradient.kept.held
+
+
+def test_two_ways_of_computing_share_a_store_and_nothing_in_it() -> None:
+    rows, kept = dialogue([30, 11]), Remembered()
+    (_, lower), (_, single), (_, higher) = gradient_of(lower=True), gradient_of(), gradient_of(("lm_head",))
+    wanted = []
+    for gradient in (lower, single, higher):
+        gradient.kept = Remembered()
+        wanted.append(by_hand(gradient, rows))
+        gradient.kept = kept
+    for gradient, alone in zip((lower, single, higher), wanted, strict=True):
+        assert torch.equal(by_hand(gradient, rows), alone)
+    assert len(kept.held) == 6
+
+
+def test_what_fills_windows_up_is_a_number_even_where_a_norm_has_no_epsilon() -> None:
+    model = llama(num_hidden_layers=3, rms_norm_eps=0.0)
+    for name, p in model.named_parameters():
+        p.requires_grad_(name.startswith(UPPER))
+    gradient = llama_gradient(model)
+    assert gradient is not None
+    gradient.kept = Remembered()
+    rows = dialogue([9])
+    assert worst(model, by_hand(gradient, rows), by_autograd(model, rows)) < 1e-5
 
 
 def test_in_bfloat16_it_is_as_close_as_without() -> None:

@@ -90,6 +90,8 @@ def test_the_page_fits_and_follows_the_system(
     page.locator("#probe-table tbody tr").first.wait_for()
     page.locator("#probe-words .cf-word").nth(1).hover()
     shoot("probe")
+    hidden = page.locator("#probe-table table").evaluate("it => it.scrollWidth - it.parentElement.clientWidth")
+    assert hidden <= 1 or width < 1280, "the last column is cut off"
     wide.append(page.evaluate("document.documentElement.scrollWidth"))
     page.get_by_role("tab", name="Privacy").click()
     page.locator("#epsilon-value").wait_for()

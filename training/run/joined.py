@@ -119,6 +119,7 @@ class Joined:
     key: Path
     name: ClientId
     say: Callable[[str], None]
+    frozen_mib: int = 0  # of what frozen layers say of its dialogues, kept from round to round
     stores: dict[str, Store] = field(default_factory=dict)
 
     def member(self) -> Member:
@@ -188,7 +189,8 @@ class Joined:
         return {MEASURED: self._client("measured", plan.measuring, plan.measuring_terms, learner, learn)}
 
     def _learner(self, how: Learning, base: Path) -> Learner:
-        return Learner.open(how, str(base), self.home.path / "private", self.home.path / "held-out")
+        how, home = replace(how, frozen_mib=self.frozen_mib), self.home.path
+        return Learner.open(how, str(base), home / "private", home / "held-out")
 
     def _client(self, store: str, agreement: Agreement, terms: ClientTerms, learner: Learner, learn: Learn) -> Client:
         if store not in self.stores:
@@ -201,7 +203,13 @@ class Joined:
 
 
 def joined(
-    federation: Federation, home: Home, base: Path, key: Path, data: DataSection, say: Callable[[str], None]
+    federation: Federation,
+    home: Home,
+    base: Path,
+    key: Path,
+    data: DataSection,
+    say: Callable[[str], None],
+    frozen_mib: int = 0,
 ) -> Joined:
     """The member with its data read and written down as tokens. Raises ChatfedError.
 
@@ -211,7 +219,7 @@ def joined(
     refuse_another_base(federation, base)
     check_trainable(replace(plan.learning.model, base=str(base)))
     _write_tables(home, base, name, data, plan.learning.model.context, say)
-    return Joined(federation, home, base, key, name, say)
+    return Joined(federation, home, base, key, name, say, frozen_mib)
 
 
 def _write_tables(

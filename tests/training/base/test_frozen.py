@@ -10,19 +10,21 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+import training.base.learner
 from chatfed.data.helpdesk import HelpdeskCorpus
-from chatfed.model.by_hand import llama_gradient
+from chatfed.model.by_hand import LlamaGradient, llama_gradient
 from chatfed.privacy.guarantee import Noise, Unit
+from training.base import frozen
 from training.base.frozen import FrozenOutputs
 from training.base.learner import Learner, Way
 from training.base.pretrain import precision_here
-from training.base.tokens import write_tokens
+from training.base.tokens import DialogueExamples, write_tokens
 from training.plan.plan import learning_of
 from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 
-WINDOW, OTHER = torch.arange(9), torch.arange(1, 10)
+WINDOW, OTHER = bytes(range(9)), bytes(range(1, 10))
 SAID = torch.linspace(-1e30, 1e-30, 9 * 4).view(9, 4)
-ENTRY = SAID.numel() * 4 + 28  # with nonce and tag
+ENTRY = SAID.nbytes + 28  # with nonce and tag
 
 
 def raw(kept: FrozenOutputs) -> bytes:
@@ -38,22 +40,45 @@ def test_what_was_said_comes_back_to_the_last_bit_and_of_no_other_window(tmp_pat
     kept.put(OTHER, -SAID)
     found, other = kept.get(WINDOW), kept.get(OTHER)
     assert found is not None and other is not None
-    assert torch.equal(found, SAID) and torch.equal(other, -SAID)
+    assert torch.equal(found, SAID.flatten()) and torch.equal(other, -SAID.flatten())
     assert kept.get(WINDOW[:8]) is None
 
 
-def test_nothing_that_is_full_or_a_disk_that_fails_stops_learning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_is_kept_than_there_is_room_for(tmp_path: Path) -> None:
     kept = FrozenOutputs(tmp_path, ENTRY + ENTRY // 2)
     for window in (WINDOW, OTHER):
         kept.put(window, SAID)
     assert kept.get(WINDOW) is not None and kept.get(OTHER) is None and len(raw(kept)) == ENTRY
-    full, nowhere = FrozenOutputs(tmp_path, 1 << 20), FrozenOutputs(tmp_path / "gone", 1 << 20)
-    monkeypatch.setattr(os, "pwrite", lambda *_: 3)
-    for each in (full, nowhere):
-        each.put(WINDOW, SAID)
-        assert each.get(WINDOW) is None
+
+
+@pytest.mark.parametrize("fails", ["fails", "is short", "is nearly full"])
+def test_a_disk_that_has_no_room_gets_back_what_was_taken_of_it(
+    fails: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger of the same client is to be written there."""
+    kept = FrozenOutputs(tmp_path, 1 << 20)
+    kept.put(WINDOW, SAID)
+    assert kept._file is not None
+    before = kept._file
+
+    def failing(*_: object) -> int:
+        if fails == "is short":
+            return 3
+        raise OSError(28, "No space left on device")
+
+    if fails == "is nearly full":
+        monkeypatch.setattr(frozen, "SPARED", 1 << 70)
+    else:
+        monkeypatch.setattr(os, "pwrite", failing)
+    for _ in range(2):
+        kept.put(OTHER, SAID)
+    assert before.closed and kept.get(WINDOW) is None and kept.get(OTHER) is None
+
+
+def test_a_folder_that_is_not_there_stops_nothing(tmp_path: Path) -> None:
+    kept = FrozenOutputs(tmp_path / "gone", 1 << 20)
+    kept.put(WINDOW, SAID)
+    assert kept.get(WINDOW) is None
 
 
 def test_the_file_has_no_name_and_nothing_in_it_can_be_read_without_this_process(tmp_path: Path) -> None:
@@ -78,12 +103,25 @@ def test_what_a_disk_changed_is_read_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", [Unit.EXAMPLE, Unit.CLIENT])
 def test_a_learner_recalls_what_it_read_and_its_updates_are_those_of_one_that_keeps_nothing(
-    unit: Unit, tiny_base: Path, tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    unit: Unit,
+    tiny_base: Path,
+    tiny_corpus: HelpdeskCorpus,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(training.base.learner, "quickest_way", by_hand_at_once)
     for name in ("held-out", "private"):
         write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     files = str(tiny_base), tmp_path / "private", tmp_path / "held-out"
-    updates = []
+    updates, read = [], list[int]()
+    alone = LlamaGradient._alone
+
+    def reading(self: LlamaGradient, window: torch.Tensor) -> torch.Tensor:
+        read.append(len(window))
+        return alone(self, window)
+
+    monkeypatch.setattr(LlamaGradient, "_alone", reading)
     for mib in (0, 4):
         recipe = Recipe(
             model=ModelSection(context=64, trainable=("lm_head.weight", "model.norm.weight")),
@@ -92,12 +130,10 @@ def test_a_learner_recalls_what_it_read_and_its_updates_are_those_of_one_that_ke
             runtime=RuntimeSection(frozen_outputs_mib=mib),
         )
         learner = Learner.open(learning_of(recipe, 1.0), *files)
-        assert (learner.frozen is not None) == bool(mib)
-        if unit is Unit.CLIENT:
-            learner.way = training_by_hand(learner)
         twice = [[part.copy() for part in learner.learn(learner.initial, np.arange(3))] for _ in range(2)]
         updates += [np.concatenate(parts) for parts in twice]
-    assert learner.frozen is not None and len(learner.frozen._at) >= 3
+    windows = len(read)
+    assert 3 <= windows == len(learner.frozen._at) if learner.frozen else False, "each was read once"
     without, _, first, recalled = updates
     assert np.array_equal(first, recalled) or unit is Unit.CLIENT  # whose order is drawn each time
     near = 0.1 if precision_here("auto") == "bfloat16" else 1e-4
@@ -105,9 +141,6 @@ def test_a_learner_recalls_what_it_read_and_its_updates_are_those_of_one_that_ke
         assert np.linalg.norm(each - without) < near * np.linalg.norm(without)
 
 
-def training_by_hand(learner: Learner) -> Way:
+def by_hand_at_once(model: torch.nn.Module, shown: DialogueExamples) -> Way:
     """Whatever is quickest here."""
-    made = llama_gradient(learner.model)
-    assert made is not None
-    made.kept = learner.frozen
-    return Way(by_hand=made)
+    return Way(by_hand=llama_gradient(model))

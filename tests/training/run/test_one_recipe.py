@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,20 @@ def test_a_round_through_members_is_that_through_clients_bit_by_bit(
     assert through.mean.tobytes() == directly.mean.tobytes() and through.mean.any()
     assert through.survivors == directly.survivors == ("east", "north", "west")
     assert (through.bytes_up, through.dropped) == (directly.bytes_up, directly.dropped)
+
+
+def test_a_member_keeps_what_frozen_layers_say_only_where_it_joined_so(
+    tiny_data: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    """How long a round takes it would tell how many of its dialogues were sampled before."""
+    place = Neighbours(tmp_path, tiny_base)
+    place.make(tiny_data / "private.jsonl", ["federation.rounds=1"])
+    place.join()
+    own, how = place.machines[ClientId("east")].place, place.federation.plan().learning
+    assert own is not None and how.frozen_mib > 0, "what a simulation of the same recipe keeps"
+    assert own._learner(how, tiny_base).frozen is None
+    assert replace(own, frozen_mib=4)._learner(how, tiny_base).frozen is not None
+    place.close()
 
 
 def start(place: Neighbours) -> np.ndarray[Any, np.dtype[np.float32]]:
