@@ -30,7 +30,7 @@ class Learning:
     noise_multiplier: float
     train_on: str
     device: str
-    frozen_mib: int = 0  # of what frozen layers say of dialogues, kept from one time to the next
+    frozen_mib: int  # of what frozen layers say of dialogues, kept from one time to the next
 
 
 @dataclass(frozen=True)
