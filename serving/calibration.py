@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from chatfed import Chat
 
 FILE = "state/words.npz"  # in the run's folder, beside the model's
-MISSING = "nobody has calibrated this probe: chatfed audit does it for a run"
+MISSING = "nobody has calibrated this probe yet, as make audit (chatfed audit) does for a run"
 
 
 @dataclass(frozen=True)

@@ -127,9 +127,12 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
         try:
             before = latest(said_before(history, role, text), chat.context) if with_history else []
             if reference is not None and (calibration := found.calibration) is not None:
-                yield judge_text(chat, reference, calibration, text, role, before, percent / 100, operator, texts)
+                judged = judge_text(chat, reference, calibration, text, role, before, percent / 100, operator, texts)
+                shown = iter([judged])
             else:
-                yield from probe_text(chat, reference, text, role, before, operator, texts)
+                shown = probe_text(chat, reference, text, role, before, operator, texts)
+            for words, table in shown:
+                yield words + _read_as(role, len(before), texts), table
         except ChatfedError as error:
             raise stopped(sentence_of(error, texts)) from None
 
@@ -143,9 +146,7 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
     )
     with gr.Row():
         roles = [(texts(f"probe.role_{each}"), each) for each in ("user", "assistant")]
-        role = gr.Radio(
-            roles, value="user", label=texts("probe.role"), elem_id="probe-role", scale=3, min_width=280
-        )
+        role = gr.Radio(roles, value="user", label=texts("probe.role"), elem_id="probe-role", scale=3, min_width=280)
         go = gr.Button(texts("probe.go"), variant="primary", elem_id="probe-go", scale=1, min_width=120)
     after = gr.Checkbox(
         True,
@@ -181,6 +182,13 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
         button.click(
             bring, [parts.message, parts.chatbot], [text, role, tabs], show_progress="hidden", api_visibility="private"
         ).success(**call)
+
+
+def _read_as(role: str, before: int, texts: Texts) -> str:
+    """What an expectation rests on: the same words have others as somebody else's, or after other words."""
+    said_by = texts(f"probe.role_{role}")
+    alone = texts("probe.read_alone", role=said_by)
+    return f'<p class="cf-note">{texts.counted("probe.read_after", before, role=said_by) if before else alone}</p>'
 
 
 def _legend(found: Found, operator: bool, texts: Texts) -> str:

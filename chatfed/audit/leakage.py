@@ -30,9 +30,9 @@ from chatfed.types import ChatfedError, Span, WordScore
 
 ABOVE_ALL, ABOVE_MOST, LIKE_TWINS, BELOW_MOST, BELOW_ALL, UNJUDGED = (
     "more than all twins",
-    "more than nearly all twins",
+    "more than 19 in 20 twins",
     "like its twins",
-    "less than nearly all twins",
+    "less than 19 in 20 twins",
     "less than all twins",
     "not compared",
 )
@@ -128,7 +128,7 @@ def level(rank: TwinRank | None) -> str:
     """What a rank is called.
 
     >>> level(TwinRank(100, 0, 100)), level(TwinRank(96, 4, 100)), level(TwinRank(95, 5, 100)), level(None)
-    ('more than all twins', 'more than nearly all twins', 'like its twins', 'not compared')
+    ('more than all twins', 'more than 19 in 20 twins', 'like its twins', 'not compared')
     """
     if rank is None:
         return UNJUDGED

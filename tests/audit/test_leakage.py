@@ -87,12 +87,12 @@ def test_ranks_of_both_models_are_kept_apart() -> None:
 @pytest.mark.parametrize(
     ("below", "ties", "twins", "name"),
     [
-        *((100, 0, 100, "more than all twins"), (99, 0, 100, "more than nearly all twins")),
-        *((96, 0, 100, "more than nearly all twins"), (95, 0, 100, "like its twins"), (96, 4, 100, "more than nearly")),
-        *((50, 0, 100, "like its twins"), (5, 0, 100, "like its twins"), (4, 0, 100, "less than nearly all twins")),
-        *((0, 0, 100, "less than all twins"), (0, 100, 100, "like its twins"), (99, 1, 100, "more than nearly")),
-        *((0, 1, 100, "less than nearly"), (19, 0, 19, "more than nearly"), (18, 0, 18, "like its twins")),
-        *((98, 0, 98, "more than nearly"), (9, 0, 9, "like its twins")),
+        *((100, 0, 100, "more than all twins"), (99, 0, 100, "more than 19 in 20 twins")),
+        *((96, 0, 100, "more than 19 in 20 twins"), (95, 0, 100, "like its twins"), (96, 4, 100, "more than 19 in 20")),
+        *((50, 0, 100, "like its twins"), (5, 0, 100, "like its twins"), (4, 0, 100, "less than 19 in 20 twins")),
+        *((0, 0, 100, "less than all twins"), (0, 100, 100, "like its twins"), (99, 1, 100, "more than 19 in 20")),
+        *((0, 1, 100, "less than 19 in 20"), (19, 0, 19, "more than 19 in 20"), (18, 0, 18, "like its twins")),
+        *((98, 0, 98, "more than 19 in 20"), (9, 0, 9, "like its twins")),
     ],
 )
 def test_a_rank_has_the_name_of_its_chance_and_ties_count_against_it(

@@ -58,7 +58,7 @@ def test_a_person_sees_what_leaves_and_what_does_not(browser: Any, port: int, pa
     page.get_by_label("Hold it back").check()
     page.get_by_text("my name is [NAME-1], ring [PHONE-1]").wait_for()
     assert "Monika" not in page.locator(HELD).inner_text(), "what is held back is folded away"
-    page.get_by_text("Show what").click()
+    page.get_by_text("Show what was found").click()
     assert "Monika Casteldahl" in page.locator(HELD).inner_text()
     pictured(page, f"mask-{width}")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "something is wider than the page"

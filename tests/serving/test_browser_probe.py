@@ -21,11 +21,12 @@ def test_a_reply_is_probed_word_by_word(page: Any) -> None:
     assert words == reply.split() == page.locator("#probe-table tbody th").all_inner_texts()
     assert page.locator("#probe-text textarea").input_value() == reply
     assert page.get_by_label("an assistant's reply").is_checked()
+    page.get_by_text("Read as an assistant's reply, after 1 message of the conversation.").wait_for()
     marked = page.locator("#probe-words .cf-word").all()
     shifts = [float(word.get_attribute("data-shift")) for word in marked]
     assert max(shifts) > 4, "the secret that only the served model learned does not stand out"
     told = page.locator("#probe-table tbody tr").all_inner_texts()
-    assert any("more than all twins" in row or "more than nearly all twins" in row for row in told), told
+    assert any("more than all twins" in row or "more than 19 in 20 twins" in row for row in told), told
     assert page.get_by_label("Read it after the conversation").is_checked()
     assert re.search(r"\b1\s*→\s*1\b|→ 1\b", told[0]), "a greedy reply's first word is the likeliest after its question"
     colours = {word.evaluate("e => getComputedStyle(e).backgroundColor") for word in marked}
@@ -49,6 +50,7 @@ def test_typed_text_is_probed_and_never_becomes_markup(page: Any) -> None:
     page.locator("#probe-table tbody tr").first.wait_for(timeout=90_000)  # odd words of many tokens: many twins to read
     words = ["<b>b</b>", "{{v}}", "${1}", "my", "laptop"]
     assert page.locator("#probe-table tbody th").all_inner_texts() == words
+    page.get_by_text("Read as a user's message.", exact=True).wait_for()
     page.get_by_text("It cannot show").wait_for()
 
 

@@ -77,7 +77,7 @@ def test_the_table_has_a_row_a_word_with_twins_shift_ranks_and_tokens() -> None:
 def test_each_word_says_its_twins_and_its_shift_in_words_and_breaks_lines_where_the_text_does() -> None:
     drawn = probe.words_html("my\nbadge", [shift_of("my", 0.0), shift_of("badge", 3.0, 3, rank=MOST)])
     assert (
-        'aria-label="badge, moved more than 97 of 100 twins: more than nearly all twins. '
+        'aria-label="badge, moved more than 97 of 100 twins: more than 19 in 20 twins. '
         '+3.0 bits: 8.0 times as likely as in the public model"'
     ) in drawn
     assert drawn.index("cf-break") > drawn.index(">my<")

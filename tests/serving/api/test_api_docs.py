@@ -26,7 +26,7 @@ def default_server(wide_chat: Chat) -> Iterator[Running]:
     from serving.api.options import ApiOptions
     from serving.api.routes import api
 
-    with running(api(wide_chat, None, ApiOptions("default", Keys(operators=[OPERATOR_KEY])))) as server:
+    with running(api(wide_chat, wide_chat, ApiOptions("default", Keys(operators=[OPERATOR_KEY])))) as server:
         yield server
 
 
@@ -43,6 +43,7 @@ def test_each_command_of_the_page_is_answered(default_server: Running, tmp_path:
         "chat.completion",
         "text_completion",
         "response",
+        "leakage",
     )
 
 
