@@ -3,10 +3,10 @@
 Replies: the steps that `Chat` draws with (in bfloat16 where the processor has it, elsewhere with weights of 8 bits), in
 float32 as well, and `transformers.generate` in float32; greedy, 64 tokens after 64, on two threads. How much of the
 memory's bandwidth that is: the weights' bytes by the seconds of a token, over what a sum of a large array reads.
-Agreement: on four answers of
-`generate`, each token given the text before it. Private: each dialogue's gradient as a learner computes it by itself,
-the first time and once its frozen layers' outputs are kept, and a plain training loop of peft's adapters of the same
-rank on the same layers, eight dialogues at a time, with its optimizer, neither clipped nor noised; all on one thread.
+Agreement: on four answers of `generate`, each token given the text before it. Private: each dialogue's gradient as a
+learner computes it by itself, the first time and once its frozen layers' outputs are kept, and a plain training loop of
+peft's adapters of the same rank on the same layers, eight dialogues at a time, with its optimizer, neither clipped nor
+noised; all on one thread.
 """
 
 from __future__ import annotations
@@ -74,25 +74,29 @@ def _steps(model: Any, precision: Precision) -> LlamaSteps | None:
 
 def agreement(base: str, tokens: int) -> dict[str, dict[str, float]]:
     """Of each precision beside float32: the share of likeliest tokens that are the same, and bits of divergence."""
+    model, tokenizer = cast(tuple[Any, Any], load_model(base))
+    answers = [_answered(model, tokenizer, question, tokens) for question in QUESTIONS]
+    steps = {precision: made for precision in BYTES if (made := _steps(model, precision)) is not None}
+    return {precision: _beside(made, answers) for precision, made in steps.items()}
+
+
+def _answered(model: Any, tokenizer: Any, question: str, tokens: int) -> tuple[Any, Any]:
+    """A question with its answer, and the model's logits before each token of that: float32[n, vocabulary]."""
     import torch
 
-    model, tokenizer = cast(tuple[Any, Any], load_model(base))
-    said = list[tuple[Any, Any]]()
-    for question in QUESTIONS:
-        asked = [{"role": "user", "content": question}]
-        prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")["input_ids"]
-        with torch.inference_mode():
-            text = model.generate(prompt, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
-            said.append((text, model(text).logits[0, prompt.shape[1] - 1 : -1]))
-    found = dict[str, dict[str, float]]()
-    for precision in BYTES:
-        if (steps := _steps(model, precision)) is None:
-            continue
-        pairs = [(steps.add(steps.begin(1), text, last=False)[0, -len(its) - 1 : -1], its) for text, its in said]
-        same = torch.cat([ours.argmax(-1) == its.argmax(-1) for ours, its in pairs]).float().mean()
-        apart = torch.cat([_divergence(its, ours) for ours, its in pairs]).mean()
-        found[precision] = {"same": float(same), "bits": float(apart)}
-    return found
+    asked = [{"role": "user", "content": question}]
+    prompt = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_tensors="pt")["input_ids"]
+    with torch.inference_mode():
+        text = model.generate(prompt, max_new_tokens=tokens, do_sample=False, pad_token_id=0)
+        return text, model(text).logits[0, prompt.shape[1] - 1 : -1]
+
+
+def _beside(steps: LlamaSteps, answers: list[tuple[Any, Any]]) -> dict[str, float]:
+    import torch
+
+    pairs = [(steps.add(steps.begin(1), text, last=False)[0, -len(its) - 1 : -1], its) for text, its in answers]
+    same = torch.cat([ours.argmax(-1) == its.argmax(-1) for ours, its in pairs]).float().mean()
+    return {"same": float(same), "bits": float(torch.cat([_divergence(its, ours) for ours, its in pairs]).mean())}
 
 
 def _divergence(right: Any, other: Any) -> Any:
