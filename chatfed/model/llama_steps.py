@@ -22,7 +22,7 @@ from chatfed.model.gradient_parts import angles, turn
 
 _FIRST = 64  # positions of a new cache; it doubles when it is full
 _LEAST, _GROUP = 2, 4  # rows that a product takes together where its kernel minds more; one has a kernel of its own
-_BLOCK = 16  # inputs that torch's product with weights of 8 bits takes at a time, and nothing less
+_BLOCK = 16  # inputs that torch's product with weights of 8 bits takes at a time
 Attend = Callable[[int, Any], Any]  # of a layer's queries, keys and values float32[rows, heads + 2 shared, size]
 Precision = Literal["float32", "bfloat16", "int8"]
 
@@ -254,7 +254,7 @@ class _Product:
 class _Rounded(_Product):
     """The same with weights of 8 bits: whole steps of a scale that each output has for itself, 127 at most.
 
-    Raises RuntimeError for a number of inputs that torch's operator does not take; it does not look itself.
+    Raises RuntimeError where the inputs are no whole blocks of torch's operator: it is not asked then.
     """
 
     def __init__(self, layers: list[nn.Linear]) -> None:
