@@ -187,8 +187,10 @@ def build_probe(chat: Chat, reference: Chat | None, parts: ChatParts, tabs: gr.T
 def _read_as(role: str, before: int, texts: Texts) -> str:
     """What an expectation rests on: the same words have others as somebody else's, or after other words."""
     said_by = texts(f"probe.role_{role}")
-    alone = texts("probe.read_alone", role=said_by)
-    return f'<p class="cf-note">{texts.counted("probe.read_after", before, role=said_by) if before else alone}</p>'
+    said = (
+        texts.counted("probe.read_after", before, role=said_by) if before else texts("probe.read_alone", role=said_by)
+    )
+    return f'<p class="cf-note">{said}</p>'
 
 
 def _legend(found: Found, operator: bool, texts: Texts) -> str:

@@ -181,8 +181,7 @@ class Learner:
             if len(first):
                 _loss(self.model, shown, first, lower=False)
         way = quickest_way(self.model, shown)
-        if way.by_hand is not None:
-            way.by_hand.kept = self.frozen
+        self._keeping(way.by_hand)
         return way
 
     def _train_privately(self, examples: DialogueExamples, weights: FloatVector) -> None:
@@ -212,7 +211,10 @@ class Learner:
 
         lower = has_bfloat16()  # of the machine alone: no data chooses the arithmetic
         self.space.load(self.initial)  # tried on the base, whatever weights the server sent
-        made = llama_gradient(self.model, lower, self.space.directions)
+        return self._keeping(llama_gradient(self.model, lower, self.space.directions))
+
+    def _keeping(self, made: LlamaGradient | None) -> LlamaGradient | None:
+        """The same, which keeps what frozen layers say where this learner does."""
         if made is not None:
             made.kept = self.frozen
         return made

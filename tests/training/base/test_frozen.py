@@ -8,17 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerFast
 
 import training.base.learner
-from chatfed.data.helpdesk import HelpdeskCorpus
 from chatfed.model.by_hand import LlamaGradient, llama_gradient
 from chatfed.privacy.guarantee import Noise, Unit
 from training.base import frozen
 from training.base.frozen import FrozenOutputs
 from training.base.learner import Learner, Way
 from training.base.pretrain import precision_here
-from training.base.tokens import DialogueExamples, write_tokens
+from training.base.tokens import DialogueExamples
 from training.plan.plan import learning_of
 from training.plan.recipe import LocalSection, ModelSection, PrivacySection, Recipe, RuntimeSection
 
@@ -103,17 +101,9 @@ def test_what_a_disk_changed_is_read_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unit", [Unit.EXAMPLE, Unit.CLIENT])
 def test_a_learner_recalls_what_it_read_and_its_updates_are_those_of_one_that_keeps_nothing(
-    unit: Unit,
-    tiny_base: Path,
-    tiny_corpus: HelpdeskCorpus,
-    tiny_tokenizer: PreTrainedTokenizerFast,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    unit: Unit, places: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training.base.learner, "quickest_way", by_hand_at_once)
-    for name in ("held-out", "private"):
-        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
-    files = str(tiny_base), tmp_path / "private", tmp_path / "held-out"
     updates, read = [], list[int]()
     alone = LlamaGradient._alone
 
@@ -129,11 +119,11 @@ def test_a_learner_recalls_what_it_read_and_its_updates_are_those_of_one_that_ke
             local=LocalSection(batch=3),
             runtime=RuntimeSection(frozen_outputs_mib=mib),
         )
-        learner = Learner.open(learning_of(recipe, 1.0), *files)
+        learner = Learner.open(learning_of(recipe, 1.0), *places)
         twice = [[part.copy() for part in learner.learn(learner.initial, np.arange(3))] for _ in range(2)]
         updates += [np.concatenate(parts) for parts in twice]
-    windows = len(read)
-    assert 3 <= windows == len(learner.frozen._at) if learner.frozen else False, "each was read once"
+    assert learner.frozen is not None
+    assert 3 <= len(read) == len(learner.frozen._at), "each was read once"
     without, _, first, recalled = updates
     assert np.array_equal(first, recalled) or unit is Unit.CLIENT  # whose order is drawn each time
     near = 0.1 if precision_here("auto") == "bfloat16" else 1e-4

@@ -97,20 +97,14 @@ def test_measuring_ways_trains_nothing_and_an_empty_client_needs_none(
 
 
 def test_no_client_s_dialogues_and_no_server_choose_how_others_are_trained(
-    tiny_base: Path,
-    tiny_corpus: HelpdeskCorpus,
-    tiny_tokenizer: PreTrainedTokenizerFast,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    places: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_tokens(tmp_path / "held-out", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.held_out[:3]])
-    write_tokens(tmp_path / "private", tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("all",)),
         privacy=PrivacySection(unit=Unit.CLIENT, noise=Noise.DISTRIBUTED),
         local=LocalSection(batch=2),
     )
-    learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
+    learner = Learner.open(learning_of(recipe, 1.0), *places)
     measured: list[tuple[DialogueExamples, FloatVector]] = []
 
     def watching(model: PreTrainedModel, shown: DialogueExamples) -> Way:
@@ -150,20 +144,14 @@ def test_clients_of_one_worker_learn_without_dropout_so_that_none_shifts_the_mas
 
 
 def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
-    tiny_base: Path,
-    tiny_corpus: HelpdeskCorpus,
-    tiny_tokenizer: PreTrainedTokenizerFast,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    places: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, dialogues in (("held-out", tiny_corpus.held_out), ("private", tiny_corpus.private)):
-        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in dialogues[:3]])
     for unit, noise in ((Unit.CLIENT, Noise.DISTRIBUTED), (Unit.EXAMPLE, Noise.LOCAL)):
         recipe = Recipe(
             model=ModelSection(context=64, trainable=("all",)),
             privacy=PrivacySection(unit=unit, noise=noise, sampling_rate=1.0),
         )
-        learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
+        learner = Learner.open(learning_of(recipe, 1.0), *places)
         learner.model.get_submodule("model.layers.0").register_forward_pre_hook(
             lambda layer, given: (torch.nn.functional.dropout(given[0], 0.1), *given[1:])
         )
@@ -173,15 +161,13 @@ def test_a_base_that_would_carry_something_from_client_to_client_is_refused(
 
 
 def test_single_dialogues_gradients_are_worked_out_by_hand_and_are_autograds(
-    tiny_base: Path, tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    places: tuple[str, Path, Path],
 ) -> None:
-    for name in ("held-out", "private"):
-        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("all",)),
         privacy=PrivacySection(unit=Unit.EXAMPLE, noise=Noise.DISTRIBUTED, sampling_rate=1.0),
     )
-    learner = Learner.open(learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out")
+    learner = Learner.open(learning_of(recipe, 1.0), *places)
     ours = [part.copy() for part in learner.learn(learner.initial, np.arange(3))]
     assert learner.by_hand is not None
     learner.by_hand = None
@@ -193,16 +179,14 @@ def test_single_dialogues_gradients_are_worked_out_by_hand_and_are_autograds(
 
 
 def test_the_gradient_by_hand_is_tried_on_the_base_and_used_on_the_weights_that_came(
-    tiny_base: Path, tiny_corpus: HelpdeskCorpus, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+    places: tuple[str, Path, Path],
 ) -> None:
     """A server that sends what is no number in a learner's first round must not choose the arithmetic of later ones."""
-    for name in ("held-out", "private"):
-        write_tokens(tmp_path / name, tiny_tokenizer, [d.messages[:3] for d in tiny_corpus.private[:3]])
     recipe = Recipe(
         model=ModelSection(context=64, trainable=("*proj.weight",), directions=0.5),
         privacy=PrivacySection(unit=Unit.EXAMPLE, noise=Noise.DISTRIBUTED, sampling_rate=1.0),
     )
-    how = learning_of(recipe, 1.0), str(tiny_base), tmp_path / "private", tmp_path / "held-out"
+    how = learning_of(recipe, 1.0), *places
     learner, fresh = Learner.open(*how), Learner.open(*how)
     moved = learner.initial + np.float32(0.05)
     (nowhere,) = learner.learn(np.full_like(learner.initial, np.nan), np.arange(1))
