@@ -166,7 +166,7 @@ def promised(evidence: NDArray[np.float64], truth: NDArray[np.bool_], design: De
     sides = ((order[len(order) - design.guessed_in :], 1), (order[: design.guessed_out], -1))
     total, short = 0.0, 0.0
     for places, sign in sides:
-        chances = 1 / (1 + np.exp(-sign * evidence[places]))
+        chances = np.exp(-np.logaddexp(0.0, -sign * evidence[places]))
         correct = int(np.count_nonzero(truth[places] == (sign > 0)))
         total += float(chances.sum())
         slack = math.sqrt(float((chances * (1 - chances)).sum()) + 1)  # one guess more: no model of noise is exact

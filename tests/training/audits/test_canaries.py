@@ -132,8 +132,11 @@ def _ids(table: Any, at: int) -> Any:
 
 
 def test_without_noise_every_coin_of_the_sums_is_given_away(bare: Path) -> None:
-    part = audited(bare)
-    assert part.figures["correct"] == part.figures["guesses"] == 48
+    """As far as there are coins to guess: of 24 guesses of each kind some are wrong where fewer fell that way."""
+    part, run = audited(bare), Audited.open(bare)
+    there = int(coins(opened(run.folder, run.plan.recipe).seed, ROUNDS, COUNT).sum())
+    assert part.figures["guesses"] == 48
+    assert part.figures["correct"] == min(24, there) + min(24, COUNT - there)
     assert part.verdict is Verdict.OPEN and part.figures["epsilon_lower_bound_product_channel"] > 10
     assert "added no noise" in part.sentence
 
