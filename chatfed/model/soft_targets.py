@@ -1,4 +1,4 @@
-"""The loss of an output layer whose targets are several tokens with shares, and its gradients, some rows at a time.
+"""The loss of an output layer whose targets are several tokens with shares, and its gradients, some places at a time.
 
 Logits of a large vocabulary are most of a step's memory and a third of its time when autograd keeps them; here they
 turn into their gradient where they stand. Knows no model and no text.
@@ -6,23 +6,36 @@ turn into their gradient where they stand. Knows no model and no text.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_ROWS = 128  # logits at a time in float32
+_PLACES = 128  # logits at a time in float32
 _TINY = 1e-30  # least share of all other tokens together
 
 
-def soft_target_loss(hidden: Tensor, weight: Tensor, near: Tensor, shares: Tensor, lower: bool) -> Tensor:
-    """The mean over rows of the cross-entropy, in nats, of an output layer's probabilities: a scalar with gradients.
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Tokens whose rows of an output layer learn, while those of all others are frozen."""
 
-    hidden: float32[n, width]. weight: float32[V, width]. near: int64[n, k], different tokens of each row, and shares:
-    float32[n, k], what is wanted of them; what is left to 1 is the share of all other tokens together (Hinton et al.
-    2015, section 2). lower: products in bfloat16.
+    tokens: Tensor  # int64[R], each once
+    weight: Tensor  # float32[R, width]: they stand in the place of the layer's own
+
+
+def soft_target_loss(
+    hidden: Tensor, weight: Tensor, near: Tensor, shares: Tensor, lower: bool, rows: Rows | None = None
+) -> Tensor:
+    """The mean over places of the cross-entropy, in nats, of an output layer's probabilities: a scalar with gradients.
+
+    hidden: float32[n, width]. weight: float32[V, width]; it has no gradient where there are `rows`, which have one.
+    near: int64[n, k], different tokens of each place, and shares: float32[n, k], what is wanted of them; what is left
+    to 1 is the share of all other tokens together (Hinton et al. 2015, section 2). lower: products in bfloat16.
     """
-    found: Tensor = _SoftTargets.apply(hidden, weight, near, shares, torch.bfloat16 if lower else torch.float32)  # type: ignore[no-untyped-call]
+    dtype = torch.bfloat16 if lower else torch.float32
+    own = (rows.tokens, rows.weight) if rows else (None, None)
+    found: Tensor = _SoftTargets.apply(hidden, weight, near, shares, dtype, *own)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -30,25 +43,37 @@ class _SoftTargets(torch.autograd.Function):
     """Gradients are made with the loss, while the logits are there; going back only scales them."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, near: Tensor, shares: Tensor, dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        near: Tensor,
+        shares: Tensor,
+        dtype: torch.dtype,
+        tokens: Tensor | None,
+        own: Tensor | None,
+    ) -> Tensor:
         x, w, loss = hidden.to(dtype), weight.to(dtype), hidden.new_zeros(())
+        if tokens is not None and own is not None:
+            w = (w.clone() if w is weight else w).index_copy_(0, tokens, own.to(dtype))
         low = torch.empty(len(x), len(w), dtype=dtype)
-        for start in range(0, len(x), _ROWS):
-            rows = slice(start, start + _ROWS)
-            z = (x[rows] @ w.t()).float()
-            loss += _turned_into_gradient(z, near[rows], shares[rows])
-            low[rows] = z
-        of_weight = (low.t() @ x).float() if ctx.needs_input_grad[1] else None
-        of_hidden = (low @ w).float()
-        ctx.found = of_hidden, of_weight
-        ctx.rows = max(1, len(x))
-        mean: Tensor = loss / ctx.rows
+        for start in range(0, len(x), _PLACES):
+            some = slice(start, start + _PLACES)
+            z = (x[some] @ w.t()).float()
+            loss += _turned_into_gradient(z, near[some], shares[some])
+            low[some] = z
+        of_weight = (low.t() @ x).float() if ctx.needs_input_grad[1] and tokens is None else None
+        of_own = (low[:, tokens].t() @ x).float() if tokens is not None else None
+        ctx.found = (low @ w).float(), of_weight, of_own
+        ctx.places = max(1, len(x))
+        mean: Tensor = loss / ctx.places
         return mean
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scale = grads[0] / ctx.rows
-        return *(None if each is None else each.mul_(scale) for each in ctx.found), None, None, None
+        scale = grads[0] / ctx.places
+        of_hidden, of_weight, of_own = (None if each is None else each.mul_(scale) for each in ctx.found)
+        return of_hidden, of_weight, None, None, None, None, of_own
 
 
 def _turned_into_gradient(z: Tensor, near: Tensor, shares: Tensor) -> Tensor:

@@ -1,20 +1,24 @@
-"""The uppermost layers of a plain Llama and its output layer, to be learned; the layers below say what these read.
+"""The uppermost layers of a plain Llama and rows of its output layer, to be learned; layers below say what these read.
 
 What lies below goes forwards only, and nothing of it is kept for a way back: whoever trains may keep what it said, for
-it does not change. Knows tokens and weights; no loss.
+it does not change. Nor do the output layer's rows of other tokens: Adam takes whole steps on the smallest gradient, and
+each row has one in every place that wants another token. Knows tokens and weights; no loss.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from chatfed.model.by_hand import plain_llama
 from chatfed.model.gradient_parts import angles
 from chatfed.model.llama_steps import llama_steps
 from chatfed.model.refusals import ModelError
+from chatfed.model.soft_targets import Rows
 from chatfed.model.transformer import skeleton, untie_output
+from chatfed.types import IntVector
 
 
 def check_uppermost(base: str, layers: int, of: int) -> None:
@@ -37,16 +41,28 @@ def _refuse_others(module: Any, layers: int) -> None:
         )
 
 
-def learn_uppermost(module: Any, layers: int) -> None:
-    """Makes trainable so many uppermost layers, the last norm and an output layer of its own; all else is frozen.
+def learn_uppermost(module: Any, layers: int, tokens: IntVector) -> None:
+    """Makes trainable so many uppermost layers, the last norm and these tokens' rows of an output layer of its own.
 
+    tokens: int64[R], each once. All else is frozen. The rows are a parameter beside the layer's weight until `settle`.
     Raises ModelError for a model that has no such layers, or is no plain Llama.
     """
     _refuse_others(module, layers)
     untie_output(module)
     module.requires_grad_(False)
-    for part in (*module.model.layers[-layers:], module.model.norm, module.lm_head):
+    for part in (*module.model.layers[-layers:], module.model.norm):
         part.requires_grad_(True)
+    head, rows = module.lm_head, torch.as_tensor(tokens)
+    head.register_buffer("learning", rows, persistent=False)
+    head.register_parameter("learned", torch.nn.Parameter(head.weight.detach()[rows]))
+
+
+def settle(module: Any) -> None:
+    """Puts the rows that `learn_uppermost` set apart back into the output layer: a plain model again."""
+    head = module.lm_head
+    with torch.no_grad():
+        head.weight[head.learning] = head.learned
+    del head.learning, head.learned
 
 
 class UpperLayers:
@@ -61,7 +77,8 @@ class UpperLayers:
                 param="ngrams.layers",
             )
         self._below, self._layers, self._norm = below, body.layers[-layers:], body.norm
-        self._rotary, self.head = body.rotary_emb, module.lm_head
+        self._rotary, self.frozen_head = body.rotary_emb, module.lm_head.weight  # some of its rows stand for no more
+        self.rows = Rows(module.lm_head.learning, module.lm_head.learned)
 
     def read(self, ids: Tensor) -> Tensor:
         """What the lowest of them is given of int64[rows, T]: float32[rows, T, width], without a way back."""

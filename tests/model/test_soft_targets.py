@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from chatfed.model.soft_targets import soft_target_loss
+from chatfed.model.soft_targets import Rows, soft_target_loss
 
 
 def slow(hidden: Tensor, weight: Tensor, near: Tensor, shares: Tensor) -> Tensor:
@@ -37,6 +37,23 @@ def test_loss_and_gradients_are_autograd_s(rows: int, frozen: bool) -> None:
     torch.testing.assert_close(found, wanted)
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lower", [False, True])
+def test_rows_that_learn_stand_in_the_place_of_the_layer_s_own_and_have_its_gradient(lower: bool) -> None:
+    hidden, weight, near, shares = example(140)
+    tokens = torch.tensor([3, 88, 40])
+    own = torch.randn(3, 16, requires_grad=True)
+    whole = weight.detach().index_copy(0, tokens, own.detach()).requires_grad_(True)
+    wanted = slow(hidden, whole, near, shares)
+    theirs = torch.autograd.grad(3 * wanted, [hidden, whole])
+    kept = weight.detach().clone()
+    found = soft_target_loss(hidden, weight, near, shares, lower, rows=Rows(tokens, own))
+    ours = torch.autograd.grad(3 * found, [hidden, own, weight], allow_unused=True)
+    rtol, atol = (0.1, 0.02) if lower else (1e-4, 1e-5)
+    for one, other in ((found, wanted), (ours[0], theirs[0]), (ours[1], theirs[1][tokens])):
+        torch.testing.assert_close(one, other, rtol=rtol, atol=atol)
+    assert ours[2] is None and torch.equal(weight, kept), "the layer's own rows are frozen, and stay as they are"
 
 
 def test_a_place_that_is_nearly_settled_has_a_gradient_too() -> None:
