@@ -76,5 +76,6 @@ def distilling_job(recipe: Recipe, base: str, tokens: Path, folder: Path) -> Job
         precision=precision_here(recipe.pretrain.precision),
         seed=settings.seed,
     )
-    doing, upper, stay = "learning what was counted", settings.layers, settings.stay
-    return Job(recipe.model, how, tokens, folder, math.inf, doing, CARD, base, upper, stay)
+    doing = "learning what was counted"
+    back = {"stay": settings.stay, "trim": settings.trim}
+    return Job(recipe.model, how, tokens, folder, math.inf, doing, CARD, base, layers=settings.layers, **back)

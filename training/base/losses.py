@@ -59,7 +59,8 @@ class Above:
         with torch.autocast("cpu", torch.bfloat16, enabled=self.lower):
             said = self.upper.above(self._read(rows["ids"], mine[owner.numpy()]))
         near, shares = (rows[name][counted] for name in ("near", "shares"))
-        loss = soft_target_loss(said[counted].float(), self.upper.head.weight, near, shares, self.lower)
+        head = self.upper.frozen_head
+        loss = soft_target_loss(said[counted].float(), head, near, shares, self.lower, self.upper.rows)
         return loss, float(counted.sum())
 
     def _read(self, ids: Tensor, dialogues: IntVector) -> Tensor:

@@ -20,13 +20,15 @@ from chatfed.types import IntVector
 
 from ..plan.recipe import ModelSection, PretrainSection
 from .losses import Above, Whole
-from .tokens import DialogueExamples, TokenTable
+from .tokens import DialogueExamples, TokenTable, open_tokens
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+DECAY = 0.1  # of matrices; none where uppermost layers learn alone: towards nought it takes from what a base knows
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,9 @@ class Job:
     doing: str  # what this is, in the middle of a sentence
     card: str  # of the finished model, a template
     start: str = ""  # folder or hub name of the model to begin with; empty: a new one
-    layers: int = 0  # uppermost, of the model to begin with, that learn with an output layer of their own; 0: all of it
+    layers: int = 0  # uppermost, of the model to begin with, that learn, with the text's output rows; 0: all of it
     stay: float = 0.0  # share of what it began with in the weights that it ends with
+    trim: float = 0.0  # share of each matrix's changes, the smallest ones, that are taken back before that
 
     def done(self) -> bool:
         """Whether the finished model is there, whole."""
@@ -53,7 +56,7 @@ class Job:
         if self.start:
             model, tokenizer = load_model(self.start)
             if self.layers:
-                learn_uppermost(model, self.layers)
+                learn_uppermost(model, self.layers, np.unique(open_tokens(self.tokens).ids).astype(np.int64))
             return model, tokenizer
         tokenizer = load_tokenizer(self.tokens / "tokenizer", needs_model=False)
         m = self.model
@@ -83,7 +86,7 @@ class Replica:
         lower = settings.precision == "bfloat16"
         self.losses = Above(self.network, job.layers, lower) if job.layers else Whole(self.network, lower)
         self.context = min(job.model.context, context_of(self.network) or job.model.context)
-        groups = _groups(self.trained)
+        groups = _groups(self.trained, 0.0 if job.layers else DECAY)
         self.optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), fused=True)
         order = np.random.default_rng(settings.seed)  # of text that no claim covers: no secret
         self.batches = _batches(table, settings.batch, order)
@@ -141,10 +144,10 @@ def _step(
     return float(loss.detach()), counted
 
 
-def _groups(parameters: Sequence[torch.nn.Parameter]) -> list[dict[str, object]]:
+def _groups(parameters: Sequence[torch.nn.Parameter], decay: float = DECAY) -> list[dict[str, object]]:
     """Weight decay for matrices, none for gains."""
     return [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": 0.1},
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from chatfed.model.checkpoint import new_folder
 from chatfed.model.transformer import untie_output
+from chatfed.model.upper_layers import settle
 from chatfed.types import ChatfedError
 
 from ..durable import DiskError, disk_error, to_json
@@ -157,8 +158,10 @@ def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Pat
     folder = job.folder if step == steps else job.folder.with_name(f"{job.folder.name}-cut-{step}-of-{steps}")
     if not job.start:  # a new one: its output layer is to learn alone
         untie_output(replica.network)
-    if job.stay:
+    if job.stay or job.trim:
         _go_back(replica, job)
+    if job.layers:
+        settle(replica.network)
     parameters = sum(p.numel() for p in replica.network.parameters())
     of = {"replicas": replica.settings.replicas, "precision": replica.settings.precision}
     about = {"tokens": tokens, "done": step, "steps": steps, "cut": step < steps, **of}
@@ -170,10 +173,19 @@ def _save(job: Job, replica: Replica, tokens: int, step: int, steps: int) -> Pat
 
 
 def _go_back(replica: Replica, job: Job) -> None:
-    """Weights between what was begun with and what was learned (Wortsman et al. 2022): much of both is in them."""
+    """Weights between what was begun with and what was learned (Wortsman et al. 2022): much of both is in them.
+
+    A matrix's smallest changes go back wholly first (after Yadav et al. 2023, who trim all matrices together): Adam
+    moves every number about as far, and what texts say is in those that moved one way. The output layer's all count.
+    """
     import torch
 
     before, _ = job.build()
+    output = {id(p) for p in replica.network.get_output_embeddings().parameters()}
     with torch.no_grad():
         for learned, began in zip(replica.network.parameters(), before.parameters(), strict=True):
+            if job.trim and learned.requires_grad and learned.dim() > 1 and id(learned) not in output:
+                moved = (learned - began).abs()
+                small = moved <= moved.flatten().kthvalue(max(1, round(job.trim * moved.numel()))).values
+                learned[small] = began[small]
             learned.lerp_(began, job.stay)

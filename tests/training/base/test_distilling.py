@@ -11,6 +11,7 @@ import torch
 
 from chatfed.model.refusals import ModelError
 from chatfed.model.transformer import load_model
+from chatfed.model.upper_layers import settle
 from chatfed.types import ChatfedError
 from training.base.distilling import check_counted, distilling_job, write_imagined
 from training.base.imagining import NEAR, Imagined
@@ -83,6 +84,7 @@ def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_the
 ) -> None:
     one = texts(4, 8)
     one.near[:] = one.near[:, :1]  # of a text all places are alike
+    one.ids[:, :2] = one.near[:, 0, :2]  # output rows of tokens that stand in no text do not learn
     one.shares[:] = np.array([0.75, 0.25] + [0] * (NEAR - 2), np.float16)
     recipe = Recipe(
         model=ModelSection(context=64),
@@ -99,6 +101,8 @@ def test_a_replica_that_learns_from_texts_comes_to_say_what_might_have_stood_the
         replica.learn(examples, 1.0)
     entropy = -0.75 * math.log(0.75) - 0.25 * math.log(0.25)
     assert before > 4 and entropy - 0.01 < replica.loss < entropy + 0.3, "what nobody can learn away"
+    if layers:
+        settle(replica.network)
     ids = torch.from_numpy(one.ids[:, :-1].astype(np.int64))
     with torch.no_grad():
         said = replica.network(input_ids=ids).logits[:, -1].softmax(-1).numpy()
@@ -136,19 +140,54 @@ def test_more_layers_than_there_are_are_refused_before_anybody_counts() -> None:
         check_counted(ModelSection(layers=3), NGramsSection(longest=2, layers=4))
 
 
-def test_what_stays_of_the_base_is_a_share_of_every_weight_that_learned(tiny_base: Path, tmp_path: Path) -> None:
-    made = {}
-    for stay in (0.0, 0.25):
-        recipe = Recipe(
-            model=ModelSection(context=64),
-            pretrain=PretrainSection(replicas=1, precision="float32"),
-            ngrams=NGramsSection(longest=2, learning_rate=0.03, batch=4, epochs=2.0, layers=1, stay=stay),
-        )
-        job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / f"made-{stay}")
-        write_imagined(job.tokens, [texts(8, 6)])
-        made[stay] = load_model(in_processes(job, 1, lambda *_: None))[0].state_dict()
-    before = job.build()[0].state_dict()
-    moved = [name for name in before if not torch.equal(before[name], made[0.0][name])]
-    assert "lm_head.weight" in moved and 2 < len(moved) < len(before)
-    for name, weights in made[0.25].items():
-        torch.testing.assert_close(weights, 0.75 * made[0.0][name] + 0.25 * before[name], rtol=1e-5, atol=1e-7)
+def learned_from(
+    base: Path, folder: Path, workers: int = 1, replicas: int = 1, **counted: float
+) -> dict[str, torch.Tensor]:
+    """The weights of the base, whose top layer has learned eight texts in processes."""
+    settings = NGramsSection(longest=2, learning_rate=0.03, batch=4, epochs=2.0, layers=1, **counted)  # type: ignore[arg-type]
+    pretrain = PretrainSection(replicas=replicas, precision="float32")
+    recipe = Recipe(model=ModelSection(context=64), pretrain=pretrain, ngrams=settings)
+    job = distilling_job(recipe, str(base), folder / "imagined", folder / "made")
+    write_imagined(job.tokens, [texts(8, 6)])
+    return dict(load_model(in_processes(job, workers, lambda *_: None))[0].state_dict())
+
+
+def test_output_rows_of_the_texts_tokens_learn_and_no_others(tiny_base: Path, tmp_path: Path) -> None:
+    before, made = load_model(tiny_base)[0].state_dict(), learned_from(tiny_base, tmp_path)
+    moved = set(torch.nonzero((made["lm_head.weight"] != before["lm_head.weight"]).any(1)).flatten().tolist())
+    said = set(texts(8, 6).ids.ravel().tolist())
+    assert moved and moved <= said and len(said) < len(before["lm_head.weight"]) / 2
+
+
+@pytest.mark.parametrize(("layers", "decays"), [(0, {0.1, 0.0}), (1, {0.0})])
+def test_weights_decay_where_all_of_the_model_learns_and_not_where_its_top_does(
+    tiny_base: Path, tmp_path: Path, layers: int, decays: set[float]
+) -> None:
+    settings = NGramsSection(longest=2, batch=4, layers=layers)
+    recipe = Recipe(model=ModelSection(context=64), pretrain=PretrainSection(replicas=1), ngrams=settings)
+    job = distilling_job(recipe, str(tiny_base), tmp_path / "imagined", tmp_path / "made")
+    write_imagined(job.tokens, [texts(4, 6)])
+    replica = Replica(job, open_tokens(job.tokens), 0)
+    assert {group["weight_decay"] for group in replica.optimizer.param_groups} == decays
+
+
+def test_the_smallest_changes_of_each_matrix_are_taken_back_and_no_others(tiny_base: Path, tmp_path: Path) -> None:
+    whole, made = learned_from(tiny_base, tmp_path / "0"), learned_from(tiny_base, tmp_path / "1", trim=0.75)
+    for name, began in load_model(tiny_base)[0].state_dict().items():
+        moved = (whole[name] - began).abs()
+        if began.dim() < 2 or not moved.any() or name == "lm_head.weight":
+            assert torch.equal(made[name], whole[name])
+            continue
+        kept = made[name] != began
+        assert kept.sum() == moved.numel() - round(0.75 * moved.numel())
+        assert torch.equal(made[name][kept], whole[name][kept]) and moved[kept].min() >= moved[~kept].max()
+
+
+def test_what_is_left_of_changes_is_shared_with_the_base_and_processes_change_no_number(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    trimmed = learned_from(tiny_base, tmp_path / "trimmed", replicas=2, trim=0.5)
+    alone, both = (learned_from(tiny_base, tmp_path / str(n), n, 2, trim=0.5, stay=0.25) for n in (1, 2))
+    for name, began in load_model(tiny_base)[0].state_dict().items():
+        assert torch.equal(alone[name], both[name])
+        torch.testing.assert_close(alone[name], 0.75 * trimmed[name] + 0.25 * began, rtol=1e-5, atol=1e-7)
