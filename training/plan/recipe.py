@@ -192,6 +192,8 @@ class NGramsSection(Section):
     layers: int = setting(0, at_least(0))  # uppermost, of a base that is there, that learn them; 0: all of it
     stay: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1), later=True)
     """Share of the base's weights in those that it goes on with, once it has learned."""
+    trim: float = setting(0.0, Rule("0 or more and below 1", lambda share: 0 <= share < 1), later=True)
+    """Share of each matrix's changes, the smallest, that are taken back before that; not of the output layer."""
     seed: int = setting(1, SEED)
 
 

@@ -186,6 +186,7 @@ def another(recipe: Recipe, section: str, key: str) -> Recipe:
         "trainable": ("lm_head",),
         "hold_out": 0.2,
         "stay": 0.2,
+        "trim": 0.2,
         "canaries": 64,
         "commitment": "0f" * 32,
         "lora_targets": ("q_proj",),
