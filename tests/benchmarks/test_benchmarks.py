@@ -165,11 +165,18 @@ def test_simulation_benchmark_refuses_what_leaves_nothing_to_measure(options: tu
     assert refused.returncode == 2 and options[0] in refused.stderr.splitlines()[-1]
 
 
-@pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation", "large_base", "general"])
+@pytest.mark.parametrize("name", ["secagg", "dp_step", "simulation", "large_base", "general", "devices"])
 def test_help_shows_examples_and_a_bad_place_for_the_figures_is_refused_at_once(name: str, tmp_path: Path) -> None:
     assert f"python -m benchmarks.{name} --quick" in run(name, "--help").stdout
     refused = run(name, "--json", str(tmp_path / "nowhere" / "figures.json"))
     assert refused.returncode == 2 and "nowhere" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_devices_benchmark_says_what_each_device_that_there_is_takes(tiny_base: Path, tmp_path: Path) -> None:
+    printed, found = figures("devices", tmp_path, "--base", str(tiny_base))
+    assert "processor, two processes" in printed and found["quick"] and found["machine"]
+    assert_measured(found["cpu"], "dialogues_per_s", "tokens_per_s")
+    assert found["cpu"]["by_hand"] is True and ("cuda" in found) == ("cuda_over_cores" in found)
 
 
 def scores(perplexity: float) -> dict[str, float]:
