@@ -184,7 +184,9 @@ def _go_back(replica: Replica, job: Job) -> None:
     output = {id(p) for p in replica.network.get_output_embeddings().parameters()}
     with torch.no_grad():
         for learned, began in zip(replica.network.parameters(), before.parameters(), strict=True):
-            if job.trim and learned.requires_grad and learned.dim() > 1 and id(learned) not in output:
+            if not learned.requires_grad:  # it is mapped, and need not become this process's own
+                continue
+            if job.trim and learned.dim() > 1 and id(learned) not in output:
                 moved = (learned - began).abs()
                 small = moved <= moved.flatten().kthvalue(max(1, round(job.trim * moved.numel()))).values
                 learned[small] = began[small]
