@@ -13,6 +13,7 @@ JSON: machine, quick; of each device dialogues_per_s, tokens_per_s and by_hand; 
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import Row, machine, parser, print_table, write_json
+from benchmarks.large_base import uppermost
 from chatfed.command_line import exit_code
 from chatfed.model.bases import find_base
 from chatfed.model.transformer import load_tokenizer, skeleton, stay_offline
@@ -32,14 +34,13 @@ from chatfed.types import ClientId
 from training.base.learner import Learner
 from training.base.tokens import write_tokens
 from training.plan.plan import resolve
-from training.plan.recipe import load_recipe
+from training.plan.recipe import DEFAULT_RECIPE, load_recipe
 from training.workers import worker_context
 
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Barrier
 
-RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "smollm2.toml"
-LAYERS = 8  # uppermost, as that recipe has them
+RECIPE = DEFAULT_RECIPE.with_name("smollm2.toml")
 PROCESSES = {"cpu": 2, "cuda": 1}
 CLIENTS, DIALOGUES = 9, 4  # of each process, the first one not timed; of each client
 ROUNDS = 3
@@ -53,11 +54,10 @@ def _met(barrier: Barrier) -> None:
 
 
 def _changes(device: str, base: str) -> list[str]:
-    of = len(skeleton(base, 0).model.layers)
-    learn = [f'"model.layers.{at}.*proj.weight"' for at in range(max(0, of - LAYERS), of)]
+    learn = json.dumps(uppermost(len(skeleton(base, 0).model.layers)), allow_nan=False)
     taken = ["privacy.sampling_rate=1.0", f"privacy.expected_batch_size={DIALOGUES}", "runtime.frozen_outputs_mib=0"]
     counted = "ngrams.longest=0"  # nothing is: the base may have fewer layers than learn what was
-    return [f'runtime.device="{device}"', f"model.trainable=[{', '.join(learn)}]", counted, *taken]
+    return [f'runtime.device="{device}"', f"model.trainable={learn}", counted, *taken]
 
 
 def gradients(device: str, base: str, folder: Path, clients: int) -> tuple[int, float, float, bool]:

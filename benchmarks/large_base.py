@@ -123,6 +123,11 @@ def passes(base: str, folder: Path) -> dict[str, Callable[[], object]]:
     return {"private, read before": _private(base, ids, folder), "private, first time": _private(base, ids), **peft}
 
 
+def uppermost(layers: int) -> list[str]:
+    """What learns in a base of so many layers: the matrices of the LAYERS uppermost, by their names' patterns."""
+    return [f"model.layers.{at}.*proj.weight" for at in range(max(0, layers - LAYERS), layers)]
+
+
 def _private(base: str, ids: Any, kept: Path | None = None) -> Callable[[], object]:
     import torch
 
@@ -133,8 +138,7 @@ def _private(base: str, ids: Any, kept: Path | None = None) -> Callable[[], obje
     from training.base.frozen import FrozenOutputs
 
     model, _ = load_model(base)
-    below = len(model.model.layers) - LAYERS
-    set_trainable(model, [f"model.layers.{i}.*proj.weight" for i in range(below, below + LAYERS)])
+    set_trainable(model, uppermost(len(model.model.layers)))
     space = Subspace(model, SHARE)
     gradient = llama_gradient(model, has_bfloat16(), space.directions)
     assert gradient is not None, "a plain Llama's"

@@ -152,6 +152,15 @@ def learned_from(
     return dict(load_model(in_processes(job, workers, lambda *_: None))[0].state_dict())
 
 
+def test_what_stays_of_the_base_is_a_share_of_every_weight_that_learned(tiny_base: Path, tmp_path: Path) -> None:
+    made = {stay: learned_from(tiny_base, tmp_path / str(stay), stay=stay) for stay in (0.0, 0.25)}
+    before = load_model(tiny_base)[0].state_dict()
+    moved = [name for name in before if not torch.equal(before[name], made[0.0][name])]
+    assert "lm_head.weight" in moved and 2 < len(moved) < len(before)
+    for name, weights in made[0.25].items():
+        torch.testing.assert_close(weights, 0.75 * made[0.0][name] + 0.25 * before[name], rtol=1e-5, atol=1e-7)
+
+
 def test_output_rows_of_the_texts_tokens_learn_and_no_others(tiny_base: Path, tmp_path: Path) -> None:
     before, made = load_model(tiny_base)[0].state_dict(), learned_from(tiny_base, tmp_path)
     moved = set(torch.nonzero((made["lm_head.weight"] != before["lm_head.weight"]).any(1)).flatten().tolist())
