@@ -121,7 +121,7 @@ class LlamaGradient:
             (i for i, layer in enumerate(body.layers) if self.places.trained(layer.parameters())), len(body.layers)
         )
 
-    @torch.no_grad()
+    @torch.inference_mode()  # an eighth quicker than without a tape alone: torch counts no versions of our arrays
     def __call__(self, rows: Mapping[str, Tensor], out: Tensor) -> None:
         """The gradient of the sum of weights * cross-entropy in nats over all rows into `out` float32[size].
 
@@ -135,9 +135,15 @@ class LlamaGradient:
         if self.places.first:
             out.zero_()
 
+    def flat(self, rows: Mapping[str, Tensor]) -> Tensor:
+        """The gradient of the same sum: float32[size], until the next call."""
+        found = self.arrays.take("gradient", self.size)
+        self(rows, found)
+        return found
+
     def apart(self, rows: Mapping[str, Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """The trained parameters, and the gradient of each of the same sum, until the next call."""
-        self(rows, self.arrays.take("gradient", self.size))
+        self.flat(rows)
         return [*self.places.parameters], self.places.views
 
     def _copy_weights(self) -> None:

@@ -61,6 +61,8 @@ class Subspace:
     def __init__(self, module: nn.Module, share: float = 0.0, whole: Sequence[str] = ()) -> None:
         self.module, self.share = module, share
         self._parts: list[_Part] = []
+        self._loaded: FloatVector | None = None  # what the parameters were set to last, where that stays as it is
+        self._written = list[int]()  # their versions then
         numbers = coordinates = 0
         trained = trainable(module)
         self._trained = [p for _, p in trained]  # found once: a module is long to walk through
@@ -93,7 +95,22 @@ class Subspace:
         return digest.digest()
 
     def load(self, coordinates: FloatVector) -> None:
-        """Sets the module's trainable parameters. Raises ValueError when d differs."""
+        """Sets the module's trainable parameters. Raises ValueError when d differs.
+
+        Nothing where they were set to this very array last, it cannot be written to, and nothing has moved them since.
+        """
+        if self._loaded is coordinates and self._written == self._versions():
+            return
+        self._loaded = None
+        self._set(coordinates)
+        if not coordinates.flags.writeable:
+            self._loaded, self._written = coordinates, self._versions()
+
+    def _versions(self) -> list[int]:
+        """How often each trained parameter was written to, as torch counts it."""
+        return [p._version for p in self._trained]
+
+    def _set(self, coordinates: FloatVector) -> None:
         import torch
 
         if not self.share:

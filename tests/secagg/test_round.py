@@ -104,7 +104,9 @@ def recovered(carried: Carried, gone: int) -> dict[int, bytes]:
     """What the server reads of one that dropped out: its secrets with its neighbours, from the answers of others."""
     unmasking = carried.server_states["unmasking"]
     answers = {i: m for (kind, i), m in carried.wire.items() if kind is Kind.ANSWER}
-    shares = {i: masks._decode_answer(unmasking, i, message)[gone] for i, message in answers.items()}
+    lead = messages.survivors_digest(unmasking.turn, unmasking.bound)
+    near = {i: unmasking.graph.holders(i) & unmasking.present for i in answers}
+    shares = {i: masks._decode_answer(unmasking, i, m, near[i], lead)[gone] for i, m in answers.items()}
     (key,) = shamir.combine(sorted(shares), np.stack([shares[i] for i in sorted(shares)])[:, None])
     assert key is not None
     pairs = masks._pairs_of(unmasking, gone, key)

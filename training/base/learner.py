@@ -158,12 +158,30 @@ class Learner:
         by_length = dialogues[np.argsort(lengths, kind="stable")]  # spares padding
         examples = DialogueExamples(self.private, by_length, self.context, self.how.train_on, self.how.device)
         if self.how.privacy.unit is Unit.CLIENT:
+            if (step := self._only_step(examples)) is not None:
+                return [step]
             train_plainly(self.model, examples, self.how.local, self.way)
         elif self.how.privacy.noise is Noise.DISTRIBUTED:
             return self._parts(examples)
         else:
             self._train_privately(examples, weights)
         return [self.space.moved(weights)]
+
+    def _only_step(self, examples: DialogueExamples) -> FloatVector | None:
+        """The update float32[d] of a client that takes one step of plain training; None where there are more.
+
+        It is the gradient, times a number: the model need not take the step, nor be read and set back after it.
+        """
+        local, by_hand = self.how.local, self.way.by_hand
+        one = local.epochs == 1 and 0 < len(examples) <= local.batch
+        if not one or by_hand is None or self.space.share:
+            return None
+        from chatfed.privacy.clipping import steady
+
+        with steady(self.model):
+            gradient = by_hand.flat(examples.rows(np.arange(len(examples)))[0])
+        step: FloatVector = gradient.numpy() * np.float32(-local.learning_rate / len(examples))
+        return step
 
     @cached_property
     def way(self) -> Way:

@@ -33,7 +33,7 @@ from ..base.learner import Learner
 from ..durable import disk_error, make_folder, write_atomically
 from ..parties.answering import answers
 from ..parties.client import Client
-from ..parties.homes import Homes, home_of, store_of
+from ..parties.homes import Homes, home_of, store_of, stores_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
 from ..plan.plan import Counting, Plan
@@ -45,8 +45,8 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
-TOGETHER = 16  # messages in a worker's hands at most, where clients learn
-SHORT = 4  # times as many where they do not
+TOGETHER, LEAST = 16, 4  # messages in a worker's hands at most, and at least if there are so many, where clients learn
+LONG = 64  # at most where they do not
 AT_HAND = 256  # clients whose state of the round a worker keeps in memory
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
 
@@ -115,12 +115,11 @@ class Simulation:
             self.longest = max(map(len, messages.values()), default=1)
         self.silent |= self.dropouts.get(step, frozenset())
         with _post(self.workplace.homes.parent, messages) as post:
-            together = self._together(len(messages), step)
-            trips = self._trips([each for each in messages if each not in self.silent], together)
             begins = step == Step.SESSION
+            asked = [each for each in messages if each not in self.silent]
             jobs = [
-                Job(_answer_all, partial(_addressed, trip, post), self.served.get(trip[0]), moves=begins)
-                for trip in trips
+                Job(_answer_all, partial(_addressed, trip, post), worker, moves=begins)
+                for worker, trip in self._trips(asked, begins)
             ]
             done = 0
             for worker, replies in self.run(jobs):
@@ -137,24 +136,22 @@ class Simulation:
         """As `Carrier`."""
         self.on_reply = on_reply
 
-    def _together(self, messages: int, step: Step) -> int:
-        """How many small clients travel together: not so many that a worker stands idle at the end of a step."""
-        of = 1 if step == Step.SESSION else SHORT
-        fair = of * messages // (8 * self.workplace.workers)
-        return max(1, min(of * TOGETHER, fair, TOGETHER_BYTES // self.longest))
+    def _trips(self, clients: Sequence[ClientId], begins: bool) -> list[tuple[int, list[ClientId]]]:
+        """Who travels together, and to which worker: those of one store, so that what they write is one commit.
 
-    def _trips(self, clients: Sequence[ClientId], together: int) -> list[list[ClientId]]:
-        """Clients that travel together: of one store and, once a round has begun, of one worker."""
-        going: dict[tuple[Path, int | None], list[ClientId]] = {}
-        trips = list[list[ClientId]]()
+        A round begins with a store's own worker, whoever is early helps, and nobody waits long for the last, as trips
+        get shorter. From then on a client's state is at hand where it began.
+        """
+        going: dict[tuple[int, Path], list[ClientId]] = {}
+        own = {store: at % self.workplace.workers for at, store in enumerate(stores_of(self.workplace.homes))}
         for client in clients:
-            trip = going.setdefault((store_of(self.workplace.homes, client), self.served.get(client)), [])
-            if not trip:
-                trips.append(trip)
-            trip.append(client)
-            if len(trip) == together:
-                going[store_of(self.workplace.homes, client), self.served.get(client)] = []
-        return trips
+            store = store_of(self.workplace.homes, client)
+            worker = own[store] if begins else self.served.get(client, own[store])
+            going.setdefault((worker, store), []).append(client)
+        most = max(1, min(TOGETHER if begins else LONG, TOGETHER_BYTES // self.longest))
+        least = max(1, min(LEAST, len(clients) // (8 * self.workplace.workers))) if begins else most
+        trips = [(worker, trip) for (worker, _), some in going.items() for trip in _cut(some, most, least)]
+        return sorted(trips, key=lambda trip: -len(trip[1]))
 
     def run(self, jobs: Iterable[Job]) -> Iterator[tuple[int, Any]]:
         """Which worker did it, and what came of each job, as they end. Each worker has two under way."""
@@ -206,6 +203,14 @@ class Simulation:
         Raises ChatfedError when learning would move only some of what is trained.
         """
         return self.workers[0].submit(_base_facts).result()
+
+
+def _cut(clients: Sequence[ClientId], most: int, least: int) -> Iterator[list[ClientId]]:
+    """Half of what is left each time, but `most` of the first and `least` of the last ones."""
+    while clients:
+        size = min(most, max(least, len(clients) // 2))
+        yield list(clients[:size])
+        clients = clients[size:]
 
 
 def _longest(owned: Sequence[deque[Job]]) -> deque[Job] | None:

@@ -22,6 +22,11 @@ def home_of(homes: Path, client: ClientId) -> Path:
     return homes / number_of(client).hex()
 
 
+def stores_of(homes: Path) -> list[Path]:
+    """Where the stores lie, all of them."""
+    return [homes / f"{at}.db" for at in range(STORES)]
+
+
 def store_of(homes: Path, client: ClientId) -> Path:
     """The store that holds a client's records: always the same one, whoever serves it."""
     return homes / f"{number_of(client)[0] % STORES}.db"

@@ -119,9 +119,11 @@ def genuine(masked: MaskedInput, sender: int, turn: bytes) -> bool:
 
 def finish(state: Certifying, inbound: Inbound) -> tuple[RingVector, Disputes]:
     """Every recovered secret is checked before any mask is removed."""
-    answers = {i: _decode_answer(state, i, message) for i, message in sorted(inbound.items())}
+    holders = {i: state.graph.holders(i) for i in state.present}
+    lead = messages.survivors_digest(state.turn, state.bound)
+    answers = {i: _decode_answer(state, i, m, holders[i] & state.present, lead) for i, m in sorted(inbound.items())}
     check_count("unmask", len(answers), state.parameters.threshold)
-    secrets, disputes = _recover(state, answers)
+    secrets, disputes = _recover(state, answers, holders)
     added, subtracted = _masks_to_remove(state, secrets)
     assert isinstance(state.accumulator, Accumulator), "what this scheme collects"
     vector = state.accumulator.vector.copy()
@@ -129,13 +131,13 @@ def finish(state: Certifying, inbound: Inbound) -> tuple[RingVector, Disputes]:
     return vector, disputes
 
 
-def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int, NDArray[np.uint16]]:
+def _decode_answer(
+    state: Certifying, sender: int, message: Buffer, expected: frozenset[int], lead: bytes
+) -> dict[int, NDArray[np.uint16]]:
     """By owner, the one share uint16[18] that this survivor gives; without those whose envelope did not open for it.
 
     Looked at all at once: an array of its own for each takes longer than the numbers in it.
     """
-    expected = state.graph.holders(sender) & state.present
-    lead = messages.survivors_digest(state.turn, state.bound)
     entries = messages.decode_entries(message, Kind.ANSWER, sender, state.turn, expected, SHARE_BYTES, lead)
     if entries.keys() != expected:
         raise MalformedMessage(sender, Kind.ANSWER.label, "owners")
@@ -147,34 +149,37 @@ def _decode_answer(state: Certifying, sender: int, message: Buffer) -> dict[int,
 
 
 def _recover(
-    state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]]
+    state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]], holders: Mapping[int, frozenset[int]]
 ) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
     """The one secret of each that was present: a survivor's self-mask seed, or the recovery key of one that is gone."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
-    for points, owners in _by_holders(state, answers).items():
-        check_count("unmask", len(state.graph.holders(owners[0]) & answers.keys()), threshold)
+    asked = {owner: sorted(holders[owner] & answers.keys()) for owner in sorted(state.present)}
+    for points, owners in _by_holders(asked, answers).items():
+        check_count("unmask", len(asked[owners[0]]), threshold)
         if len(points) < threshold:  # they answered, but say that nothing of the owner's opened
-            raise BadShares(owners[0], tuple(sorted(state.graph.holders(owners[0]) & answers.keys())))
-        disputes += [
-            (x, owner) for owner in owners for x in sorted(state.graph.holders(owner) & answers.keys() - set(points))
-        ]
-        shares = np.stack([[answers[x][owner] for owner in owners] for x in points])  # [r, owners, 18]
-        quick = shamir.combine(points[:threshold], shares[:threshold])
-        for k, owner in enumerate(owners):
-            secret, liars = quick[k], frozenset[int]()
+            raise BadShares(owners[0], tuple(asked[owners[0]]))
+        disputes += [(x, owner) for owner in owners for x in asked[owner] if x not in points]
+
+        def shares(points: Sequence[int], owners: Sequence[int] = owners) -> NDArray[np.uint16]:
+            return np.array([[answers[x][owner] for owner in owners] for x in points])  # [r, owners, 18]
+
+        quick = shamir.combine(points[:threshold], shares(points[:threshold]))
+        for owner, secret in zip(owners, quick, strict=True):
+            liars = frozenset[int]()
             if secret is None or not _genuine(state, owner, secret):
-                secret, liars = _recover_among_liars(state, owner, points, shares[:, k])
+                secret, liars = _recover_among_liars(state, owner, points, shares(points, [owner])[:, 0])
             secrets[owner] = secret
             disputes += [(liar, owner) for liar in sorted(liars)]
     return secrets, tuple(disputes)
 
 
-def _by_holders(state: Certifying, answers: Mapping[int, Mapping[int, object]]) -> dict[tuple[int, ...], list[int]]:
+def _by_holders(
+    asked: Mapping[int, Sequence[int]], answers: Mapping[int, Mapping[int, object]]
+) -> dict[tuple[int, ...], list[int]]:
     """Owners grouped by who answered for them, so that each group is one matrix product."""
     groups: dict[tuple[int, ...], list[int]] = {}
-    for owner in sorted(state.present):
-        gave = (x for x in sorted(state.graph.holders(owner) & answers.keys()) if owner in answers[x])
-        groups.setdefault(tuple(gave), []).append(owner)
+    for owner, holders in asked.items():
+        groups.setdefault(tuple(x for x in holders if owner in answers[x]), []).append(owner)
     return groups
 
 

@@ -19,7 +19,7 @@ import pytest
 import training.engines.simulation
 from chatfed.types import ChatfedError, ClientId, FloatVector
 from training.base.evaluation import Scores
-from training.engines.simulation import TEXTS_AT_ONCE, TOGETHER, Job, Simulation, Workplace
+from training.engines.simulation import LEAST, TEXTS_AT_ONCE, TOGETHER, TOGETHER_BYTES, Job, Simulation, Workplace
 from training.parties.homes import store_of
 from training.parties.session import Step
 
@@ -201,16 +201,29 @@ def crowd(size: int) -> list[ClientId]:
 
 @pytest.mark.parametrize("together", [1, 3, TOGETHER])
 def test_a_trip_is_of_one_store_and_one_worker_and_not_too_large(bench: Bench, together: int) -> None:
-    everybody, rng = crowd(200), random.Random(together)
+    everybody, rng, homes = crowd(200), random.Random(together), bench.clients.workplace.homes
     bench.clients.served = {name: rng.randrange(2) for name in everybody[:150]}
-    groups: Counter[tuple[Path, int | None]] = Counter()
-    for trip in (trips := bench.clients._trips(everybody, together)):
-        ((path, worker),) = {(store_of(bench.clients.workplace.homes, n), bench.clients.served.get(n)) for n in trip}
+    bench.clients.longest = TOGETHER_BYTES // together
+    groups: Counter[tuple[Path, int]] = Counter()
+    for worker, trip in (trips := bench.clients._trips(everybody, begins=False)):
+        (path,) = {store_of(homes, name) for name in trip}
+        assert {bench.clients.served.get(name, worker) for name in trip} == {worker}
         assert 0 < len(trip) <= together
         groups[path, worker] += len(trip)
-    assert sorted(name for trip in trips for name in trip) == sorted(everybody)
-    assert len(groups) == 12, "of four stores and two workers, or not of any yet"
+    assert sorted(name for _, trip in trips for name in trip) == sorted(everybody)
+    assert len(groups) == 8, "of four stores and two workers"
     assert len(trips) == sum(-(-size // together) for size in groups.values()), "as few as there can be"
+
+
+def test_a_round_begins_with_each_store_s_own_worker_in_shorter_and_shorter_trips(bench: Bench) -> None:
+    everybody, homes = crowd(200), bench.clients.workplace.homes
+    bench.clients.served = dict.fromkeys(everybody, 1)
+    trips = bench.clients._trips(everybody, begins=True)
+    sizes = [len(trip) for _, trip in trips]
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] == TOGETHER and sizes[-1] <= LEAST
+    assert sorted(name for _, trip in trips for name in trip) == sorted(everybody)
+    owners = {(store_of(homes, name), worker) for worker, trip in trips for name in trip}
+    assert len(owners) == 4 and Counter(worker for _, worker in owners) == {0: 2, 1: 2}
 
 
 @pytest.mark.parametrize("choose", CHOICES)
@@ -233,7 +246,7 @@ def test_a_client_s_messages_within_a_round_go_to_the_worker_that_it_began_with(
         return dict(found)
 
     began = sent(Step.SESSION, everybody, choose)
-    together = bench.clients._together(len(everybody), Step.SESSION)
+    together = max(len(trip) for _, trip in bench.clients._trips(everybody, begins=True))
     assert set(began.values()) == {0, 1} and together > 1
     for seed, step in enumerate((Step.ADVERTS, Step.SHARES, Step.SURVIVORS, Step.CERTIFICATE, Step.COMMITTED)):
         asked = random.Random(seed).sample(everybody, 40)

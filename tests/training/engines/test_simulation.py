@@ -24,7 +24,7 @@ from training.base.learner import Learner
 from training.durable import DiskError
 from training.engines.simulation import (
     AT_HAND,
-    SHORT,
+    LONG,
     TOGETHER,
     Simulation,
     Workplace,
@@ -95,7 +95,9 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
     together: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Simulation, "_together", lambda self, messages, step: together)
+    monkeypatch.setattr(training.engines.simulation, "TOGETHER", together)
+    monkeypatch.setattr(training.engines.simulation, "LONG", together)
+    monkeypatch.setattr(training.engines.simulation, "LEAST", together)
     digest, weights, _ = workers.facts()
     begun = session(place, weights, 10 * len(str(silent)) + together)
     workers.dropouts = {step: frozenset(who) for step, who in silent.items()}
@@ -137,14 +139,15 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
 
 
 def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers: Simulation) -> None:
-    def together(clients: int, size: int) -> int:
+    def longest(clients: int, begins: bool = True, size: int = 1000) -> int:
         workers.longest = size
-        return workers._together(clients, Step.SESSION)
+        trips = workers._trips([ClientId(f"client {number}") for number in range(clients)], begins)
+        return max((len(trip) for _, trip in trips), default=0)
 
-    assert [together(clients, 1000) for clients in (0, 5, 40, 100, 10_000)] == [1, 1, 2, 6, TOGETHER]
-    workers.longest = 1000
-    assert [workers._together(n, Step.SHARES) for n in (5, 40, 10_000)] == [1, 10, SHORT * TOGETHER]
-    assert [together(10_000, size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
+    assert [longest(clients) for clients in (0, 3, 10_000)] == [0, 1, TOGETHER]
+    assert 2 <= longest(40) <= 10 and longest(100) <= TOGETHER
+    assert longest(40, begins=False) > 10 and longest(10_000, begins=False) == LONG
+    assert [longest(10_000, size=size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
 
 
 def test_what_goes_to_all_is_one_file_for_the_length_of_a_step(place: Workplace, workers: Simulation) -> None:
