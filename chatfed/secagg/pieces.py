@@ -55,6 +55,9 @@ class Envelopes(Mapping[int, bytes]):
         near = self._graph.neighbours(participant) & self._dealt.keys()
         return messages.encode_envelopes(self._view, {j: self._dealt[j][participant] for j in near})
 
+    def __contains__(self, participant: object) -> bool:
+        return participant in self._dealt  # without making the message
+
     def __iter__(self) -> Iterator[int]:
         return iter(self._dealt)
 

@@ -45,7 +45,7 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
-TOGETHER, LEAST = 16, 4  # messages in a worker's hands at most, and at least if there are so many, where clients learn
+TOGETHER, LEAST = 32, 4  # messages in a worker's hands at most, and at least if there are so many, where clients learn
 LONG = 64  # at most where they do not
 AT_HAND = 256  # clients whose state of the round a worker keeps in memory
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone

@@ -24,7 +24,6 @@ from chatfed.secagg.masking import RingVector, ring_dtype, ring_length
 from chatfed.secagg.messages import MalformedMessage, Parameters, Sign
 from chatfed.types import ChatfedError, Entropy, FloatVector
 
-from ..durable import to_json
 from ..plan.agreement import Agreement
 from ..plan.terms import ClientTerms
 from ..plan.upload import NoisyUpload, Part, Upload
@@ -46,7 +45,7 @@ from .session import (
     round_of,
 )
 from .store import ClientStore, Key
-from .sum_record import Invited, SumRecord, summing
+from .sum_record import Invited, SumRecord, names_in, summing
 
 Learn = Callable[[FloatVector], Iterable[Part]]
 """Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where
@@ -228,7 +227,7 @@ class Client:
         """
         assert isinstance(state, states.Masked), "the step before has checked it"
         cohort = self.epochs.agreed(invited.epoch).cohort
-        chosen = to_json(sorted(cohort[i - 1] for i in secagg.survivors_in(state, body))).encode()
+        chosen = names_in(cohort, secagg.survivors_in(state, body))
         key, before = self.records.read("answered") or (invited.key, chosen)
         if key == invited.key and before != chosen:
             raise Refused(

@@ -97,8 +97,9 @@ class EpochKeys:
 
         Raises Refused where there are no keys of it, or those of the slot were taken; DamagedState.
         """
-        found = self._read()
-        if found.name == name and found.ready:
+        at_hand = self._at_hand is not None and self._at_hand.name == name
+        found = None if at_hand else self._read()
+        if found is None or (found.name == name and found.ready):
             agreed = self.agreed(name)
             if slot < agreed.ready.epoch.parameters.slots:
                 self._opened(agreed, slot)

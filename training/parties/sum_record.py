@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 
 from chatfed.secagg import primitives, states
 from chatfed.secagg.messages import WrongStep
@@ -94,6 +95,12 @@ class SumRecord:
 
     def _key(self, about: bytes) -> bytes:
         return primitives.derive(self.records.secret(Key.SUM), b"round", about)
+
+
+@lru_cache(maxsize=2)
+def names_in(cohort: tuple[str, ...], participants: frozenset[int]) -> bytes:
+    """Some of a cohort, as they are on record: written once for all clients of a process, who are shown the same set."""
+    return to_json(sorted(cohort[i - 1] for i in participants)).encode()
 
 
 def summing(state: states.Summing | None) -> states.Summing:

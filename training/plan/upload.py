@@ -150,9 +150,8 @@ class UpdateUpload(NoisyUpload):
         for part in parts:
             update = _dense(part, self.dimension)
             finite = bool(np.isfinite(update).all())
-            mine = self._rounded(update if finite else np.zeros_like(update), entropy)
-            mine *= taken and finite
-            steps += mine
+            steps = self._rounded(update if finite else np.zeros_like(update), entropy)
+            steps *= taken and finite
         return self._released(steps, entropy)
 
     def _rounded(self, update: FloatVector, entropy: Entropy) -> IntVector:
