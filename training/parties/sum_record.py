@@ -99,7 +99,7 @@ class SumRecord:
 
 @lru_cache(maxsize=2)
 def names_in(cohort: tuple[str, ...], participants: frozenset[int]) -> bytes:
-    """Some of a cohort, as they are on record: written once for all clients of a process, who are shown the same set."""
+    """Some of a cohort, as they are on record: written once for all clients of a process."""
     return to_json(sorted(cohort[i - 1] for i in participants)).encode()
 
 
