@@ -45,8 +45,9 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
-TOGETHER, LEAST = 32, 4  # messages in a worker's hands at most, and at least if there are so many, where clients learn
-LONG = 64  # at most where they do not
+LABOURS = (Step.SESSION, Step.ADVERTS)  # clients learn, and agree on keys with one another
+TOGETHER, LEAST = 32, 4  # messages in a worker's hands at most, and at least if there are so many, in such a step
+LONG = 64  # at most in any other
 AT_HAND = 256  # clients whose state of the round a worker keeps in memory
 TOGETHER_BYTES = 4 << 20  # of their invitations: models so large that one message is worth a trip travel alone
 
@@ -115,11 +116,10 @@ class Simulation:
             self.longest = max(map(len, messages.values()), default=1)
         self.silent |= self.dropouts.get(step, frozenset())
         with _post(self.workplace.homes.parent, messages) as post:
-            begins = step == Step.SESSION
             asked = [each for each in messages if each not in self.silent]
             jobs = [
-                Job(_answer_all, partial(_addressed, trip, post), worker, moves=begins)
-                for worker, trip in self._trips(asked, begins)
+                Job(_answer_all, partial(_addressed, trip, post), worker, moves=step in LABOURS)
+                for worker, trip in self._trips(asked, step)
             ]
             done = 0
             for worker, replies in self.run(jobs):
@@ -136,20 +136,20 @@ class Simulation:
         """As `Carrier`."""
         self.on_reply = on_reply
 
-    def _trips(self, clients: Sequence[ClientId], begins: bool) -> list[tuple[int, list[ClientId]]]:
+    def _trips(self, clients: Sequence[ClientId], step: Step) -> list[tuple[int, list[ClientId]]]:
         """Who travels together, and to which worker: those of one store, so that what they write is one commit.
 
-        A round begins with a store's own worker, whoever is early helps, and nobody waits long for the last, as trips
-        get shorter. From then on a client's state is at hand where it began.
+        A round begins with a store's own worker; from then on a client's state is at hand where it began. In steps that
+        are much work, whoever is early helps, and nobody waits long for the last, as trips get shorter.
         """
         going: dict[tuple[int, Path], list[ClientId]] = {}
         own = {store: at % self.workplace.workers for at, store in enumerate(stores_of(self.workplace.homes))}
         for client in clients:
             store = store_of(self.workplace.homes, client)
-            worker = own[store] if begins else self.served.get(client, own[store])
+            worker = own[store] if step == Step.SESSION else self.served.get(client, own[store])
             going.setdefault((worker, store), []).append(client)
-        most = max(1, min(TOGETHER if begins else LONG, TOGETHER_BYTES // self.longest))
-        least = max(1, min(LEAST, len(clients) // (8 * self.workplace.workers))) if begins else most
+        most = max(1, min(TOGETHER if step in LABOURS else LONG, TOGETHER_BYTES // self.longest))
+        least = max(1, min(LEAST, len(clients) // (8 * self.workplace.workers))) if step in LABOURS else most
         trips = [(worker, trip) for (worker, _), some in going.items() for trip in _cut(some, most, least)]
         return sorted(trips, key=lambda trip: -len(trip[1]))
 

@@ -139,14 +139,14 @@ def test_workers_and_one_process_give_the_same_sum_under_the_same_dropouts(
 
 
 def test_small_clients_travel_together_as_long_as_no_worker_waits_for_another(workers: Simulation) -> None:
-    def longest(clients: int, begins: bool = True, size: int = 1000) -> int:
+    def longest(clients: int, step: Step = Step.SESSION, size: int = 1000) -> int:
         workers.longest = size
-        trips = workers._trips([ClientId(f"client {number}") for number in range(clients)], begins)
+        trips = workers._trips([ClientId(f"client {number}") for number in range(clients)], step)
         return max((len(trip) for _, trip in trips), default=0)
 
     assert [longest(clients) for clients in (0, 3, 10_000)] == [0, 1, TOGETHER]
     assert 2 <= longest(40) <= 10 and longest(100) <= TOGETHER
-    assert longest(40, begins=False) > 10 and longest(10_000, begins=False) == LONG
+    assert longest(40, Step.SHARES) > 10 and longest(10_000, Step.SHARES) == LONG
     assert [longest(10_000, size=size) for size in (1 << 10, 1 << 20, 3 << 20, 1 << 26)] == [TOGETHER, 4, 1, 1]
 
 
