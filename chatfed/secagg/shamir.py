@@ -67,6 +67,12 @@ def combine(points: Sequence[int], shares: Shares) -> list[bytes | None]:
     return [from_limbs(row) for row in combine_limbs(points, shares)]
 
 
+def combine_each(points: Sequence[tuple[int, ...]], shares: Shares) -> list[bytes | None]:
+    """`combine` of one secret after another, each with t points of its own: uint16[m, t, 18]."""
+    weights = np.stack([lagrange_at_zero(each) for each in points])[:, None]
+    return [from_limbs(row) for row in _product(weights, shares)[:, 0]]
+
+
 def combine_limbs(points: Sequence[int], shares: Shares) -> FieldArray:
     """Field elements int64[m, 18] from uint16[t, m, 18]: limbs of secrets, or of linear combinations of secrets."""
     return combine_elements(points, shares.reshape(len(points), -1)).reshape(-1, LIMBS)

@@ -43,6 +43,9 @@ def test_any_threshold_of_shares_recovers_as_the_twin_does(n: int, data: st.Data
     xs = [points[k] for k in chosen]
     assert shamir.combine(xs, shares[chosen]) == secrets
     assert [twin_combine(xs, shares[chosen][:, m]) for m in range(len(secrets))] == secrets
+    each = [data.draw(st.permutations(range(n)))[:t] for _ in secrets]
+    own = np.stack([shares[some, m] for m, some in enumerate(each)])
+    assert shamir.combine_each([tuple(points[k] for k in some) for some in each], own) == secrets
 
 
 @pytest.mark.parametrize("secret", [bytes(32), b"\xff" * 32, bytes([1]) + bytes(31), bytes(31) + bytes([128])])

@@ -153,34 +153,23 @@ def _recover(
 ) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
     """The one secret of each that was present: a survivor's self-mask seed, or the recovery key of one that is gone."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
-    asked = {owner: sorted(holders[owner] & answers.keys()) for owner in sorted(state.present)}
-    for points, owners in _by_holders(asked, answers).items():
-        check_count("unmask", len(asked[owners[0]]), threshold)
-        if len(points) < threshold:  # they answered, but say that nothing of the owner's opened
-            raise BadShares(owners[0], tuple(asked[owners[0]]))
-        disputes += [(x, owner) for owner in owners for x in asked[owner] if x not in points]
-
-        def shares(points: Sequence[int], owners: Sequence[int] = owners) -> NDArray[np.uint16]:
-            return np.array([[answers[x][owner] for owner in owners] for x in points])  # [r, owners, 18]
-
-        quick = shamir.combine(points[:threshold], shares(points[:threshold]))
-        for owner, secret in zip(owners, quick, strict=True):
-            liars = frozenset[int]()
-            if secret is None or not _genuine(state, owner, secret):
-                secret, liars = _recover_among_liars(state, owner, points, shares(points, [owner])[:, 0])
-            secrets[owner] = secret
-            disputes += [(liar, owner) for liar in sorted(liars)]
+    gave = dict[int, list[int]]()  # by owner, who told a share of its secret
+    for owner in sorted(state.present):
+        asked = sorted(holders[owner] & answers.keys())
+        check_count("unmask", len(asked), threshold)
+        gave[owner] = [x for x in asked if owner in answers[x]]
+        if len(gave[owner]) < threshold:  # they answered, but say that nothing of the owner's opened
+            raise BadShares(owner, tuple(asked))
+        disputes += [(x, owner) for x in asked if owner not in answers[x]]
+    points = [tuple(given[:threshold]) for given in gave.values()]
+    shares = np.array([[answers[x][owner] for x in some] for owner, some in zip(gave, points, strict=True)])
+    for (owner, given), secret in zip(gave.items(), shamir.combine_each(points, shares), strict=True):
+        liars = frozenset[int]()
+        if secret is None or not _genuine(state, owner, secret):
+            secret, liars = _recover_among_liars(state, owner, given, np.array([answers[x][owner] for x in given]))
+        secrets[owner] = secret
+        disputes += [(liar, owner) for liar in sorted(liars)]
     return secrets, tuple(disputes)
-
-
-def _by_holders(
-    asked: Mapping[int, Sequence[int]], answers: Mapping[int, Mapping[int, object]]
-) -> dict[tuple[int, ...], list[int]]:
-    """Owners grouped by who answered for them, so that each group is one matrix product."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for owner, holders in asked.items():
-        groups.setdefault(tuple(x for x in holders if owner in answers[x]), []).append(owner)
-    return groups
 
 
 def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:
