@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from chatfed.model.gradient_parts import Arrays, Attention, Gate, Norm, Places, Positions, Projections, Sides
+from chatfed.model.mapped import let_go, trim
 
 _MULTIPLE = 8  # positions of a window are rounded up to it: few shapes, so kernels are set up once
+_MULTIPLE_LOWER = 16  # in bfloat16, where torch keeps kernels of each shape in memory: of a large model 0.3 GB with 8
 _TOGETHER = 256  # positions of windows that are laid end to end: each call has work to do, and few pairs are masked
 _ROTATIONS = ("default", "linear", "llama3")  # angles are functions of the position alone
 _WHOLE: Mapping[Any, Tensor] = {}  # no directions
@@ -99,6 +101,7 @@ class LlamaGradient:
 
     def __init__(self, module: Any, lower: bool = False, directions: Mapping[Any, Tensor] = _WHOLE) -> None:
         self.arrays, self.lower, self._copied = Arrays(), lower, False
+        self._multiple, self._shapes = _MULTIPLE_LOWER if lower else _MULTIPLE, set[int]()
         self.kept: Kept | None = None
         self.places = Places(module, self.arrays, directions)
         self.size = self.places.size
@@ -112,6 +115,7 @@ class LlamaGradient:
         self._head = _Head(module.lm_head, parts)
         self._projections = [self._head.projection, *(each for layer in self._layers for each in layer.projections)]
         self._sides = Sides([self._embedding.weight], self.places, torch.float32, self.arrays)
+        self._frozen = [p for p in module.parameters() if not self.places.trained([p])]
 
     def _lowest_trained(self, body: Any) -> int:
         """The way back ends at this layer; -1: at the embedding."""
@@ -129,9 +133,12 @@ class LlamaGradient:
         """
         self.places.begin(out)
         self._copy_weights()
-        for windows in _end_to_end(rows):
+        for windows in _end_to_end(rows, self._multiple):
             self._windows(*windows)
             self.places.first = False
+            if self.lower and len(windows[0]) not in self._shapes:
+                self._shapes.add(len(windows[0]))
+                trim()  # of what setting its kernels up has taken
         if self.places.first:
             out.zero_()
 
@@ -155,13 +162,15 @@ class LlamaGradient:
         moving = [pair for pair in pairs if id(pair[1]) in trained or not self._copied]
         if moving:  # none, where an embedding alone is trained
             torch._foreach_copy_([low for low, _ in moving], [weight for _, weight in moving])
+        if not self._copied:
+            let_go(self._frozen)  # in float32: the copies are read from here on
         self._copied = True
 
     def _windows(self, ids: Tensor, targets: Tensor, weights: Tensor, lengths: Sequence[int]) -> None:
         x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)
         if recalls := self.kept is not None and self._lowest > 0:
             self._recall(ids, lengths, x)  # which lays windows one by one
-        self._positions.lay(_filled(lengths))
+        self._positions.lay(_filled(lengths, self._multiple))
         if not recalls:
             self._read(ids, x)
         for layer in self._layers[max(self._lowest, 0) :]:
@@ -196,7 +205,7 @@ class LlamaGradient:
         return said
 
     def _alone(self, window: Tensor) -> Tensor:
-        more = _more([len(window)])
+        more = _more([len(window)], self._multiple)
         x = self.arrays.take("alone", len(window) + more, self._embedding.embedding_dim)
         self._positions.lay([len(x)])
         self._read(nn.functional.pad(window, (0, more)), x)
@@ -268,7 +277,9 @@ class _Head:
         return self.projection.back(z)
 
 
-def _end_to_end(rows: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor, Tensor, list[int]]]:
+def _end_to_end(
+    rows: Mapping[str, Tensor], multiple: int
+) -> Iterator[tuple[Tensor, Tensor, Tensor, list[int]]]:
     """Ids, targets and weights [T], and how long each window is: as many windows as have room together.
 
     A window ends with its last weight. Behind the last one stands what has no weight, up to a multiple.
@@ -278,18 +289,18 @@ def _end_to_end(rows: Mapping[str, Tensor]) -> Iterator[tuple[Tensor, Tensor, Te
     group = list[int]()
     for row in (row for row, end in enumerate(ends) if end):
         if group and sum(ends[i] for i in group) + ends[row] > _TOGETHER:
-            yield _laid(rows, group, ends)
+            yield _laid(rows, group, ends, multiple)
             group = []
         group.append(row)
     if group:
-        yield _laid(rows, group, ends)
+        yield _laid(rows, group, ends, multiple)
 
 
 def _laid(
-    rows: Mapping[str, Tensor], group: Sequence[int], ends: Sequence[int]
+    rows: Mapping[str, Tensor], group: Sequence[int], ends: Sequence[int], multiple: int
 ) -> tuple[Tensor, Tensor, Tensor, list[int]]:
     lengths = [ends[i] for i in group]
-    more = _more(lengths)
+    more = _more(lengths, multiple)
     ids, targets, weights = (
         torch.cat([*(rows[name][i, : ends[i]] for i in group), rows[name].new_zeros(more)])
         for name in ("ids", "targets", "weights")
@@ -297,11 +308,11 @@ def _laid(
     return ids, targets, weights, lengths
 
 
-def _more(lengths: Sequence[int]) -> int:
+def _more(lengths: Sequence[int], multiple: int) -> int:
     """How many positions fill windows up."""
-    return -sum(lengths) % _MULTIPLE
+    return -sum(lengths) % multiple
 
 
-def _filled(lengths: Sequence[int]) -> list[int]:
+def _filled(lengths: Sequence[int], multiple: int) -> list[int]:
     """The windows as attention sees them: what fills up is part of the last one, behind all that counts."""
-    return [*lengths[:-1], lengths[-1] + _more(lengths)]
+    return [*lengths[:-1], lengths[-1] + _more(lengths, multiple)]

@@ -161,7 +161,12 @@ class Projections:
         """Float32[T, width] of float32[T, in]."""
         if self._lower:
             self._x = self._arrays.lower(self._name, x)
-            out.copy_(nn.functional.linear(self._x, self._weight, self._bias))
+            low, turned = self._arrays.take("low back", *out.shape, dtype=torch.bfloat16), self._weight.t()
+            if self._bias is None:
+                torch.mm(self._x, turned, out=low)
+            else:
+                torch.addmm(self._bias, self._x, turned, out=low)
+            out.copy_(low)
             return
         self._x = x
         for layer, part in zip(self.layers, out.split_with_sizes(self._outs, 1), strict=True):

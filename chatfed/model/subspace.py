@@ -72,7 +72,9 @@ class Subspace:
             here = p.numel() if directions is None else len(p) * directions.shape[1]
             ends = numbers + p.numel(), coordinates + here
             places = slice(numbers, ends[0]), slice(coordinates, ends[1])
-            self._parts.append(_Part(p, p.detach().clone(), directions, *places))
+            base = p.detach()
+            p.data = base.clone()  # what moves is the copy: a base that is mapped stays the file's, for all processes
+            self._parts.append(_Part(p, base, directions, *places))
             numbers, coordinates = ends
         self.start: FloatVector = np.zeros(coordinates, np.float32) if share else read_flat(self._trained)  # the base's
 

@@ -165,6 +165,21 @@ def test_of_a_model_that_is_frozen_in_part_what_is_trained_is_seen_when_it_moves
     assert torch.equal(after, by_hand(LlamaGradient(model, lower=True), rows)) and not torch.equal(after, before)
 
 
+def test_frozen_weights_are_let_go_once_they_are_copied_and_those_that_move_never(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gone: list[Tensor] = []
+    monkeypatch.setattr("chatfed.model.by_hand.let_go", gone.extend)
+    model, rows = llama(), dialogue([10])
+    set_trainable(model, ["model.layers.1.*proj.weight"])
+    for lower in (False, True):
+        gradient = LlamaGradient(model, lower)
+        for _ in range(2):
+            by_hand(gradient, rows)
+    assert {id(p) for p in gone} == {id(p) for p in model.parameters() if not p.requires_grad}
+    assert len(gone) == len({id(p) for p in gone}), "once, and in float32 not at all"
+
+
 @pytest.mark.parametrize("weights", [0.0, 1.0])
 def test_where_nothing_is_learned_the_gradient_is_zero(weights: float) -> None:
     rows = dialogue([6]) if weights == 0.0 else dialogue([1])

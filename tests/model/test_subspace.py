@@ -117,3 +117,39 @@ def test_another_number_of_coordinates_is_refused(make: Make) -> None:
     space = Subspace(make(), 0.25)
     with pytest.raises(ValueError, match=rf"expected float32\[{space.dimension}\]"):
         space.load(np.zeros(space.dimension + 1, np.float32))
+
+
+def test_the_base_stays_where_it_was_and_a_copy_moves(make: Make) -> None:
+    model = make()
+    before = {name: p.data_ptr() for name, p in trainable(model)}
+    space = Subspace(model, 0.25)
+    assert {p.base.data_ptr() for p in space._parts} == set(before.values()), "what is mapped stays the file's"
+    assert set(before.values()).isdisjoint(p.data_ptr() for _, p in trainable(model))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_what_was_loaded_last_is_not_loaded_again_unless_something_has_moved_it(make: Make, share: float) -> None:
+    model = make()
+    space = Subspace(model, share)
+    wanted = some(space.dimension)
+    wanted.flags.writeable = False
+    space.load(wanted)
+    before, versions = flatten(model), space._versions()
+    space.load(wanted)
+    assert space._versions() == versions, "nothing was written"
+    with torch.no_grad():
+        trainable(model)[0][1].add_(1.0)
+    space.load(wanted)
+    assert np.array_equal(flatten(model), before)
+    space.load(some(space.dimension, 1))
+    space.load(wanted)
+    assert np.array_equal(flatten(model), before)
+
+
+def test_an_array_that_may_have_been_written_to_is_loaded_again(make: Make) -> None:
+    model = make()
+    space, changing = Subspace(model), some(dimension(model))
+    space.load(changing)
+    changing += 1
+    space.load(changing)
+    assert np.array_equal(flatten(model), changing)

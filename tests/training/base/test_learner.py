@@ -85,6 +85,25 @@ def test_steps_by_hand_are_those_of_autograd(model: PreTrainedModel, examples: D
         assert np.linalg.norm(plain - ours) < 1e-4 * np.linalg.norm(plain)
 
 
+@pytest.mark.parametrize("of", [1, 3])
+def test_a_client_s_only_step_is_what_training_moves_the_model_by(
+    places: tuple[str, Path, Path], of: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    privacy = PrivacySection(unit=Unit.CLIENT, noise=Noise.DISTRIBUTED)
+    recipe = Recipe(model=ModelSection(context=64, trainable=("all",)), privacy=privacy, local=LocalSection(batch=4))
+    learner = Learner.open(learning_of(recipe, 1.0), *places)
+    weights = learner.initial + np.float32(0.01)
+    way = Way(by_hand=llama_gradient(learner.model))
+    monkeypatch.setattr(Learner, "way", way)
+    (step,) = learner.learn(weights, np.arange(of))
+    assert np.array_equal(flatten(learner.model), weights), "the model takes no step"
+    monkeypatch.setattr(Learner, "_only_step", lambda self, examples: None)
+    (moved,) = learner.learn(weights, np.arange(of))
+    assert np.linalg.norm(step - moved) < 1e-4 * np.linalg.norm(moved) and step.any()
+    (nothing,) = learner.learn(weights, np.arange(0))
+    assert not nothing.any()
+
+
 def test_measuring_ways_trains_nothing_and_an_empty_client_needs_none(
     model: PreTrainedModel, examples: DialogueExamples
 ) -> None:
