@@ -153,6 +153,11 @@ class LlamaGradient:
         self.flat(rows)
         return [*self.places.parameters], self.places.views
 
+    def rest(self) -> None:
+        """Gives back the memory of frozen weights in float32, of which copies are read here."""
+        if self._copied:
+            let_go(self._frozen)
+
     def _copy_weights(self) -> None:
         """Of what is trained at each dialogue, though it moves seldom: no copy can be stale. Of what is frozen once."""
         if not self.lower:
@@ -163,8 +168,8 @@ class LlamaGradient:
         if moving:  # none, where an embedding alone is trained
             torch._foreach_copy_([low for low, _ in moving], [weight for _, weight in moving])
         if not self._copied:
-            let_go(self._frozen)  # in float32: the copies are read from here on
-        self._copied = True
+            self._copied = True
+            self.rest()
 
     def _windows(self, ids: Tensor, targets: Tensor, weights: Tensor, lengths: Sequence[int]) -> None:
         x = self.arrays.take("stream", len(ids), self._embedding.embedding_dim)

@@ -161,7 +161,7 @@ class Projections:
         """Float32[T, width] of float32[T, in]."""
         if self._lower:
             self._x = self._arrays.lower(self._name, x)
-            low, turned = self._arrays.take("low back", *out.shape, dtype=torch.bfloat16), self._weight.t()
+            low, turned = self._arrays.take("low, either way", *out.shape, dtype=torch.bfloat16), self._weight.t()
             if self._bias is None:
                 torch.mm(self._x, turned, out=low)
             else:
@@ -177,7 +177,7 @@ class Projections:
 
     def back(self, back: Tensor) -> Tensor:
         """The input's gradient, float32[T, in], until the next one; the weights' and biases' go to their places."""
-        low = self._arrays.lower("low back", back) if self._lower else back
+        low = self._arrays.lower("low, either way", back) if self._lower else back
         parts, sides = low.split_with_sizes(self._outs, 1), self._sides.of(self._x)
         for layer, part, side in zip(self.layers, parts, sides, strict=True):
             self._places.product(layer.weight, part, side)

@@ -116,7 +116,7 @@ def scale(shares: Shares, factor: int) -> Shares:
     return (np.multiply(shares, factor % PRIME, dtype=np.uint32) % PRIME).astype(np.uint16)
 
 
-@lru_cache(maxsize=2048)  # on a circle each owner has holders of its own, and the same ones in all slots of an epoch
+@lru_cache(maxsize=2048)  # on a circle each owner has holders of its own; where all answer, the same ones in each slot
 def lagrange_at_zero(points: tuple[int, ...]) -> FieldArray:
     """Weights w with f(0) = sum w_i f(x_i) mod p for every polynomial f of degree < len(points). Read-only.
 

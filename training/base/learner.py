@@ -59,6 +59,7 @@ class Learner:
     space: Subspace  # what is learned, as coordinates
     parameters: int
     frozen: FrozenOutputs | None = None  # of layers below all that is trained, where learning by hand keeps them
+    gradient: LlamaGradient | None = None  # by hand, once there is one
 
     @classmethod
     def open(cls, how: Learning, base: str, private: Path, held_out: Path) -> Learner:
@@ -179,8 +180,8 @@ class Learner:
         from chatfed.privacy.clipping import steady
 
         with steady(self.model):
-            gradient = by_hand.flat(examples.rows(np.arange(len(examples)))[0])
-        step: FloatVector = gradient.numpy() * np.float32(-local.learning_rate / len(examples))
+            gradient = by_hand.flat(examples.rows(np.arange(len(examples)))[0]).numpy()
+            step: FloatVector = gradient * np.float32(-local.learning_rate / len(examples))  # no denormals either
         return step
 
     @cached_property
@@ -200,6 +201,7 @@ class Learner:
                 _loss(self.model, shown, first, lower=False)
         way = quickest_way(self.model, shown)
         self._keeping(way.by_hand)
+        self._rest()
         return way
 
     def _train_privately(self, examples: DialogueExamples, weights: FloatVector) -> None:
@@ -234,7 +236,7 @@ class Learner:
     def _keeping(self, made: LlamaGradient | None) -> LlamaGradient | None:
         """The same, which keeps what frozen layers say where this learner does."""
         if made is not None:
-            made.kept = self.frozen
+            made.kept, self.gradient = self.frozen, made
         return made
 
     def _config(self) -> DPSGDConfig:
@@ -265,7 +267,14 @@ class Learner:
         """
         self.space.load(weights)
         model, device = self.model.eval(), self.how.device
-        return evaluate(model, self.held_out, dialogues, self.context, device, whatever=whatever)
+        found = evaluate(model, self.held_out, dialogues, self.context, device, whatever=whatever)
+        self._rest()
+        return found
+
+    def _rest(self) -> None:
+        """After frozen weights were read in float32: who learns by hand does not."""
+        if self.gradient is not None:
+            self.gradient.rest()
 
     @property
     def initial(self) -> FloatVector:

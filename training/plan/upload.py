@@ -22,7 +22,7 @@ from chatfed.secagg.encoding import FixedPoint
 from chatfed.secagg.integers import SignedSum
 from chatfed.secagg.masking import RingVector
 from chatfed.secagg.rotation import rotate, rotate_back
-from chatfed.types import Entropy, FloatVector, IntVector
+from chatfed.types import Entropy, FloatVector, IntVector, InvalidValue
 
 BIT = 0.2  # weight of the bit beside an update of norm 1: it makes both together 0.5 % longer
 _WITH_BIT = math.sqrt(1 + (BIT / 2) ** 2)
@@ -145,13 +145,17 @@ class UpdateUpload(NoisyUpload):
         failing is not protected, nor who is by taking less time, so that what is left out is rounded as well, and
         multiplied by 0.
         """
-        steps = np.zeros(self.coordinates, np.int64)
         taken = len(poisson_sample(1, self.mechanism.sampling_rate, entropy)) > 0
-        for part in parts:
-            update = _dense(part, self.dimension)
-            finite = bool(np.isfinite(update).all())
-            steps = self._rounded(update if finite else np.zeros_like(update), entropy)
-            steps *= taken and finite
+        found = list(parts)
+        if not found:
+            return self._released(np.zeros(self.coordinates, np.int64), entropy)
+        (part,) = found
+        update = _dense(part, self.dimension)
+        if update.shape != (self.dimension,):
+            raise InvalidValue(f"an update of {len(update)} numbers for a sum of {self.dimension}", param="update")
+        finite = bool(np.isfinite(update).all())
+        steps = self._rounded(update if finite else np.zeros_like(update), entropy)
+        steps *= taken and finite
         return self._released(steps, entropy)
 
     def _rounded(self, update: FloatVector, entropy: Entropy) -> IntVector:

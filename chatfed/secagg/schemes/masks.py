@@ -32,6 +32,8 @@ from chatfed.types import Entropy
 if TYPE_CHECKING:
     from chatfed.secagg.server import Certifying, Inbound
 
+TOGETHER = 512  # owners whose secrets are combined in one product
+
 
 # A participant's
 
@@ -161,15 +163,24 @@ def _recover(
         if len(gave[owner]) < threshold:  # they answered, but say that nothing of the owner's opened
             raise BadShares(owner, tuple(asked))
         disputes += [(x, owner) for x in asked if owner not in answers[x]]
-    points = [tuple(given[:threshold]) for given in gave.values()]
-    shares = np.array([[answers[x][owner] for x in some] for owner, some in zip(gave, points, strict=True)])
-    for (owner, given), secret in zip(gave.items(), shamir.combine_each(points, shares), strict=True):
+    for (owner, given), secret in zip(gave.items(), _combined(gave, answers, threshold), strict=True):
         liars = frozenset[int]()
         if secret is None or not _genuine(state, owner, secret):
             secret, liars = _recover_among_liars(state, owner, given, np.array([answers[x][owner] for x in given]))
         secrets[owner] = secret
         disputes += [(liar, owner) for liar in sorted(liars)]
     return secrets, tuple(disputes)
+
+
+def _combined(
+    gave: Mapping[int, Sequence[int]], answers: Mapping[int, Mapping[int, NDArray[np.uint16]]], threshold: int
+) -> Iterator[bytes | None]:
+    """Each owner's secret from the first shares of it, some owners at a time."""
+    owners = list(gave)
+    for at in range(0, len(owners), TOGETHER):
+        some = {owner: tuple(gave[owner][:threshold]) for owner in owners[at : at + TOGETHER]}
+        shares = np.array([[answers[x][owner] for x in points] for owner, points in some.items()])
+        yield from shamir.combine_each(list(some.values()), shares)
 
 
 def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:

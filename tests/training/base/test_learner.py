@@ -104,6 +104,35 @@ def test_a_client_s_only_step_is_what_training_moves_the_model_by(
     assert not nothing.any()
 
 
+def test_more_steps_than_one_are_taken_and_the_next_client_begins_where_the_server_says(
+    places: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of weights that nobody can write to a second loading is spared, unless a client's training has moved them."""
+    privacy = PrivacySection(unit=Unit.CLIENT, noise=Noise.DISTRIBUTED)
+    for local, share in ((LocalSection(epochs=2, batch=4), 0.0), (LocalSection(batch=2), 0.0), (LocalSection(), 0.25)):
+        section = ModelSection(context=64, trainable=("*proj.weight",), directions=share)
+        learner = Learner.open(learning_of(Recipe(model=section, privacy=privacy, local=local), 1.0), *places)
+        weights = learner.initial + np.float32(0.01)
+        weights.flags.writeable = False
+        for by_hand in (None, llama_gradient(learner.model)):
+            monkeypatch.setattr(Learner, "way", Way(by_hand=by_hand))
+            first, second = (next(iter(learner.learn(weights, np.arange(3)))) for _ in range(2))
+            assert first.any() and np.linalg.norm(first - second) < 0.05 * np.linalg.norm(first)  # the order differs
+            assert not np.array_equal(learner.space.moved(weights), np.zeros_like(weights)), "the model took its steps"
+
+
+def test_what_an_evaluation_read_of_frozen_weights_goes_back(
+    places: tuple[str, Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = Learner.open(learning_of(Recipe(model=ModelSection(context=64)), 1.0), *places)
+    learner.evaluate(learner.initial, np.arange(1))
+    made, rested = learner.by_hand, list[str]()
+    assert made is not None
+    monkeypatch.setattr(made, "rest", lambda: rested.append("rested"))
+    learner.evaluate(learner.initial, np.arange(1))
+    assert rested == ["rested"]
+
+
 def test_measuring_ways_trains_nothing_and_an_empty_client_needs_none(
     model: PreTrainedModel, examples: DialogueExamples
 ) -> None:

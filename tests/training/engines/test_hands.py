@@ -235,6 +235,15 @@ def test_a_round_begins_with_each_store_s_own_worker_in_shorter_and_shorter_trip
     assert len(owners) == 4 and Counter(worker for _, worker in owners) == {0: 2, 1: 2}
 
 
+def test_where_there_are_more_workers_than_stores_each_begins_with_some(bench: Bench) -> None:
+    bench.clients.workplace = dataclasses.replace(bench.clients.workplace, workers=8)
+    trips = bench.clients._trips(everybody := crowd(400), Step.SESSION)
+    share = Counter[int]()
+    for worker, trip in trips:
+        share[worker] += len(trip)
+    assert sum(share.values()) == len(everybody) and sorted(share) == list(range(8)) and min(share.values()) >= 30
+
+
 @pytest.mark.parametrize("choose", CHOICES)
 def test_a_client_s_messages_within_a_round_go_to_the_worker_that_did_its_last_labour(
     bench: Bench, choose: Choose, monkeypatch: pytest.MonkeyPatch
@@ -260,8 +269,10 @@ def test_a_client_s_messages_within_a_round_go_to_the_worker_that_did_its_last_l
     for seed, step in enumerate((Step.ADVERTS, Step.SHARES, Step.SURVIVORS, Step.CERTIFICATE, Step.COMMITTED)):
         asked = random.Random(seed).sample(everybody, 40)
         went = sent(step, asked, at_random(seed))
-        if step in LABOURS:
+        assert went.keys() == set(asked)
+        if step in LABOURS:  # whoever is early helps, and has it at hand from here on
             began |= went
-        assert went == {name: began[name] for name in asked}
+        else:
+            assert went == {name: began[name] for name in asked}
     for worker in (0, 1):  # another round, which a slow worker begins with few
         assert Counter(sent(Step.SESSION, everybody, slow(worker)).values())[worker] <= 2 * together
