@@ -72,7 +72,7 @@ def spoiled(name: str, x: Whole) -> Whole:
         "mean": lambda x: x + 3,
         "shape": lambda x: np.where(np.arange(x.size) % 2, 1, -1) * int(STD),
         "tails": lambda x: np.clip(x, -int(3.5 * STD), int(3.5 * STD)),
-        "stretches": lambda x: np.concatenate([x[:-300], np.zeros(300, np.int64)]),
+        "stretches": lambda x: np.concatenate([x[:-500], np.zeros(500, np.int64)]),
         "independence across coordinates": lambda x: np.tile(x[: x.size // 2], 2),
         "coordinates without noise": lambda x: np.where(np.arange(x.size) % 50, x, 0),
     }

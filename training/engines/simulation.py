@@ -2,9 +2,9 @@
 
 A client between two messages is records in a store, so memory does not grow with the number of clients. A worker is
 given the messages of several small clients of one store at a time, so that what they write reaches the disk together;
-each round begins with the store's own worker, or with one that has time, and goes on where a client's state is at hand;
-what goes to all clients is written once, not sent to each. Knows how bytes reach a client and which scripted client
-stays silent; the bytes' meaning is `training/parties/client.py`'s.
+each begins with the store's own worker, or with one that has time, and goes on where its state is at hand; what goes to
+all clients is written once, not sent to each. Knows how bytes reach a client and which scripted client stays silent;
+the bytes' meaning is `training/parties/client.py`'s.
 """
 
 from __future__ import annotations
@@ -139,17 +139,16 @@ class Simulation:
     def _trips(self, clients: Sequence[ClientId], step: Step) -> list[tuple[int, list[ClientId]]]:
         """Who travels together, and to which worker: those of one store, so that what they write is one commit.
 
-        A round begins with a store's own worker; from then on a client's state is at hand where its last labour was. In
-        steps that are much work, whoever is early helps, and nobody waits long for the last, as trips get shorter.
+        It begins with the store's own worker; from then on its state, and its keys, are at hand where its last labour
+        was. In such steps whoever is early helps, and nobody waits long for the last, as trips get shorter.
         """
         going: dict[tuple[int, Path], list[ClientId]] = {}
         stores, workers = stores_of(self.workplace.homes), self.workplace.workers
         own = {store: cycle(range(at % workers, workers, len(stores))) for at, store in enumerate(stores)}
         for client in clients:
             store = store_of(self.workplace.homes, client)
-            worker = next(own[store])  # one of its own, where there are more workers than stores
-            if step != Step.SESSION:
-                worker = self.served.get(client, worker)
+            first = next(own[store])  # one of its own, where there are more workers than stores
+            worker = self.served.get(client, first)
             going.setdefault((worker, store), []).append(client)
         most = max(1, min(TOGETHER if step in LABOURS else LONG, TOGETHER_BYTES // self.longest))
         least = max(1, min(LEAST, len(clients) // (8 * self.workplace.workers))) if step in LABOURS else most

@@ -224,15 +224,16 @@ def test_a_trip_is_of_one_store_and_one_worker_and_not_too_large(bench: Bench, t
     assert len(trips) == sum(-(-size // together) for size in groups.values()), "as few as there can be"
 
 
-def test_a_round_begins_with_each_store_s_own_worker_in_shorter_and_shorter_trips(bench: Bench) -> None:
+def test_a_run_begins_with_each_store_s_own_worker_in_shorter_and_shorter_trips(bench: Bench) -> None:
     everybody, homes = crowd(200), bench.clients.workplace.homes
-    bench.clients.served = dict.fromkeys(everybody, 1)
     trips = bench.clients._trips(everybody, Step.SESSION)
     sizes = [len(trip) for _, trip in trips]
     assert sizes == sorted(sizes, reverse=True) and LEAST < sizes[0] <= TOGETHER and sizes[-1] <= LEAST
     assert sorted(name for _, trip in trips for name in trip) == sorted(everybody)
     owners = {(store_of(homes, name), worker) for worker, trip in trips for name in trip}
     assert len(owners) == 4 and Counter(worker for _, worker in owners) == {0: 2, 1: 2}
+    bench.clients.served = dict.fromkeys(everybody, 1)
+    assert {worker for worker, _ in bench.clients._trips(everybody, Step.SESSION)} == {1}, "where its keys are at hand"
 
 
 def test_where_there_are_more_workers_than_stores_each_begins_with_some(bench: Bench) -> None:
