@@ -115,7 +115,7 @@ class LlamaGradient:
         self._head = _Head(module.lm_head, parts)
         self._projections = [self._head.projection, *(each for layer in self._layers for each in layer.projections)]
         self._sides = Sides([self._embedding.weight], self.places, torch.float32, self.arrays)
-        self._frozen = [p for p in module.parameters() if not self.places.trained([p])]
+        self._frozen = [p for p in module.parameters() if not p.requires_grad]
 
     def _lowest_trained(self, body: Any) -> int:
         """The way back ends at this layer; -1: at the embedding."""
