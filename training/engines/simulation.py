@@ -338,7 +338,7 @@ def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[R
     worker.homes.admit(clients)
     asked = [worker.client(name).steps(message) for name, message in zip(clients, messages, strict=True)]
     try:
-        given = answers(asked, worker.homes)
+        given = answers(asked, worker.homes, clients)
     except BaseException:
         worker.clients.clear()  # what they have at hand is not on the disk
         raise

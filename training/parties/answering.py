@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from typing import Protocol
 
-from chatfed.types import ChatfedError
+from chatfed.types import ChatfedError, ClientId
 
 from ..durable import DiskError
 
@@ -27,20 +27,20 @@ class Records(Protocol):
     def commit(self) -> None:
         """All that was written is on the disk when this returns. Raises DiskError."""
 
-    def remembering(self) -> contextlib.AbstractContextManager[None]:
-        """Reads each record once in the meantime."""
+    def remembering(self, clients: Iterable[ClientId] = ()) -> contextlib.AbstractContextManager[None]:
+        """Reads each record once in the meantime, what is small of some clients at once."""
 
     def discard(self) -> None:
         """Forgets what was written since the last commit."""
 
 
-def answers(asked: Sequence[Steps], records: Records) -> list[bytes | ChatfedError]:
+def answers(asked: Sequence[Steps], records: Records, clients: Sequence[ClientId] = ()) -> list[bytes | ChatfedError]:
     """Each one's answer, or why it gives none.
 
-    They go on side by side from one commit to the next, and none of their answers is there before the last. Raises
-    DiskError where that failed, for all of them.
+    They go on side by side from one commit to the next, and none of their answers is there before the last. clients:
+    who they are, so that their records are read together. Raises DiskError where a commit failed, for all of them.
     """
-    with records.remembering():
+    with records.remembering(clients):
         return _answers(asked, records)
 
 

@@ -63,11 +63,12 @@ class Homes:
             store.commit()
 
     @contextlib.contextmanager
-    def remembering(self) -> Iterator[None]:
+    def remembering(self, clients: Iterable[ClientId] = ()) -> Iterator[None]:
         """As of a store, of all that are open."""
+        of_store = self._by_store(clients)
         with contextlib.ExitStack() as all_of_them:
-            for store in self._stores.values():
-                all_of_them.enter_context(store.remembering())
+            for path, store in self._stores.items():
+                all_of_them.enter_context(store.remembering(of_store.get(path, ())))
             yield
 
     def discard(self) -> None:
@@ -77,12 +78,15 @@ class Homes:
 
     def admit(self, clients: Iterable[ClientId]) -> None:
         """Gives each a place in its store, those of one store together. Raises DiskError."""
-        stores: dict[int, tuple[Store, list[ClientId]]] = {}
+        for path, some in self._by_store(clients).items():
+            self._stores[path].admit(some)
+
+    def _by_store(self, clients: Iterable[ClientId]) -> dict[Path, list[ClientId]]:
+        """The clients of each store, which is opened where it was not."""
+        found: dict[Path, list[ClientId]] = {}
         for client in clients:
-            store = self.of(client).store
-            stores.setdefault(id(store), (store, []))[1].append(client)
-        for store, some in stores.values():
-            store.admit(some)
+            found.setdefault(self.of(client).store.path, []).append(client)
+        return found
 
     def close(self) -> None:
         """Lets go of all files."""

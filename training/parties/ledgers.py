@@ -7,9 +7,10 @@ refused. A simulation may read them all; over a network clients say it themselve
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from itertools import islice
 
 from chatfed.privacy.accounting import EXACT
 from chatfed.privacy.ledger import Budget, Charge, Entry, Ledger, LedgerError, Written, charge_of
@@ -27,6 +28,7 @@ from .store import ClientStore
 
 LEDGER = "ledger"
 FINISHED = "finished"
+TOGETHER = 256  # clients whose ledgers are read at once
 REMEMBERED = 4096  # ledgers that a store keeps in memory as they were read
 OF_ROUNDS = ("charge 0", FINISHED, "update", "round", "answered", "begun", "epoch")
 """Records that only a client has that took part in a round; its ledger, where it keeps one, was there before them."""
@@ -194,20 +196,27 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
-    for client in clients if terms.mechanism is not None else ():
-        if not homes.there(client):
-            continue
-        records = homes.of(client)
-        with records.store.remembering():
-            if not took_part(records):
-                continue
-            ledger = ledger_of(records, terms.budget)
-            if entries := ledger.entries:
-                epsilons[client], counts[client] = ledger.epsilon, len(entries)
-                if epsilons[client] >= most:
-                    most, costliest = epsilons[client], [entry.mechanism for entry in entries]
+    for some in _some(clients) if terms.mechanism is not None else ():
+        there = [client for client in some if homes.there(client)]
+        with homes.remembering(there):
+            for client in there:
+                records = homes.of(client)
+                if not took_part(records):
+                    continue
+                ledger = ledger_of(records, terms.budget)
+                if entries := ledger.entries:
+                    epsilons[client], counts[client] = ledger.epsilon, len(entries)
+                    if epsilons[client] >= most:
+                        most, costliest = epsilons[client], [entry.mechanism for entry in entries]
     bound = accountant_of(costliest, terms.budget.delta) if costliest else EXACT
     return Spent(epsilons, counts, bound, tuple(costliest))
+
+
+def _some(clients: Iterable[ClientId]) -> Iterator[list[ClientId]]:
+    """Clients whose ledgers are read together."""
+    left = iter(clients)
+    while some := list(islice(left, TOGETHER)):
+        yield some
 
 
 def charge_invited(homes: Homes, session: Session, ctx: bytes, agreement: Agreement, terms: ClientTerms) -> None:

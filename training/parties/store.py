@@ -27,7 +27,7 @@ import fcntl
 import hashlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -45,6 +45,7 @@ _NO_KEY = bytes(KEY_BYTES)
 _WHOLE = "select key, body, checksum from records where client = ? and name = ?"
 _WITHOUT_BODY = "select key, x'', checksum from records where client = ? and name = ?"
 _NAMES = "select name from records where client = ?"
+_OF_MANY = "with asked(client) as (values {}) select client, name{} from asked join records using (client)"
 
 
 class Key(IntEnum):
@@ -58,6 +59,9 @@ class Key(IntEnum):
 
 SEALED = {"update": Key.RELEASE, "begun": Key.BEGUN}
 """Records that are sealed here, and under which key; `round` and `epoch` are by who writes them."""
+
+SMALL = ("ledger", "finished", "round", "answered")
+"""Records that are read in every step, of many clients at once."""
 
 
 class Store:
@@ -112,7 +116,6 @@ class Store:
             if waiting:
                 with self._changing() as database:
                     write_rows(database, waiting)
-        self._names.clear()
         if self._seen is not None:
             self._seen |= {(*at, True): row for at, row in waiting.items()}
 
@@ -133,6 +136,7 @@ class Store:
     def discard(self) -> None:
         """Forgets what was written since the last commit; keys that were drawn or destroyed stay so."""
         self._waiting.clear()
+        self._names.clear()
         self._seen = None
         self.remembered.clear()
 
@@ -169,6 +173,8 @@ class Store:
         for whole in (True,) if body else (True, False):
             if (client, name, whole) in seen:
                 return seen[client, name, whole]
+        if self._seen is not None and name not in self._names.get(client, (name,)):
+            return None
         with self._told():
             found = self._database.execute(_WHOLE if body else _WITHOUT_BODY, (client, name)).fetchone()
         seen[client, name, body] = row = Row(*found) if found else None
@@ -176,28 +182,50 @@ class Store:
 
     def names(self, client: bytes) -> set[str]:
         """Of the client's records that are here, or will be."""
-        found = None if self._seen is None else self._names.get(client)
-        if found is None:
-            with self._told():
-                found = {name for (name,) in self._database.execute(_NAMES, (client,))}
-            if self._seen is not None:
-                self._names[client] = found
-        waiting = [(name, row) for (whose, name), row in self._waiting.items() if whose == client]
-        return (found | {name for name, row in waiting if row}) - {name for name, row in waiting if row is None}
+        if client in self._names:
+            return self._names[client]
+        with self._told():
+            found = {name for (name,) in self._database.execute(_NAMES, (client,))}
+        for (whose, name), row in self._waiting.items():
+            if whose == client:
+                (found.discard if row is None else found.add)(name)
+        if self._seen is not None:
+            self._names[client] = found
+        return found
 
     @contextlib.contextmanager
-    def remembering(self) -> Iterator[None]:
-        """Reads each record once in the meantime: for as long as no other process serves the clients that are read."""
+    def remembering(self, clients: Iterable[ClientId] = ()) -> Iterator[None]:
+        """Reads each record once in the meantime: for as long as no other process serves the clients that are read.
+
+        clients: whose records are read at once, those that are small.
+        """
         self._seen = {}
         self._names.clear()
         try:
+            self._read_ahead([number_of(client) for client in clients])
             yield
         finally:
             self._seen = None
+            self._names.clear()
+
+    def _read_ahead(self, clients: Sequence[bytes]) -> None:
+        if not clients or self._waiting or self._seen is None:
+            return
+        rows = ",".join(["(?)"] * len(clients))
+        with self._told():
+            names = self._database.execute(_OF_MANY.format(rows, ""), clients).fetchall()
+            small = _OF_MANY.format(rows, ", key, body, checksum") + f" where name in {SMALL}"
+            found = self._database.execute(small, clients).fetchall()
+        self._names = {client: set() for client in clients}
+        for client, name in names:
+            self._names[client].add(name)
+        self._seen = {(client, name, True): Row(*row) for client, name, *row in found}
 
     def put(self, client: bytes, name: str, row: Row | None) -> None:
         """Keeps a record for the next commit, or (None) its erasure."""
         self._waiting[client, name] = row
+        if client in self._names:
+            (self._names[client].discard if row is None else self._names[client].add)(name)
 
     def place(self, client: bytes) -> int | None:
         """The place of a client's keys; None where it has none yet."""
