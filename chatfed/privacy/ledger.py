@@ -112,10 +112,11 @@ class Ledger:
         """
         ledger = cls(LedgerFile(Path(where)) if isinstance(where, str | Path) else where, owner, budget)
         with ledger.paper.locked():
-            if ledger.paper.read() is None:
+            written = ledger.paper.read()
+            if written is None:
                 ledger._write(())
                 return ledger
-            entries, recorded = ledger._read()
+            entries, recorded = ledger._own(written)
             if recorded != budget:
                 if recorded.unit != budget.unit:
                     raise LedgerError(
@@ -138,12 +139,12 @@ class Ledger:
     @property
     def epsilon(self) -> float:
         """What all charges cost together at the budget's delta."""
-        return self._cost(self.entries)
+        return self.cost(self.entries)
 
     def affords(self, mechanism: Charge) -> bool:
         """Whether `charge` under a new key would be accepted now."""
         try:
-            return self._cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
+            return self.cost((*self.entries, Entry("", mechanism))) <= self.budget.epsilon
         except PrivacyError:  # no bound can be shown
             return False
 
@@ -159,10 +160,10 @@ class Ledger:
                 if entry.key == key:
                     if entry.mechanism != mechanism:
                         raise LedgerError(f"{self.paper.name}: {key!r} stands for {entry.mechanism}, not {mechanism}")
-                    return self._cost(entries)
+                    return self.cost(entries)
             after = (*entries, Entry(key, mechanism))
             try:
-                cost = self._cost(after)
+                cost = self.cost(after)
             except PrivacyError as error:  # no budget is so large that a bound nobody can show lies within it
                 raise BudgetExceeded(
                     f"client {self.owner}: {key!r} is over any budget ({error}): leave this client out or add noise"
@@ -175,7 +176,8 @@ class Ledger:
             self._write(after)
             return cost
 
-    def _cost(self, entries: tuple[Entry, ...]) -> float:
+    def cost(self, entries: tuple[Entry, ...]) -> float:
+        """What some charges cost together at the budget's delta. Raises PrivacyError where no bound can be shown."""
         charges = [entry.mechanism for entry in entries]
         shares = tuple(charge for charge in charges if isinstance(charge, DistributedGaussian))
         if not shares:
@@ -191,6 +193,9 @@ class Ledger:
         written = self.paper.read()
         if written is None:
             raise LedgerError(f"{self.paper.name}: the privacy ledger is gone: restore it from a backup")
+        return self._own(written)
+
+    def _own(self, written: Written) -> tuple[tuple[Entry, ...], Budget]:
         if written.owner != self.owner:
             raise LedgerError(
                 f"{self.paper.name}: the privacy ledger is of client {written.owner!r}, not of {self.owner!r}"

@@ -46,6 +46,10 @@ class Graph:
     def _place(self) -> dict[int, int]:
         return {participant: place for place, participant in enumerate(self.circle)}
 
+    @cached_property
+    def _twice_round(self) -> tuple[int, ...]:
+        return self.circle + self.circle
+
     @property
     def complete(self) -> bool:
         """Whether all participants are neighbours."""
@@ -56,8 +60,10 @@ class Graph:
         size, at = len(self.circle), self._place[me]
         if self.complete:
             return frozenset(self.circle) - {me}
-        half = self.degree // 2
-        return frozenset(self.circle[(at + step) % size] for step in range(-half, half + 1) if step)
+        half, twice = self.degree // 2, self._twice_round
+        first = (at - half) % size
+        middle = first + half
+        return frozenset(twice[first:middle] + twice[middle + 1 : middle + 1 + half])
 
     def holders(self, owner: int) -> frozenset[int]:
         """Who holds a share of `owner`'s secrets: its neighbours and itself."""

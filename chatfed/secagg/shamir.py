@@ -35,12 +35,12 @@ def to_limbs(secret: bytes) -> FieldArray:
     return np.array([(number >> (LIMB_BITS * i)) & 0x7FFF for i in range(LIMBS)], dtype=np.int64)
 
 
-def from_limbs(limbs: IntVector) -> bytes | None:
-    """int64[18] -> bytes[32]; None when these limbs are of no 32-byte secret."""
-    number = sum(int(limb) << (LIMB_BITS * i) for i, limb in enumerate(limbs))
-    if int(limbs.max()) >= 1 << LIMB_BITS or number >> (8 * SECRET_BYTES):
-        return None
-    return number.to_bytes(SECRET_BYTES, "little")
+def from_limbs(limbs: FieldArray) -> list[bytes | None]:
+    """int64[m, 18] -> bytes[32] of each; None where limbs are of no 32-byte secret."""
+    bits = (limbs[:, :, None] >> np.arange(LIMB_BITS) & 1).astype(np.uint8).reshape(len(limbs), -1)
+    fits = np.all(limbs < 1 << LIMB_BITS, axis=1) & ~np.any(bits[:, 8 * SECRET_BYTES :], axis=1)
+    packed = np.packbits(bits[:, : 8 * SECRET_BYTES], axis=1, bitorder="little")
+    return [row.tobytes() if sound else None for row, sound in zip(packed, fits, strict=True)]
 
 
 def share(secrets: Sequence[bytes], points: Sequence[int], threshold: int, entropy: Entropy) -> Shares:
@@ -64,13 +64,13 @@ def share_elements(elements: IntVector, points: Sequence[int], threshold: int, e
 
 def combine(points: Sequence[int], shares: Shares) -> list[bytes | None]:
     """Secrets from uint16[t, m, 18], the shares of m secrets at the same t points; None where no secret fits."""
-    return [from_limbs(row) for row in combine_limbs(points, shares)]
+    return from_limbs(combine_limbs(points, shares))
 
 
 def combine_each(points: Sequence[tuple[int, ...]], shares: Shares) -> list[bytes | None]:
     """`combine` of one secret after another, each with t points of its own: uint16[m, t, 18]."""
     weights = np.stack([lagrange_at_zero(each) for each in points])[:, None]
-    return [from_limbs(row) for row in _product(weights, shares)[:, 0]]
+    return from_limbs(_product(weights, shares)[:, 0])
 
 
 def combine_limbs(points: Sequence[int], shares: Shares) -> FieldArray:

@@ -107,7 +107,8 @@ def recovered(carried: Carried, gone: int) -> dict[int, bytes]:
     lead = messages.survivors_digest(unmasking.turn, unmasking.bound)
     near = {i: unmasking.graph.holders(i) & unmasking.present for i in answers}
     shares = {i: masks._decode_answer(unmasking, i, m, near[i], lead)[gone] for i, m in answers.items()}
-    (key,) = shamir.combine(sorted(shares), np.stack([shares[i] for i in sorted(shares)])[:, None])
+    held = np.stack([np.frombuffer(shares[i], "<u2") for i in sorted(shares)])
+    (key,) = shamir.combine(sorted(shares), held[:, None])
     assert key is not None
     pairs = masks._pairs_of(unmasking, gone, key)
     assert pairs is not None and pairs == carried.secrets_of(gone).pairs

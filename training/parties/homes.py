@@ -29,7 +29,11 @@ def stores_of(homes: Path) -> list[Path]:
 
 def store_of(homes: Path, client: ClientId) -> Path:
     """The store that holds a client's records: always the same one, whoever serves it."""
-    return homes / f"{number_of(client)[0] % STORES}.db"
+    return homes / f"{_place(client)}.db"
+
+
+def _place(client: ClientId) -> int:
+    return number_of(client)[0] % STORES
 
 
 class Homes:
@@ -41,21 +45,24 @@ class Homes:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._stores: dict[Path, Store] = {}
+        self._stores: dict[int, Store] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self._at_work: int | None = os.open(folder / AT_WORK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._at_work, fcntl.LOCK_SH)
 
     def of(self, client: ClientId) -> ClientStore:
         """A client's records."""
-        path = store_of(self.folder, client)
-        if path not in self._stores:
-            self._stores[path] = Store(path, shared=True)
-        return self._stores[path].of(client)
+        return self._store(_place(client)).of(client)
+
+    def _store(self, place: int) -> Store:
+        """Opened where it was not."""
+        if place not in self._stores:
+            self._stores[place] = Store(self.folder / f"{place}.db", shared=True)
+        return self._stores[place]
 
     def there(self, client: ClientId) -> bool:
         """Whether a store is there that might hold records of the client."""
-        return store_of(self.folder, client).exists()
+        return _place(client) in self._stores or store_of(self.folder, client).exists()
 
     def commit(self) -> None:
         """What was written is on the disk when this returns."""
@@ -67,8 +74,8 @@ class Homes:
         """As of a store, of all that are open."""
         of_store = self._by_store(clients)
         with contextlib.ExitStack() as all_of_them:
-            for path, store in self._stores.items():
-                all_of_them.enter_context(store.remembering(of_store.get(path, ())))
+            for place in of_store.keys() | self._stores.keys():
+                all_of_them.enter_context(self._store(place).remembering(of_store.get(place, ())))
             yield
 
     def discard(self) -> None:
@@ -78,14 +85,14 @@ class Homes:
 
     def admit(self, clients: Iterable[ClientId]) -> None:
         """Gives each a place in its store, those of one store together. Raises DiskError."""
-        for path, some in self._by_store(clients).items():
-            self._stores[path].admit(some)
+        for place, some in self._by_store(clients).items():
+            self._store(place).admit(some)
 
-    def _by_store(self, clients: Iterable[ClientId]) -> dict[Path, list[ClientId]]:
-        """The clients of each store, which is opened where it was not."""
-        found: dict[Path, list[ClientId]] = {}
+    def _by_store(self, clients: Iterable[ClientId]) -> dict[int, list[ClientId]]:
+        """The clients of each store, by its place."""
+        found: dict[int, list[ClientId]] = {}
         for client in clients:
-            found.setdefault(self.of(client).store.path, []).append(client)
+            found.setdefault(_place(client), []).append(client)
         return found
 
     def close(self) -> None:

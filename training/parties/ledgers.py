@@ -205,7 +205,7 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
                     continue
                 ledger = ledger_of(records, terms.budget)
                 if entries := ledger.entries:
-                    epsilons[client], counts[client] = ledger.epsilon, len(entries)
+                    epsilons[client], counts[client] = ledger.cost(entries), len(entries)
                     if epsilons[client] >= most:
                         most, costliest = epsilons[client], [entry.mechanism for entry in entries]
     bound = accountant_of(costliest, terms.budget.delta) if costliest else EXACT

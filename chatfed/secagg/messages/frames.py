@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import IntEnum
+from functools import lru_cache
 
 import numpy as np
 
@@ -71,7 +71,13 @@ def decode(message: Buffer, kind: Kind, sender: int, context: bytes) -> memoryvi
 
 
 def _checksum(context: bytes, *parts: Buffer) -> bytes:
-    return primitives.checksum(primitives.digest(b"checksum", context), *parts)
+    return primitives.checksum(_checksum_key(context), *parts)
+
+
+@lru_cache(maxsize=16)
+def _checksum_key(context: bytes) -> bytes:
+    """Public, and one for all messages of a step."""
+    return primitives.digest(b"checksum", context)
 
 
 def encode_entries(kind: Kind, sender: int, context: bytes, entries: Mapping[int, bytes], lead: bytes = b"") -> bytes:
@@ -88,17 +94,16 @@ def decode_entries(
         raise MalformedMessage(sender, kind.label, "length")
     if body[: len(lead)] != lead:
         raise MalformedMessage(sender, kind.label, "survivors")
-    starts = range(len(lead), len(body), ID.size + size)
-    ids = [ID.unpack_from(body, start)[0] for start in starts]
-    check_ids(ids, sender, kind, allowed)
-    return {i: body[start + ID.size : start + ID.size + size] for i, start in zip(ids, starts, strict=True)}
+    entries = list(struct.iter_unpack(f"{ID.format}{size}s", body[len(lead) :]))
+    check_ids([i for i, _ in entries], sender, kind, allowed)
+    return dict(entries)
 
 
 def check_ids(ids: Sequence[int], sender: int, kind: Kind, allowed: Container[int]) -> None:
     """Raises MalformedMessage unless `ids` are strictly rising and `allowed`."""
-    if any(a >= b for a, b in itertools.pairwise(ids)):
+    if list(ids) != sorted(set(ids)):
         raise MalformedMessage(sender, kind.label, "order of ids")
-    if any(i not in allowed for i in ids):
+    if not all(map(allowed.__contains__, ids)):
         raise MalformedMessage(sender, kind.label, "ids")
 
 

@@ -6,11 +6,10 @@ that dropped out the second, which opens the secrets that it has with its neighb
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from chatfed.secagg import masking, messages, primitives, recovery, shamir
 from chatfed.secagg.masking import RingVector, ring_dtype
@@ -25,7 +24,7 @@ from chatfed.secagg.messages import (
 )
 from chatfed.secagg.primitives import KEY_BYTES, Buffer, split
 from chatfed.secagg.schemes.face import Dealt, Disputes
-from chatfed.secagg.shamir import LIMBS, SHARE_BYTES
+from chatfed.secagg.shamir import LIMBS, SHARE_BYTES, Shares
 from chatfed.secagg.states import Epoch, Masked, Ready, Slot, View
 from chatfed.types import Entropy
 
@@ -135,23 +134,24 @@ def finish(state: Certifying, inbound: Inbound) -> tuple[RingVector, Disputes]:
 
 def _decode_answer(
     state: Certifying, sender: int, message: Buffer, expected: frozenset[int], lead: bytes
-) -> dict[int, NDArray[np.uint16]]:
-    """By owner, the one share uint16[18] that this survivor gives; without those whose envelope did not open for it.
-
-    Looked at all at once: an array of its own for each takes longer than the numbers in it.
-    """
+) -> dict[int, bytes]:
+    """By owner, the one share bytes[36] that this survivor gives; without those whose envelope did not open for it."""
     entries = messages.decode_entries(message, Kind.ANSWER, sender, state.turn, expected, SHARE_BYTES, lead)
     if entries.keys() != expected:
         raise MalformedMessage(sender, Kind.ANSWER.label, "owners")
-    held = [owner for owner, entry in entries.items() if entry != NO_SHARE]
-    given = np.frombuffer(b"".join([entries[owner] for owner in held]), "<u2").reshape(-1, LIMBS)
-    if given.size and given.max() >= shamir.PRIME:
+    held = {owner: entry for owner, entry in entries.items() if entry != NO_SHARE}
+    if held and _elements(held.values()).max() >= shamir.PRIME:
         raise MalformedMessage(sender, Kind.ANSWER.label, "share")
-    return dict(zip(held, given, strict=True))
+    return held
+
+
+def _elements(shares: Iterable[bytes]) -> Shares:
+    """uint16[m, 18], read at once: an array of its own for each takes longer than the numbers in it."""
+    return np.frombuffer(b"".join(shares), "<u2").reshape(-1, LIMBS)
 
 
 def _recover(
-    state: Certifying, answers: Mapping[int, Mapping[int, NDArray[np.uint16]]], holders: Mapping[int, frozenset[int]]
+    state: Certifying, answers: Mapping[int, Mapping[int, bytes]], holders: Mapping[int, frozenset[int]]
 ) -> tuple[dict[int, bytes], tuple[tuple[int, int], ...]]:
     """The one secret of each that was present: a survivor's self-mask seed, or the recovery key of one that is gone."""
     secrets, disputes, threshold = dict[int, bytes](), list[tuple[int, int]](), state.parameters.threshold
@@ -166,21 +166,21 @@ def _recover(
     for (owner, given), secret in zip(gave.items(), _combined(gave, answers, threshold), strict=True):
         liars = frozenset[int]()
         if secret is None or not _genuine(state, owner, secret):
-            secret, liars = _recover_among_liars(state, owner, given, np.array([answers[x][owner] for x in given]))
+            secret, liars = _recover_among_liars(state, owner, given, _elements(answers[x][owner] for x in given))
         secrets[owner] = secret
         disputes += [(liar, owner) for liar in sorted(liars)]
     return secrets, tuple(disputes)
 
 
 def _combined(
-    gave: Mapping[int, Sequence[int]], answers: Mapping[int, Mapping[int, NDArray[np.uint16]]], threshold: int
+    gave: Mapping[int, Sequence[int]], answers: Mapping[int, Mapping[int, bytes]], threshold: int
 ) -> Iterator[bytes | None]:
     """Each owner's secret from the first shares of it, some owners at a time."""
     owners = list(gave)
     for at in range(0, len(owners), TOGETHER):
         some = {owner: tuple(gave[owner][:threshold]) for owner in owners[at : at + TOGETHER]}
-        shares = np.array([[answers[x][owner] for x in points] for owner, points in some.items()])
-        yield from shamir.combine_each(list(some.values()), shares)
+        shares = _elements(answers[x][owner] for owner, points in some.items() for x in points)
+        yield from shamir.combine_each(list(some.values()), shares.reshape(-1, threshold, LIMBS))
 
 
 def _genuine(state: Certifying, owner: int, secret: bytes) -> bool:
@@ -198,7 +198,7 @@ def _pairs_of(state: Certifying, owner: int, key: bytes) -> dict[int, bytes] | N
 
 
 def _recover_among_liars(
-    state: Certifying, owner: int, points: Sequence[int], shares: NDArray[np.uint16]
+    state: Certifying, owner: int, points: Sequence[int], shares: Shares
 ) -> tuple[bytes, frozenset[int]]:
     threshold = state.parameters.threshold
     decoded = shamir.wrong_points(points, shares, threshold)
