@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,8 @@ create table records (
     unique (client, name)
 );
 """
+_NAMES_OF_MANY = "with asked(client) as (values {}) select client, name from asked join records using (client)"
+_OF_MANY = _NAMES_OF_MANY.replace("name from", "name, key, body, checksum from") + " where name in ({})"
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,20 @@ def write_rows(database: sqlite3.Connection, waiting: dict[tuple[bytes, str], Ro
     there = [(*at, row.key, row.body, row.checksum) for at, row in waiting.items() if row is not None]
     database.executemany("delete from records where client = ? and name = ?", gone)
     database.executemany("insert or replace into records values (?, ?, ?, ?, ?)", there)
+
+
+def read_many(
+    database: sqlite3.Connection, clients: Sequence[bytes], wanted: Sequence[str]
+) -> tuple[dict[bytes, set[str]], dict[tuple[bytes, str], Row]]:
+    """By client the names of its records; and of all clients those rows that are `wanted`."""
+    asked, of_those = ",".join(["(?)"] * len(clients)), ",".join("?" * len(wanted))
+    names: dict[bytes, set[str]] = {client: set() for client in clients}
+    found = dict[tuple[bytes, str], Row]()
+    for client, name in database.execute(_NAMES_OF_MANY.format(asked), clients):
+        names[client].add(name)
+    for client, name, *row in database.execute(_OF_MANY.format(asked, of_those), [*clients, *wanted]):
+        found[client, name] = Row(*row)
+    return names, found
 
 
 def refusal(path: Path, error: OSError | sqlite3.Error) -> ChatfedError:

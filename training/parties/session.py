@@ -10,6 +10,7 @@ import struct
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import IntEnum
+from functools import cached_property
 
 import numpy as np
 
@@ -99,7 +100,7 @@ class Session:
         """Whether keys are agreed on first."""
         return self.epoch == self.attempt
 
-    @property
+    @cached_property
     def scope(self) -> bytes:
         """What keys that are agreed on are good for, whatever the round: 32 bytes."""
         return scope(self.run, self.recipe, roster_root(self.cohort))

@@ -40,13 +40,12 @@ from chatfed.secagg.states import DamagedState
 from chatfed.types import ClientId, Entropy
 
 from ..durable import Busy, DiskError, lock_within, sync_above
-from .database import PATIENCE, Row, open_database, open_file, refusal, write_rows
+from .database import PATIENCE, Row, open_database, open_file, read_many, refusal, write_rows
 
 _NO_KEY = bytes(KEY_BYTES)
 _WHOLE = "select key, body, checksum from records where client = ? and name = ?"
 _WITHOUT_BODY = "select key, x'', checksum from records where client = ? and name = ?"
 _NAMES = "select name from records where client = ?"
-_OF_MANY = "with asked(client) as (values {}) select client, name{} from asked join records using (client)"
 
 
 class Key(IntEnum):
@@ -214,17 +213,10 @@ class Store:
         self._sound.clear()
 
     def _read_ahead(self, clients: Sequence[bytes]) -> None:
-        if not clients or self._waiting or self._seen is None:
-            return
-        rows = ",".join(["(?)"] * len(clients))
-        with self._told():
-            names = self._database.execute(_OF_MANY.format(rows, ""), clients).fetchall()
-            small = _OF_MANY.format(rows, ", key, body, checksum") + f" where name in {SMALL}"
-            found = self._database.execute(small, clients).fetchall()
-        self._names = {client: set() for client in clients}
-        for client, name in names:
-            self._names[client].add(name)
-        self._seen = {(client, name, True): Row(*row) for client, name, *row in found}
+        if clients and not self._waiting:
+            with self._told():
+                self._names, found = read_many(self._database, clients, SMALL)
+            self._seen = {(*at, True): row for at, row in found.items()}
 
     def put(self, client: bytes, name: str, row: Row | None) -> None:
         """Keeps a record for the next commit, or (None) its erasure."""

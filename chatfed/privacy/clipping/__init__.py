@@ -20,6 +20,7 @@ __all__ = [
     "Loss",
     "clip_factor",
     "flushes_denormals",
+    "flushing",
     "output_layer_loss",
     "refuse_unsuitable",
     "refusing_memory",
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from chatfed.privacy.clipping.output_layer import LogitForm, output_layer_loss
     from chatfed.privacy.clipping.recording import Gradient, Loss
     from chatfed.privacy.clipping.rules import STYLES, ClipRule, clip_factor, sum_of_squares
-    from chatfed.privacy.clipping.steadiness import flushes_denormals, refusing_memory, steady
+    from chatfed.privacy.clipping.steadiness import flushes_denormals, flushing, refusing_memory, steady
 else:
     from chatfed.lazy import loading
 
@@ -45,6 +46,6 @@ else:
             "output_layer": "LogitForm output_layer_loss",
             "recording": "Gradient Loss",
             "rules": "STYLES ClipRule clip_factor sum_of_squares",
-            "steadiness": "flushes_denormals refusing_memory steady",
+            "steadiness": "flushes_denormals flushing refusing_memory steady",
         },
     )

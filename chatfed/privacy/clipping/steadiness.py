@@ -11,36 +11,48 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from chatfed.privacy.clipping.layers import ClippingError
 
+_SMALL, _SMALLER = np.float32(2.0**-30), np.float32(2.0**-100)  # their product is denormal
+
 
 @contextlib.contextmanager
 def steady(module: nn.Module) -> Iterator[None]:
-    """`module` in evaluation mode, gradients as they are, and denormal numbers taken as zero.
-
-    Processors are many times slower on numbers too small for float32's full precision, and weights can be chosen that
-    make one dialogue's so small. Both are set back afterwards. The second is a setting of this thread, of torch's and
-    numpy's arithmetic alike; where the processor has none, time stays as it was.
-    """
+    """`module` in evaluation mode, gradients as they are, and `flushing`; all is set back afterwards."""
     training = [layer for layer in module.modules() if layer.training]
-    flushed = flushes_denormals()
     if training:
         module.eval()
+    try:
+        with flushing():
+            yield
+    finally:
+        for layer in training:
+            layer.training = True
+
+
+@contextlib.contextmanager
+def flushing() -> Iterator[None]:
+    """Denormal numbers taken as zero, and as before afterwards.
+
+    Processors are many times slower on numbers too small for float32's full precision, and weights can be chosen that
+    make one dialogue's so small. A setting of this thread, of torch's and numpy's arithmetic alike; where the processor
+    has none, time stays as it was.
+    """
+    flushed = flushes_denormals()
     torch.set_flush_denormal(True)
     try:
         yield
     finally:
         torch.set_flush_denormal(flushed)
-        for layer in training:
-            layer.training = True
 
 
 def flushes_denormals() -> bool:
     """Whether float32 arithmetic of this thread takes denormal numbers as zero."""
-    return not float(torch.tensor([2.0**-100]) * torch.tensor([2.0**-30]))
+    return not _SMALL * _SMALLER
 
 
 @contextlib.contextmanager

@@ -116,8 +116,14 @@ def encode_ids(participants: int, ids: Iterable[int]) -> bytes:
 
 def decode_ids(data: bytes, kind: Kind, allowed: AbstractSet[int], sender: int = SERVER) -> frozenset[int]:
     """What `encode_ids` wrote. Raises MalformedMessage(sender, kind, "ids") for others than are `allowed`."""
-    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    ids = frozenset((np.flatnonzero(bits) + 1).tolist())
+    ids = _ids_in(data)
     if not ids <= allowed:
         raise MalformedMessage(sender, kind.label, "ids")
     return ids
+
+
+@lru_cache(maxsize=8)
+def _ids_in(data: bytes) -> frozenset[int]:
+    """Cached: a process may serve many participants, who are told the same."""
+    bits = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    return frozenset((np.flatnonzero(bits) + 1).tolist())
