@@ -35,6 +35,9 @@ def test_neighbours_are_symmetric_and_as_many_as_the_degree(count: int, half: in
         assert me not in near and len(near) == (count - 1 if drawn.complete else degree)
         assert all(me in drawn.neighbours(other) for other in near)
         assert drawn.holders(me) == near | {me}
+        at = drawn.circle.index(me)
+        if not drawn.complete:
+            assert near == {drawn.circle[(at + step) % count] for step in range(-half, half + 1) if step}
 
 
 @given(st.integers(8, 40), st.integers(1, 3), st.data())

@@ -55,6 +55,21 @@ def test_extreme_secrets_survive_the_limbs(secret: bytes) -> None:
     assert shamir.combine(range(50, 101), shares[49:]) == [secret]
 
 
+@given(st.lists(st.lists(st.integers(0, PRIME - 1), min_size=LIMBS, max_size=LIMBS), min_size=1, max_size=4), st.data())
+def test_limbs_of_no_secret_give_none_and_others_their_bytes(rows: list[list[int]], data: st.DataObject) -> None:
+    """Against Python's integers: a limb of more than 15 bits, and a number of more than 256."""
+    for row in rows:
+        if data.draw(st.booleans()):
+            row[:] = [limb & 0x7FFF for limb in row]
+            row[-1] &= data.draw(st.sampled_from([1, 0x7FFF]))  # 17 limbs of 15 bits and one bit are 256
+    wanted = []
+    for row in rows:
+        number = sum(limb << 15 * i for i, limb in enumerate(row))
+        fits = max(row) < 1 << 15 and number < 1 << 256
+        wanted.append(number.to_bytes(32, "little") if fits else None)
+    assert shamir.from_limbs(np.array(rows, dtype=np.int64)) == wanted
+
+
 def test_matrix_product_is_exact_where_float64_could_lose() -> None:
     left = np.full((3, 2000), PRIME - 1, dtype=np.int64)
     right = np.full((2000, 2), PRIME - 1, dtype=np.int64)

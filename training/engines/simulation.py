@@ -45,7 +45,7 @@ Dropouts = Mapping[Step, frozenset[ClientId]]
 exchange."""
 
 TEXTS_AT_ONCE = 64  # that a worker imagines side by side
-LABOURS = (Step.SESSION, Step.ADVERTS, Step.SHARES)  # clients learn, agree on keys with one another, and mask
+LABOURS = (Step.SESSION, Step.ADVERTS)  # clients learn, and agree on keys with one another
 TOGETHER, LEAST = 32, 4  # messages in a worker's hands at most, and at least if there are so many, in such a step
 LONG = 64  # at most in any other
 AT_HAND = 256  # clients whose state of the round a worker keeps in memory

@@ -15,6 +15,7 @@ from chatfed.privacy.ledger import Budget, Entry, Ledger, LedgerError, Written
 from chatfed.types import ClientId
 from tests.training.federation import names
 from tests.training.plans import client_level, noisy
+from training.parties import ledgers
 from training.parties.homes import Homes
 from training.parties.ledgers import (
     LEDGER,
@@ -33,7 +34,11 @@ CLIENTS = names(10)
 A = CLIENTS[0]
 
 
-def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(tmp_path: Path) -> None:
+@pytest.mark.parametrize("together", [3, 256])
+def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int
+) -> None:
+    monkeypatch.setattr(ledgers, "TOGETHER", together)
     recipe = client_level(sampling_rate=0.5)
     terms = client_terms(recipe, 10)
     generous = dataclasses.replace(terms, budget=Budget(1000.0, 1e-5, Protected.DIALOGUE))
