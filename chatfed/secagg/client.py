@@ -12,6 +12,7 @@ al. 2023), the recovery tables are our own (docs/protocol.md).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -186,8 +187,10 @@ def consent(state: ClientState, inbound: Buffer, sign: Sign) -> tuple[Consented,
     state = _at(state, Masked)
     survivors = _checked_survivors(state, inbound)
     digest = messages.survivors_digest(state.turn, survivors)
-    message = messages.encode(Kind.CONSENT, state.ready.epoch.me, state.turn, digest, sign(digest))
-    return Consented(state, survivors), message
+    epoch = state.ready.epoch
+    message = messages.encode(Kind.CONSENT, epoch.me, state.turn, digest, sign(digest))
+    kept = replace(state, shares=scheme_of(epoch.parameters).only(state.shares, survivors))
+    return Consented(kept, survivors), message
 
 
 def unmask(state: ClientState, inbound: Buffer) -> tuple[Answered, bytes]:

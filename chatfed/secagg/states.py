@@ -213,7 +213,7 @@ class Masked:
 
 @dataclass(frozen=True)
 class Consented:
-    """One survivor set is signed; no other will be."""
+    """One survivor set is signed, and no other will be; of each owner the one share is left that it lets be given."""
 
     masked: Masked
     survivors: frozenset[int]

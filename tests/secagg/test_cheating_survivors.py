@@ -171,6 +171,21 @@ def test_a_certificate_is_a_quorum_of_the_committee_and_that_is_drawn_for_the_co
         client.unmask(state, certificate(carried, everyone, enough))
 
 
+def test_once_a_set_is_signed_no_share_is_left_that_it_does_not_let_be_given(finished: Carried) -> None:
+    """Of a survivor the share of its seed, of one that dropped out that of its recovery key: on the disk too."""
+    masked, signed = state_of(finished, 1, Masked), state_of(finished, 1, Consented)
+    again = restore(store(signed, bytes(32), entropy_from("seal")), bytes(32), signed.ready)
+    assert isinstance(again, Consented) and again.masked == signed.masked
+    for owner, before in masked.shares.items():
+        half, nothing = len(before) // 2, b"\xff" * len(before)
+        if finished.parameters.scheme == messages.THRESHOLD_HE:
+            left = before if owner in signed.survivors else nothing
+        else:
+            left = before[:half] + nothing[half:] if owner in signed.survivors else nothing[half:] + before[half:]
+        assert signed.masked.shares[owner] == left
+    assert 7 in signed.masked.shares and 7 not in signed.survivors
+
+
 def test_the_quorum_that_is_sent_on_is_of_those_who_consented() -> None:
     """Members of the committee that fell silent leave room for others of it."""
     parameters = Parameters(7, 4, 5, committee=5, quorum=3)

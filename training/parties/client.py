@@ -271,6 +271,7 @@ class Client:
             self.records.destroy_secret(Key.RELEASE)  # what a disk keeps of these is closed for good
         if "round" in over:
             self.records.destroy_secret(Key.SUM)
+            self.sum.let_go()
         if self._forgets_begun(body):
             self.records.destroy_secret(Key.BEGUN)
             over.append("begun")

@@ -60,6 +60,10 @@ class SumRecord:
         self.records.write(ROUND, invited.key, body)
         self._at_hand = body, state, invited
 
+    def let_go(self) -> None:
+        """Forgets what is at hand: of a sum that is over, where it never came to an answer, shares are."""
+        self._at_hand = None
+
     def invited(self) -> Invited:
         """What the client was invited to last. Raises Refused."""
         return self._about(self._read()[1])

@@ -42,7 +42,7 @@ class Running(Protocol):
 
 
 class Scheme(Protocol):
-    """Four functions for a participant, three for the server."""
+    """Five functions for a participant, four for the server."""
 
     def deal(self, epoch: Epoch, view: View, roots: Mapping[int, bytes], entropy: Entropy) -> Dealt:
         """Draws the slots' secrets and shares them. roots: by neighbour, what the two alone have, 32 bytes."""
@@ -52,6 +52,9 @@ class Scheme(Protocol):
 
     def hide(self, ready: Ready, slot: Slot, turn: bytes, others: frozenset[int], vector: RingVector) -> MaskedInput:
         """A vector as it leaves, unsigned. others: neighbours that take part."""
+
+    def only(self, shares: Mapping[int, bytes], survivors: frozenset[int]) -> dict[int, bytes]:
+        """By owner, of its shares those that may be given once this set is signed; 0xFF in the place of the others."""
 
     def answer(self, masked: Masked, survivors: frozenset[int]) -> bytes:
         """What opens the sum of these survivors, of this participant's shares, and opens nothing else."""

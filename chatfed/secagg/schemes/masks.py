@@ -68,6 +68,11 @@ def hide(ready: Ready, slot: Slot, turn: bytes, others: frozenset[int], vector: 
     return MaskedInput(masking.commitment(seed, turn, me), b"", masked.data.cast("B"))
 
 
+def only(shares: Mapping[int, bytes], survivors: frozenset[int]) -> dict[int, bytes]:
+    """Of a survivor the share of its seed, of any other that of its recovery key."""
+    return {x: s[:SHARE_BYTES] + NO_SHARE if x in survivors else NO_SHARE + s[SHARE_BYTES:] for x, s in shares.items()}
+
+
 def answer(masked: Masked, survivors: frozenset[int]) -> bytes:
     """For each owner of shares exactly one kind: of a survivor of its seed, of any other of its recovery key."""
     answers = {x: s[:SHARE_BYTES] if x in survivors else s[SHARE_BYTES:] for x, s in masked.shares.items()}

@@ -64,6 +64,11 @@ def hide(ready: Ready, slot: Slot, turn: bytes, others: frozenset[int], vector: 
     return MaskedInput(digest_of(data, ready.epoch.me, turn), b"", memoryview(data))
 
 
+def only(shares: Mapping[int, bytes], survivors: frozenset[int]) -> dict[int, bytes]:
+    """Those of the survivors' keys."""
+    return {x: share if x in survivors else NOTHING for x, share in shares.items()}
+
+
 def answer(masked: Masked, survivors: frozenset[int]) -> bytes:
     """The sum of the survivors' shares, or whose of them are missing."""
     epoch, held = masked.ready.epoch, [masked.shares[x] for x in sorted(survivors)]

@@ -16,7 +16,7 @@ from tests.training.parties.tampering import COLUMNS, bytes_of, flip, rows, rows
 from tests.training.test_bands import a_federation, banded
 from training.parties.answering import Refused
 from training.parties.rounds import commit
-from training.parties.session import Step
+from training.parties.session import Step, committed
 
 A, B, C, D = FOUR
 
@@ -293,3 +293,12 @@ def test_nothing_of_a_finished_round_opens_from_what_a_disk_still_has(federation
     assert secret not in bytes_of(path)
     federation.run(federation.session(1, 2 * WEIGHTS))
     assert secret not in bytes_of(path) and update not in bytes_of(path)
+
+
+def test_a_client_that_lives_on_has_nothing_at_hand_of_a_sum_that_is_over(federation: Federation) -> None:
+    session, kept = federation.session(), federation.client(A)
+    kept.handle(invitation(session))
+    assert kept.sum._at_hand is not None
+    for message in committed(session).values():
+        kept.handle(message)
+    assert kept.sum._at_hand is None
