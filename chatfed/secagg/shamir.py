@@ -37,7 +37,7 @@ def to_limbs(secret: bytes) -> FieldArray:
 
 def from_limbs(limbs: FieldArray) -> list[bytes | None]:
     """int64[m, 18] -> bytes[32] of each; None where limbs are of no 32-byte secret."""
-    bits = (limbs[:, :, None] >> np.arange(LIMB_BITS) & 1).astype(np.uint8).reshape(len(limbs), -1)
+    bits = (limbs[:, :, None] >> np.arange(LIMB_BITS) & 1).astype(np.uint8).reshape(len(limbs), LIMBS * LIMB_BITS)
     fits = np.all(limbs < 1 << LIMB_BITS, axis=1) & ~np.any(bits[:, 8 * SECRET_BYTES :], axis=1)
     packed = np.packbits(bits[:, : 8 * SECRET_BYTES], axis=1, bitorder="little")
     return [row.tobytes() if sound else None for row, sound in zip(packed, fits, strict=True)]

@@ -32,7 +32,7 @@ from ..base.imagining import Imagined
 from ..base.learner import Learner
 from ..durable import disk_error, make_folder, write_atomically
 from ..parties.answering import answers
-from ..parties.client import Client
+from ..parties.client import READ, Client
 from ..parties.homes import Homes, home_of, store_of, stores_of
 from ..parties.identity import Roster, new_key, read_key, read_roster, roster_line
 from ..parties.session import Step
@@ -338,7 +338,7 @@ def _answer_all(clients: Sequence[ClientId], post: list[bytes] | Path) -> list[R
     worker.homes.admit(clients)
     asked = [worker.client(name).steps(message) for name, message in zip(clients, messages, strict=True)]
     try:
-        given = answers(asked, worker.homes, clients)
+        given = answers(asked, worker.homes, clients, READ)
     except BaseException:
         worker.clients.clear()  # what they have at hand is not on the disk
         raise

@@ -27,20 +27,24 @@ class Records(Protocol):
     def commit(self) -> None:
         """All that was written is on the disk when this returns. Raises DiskError."""
 
-    def remembering(self, clients: Iterable[ClientId] = ()) -> contextlib.AbstractContextManager[None]:
-        """Reads each record once in the meantime, what is small of some clients at once."""
+    def remembering(
+        self, clients: Iterable[ClientId] = (), names: Sequence[str] = ()
+    ) -> contextlib.AbstractContextManager[None]:
+        """Reads each record once in the meantime, and of some clients those of some names at once."""
 
     def discard(self) -> None:
         """Forgets what was written since the last commit."""
 
 
-def answers(asked: Sequence[Steps], records: Records, clients: Sequence[ClientId] = ()) -> list[bytes | ChatfedError]:
+def answers(
+    asked: Sequence[Steps], records: Records, clients: Sequence[ClientId] = (), names: Sequence[str] = ()
+) -> list[bytes | ChatfedError]:
     """Each one's answer, or why it gives none.
 
-    They go on side by side from one commit to the next, and none of their answers is there before the last. clients:
-    who they are, so that their records are read together. Raises DiskError where a commit failed, for all of them.
+    They go on side by side from one commit to the next, and none of their answers is there before the last. clients,
+    names: whose records, and which, are read together first. Raises DiskError where a commit failed, for all of them.
     """
-    with records.remembering(clients):
+    with records.remembering(clients, names):
         return _answers(asked, records)
 
 

@@ -31,7 +31,7 @@ from .answering import Refused, Steps, answers
 from .epochs import EpochKeys
 from .identity import Roster, keys_of, read_key, signer
 from .invitations import place_of
-from .ledgers import finished, ledger_of, refuse_set_back, remember_as_finished, took_part
+from .ledgers import FINISHED, LEDGER, finished, ledger_of, refuse_set_back, remember_as_finished, took_part
 from .session import (
     Session,
     Step,
@@ -45,7 +45,10 @@ from .session import (
     round_of,
 )
 from .store import ClientStore, Key
-from .sum_record import Invited, SumRecord, names_in, summing
+from .sum_record import ROUND, Invited, SumRecord, names_in, summing
+
+READ = (LEDGER, FINISHED, ROUND)
+"""Records that a client looks at in most steps, and that are small."""
 
 Learn = Callable[[FloatVector], Iterable[Part]]
 """Global weights float32[d] -> the parts of the client's update, float32[d] each: all of it, with the noise in it where

@@ -26,7 +26,10 @@ create table records (
 );
 """
 _NAMES_OF_MANY = "with asked(client) as (values {}) select client, name from asked join records using (client)"
-_OF_MANY = _NAMES_OF_MANY.replace("name from", "name, key, body, checksum from") + " where name in ({})"
+_OF_MANY = """
+with asked(client) as (values {})
+select client, name, key, body, checksum from asked join records using (client) where name in ({})
+"""
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,26 @@ def write_rows(database: sqlite3.Connection, waiting: dict[tuple[bytes, str], Ro
     database.executemany("insert or replace into records values (?, ?, ?, ?, ?)", there)
 
 
-def read_many(
-    database: sqlite3.Connection, clients: Sequence[bytes], wanted: Sequence[str]
-) -> tuple[dict[bytes, set[str]], dict[tuple[bytes, str], Row]]:
-    """By client the names of its records; and of all clients those rows that are `wanted`."""
-    asked, of_those = ",".join(["(?)"] * len(clients)), ",".join("?" * len(wanted))
+def names_of_many(database: sqlite3.Connection, clients: Sequence[bytes]) -> dict[bytes, set[str]]:
+    """By client the names of its records."""
     names: dict[bytes, set[str]] = {client: set() for client in clients}
-    found = dict[tuple[bytes, str], Row]()
-    for client, name in database.execute(_NAMES_OF_MANY.format(asked), clients):
+    for client, name in database.execute(_NAMES_OF_MANY.format(_rows(clients)), clients) if clients else ():
         names[client].add(name)
-    for client, name, *row in database.execute(_OF_MANY.format(asked, of_those), [*clients, *wanted]):
-        found[client, name] = Row(*row)
-    return names, found
+    return names
+
+
+def rows_of_many(
+    database: sqlite3.Connection, clients: Sequence[bytes], wanted: Sequence[str]
+) -> dict[tuple[bytes, str], Row]:
+    """By client and name, of all clients those records that are `wanted` and there."""
+    if not clients:
+        return {}
+    found = database.execute(_OF_MANY.format(_rows(clients), ",".join("?" * len(wanted))), [*clients, *wanted])
+    return {(client, name): Row(*row) for client, name, *row in found}
+
+
+def _rows(clients: Sequence[bytes]) -> str:
+    return ",".join(["(?)"] * len(clients))
 
 
 def refusal(path: Path, error: OSError | sqlite3.Error) -> ChatfedError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from chatfed.types import ClientId
@@ -29,10 +29,10 @@ def stores_of(homes: Path) -> list[Path]:
 
 def store_of(homes: Path, client: ClientId) -> Path:
     """The store that holds a client's records: always the same one, whoever serves it."""
-    return homes / f"{_place(client)}.db"
+    return homes / f"{_number(client)}.db"
 
 
-def _place(client: ClientId) -> int:
+def _number(client: ClientId) -> int:
     return number_of(client)[0] % STORES
 
 
@@ -52,17 +52,17 @@ class Homes:
 
     def of(self, client: ClientId) -> ClientStore:
         """A client's records."""
-        return self._store(_place(client)).of(client)
+        return self._store(_number(client)).of(client)
 
-    def _store(self, place: int) -> Store:
+    def _store(self, number: int) -> Store:
         """Opened where it was not."""
-        if place not in self._stores:
-            self._stores[place] = Store(self.folder / f"{place}.db", shared=True)
-        return self._stores[place]
+        if number not in self._stores:
+            self._stores[number] = Store(self.folder / f"{number}.db", shared=True)
+        return self._stores[number]
 
     def there(self, client: ClientId) -> bool:
         """Whether a store is there that might hold records of the client."""
-        return _place(client) in self._stores or store_of(self.folder, client).exists()
+        return _number(client) in self._stores or store_of(self.folder, client).exists()
 
     def commit(self) -> None:
         """What was written is on the disk when this returns."""
@@ -70,12 +70,12 @@ class Homes:
             store.commit()
 
     @contextlib.contextmanager
-    def remembering(self, clients: Iterable[ClientId] = ()) -> Iterator[None]:
-        """As of a store, of all that are open."""
-        of_store = self._by_store(clients)
+    def remembering(self, clients: Iterable[ClientId] = (), names: Sequence[str] = ()) -> Iterator[None]:
+        """As of a store: of all that are open, and of those of `clients` that are there."""
+        of_store = self._by_store(client for client in clients if self.there(client))
         with contextlib.ExitStack() as all_of_them:
-            for place in of_store.keys() | self._stores.keys():
-                all_of_them.enter_context(self._store(place).remembering(of_store.get(place, ())))
+            for number in of_store.keys() | self._stores.keys():
+                all_of_them.enter_context(self._store(number).remembering(of_store.get(number, ()), names))
             yield
 
     def discard(self) -> None:
@@ -85,14 +85,14 @@ class Homes:
 
     def admit(self, clients: Iterable[ClientId]) -> None:
         """Gives each a place in its store, those of one store together. Raises DiskError."""
-        for place, some in self._by_store(clients).items():
-            self._store(place).admit(some)
+        for number, some in self._by_store(clients).items():
+            self._store(number).admit(some)
 
     def _by_store(self, clients: Iterable[ClientId]) -> dict[int, list[ClientId]]:
-        """The clients of each store, by its place."""
+        """The clients of each store, by its number."""
         found: dict[int, list[ClientId]] = {}
         for client in clients:
-            found.setdefault(_place(client), []).append(client)
+            found.setdefault(_number(client), []).append(client)
         return found
 
     def close(self) -> None:

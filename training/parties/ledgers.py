@@ -196,12 +196,10 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
     epsilons: dict[ClientId, float] = {}
     counts: dict[ClientId, int] = {}
     most, costliest = 0.0, list[Charge]()
-    for some in _some(clients) if terms.mechanism is not None else ():
-        there = [client for client in some if homes.there(client)]
-        with homes.remembering(there):
-            for client in there:
-                records = homes.of(client)
-                if not took_part(records):
+    for some in _batches(clients) if terms.mechanism is not None else ():
+        with homes.remembering(some, (LEDGER, FINISHED)):
+            for client in some:
+                if not homes.there(client) or not took_part(records := homes.of(client)):
                     continue
                 ledger = ledger_of(records, terms.budget)
                 if entries := ledger.entries:
@@ -212,7 +210,7 @@ def spent(homes: Homes, clients: Iterable[ClientId], terms: ClientTerms) -> Spen
     return Spent(epsilons, counts, bound, tuple(costliest))
 
 
-def _some(clients: Iterable[ClientId]) -> Iterator[list[ClientId]]:
+def _batches(clients: Iterable[ClientId]) -> Iterator[list[ClientId]]:
     """Clients whose ledgers are read together."""
     left = iter(clients)
     while some := list(islice(left, TOGETHER)):

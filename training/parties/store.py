@@ -25,10 +25,11 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
@@ -40,7 +41,7 @@ from chatfed.secagg.states import DamagedState
 from chatfed.types import ClientId, Entropy
 
 from ..durable import Busy, DiskError, lock_within, sync_above
-from .database import PATIENCE, Row, open_database, open_file, read_many, refusal, write_rows
+from .database import PATIENCE, Row, names_of_many, open_database, open_file, refusal, rows_of_many, write_rows
 
 _NO_KEY = bytes(KEY_BYTES)
 _WHOLE = "select key, body, checksum from records where client = ? and name = ?"
@@ -60,8 +61,14 @@ class Key(IntEnum):
 SEALED = {"update": Key.RELEASE, "begun": Key.BEGUN}
 """Records that are sealed here, and under which key; `round` and `epoch` are by who writes them."""
 
-SMALL = ("ledger", "finished", "round", "answered")
-"""Records that are read in every step, of many clients at once."""
+
+@dataclass
+class _Read:
+    """What was read, and is remembered."""
+
+    rows: dict[tuple[bytes, str, bool], Row | None] = field(default_factory=dict)  # with its body or without
+    names: dict[bytes, set[str]] = field(default_factory=dict)  # of a client's records, those that wait among them
+    sound: dict[tuple[bytes, str], Row] = field(default_factory=dict)  # rows whose checksums were looked at
 
 
 class Store:
@@ -74,9 +81,7 @@ class Store:
     def __init__(self, path: Path, shared: bool = False) -> None:
         self.path, self.keys = path, path.with_name(path.name + ".keys")
         self._waiting: dict[tuple[bytes, str], Row | None] = {}  # None: erased
-        self._seen: dict[tuple[bytes, str, bool], Row | None] | None = None  # None: nothing is remembered
-        self._names: dict[bytes, set[str]] = {}  # likewise
-        self._sound: dict[tuple[bytes, str], Row] = {}  # likewise: rows whose checksums were looked at
+        self._read: _Read | None = None  # None: nothing is remembered
         self._places: dict[bytes, int] = {}
         self._new_keys, self._failed = False, ""
         self.remembered: dict[ClientId, Any] = {}  # by whoever reads the same records again and again
@@ -112,13 +117,15 @@ class Store:
         Raises DiskError; then nothing may leave that rests on it.
         """
         waiting, self._waiting = self._waiting, {}
+        read, self._read = self._read, None  # what is remembered of a commit that fails is not so
         with self._told():
             self._keep_keys()
             if waiting:
                 with self._changing() as database:
                     write_rows(database, waiting)
-        if self._seen is not None:
-            self._seen |= {(*at, True): row for at, row in waiting.items()}
+        if read is not None:
+            read.rows |= {(*at, True): row for at, row in waiting.items()}
+            self._read = read
 
     def _keep_keys(self) -> None:
         """Those drawn are on the disk before what they seal, those destroyed before what they sealed goes."""
@@ -137,7 +144,7 @@ class Store:
     def discard(self) -> None:
         """Forgets what was written since the last commit; keys that were drawn or destroyed stay so."""
         self._waiting.clear()
-        self._forget_read()
+        self._read = None
         self.remembered.clear()
 
     @contextlib.contextmanager
@@ -169,69 +176,63 @@ class Store:
         """A record as it lies here, or will; with an empty body where that is not asked for."""
         if (client, name) in self._waiting:
             return self._waiting[client, name]
-        seen = {} if self._seen is None else self._seen
+        seen = {} if self._read is None else self._read.rows
         for whole in (True,) if body else (True, False):
             if (client, name, whole) in seen:
                 return seen[client, name, whole]
-        if self._seen is not None and name not in self._names.get(client, (name,)):
-            return None
         with self._told():
             found = self._database.execute(_WHOLE if body else _WITHOUT_BODY, (client, name)).fetchone()
         seen[client, name, body] = row = Row(*found) if found else None
         return row
 
-    def names(self, client: bytes) -> set[str]:
+    def names(self, client: bytes) -> frozenset[str]:
         """Of the client's records that are here, or will be."""
-        if client in self._names:
-            return self._names[client]
+        if self._read is not None and client in self._read.names:
+            return frozenset(self._read.names[client])
         with self._told():
             found = {name for (name,) in self._database.execute(_NAMES, (client,))}
         for (whose, name), row in self._waiting.items():
             if whose == client:
                 (found.discard if row is None else found.add)(name)
-        if self._seen is not None:
-            self._names[client] = found
-        return found
+        if self._read is not None:
+            self._read.names[client] = found
+        return frozenset(found)
 
     @contextlib.contextmanager
-    def remembering(self, clients: Iterable[ClientId] = ()) -> Iterator[None]:
+    def remembering(self, clients: Iterable[ClientId] = (), names: Sequence[str] = ()) -> Iterator[None]:
         """Reads each record once in the meantime: for as long as no other process serves the clients that are read.
 
-        clients: whose records are read at once, those that are small.
+        clients, names: whose records are read at once, and which; nothing is while something waits to be written.
         """
-        self._forget_read()
-        self._seen = {}
+        self._read = _Read()
         try:
-            self._read_ahead([number_of(client) for client in clients])
+            if not self._waiting:
+                self._read_ahead([number_of(client) for client in clients], names)
             yield
         finally:
-            self._forget_read()
+            self._read = None
 
-    def _forget_read(self) -> None:
-        self._seen = None
-        self._names.clear()
-        self._sound.clear()
-
-    def _read_ahead(self, clients: Sequence[bytes]) -> None:
-        if clients and not self._waiting:
-            with self._told():
-                self._names, found = read_many(self._database, clients, SMALL)
-            self._seen = {(*at, True): row for at, row in found.items()}
+    def _read_ahead(self, clients: Sequence[bytes], names: Sequence[str]) -> None:
+        """Where damage is in the way nothing is: whoever reads its own records then finds it in them, or does not."""
+        with contextlib.suppress(DamagedState), self._told():
+            there = names_of_many(self._database, clients)
+            rows = rows_of_many(self._database, clients, names)
+            self._read = _Read({(*at, True): rows.get(at) for at in itertools.product(clients, names)}, there)
 
     def put(self, client: bytes, name: str, row: Row | None) -> None:
         """Keeps a record for the next commit, or (None) its erasure."""
         self._waiting[client, name] = row
-        if client in self._names:
-            (self._names[client].discard if row is None else self._names[client].add)(name)
+        if self._read is not None and (names := self._read.names.get(client)) is not None:
+            (names.discard if row is None else names.add)(name)
 
     def sound(self, client: bytes, name: str, row: Row) -> bool:
         """Whether this very row was `looked_at`, and is remembered."""
-        return self._sound.get((client, name)) is row
+        return self._read is not None and self._read.sound.get((client, name)) is row
 
     def looked_at(self, client: bytes, name: str, row: Row) -> None:
         """Its checksum is right: it need not be worked out again for as long as the row is remembered."""
-        if self._seen is not None:
-            self._sound[client, name] = row
+        if self._read is not None:
+            self._read.sound[client, name] = row
 
     def place(self, client: bytes) -> int | None:
         """The place of a client's keys; None where it has none yet."""
@@ -301,7 +302,7 @@ class ClientStore:
         self._check(name, row)
         return row.key
 
-    def names(self) -> set[str]:
+    def names(self) -> frozenset[str]:
         """Of all records that are there, as they were written or not."""
         return self.store.names(self._number)
 

@@ -52,7 +52,8 @@ def flushing() -> Iterator[None]:
 
 def flushes_denormals() -> bool:
     """Whether float32 arithmetic of this thread takes denormal numbers as zero."""
-    return not _SMALL * _SMALLER
+    with np.errstate(under="ignore"):
+        return not _SMALL * _SMALLER
 
 
 @contextlib.contextmanager

@@ -171,10 +171,17 @@ def test_private_training_takes_denormal_numbers_as_zero_and_gives_the_setting_b
     assert set(seen) == {able} and len(seen) >= 16 and flushes_denormals() == before
 
 
-def test_numpy_in_the_same_thread_flushes_too() -> None:
-    with steady(nn.Linear(1, 1)):
-        small = np.full(64, 2.0**-100, np.float32) * np.float32(2.0**-30)
-        assert bool(small.any()) != flushes_denormals()
+def test_numpy_and_torch_flush_alike_in_a_thread_whatever_numpy_says_of_small_numbers() -> None:
+    small, factor = np.full(64, 2.0**-100, np.float32), 2.0**-30
+    with np.errstate(under="raise"):
+        before = flushes_denormals()
+        assert bool((torch.from_numpy(small) * factor).any()) != before
+        with steady(nn.Linear(1, 1)):
+            assert flushes_denormals() or not torch.set_flush_denormal(True)
+            assert bool((torch.from_numpy(small) * factor).any()) != flushes_denormals()
+            with np.errstate(under="ignore"):
+                assert bool((small * np.float32(factor)).any()) != flushes_denormals()
+        assert flushes_denormals() == before
 
 
 def test_noise_is_the_same_number_for_number_where_denormals_are_flushed() -> None:

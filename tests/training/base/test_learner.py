@@ -94,8 +94,17 @@ def test_a_client_s_only_step_is_what_training_moves_the_model_by(
     learner = Learner.open(learning_of(recipe, 1.0), *places)
     weights = learner.initial + np.float32(0.01)
     way = Way(by_hand=llama_gradient(learner.model))
+    assert way.by_hand is not None
     monkeypatch.setattr(Learner, "way", way)
+    flushed, flat = [], way.by_hand.flat
+
+    def watching(batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        flushed.append(flushes_denormals())
+        return flat(batch)
+
+    monkeypatch.setattr(way.by_hand, "flat", watching)
     (step,) = learner.learn(weights, np.arange(of))
+    assert flushed == [True] or not torch.set_flush_denormal(False), "time would tell of what is learned"
     assert np.array_equal(flatten(learner.model), weights), "the model takes no step"
     monkeypatch.setattr(Learner, "_only_step", lambda self, examples: None)
     (moved,) = learner.learn(weights, np.arange(of))

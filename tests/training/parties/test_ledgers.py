@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,11 @@ from chatfed.privacy.guarantee import Protected
 from chatfed.privacy.ledger import Budget, Entry, Ledger, LedgerError, Written
 from chatfed.types import ClientId
 from tests.training.federation import names
+from tests.training.parties.tampering import rows
 from tests.training.plans import client_level, noisy
 from training.parties import ledgers
-from training.parties.homes import Homes
+from training.parties.database import PAGE
+from training.parties.homes import Homes, store_of
 from training.parties.ledgers import (
     LEDGER,
     LedgerRecords,
@@ -55,6 +58,37 @@ def test_costs_read_cohort_by_cohort_are_those_of_all_ledgers(
     homes.close()
     assert cost == spent(Homes(tmp_path), CLIENTS, generous)
     assert cost.participations == dict(zip(CLIENTS, [2, 1, 2, 2, 1, 1, 1, 1, 1], strict=False))
+
+
+def test_of_ledgers_that_are_read_together_the_damaged_one_is_named(tmp_path: Path) -> None:
+    recipe = client_level(sampling_rate=0.5)
+    terms, many = client_terms(recipe, 10), names(400)
+    with closing(Homes(tmp_path)) as homes:
+        for client in many:
+            ledger_of(homes.of(client), terms.budget)
+            homes.of(client).write("round", "", bytes(600))
+        homes.commit()
+    path = tmp_path / "0.db"
+    raw = bytearray(path.read_bytes())
+    leaf = [at for at in range(PAGE, len(raw), PAGE) if raw[at] == 13][2]
+    raw[leaf] = 0x77  # no kind of page
+    path.write_bytes(raw)
+    with closing(Homes(tmp_path)) as homes, pytest.raises(LedgerError, match=r"client-\d+: the privacy ledger is dam"):
+        spent(homes, many, terms)
+
+
+def test_reading_ahead_opens_the_stores_that_are_there_and_makes_none(tmp_path: Path) -> None:
+    with closing(Homes(tmp_path)) as homes, homes.remembering(CLIENTS, (LEDGER,)):
+        assert not list(tmp_path.glob("*.db"))
+    with closing(Homes(tmp_path)) as homes:
+        for client in CLIENTS:
+            homes.of(client).write(LEDGER, client, b"")
+        homes.commit()
+    with closing(Homes(tmp_path)) as homes, homes.remembering([*CLIENTS, A], (LEDGER,)):
+        with rows(store_of(tmp_path, A)) as database:  # what is read ahead is not read again
+            database.execute("delete from records")
+        assert homes.of(A).read(LEDGER) == (A, b"")
+        assert [homes.of(client).tag(LEDGER) for client in CLIENTS] == list(CLIENTS)
 
 
 def test_one_ledger_does_not_mix_charges_for_dialogues_and_for_the_client(tmp_path: Path) -> None:

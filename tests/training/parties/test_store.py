@@ -23,6 +23,7 @@ from chatfed.types import ChatfedError, ClientId
 from tests.training.federation import names
 from tests.training.parties.tampering import COLUMNS, bytes_of, files_of, flip, in_a_process, read_again, rows, seal
 from training.durable import DiskError
+from training.parties.database import PAGE
 from training.parties.store import SEALED, Key, Store, number_of
 
 THREE = names(3)
@@ -137,7 +138,42 @@ def test_what_another_process_wrote_is_seen_once_nothing_is_remembered_any_more(
         assert mine.of(A).names() == {"round", "first", "second"}
 
 
+def test_what_is_remembered_of_a_commit_that_fails_is_what_lies_on_the_disk(store: Store) -> None:
+    store.of(A).write("ledger", "before", b"1")
+    store.commit()
+    with store.remembering([A], ["ledger", "round"]):
+        assert store.of(A).there("ledger")
+        store.of(A).erase("ledger")
+        store.of(A).write("round", "refused", b"2" * 20_000)
+        limit = store._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 2000)
+        with pytest.raises(DiskError):
+            store.commit()
+        store._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit)
+        assert store.of(A).names() == {"ledger"}
+        assert (store.of(A).tag("ledger"), store.of(A).tag("round")) == ("before", "")
+
+
 # 4. What is not as it was written.
+
+
+def test_a_damaged_page_is_damage_to_the_records_in_it_and_to_no_others_that_are_read_with_them(path: Path) -> None:
+    many = names(400)
+    with closing(Store(path)) as made:
+        for client in many:
+            made.of(client).write("ledger", "kept", bytes(600))
+        made.commit()
+    raw = bytearray(path.read_bytes())
+    table_leaves = [at for at in range(PAGE, len(raw), PAGE) if raw[at] == 13]
+    raw[table_leaves[len(table_leaves) // 2]] = 0x77  # no kind of page
+    path.write_bytes(raw)
+    damaged = set[ClientId]()
+    with closing(Store(path)) as store, store.remembering(many, ["ledger"]):
+        for client in many:
+            try:
+                assert store.of(client).read("ledger") == ("kept", bytes(600))
+            except DamagedState:
+                damaged.add(client)
+    assert 5 < len(damaged) < 200
 
 
 @pytest.mark.parametrize("ahead", [False, True], ids=["read one by one", "read ahead"])
