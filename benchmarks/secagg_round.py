@@ -23,7 +23,16 @@ import numpy as np
 
 from chatfed.secagg import client, graph, primitives, rotation, server
 from chatfed.secagg.encoding import FixedPoint
-from chatfed.secagg.messages import Floors, Parameters, Sign, context, decode_adverts, frames, roster_root, scope
+from chatfed.secagg.messages import (
+    Floors,
+    Parameters,
+    Sign,
+    context,
+    decode_adverts,
+    decode_entries,
+    roster_root,
+    scope,
+)
 from chatfed.secagg.states import ClientState, Slot
 from chatfed.types import FloatVector
 
@@ -139,6 +148,7 @@ def forget_what_others_worked_out() -> None:
     rotation._only_signs.cache_clear()
     sys.modules[decode_adverts.__module__]._decode_adverts.cache_clear()
     sys.modules[Parameters.__module__]._session.cache_clear()
+    frames = sys.modules[decode_entries.__module__]
     frames._ids_in.cache_clear()
     frames._checksum_key.cache_clear()
 
