@@ -23,6 +23,7 @@ from chatfed.types import ChatfedError, ClientId, FloatVector
 from tests.training.federation import FOUR, MECHANISM, WEIGHTS, Federation, Learner, a_recipe, update_of
 from training.durable import read_if_there, write_atomically
 from training.parties.answering import answers
+from training.parties.client import READ
 from training.parties.homes import Homes
 from training.parties.rounds import commit
 from training.parties.session import Session, Step
@@ -79,7 +80,7 @@ class Together(Federation):
         asked = [name for name in messages if name not in self.gone]
         for name in asked:
             self.records(name)
-        given = answers([self.client(name).steps(messages[name]) for name in asked], self.homes)
+        given = answers([self.client(name).steps(messages[name]) for name in asked], self.homes, asked, READ)
         for name, answer in zip(asked, given, strict=True):
             if isinstance(answer, ChatfedError):
                 self.refusals[name] = str(answer)

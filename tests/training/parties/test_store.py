@@ -133,7 +133,7 @@ def test_what_another_process_wrote_is_seen_once_nothing_is_remembered_any_more(
             another.of(A).write("round", text, b"1")
             another.of(A).write(text, "", b"1")
             another.commit()
-            with mine.remembering([A]):
+            with mine.remembering([A], ["round"]):
                 assert (mine.of(A).tag("round"), mine.of(A).there(text)) == (text, True)
         assert mine.of(A).names() == {"round", "first", "second"}
 
@@ -195,7 +195,7 @@ def test_a_flipped_bit_anywhere_in_a_record_is_damage_and_no_other_record_or_non
         for bit in range(8 * size):
             flip(database, name, column, bit, A)
             database.commit()
-            with store.remembering((A, B)) if ahead else nullcontext():
+            with store.remembering((A, B), (name, "ledger")) if ahead else nullcontext():
                 for _ in range(2):  # what was found damaged is not taken for sound the next time
                     with pytest.raises(DamagedState, match=f"{name} of client-00 is damaged; leave the round"):
                         store.of(A).read(name)
@@ -366,7 +366,8 @@ def test_what_is_remembered_is_what_would_be_read(tmp_path: Path, rng: random.Ra
         waiting = dict(disk)
         for _ in range(3):
             ahead = rng.sample((A, B, C), rng.randrange(4))  # C has nothing
-            with store.remembering(ahead) if rng.random() < 0.8 else nullcontext():
+            some = rng.sample(names, rng.randrange(5))
+            with store.remembering(ahead, some) if rng.random() < 0.8 else nullcontext():
                 for _ in range(20):
                     records, name = rng.choice(both), rng.choice(names)
                     at, there = (records.client, name), disk | waiting
